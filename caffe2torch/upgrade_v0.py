@@ -1,0 +1,164 @@
+"""The oldest step of `upgrade`: a V0 net (2013), all of a layer's parameters in one message, becomes V1.
+
+    layers { layer { name: "pad1" type: "padding" pad: 2 } bottom: "data" top: "pad1" }
+    layers { layer { name: "conv1" type: "conv" num_output: 96 kernelsize: 5 } bottom: "pad1" top: "conv1" }
+
+becomes
+
+    layers { name: "conv1" type: CONVOLUTION bottom: "data" top: "conv1"
+             convolution_param { num_output: 96 kernel_size: 5 pad: 2 } }
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from caffe2torch import schema
+from caffe2torch.errors import NetError
+
+
+class _Type(NamedTuple):
+    """A V0 type: its V1 type, the V1 message that its own fields go to, and their names there."""
+
+    v1: str
+    param: str = ""
+    fields: dict[str, str] = {}  # noqa: RUF012 (read only)
+
+
+_SOURCE = {"source": "source", "batchsize": "batch_size"}
+_FILTERS = {
+    "num_output": "num_output",
+    "biasterm": "bias_term",
+    "weight_filler": "weight_filler",
+    "bias_filler": "bias_filler",
+}
+_WINDOW = {"pad": "pad", "kernelsize": "kernel_size", "stride": "stride"}
+_IMAGES = {
+    "rand_skip": "rand_skip",
+    "shuffle_images": "shuffle",
+    "new_height": "new_height",
+    "new_width": "new_width",
+}
+_DETECTION = {
+    "det_fg_threshold": "fg_threshold",
+    "det_bg_threshold": "bg_threshold",
+    "det_fg_fraction": "fg_fraction",
+    "det_context_pad": "context_pad",
+    "det_crop_mode": "crop_mode",
+}
+_LRN = {"local_size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"}
+
+_TYPES = {
+    "accuracy": _Type("ACCURACY"),
+    "bnll": _Type("BNLL"),
+    "concat": _Type("CONCAT", "concat_param", {"concat_dim": "concat_dim"}),
+    "conv": _Type("CONVOLUTION", "convolution_param", _FILTERS | _WINDOW | {"group": "group"}),
+    "data": _Type("DATA", "data_param", _SOURCE | {"rand_skip": "rand_skip"}),
+    "dropout": _Type("DROPOUT", "dropout_param", {"dropout_ratio": "dropout_ratio"}),
+    "euclidean_loss": _Type("EUCLIDEAN_LOSS"),
+    "flatten": _Type("FLATTEN"),
+    "hdf5_data": _Type("HDF5_DATA", "hdf5_data_param", _SOURCE),
+    "hdf5_output": _Type("HDF5_OUTPUT", "", {"hdf5_output_param": "hdf5_output_param"}),
+    "im2col": _Type("IM2COL"),
+    "images": _Type("IMAGE_DATA", "image_data_param", _SOURCE | _IMAGES),
+    "infogain_loss": _Type("INFOGAIN_LOSS", "infogain_loss_param", {"source": "source"}),
+    "innerproduct": _Type("INNER_PRODUCT", "inner_product_param", _FILTERS),
+    "lrn": _Type("LRN", "lrn_param", _LRN),
+    "multinomial_logistic_loss": _Type("MULTINOMIAL_LOGISTIC_LOSS"),
+    "pool": _Type("POOLING", "pooling_param", _WINDOW | {"pool": "pool"}),
+    "relu": _Type("RELU"),
+    "sigmoid": _Type("SIGMOID"),
+    "softmax": _Type("SOFTMAX"),
+    "softmax_loss": _Type("SOFTMAX_LOSS"),
+    "split": _Type("SPLIT"),
+    "tanh": _Type("TANH"),
+    "window_data": _Type("WINDOW_DATA", "window_data_param", _SOURCE | _DETECTION),
+}
+
+_OF_EVERY_TYPE = {"name": "name", "blobs": "blobs", "blobs_lr": "blobs_lr", "weight_decay": "weight_decay"}
+_CONNECTION = ("layer", "bottom", "top")
+_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
+
+
+def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
+    """The V0 layers of a net without its padding layers, and a sentence for each (UpgradeV0PaddingLayers).
+
+    The conv or pool that reads a padded blob reads the unpadded one and gets the pad; a pad of its own is
+    lost, as in Caffe. Raises NetError where Caffe stops: another reader, several bottoms or tops, a bottom
+    that nothing makes.
+    """
+    maker: dict[str, Any] = dict.fromkeys(net.input)
+    kept, notes = [], []
+    for original in net.layers:
+        layer = schema.message("V1LayerParameter")()
+        layer.CopyFrom(original)
+        for bottom in original.bottom:
+            if bottom not in maker:
+                raise NetError(
+                    f"{source}: layer '{layer.layer.name}' needs blob '{bottom}', which nothing makes"
+                )
+            if _is_padding(padding := maker[bottom]):
+                _fold(padding, layer, source)
+                notes.append(f"padding layer '{padding.layer.name}' folded into '{layer.layer.name}'")
+        maker.update(dict.fromkeys(original.top, original))
+        if not _is_padding(layer):
+            kept.append(layer)
+    return kept, tuple(notes)
+
+
+def _is_padding(layer: Any) -> bool:
+    return layer is not None and layer.layer.type == "padding"
+
+
+def _fold(padding: Any, layer: Any, source: str) -> None:
+    where = f"{source}: layer '{layer.layer.name}' ({layer.layer.type}) after padding layer '{padding.layer.name}'"
+    if layer.layer.type not in ("conv", "pool"):
+        raise NetError(f"{where}: only conv and pool can take over a padding")
+    if (len(layer.bottom), len(padding.bottom), len(padding.top)) != (1, 1, 1):
+        raise NetError(f"{where}: needs one bottom, and the padding one bottom and one top")
+    layer.layer.pad = padding.layer.pad
+    layer.bottom[0] = padding.bottom[0]
+
+
+def v1_layer(layer: Any, source: str) -> Any:
+    """A V0 layer as a V1LayerParameter (UpgradeV0LayerParameter).
+
+    Raises NetError for an unknown type, and for a field that its type does not have: Caffe drops it.
+    """
+    if not layer.HasField("layer"):
+        raise NetError(f"{source}: layer '{layer.name}' is V1 in a V0 net; give all layers in one format")
+    v0 = layer.layer
+    where = f"{source}: layer '{v0.name}'"
+    if stray := [field.name for field, _ in layer.ListFields() if field.name not in _CONNECTION]:
+        raise NetError(f"{where} has V1's {', '.join(stray)} beside V0's `layer`; give it in one format")
+    if v0.type not in _TYPES:
+        raise NetError(f"{where} has the type '{v0.type}'; V0 has {', '.join(_TYPES)}")
+    v1 = schema.message("V1LayerParameter")(type=_TYPES[v0.type].v1, bottom=layer.bottom, top=layer.top)
+    for field, value in v0.ListFields():
+        if field.name != "type":
+            message, name = _place(v1, v0, field.name, where)
+            _put(message, name, value)
+    return v1
+
+
+def _place(v1: Any, v0: Any, field: str, where: str) -> tuple[Any, str]:
+    """The V1 message, and the name there, of a V0 field."""
+    if field in _OF_EVERY_TYPE:
+        return v1, field
+    if field in _TRANSFORM:  # of any type, as in Caffe
+        return v1.transform_param, _TRANSFORM[field]
+    _, param, fields = _TYPES[v0.type]
+    if field not in fields:
+        raise NetError(f"{where}: {field} is not a field of a V0 {v0.type} layer")
+    return getattr(v1, param) if param else v1, fields[field]
+
+
+def _put(message: Any, name: str, value: Any) -> None:
+    held = getattr(message, name)
+    if hasattr(held, "extend"):
+        # kernel_size, stride and pad of a convolution were single numbers in V0.
+        held.extend(value if hasattr(value, "extend") else [value])
+    elif hasattr(held, "CopyFrom"):
+        held.CopyFrom(value)
+    else:
+        setattr(message, name, value)
