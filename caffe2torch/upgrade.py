@@ -217,7 +217,7 @@ def _param_specs(v1: Any) -> list[Any]:
     """One ParamSpec for each blob that any of the four parallel lists of a V1 layer speaks of."""
     specs = [schema.message("ParamSpec")() for _ in range(max(len(getattr(v1, f)) for f in _SPEC_FIELDS))]
     for field, name in _SPEC_FIELDS.items():
-        for spec, value in zip(specs, getattr(v1, field)):
+        for spec, value in zip(specs, getattr(v1, field), strict=False):
             setattr(spec, name, value)
     return specs
 
@@ -232,16 +232,13 @@ def upgrade_input(net: Any, source: str) -> Notes:
 
     Inputs without any shape only disappear, as in Caffe.
     """
-    names = list(net.input)
-    quoted = ", ".join(f"'{name}'" for name in names)
-    note = f"input {quoted} has no shape and is left undefined, as in Caffe"
+    names = ", ".join(net.input)
+    note = f"inputs without a shape, left undefined as in Caffe: {names}"
     if net.input_shape or net.input_dim:
-        layer = schema.message("LayerParameter")(name="input", type="Input", top=names)
+        layer = schema.message("LayerParameter")(name="input", type="Input", top=net.input)
         layer.input_param.shape.extend(_input_shapes(net, source))
-        layers = [layer, *net.layer]
-        net.ClearField("layer")
-        net.layer.extend(layers)
-        note = f"input {quoted} turned into an Input layer"
+        net.layer.insert(0, layer)
+        note = f"inputs turned into an Input layer: {names}"
     for field in ("input", "input_shape", "input_dim"):
         net.ClearField(field)
     return (note,)
@@ -253,7 +250,7 @@ def _input_shapes(net: Any, source: str) -> list[Any]:
         shapes = [schema.message("BlobShape")(dim=dims[i : i + 4]) for i in range(0, len(dims), 4)]
     if len(shapes) != count:
         given = f"{len(shapes)} input_shape" if shapes else f"{len(dims)} input_dim"
-        raise NetError(f"{source}: {given} for {count} input; each needs one input_shape or four input_dim")
+        raise NetError(f"{source}: {given} for {count} inputs; each needs one input_shape or four input_dim")
     return shapes
 
 
@@ -264,11 +261,12 @@ def needs_batch_norm(net: Any) -> bool:
 
 def upgrade_batch_norm(net: Any, source: str) -> Notes:
     """BatchNorm's three `param` get learning rate and decay 0, and keep all else (UpgradeNetBatchNorm)."""
-    old = [layer for layer in net.layer if _is_old_batch_norm(layer)]
-    for layer in old:
+    changed = 0
+    for layer in filter(_is_old_batch_norm, net.layer):
+        changed += any(spec.lr_mult or spec.decay_mult for spec in layer.param)
         for spec in layer.param:
             spec.lr_mult = spec.decay_mult = 0
-    return tuple(f"lr_mult and decay_mult of BatchNorm layer '{layer.name}' set to 0" for layer in old)
+    return (f"BatchNorm layers whose lr_mult and decay_mult were set to 0: {changed}",) if changed else ()
 
 
 def _is_old_batch_norm(layer: Any) -> bool:

@@ -11,18 +11,10 @@ becomes
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
-
-
-class _Type(NamedTuple):
-    """A V0 type: its V1 type, the V1 message that its own fields go to, and their names there."""
-
-    v1: str
-    param: str = ""
-    fields: dict[str, str] = {}  # noqa: RUF012 (read only)
 
 
 _SOURCE = {"source": "source", "batchsize": "batch_size"}
@@ -49,31 +41,47 @@ _DETECTION = {
 _LRN = {"local_size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"}
 
 _TYPES = {
-    "accuracy": _Type("ACCURACY"),
-    "bnll": _Type("BNLL"),
-    "concat": _Type("CONCAT", "concat_param", {"concat_dim": "concat_dim"}),
-    "conv": _Type("CONVOLUTION", "convolution_param", _FILTERS | _WINDOW | {"group": "group"}),
-    "data": _Type("DATA", "data_param", _SOURCE | {"rand_skip": "rand_skip"}),
-    "dropout": _Type("DROPOUT", "dropout_param", {"dropout_ratio": "dropout_ratio"}),
-    "euclidean_loss": _Type("EUCLIDEAN_LOSS"),
-    "flatten": _Type("FLATTEN"),
-    "hdf5_data": _Type("HDF5_DATA", "hdf5_data_param", _SOURCE),
-    "hdf5_output": _Type("HDF5_OUTPUT", "", {"hdf5_output_param": "hdf5_output_param"}),
-    "im2col": _Type("IM2COL"),
-    "images": _Type("IMAGE_DATA", "image_data_param", _SOURCE | _IMAGES),
-    "infogain_loss": _Type("INFOGAIN_LOSS", "infogain_loss_param", {"source": "source"}),
-    "innerproduct": _Type("INNER_PRODUCT", "inner_product_param", _FILTERS),
-    "lrn": _Type("LRN", "lrn_param", _LRN),
-    "multinomial_logistic_loss": _Type("MULTINOMIAL_LOGISTIC_LOSS"),
-    "pool": _Type("POOLING", "pooling_param", _WINDOW | {"pool": "pool"}),
-    "relu": _Type("RELU"),
-    "sigmoid": _Type("SIGMOID"),
-    "softmax": _Type("SOFTMAX"),
-    "softmax_loss": _Type("SOFTMAX_LOSS"),
-    "split": _Type("SPLIT"),
-    "tanh": _Type("TANH"),
-    "window_data": _Type("WINDOW_DATA", "window_data_param", _SOURCE | _DETECTION),
+    "accuracy": "ACCURACY",
+    "bnll": "BNLL",
+    "concat": "CONCAT",
+    "conv": "CONVOLUTION",
+    "data": "DATA",
+    "dropout": "DROPOUT",
+    "euclidean_loss": "EUCLIDEAN_LOSS",
+    "flatten": "FLATTEN",
+    "hdf5_data": "HDF5_DATA",
+    "hdf5_output": "HDF5_OUTPUT",
+    "im2col": "IM2COL",
+    "images": "IMAGE_DATA",
+    "infogain_loss": "INFOGAIN_LOSS",
+    "innerproduct": "INNER_PRODUCT",
+    "lrn": "LRN",
+    "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS",
+    "pool": "POOLING",
+    "relu": "RELU",
+    "sigmoid": "SIGMOID",
+    "softmax": "SOFTMAX",
+    "softmax_loss": "SOFTMAX_LOSS",
+    "split": "SPLIT",
+    "tanh": "TANH",
+    "window_data": "WINDOW_DATA",
 }
+
+_FIELDS = {
+    "concat": ("concat_param", {"concat_dim": "concat_dim"}),
+    "conv": ("convolution_param", _FILTERS | _WINDOW | {"group": "group"}),
+    "data": ("data_param", _SOURCE | {"rand_skip": "rand_skip"}),
+    "dropout": ("dropout_param", {"dropout_ratio": "dropout_ratio"}),
+    "hdf5_data": ("hdf5_data_param", _SOURCE),
+    "hdf5_output": ("", {"hdf5_output_param": "hdf5_output_param"}),
+    "images": ("image_data_param", _SOURCE | _IMAGES),
+    "infogain_loss": ("infogain_loss_param", {"source": "source"}),
+    "innerproduct": ("inner_product_param", _FILTERS),
+    "lrn": ("lrn_param", _LRN),
+    "pool": ("pooling_param", _WINDOW | {"pool": "pool"}),
+    "window_data": ("window_data_param", _SOURCE | _DETECTION),
+}
+"""For a type with fields of its own: the V1 message that they go to (none: the layer), and their names there."""
 
 _OF_EVERY_TYPE = {"name": "name", "blobs": "blobs", "blobs_lr": "blobs_lr", "weight_decay": "weight_decay"}
 _CONNECTION = ("layer", "bottom", "top")
@@ -111,12 +119,13 @@ def _is_padding(layer: Any) -> bool:
 
 
 def _fold(padding: Any, layer: Any, source: str) -> None:
-    where = f"{source}: layer '{layer.layer.name}' ({layer.layer.type}) after padding layer '{padding.layer.name}'"
-    if layer.layer.type not in ("conv", "pool"):
+    v0, pad = layer.layer, padding.layer
+    where = f"{source}: layer '{v0.name}' ({v0.type}) after padding layer '{pad.name}'"
+    if v0.type not in ("conv", "pool"):
         raise NetError(f"{where}: only conv and pool can take over a padding")
     if (len(layer.bottom), len(padding.bottom), len(padding.top)) != (1, 1, 1):
-        raise NetError(f"{where}: needs one bottom, and the padding one bottom and one top")
-    layer.layer.pad = padding.layer.pad
+        raise NetError(f"{where}: needs one bottom, and the padding layer one bottom and one top")
+    v0.pad = pad.pad
     layer.bottom[0] = padding.bottom[0]
 
 
@@ -132,8 +141,8 @@ def v1_layer(layer: Any, source: str) -> Any:
     if stray := [field.name for field, _ in layer.ListFields() if field.name not in _CONNECTION]:
         raise NetError(f"{where} has V1's {', '.join(stray)} beside V0's `layer`; give it in one format")
     if v0.type not in _TYPES:
-        raise NetError(f"{where} has the type '{v0.type}'; V0 has {', '.join(_TYPES)}")
-    v1 = schema.message("V1LayerParameter")(type=_TYPES[v0.type].v1, bottom=layer.bottom, top=layer.top)
+        raise NetError(f"{where} has the V0 type '{v0.type}'; Caffe knows {', '.join(_TYPES)}")
+    v1 = schema.message("V1LayerParameter")(type=_TYPES[v0.type], bottom=layer.bottom, top=layer.top)
     for field, value in v0.ListFields():
         if field.name != "type":
             message, name = _place(v1, v0, field.name, where)
@@ -147,7 +156,7 @@ def _place(v1: Any, v0: Any, field: str, where: str) -> tuple[Any, str]:
         return v1, field
     if field in _TRANSFORM:  # of any type, as in Caffe
         return v1.transform_param, _TRANSFORM[field]
-    _, param, fields = _TYPES[v0.type]
+    param, fields = _FIELDS.get(v0.type, ("", {}))
     if field not in fields:
         raise NetError(f"{where}: {field} is not a field of a V0 {v0.type} layer")
     return getattr(v1, param) if param else v1, fields[field]
