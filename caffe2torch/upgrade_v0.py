@@ -16,7 +16,6 @@ from typing import Any
 from caffe2torch import schema
 from caffe2torch.errors import NetError
 
-
 _SOURCE = {"source": "source", "batchsize": "batch_size"}
 _FILTERS = {
     "num_output": "num_output",
@@ -81,10 +80,10 @@ _FIELDS = {
     "pool": ("pooling_param", _WINDOW | {"pool": "pool"}),
     "window_data": ("window_data_param", _SOURCE | _DETECTION),
 }
-"""For a type with fields of its own: the V1 message that they go to (none: the layer), and their names there."""
+"""The types with fields of their own: the V1 message that these go to (or the layer), and their names there."""
 
-_OF_EVERY_TYPE = {"name": "name", "blobs": "blobs", "blobs_lr": "blobs_lr", "weight_decay": "weight_decay"}
 _CONNECTION = ("layer", "bottom", "top")
+_OF_EVERY_TYPE = ("name", "blobs", "blobs_lr", "weight_decay")
 _TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
 
@@ -106,8 +105,7 @@ def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
                     f"{source}: layer '{layer.layer.name}' needs blob '{bottom}', which nothing makes"
                 )
             if _is_padding(padding := maker[bottom]):
-                _fold(padding, layer, source)
-                notes.append(f"padding layer '{padding.layer.name}' folded into '{layer.layer.name}'")
+                notes.append(_fold(padding, layer, source))
         maker.update(dict.fromkeys(original.top, original))
         if not _is_padding(layer):
             kept.append(layer)
@@ -118,15 +116,17 @@ def _is_padding(layer: Any) -> bool:
     return layer is not None and layer.layer.type == "padding"
 
 
-def _fold(padding: Any, layer: Any, source: str) -> None:
+def _fold(padding: Any, layer: Any, source: str) -> str:
     v0, pad = layer.layer, padding.layer
     where = f"{source}: layer '{v0.name}' ({v0.type}) after padding layer '{pad.name}'"
     if v0.type not in ("conv", "pool"):
         raise NetError(f"{where}: only conv and pool can take over a padding")
     if (len(layer.bottom), len(padding.bottom), len(padding.top)) != (1, 1, 1):
         raise NetError(f"{where}: needs one bottom, and the padding layer one bottom and one top")
+    lost = f", whose own pad {v0.pad} is lost as in Caffe" if v0.pad else ""
     v0.pad = pad.pad
     layer.bottom[0] = padding.bottom[0]
+    return f"padding layer '{pad.name}' folded into '{v0.name}'{lost}"
 
 
 def v1_layer(layer: Any, source: str) -> Any:

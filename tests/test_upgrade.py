@@ -99,8 +99,8 @@ def test_every_solver_that_caffe_accepts_becomes_current(corpus: list[Any]) -> N
 
 @pytest.mark.parametrize(("name", "age"), [("v0", "V0"), ("v1", "V1")])
 def test_a_legacy_caffemodel_becomes_the_one_that_caffe_wrote(golden: Path, name: str, age: str) -> None:
-    """Normalized for what Caffe adds when it saves a loaded net: a `phase` in each layer, Split layers where a
-    blob has several readers, and blob shapes of any rank in place of four axes (axes of length 1 left out).
+    """Normalized for what Caffe adds when it saves a loaded net: a `phase` in each layer, Split layers where
+    a blob has several readers, and blob shapes of any rank in place of four axes (axes of length 1 left out).
     """
     legacy = NetParameter.FromString((golden / f"legacy/{name}.caffemodel").read_bytes())
     caffes = NetParameter.FromString((golden / f"legacy/{name}.upgraded.caffemodel").read_bytes())
@@ -280,7 +280,7 @@ def test_padding_layers_fold_into_every_conv_and_pool_that_reads_them() -> None:
     """)
     assert notes(PADDED)[:3] == (
         "upgraded from V0 (2013) to V1 (2014)",
-        "padding layer 'pad1' folded into 'conv1'",
+        "padding layer 'pad1' folded into 'conv1', whose own pad 1 is lost as in Caffe",
         "padding layer 'pad1' folded into 'pool1'",
     )
 
