@@ -250,7 +250,8 @@ def _input_shapes(net: Any, source: str) -> list[Any]:
         shapes = [schema.message("BlobShape")(dim=dims[i : i + 4]) for i in range(0, len(dims), 4)]
     if len(shapes) != count:
         given = f"{len(shapes)} input_shape" if shapes else f"{len(dims)} input_dim"
-        raise NetError(f"{source}: {given} for {count} inputs; each needs one input_shape or four input_dim")
+        needed = f"{count} input_shape or {4 * count} input_dim"
+        raise NetError(f"{source}: {given} for input {', '.join(net.input)}; expected {needed}")
     return shapes
 
 

@@ -80,7 +80,7 @@ _FIELDS = {
     "pool": ("pooling_param", _WINDOW | {"pool": "pool"}),
     "window_data": ("window_data_param", _SOURCE | _DETECTION),
 }
-"""The types with fields of their own: the V1 message that these go to (or the layer), and their names there."""
+"""Types with fields of their own: the V1 message that these go to (or the layer), and their names there."""
 
 _CONNECTION = ("layer", "bottom", "top")
 _OF_EVERY_TYPE = ("name", "blobs", "blobs_lr", "weight_decay")
@@ -90,23 +90,21 @@ _TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size"
 def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
     """The V0 layers of a net without its padding layers, and a sentence for each (UpgradeV0PaddingLayers).
 
-    The conv or pool that reads a padded blob reads the unpadded one and gets the pad; a pad of its own is
-    lost, as in Caffe. Raises NetError where Caffe stops: another reader, several bottoms or tops, a bottom
-    that nothing makes.
+    The conv or pool that reads a padded blob is changed to read the unpadded one and gets the pad; a pad of
+    its own is lost, as in Caffe. Raises NetError where Caffe stops: another reader, several bottoms or tops,
+    a bottom that nothing makes.
     """
     maker: dict[str, Any] = dict.fromkeys(net.input)
     kept, notes = [], []
-    for original in net.layers:
-        layer = schema.message("V1LayerParameter")()
-        layer.CopyFrom(original)
-        for bottom in original.bottom:
+    for layer in net.layers:
+        for bottom in layer.bottom:
             if bottom not in maker:
                 raise NetError(
                     f"{source}: layer '{layer.layer.name}' needs blob '{bottom}', which nothing makes"
                 )
             if _is_padding(padding := maker[bottom]):
                 notes.append(_fold(padding, layer, source))
-        maker.update(dict.fromkeys(original.top, original))
+        maker.update(dict.fromkeys(layer.top, layer))
         if not _is_padding(layer):
             kept.append(layer)
     return kept, tuple(notes)

@@ -466,10 +466,14 @@ def test_fields_of_the_net_itself_survive_both_upgrades() -> None:
             "layers { layer { name: 'a' type: 'conv' } bottom: 'y' }",
             r"layer 'a' \(conv\) after padding layer 'p': needs one bottom",
         ),
-        ("input: 'a' input: 'b' input_dim: [1, 2, 3, 4]", "4 input_dim for 2 inputs; each needs one"),
-        ("input: 'a' input_dim: [1, 2, 3]", "3 input_dim for 1 inputs"),
-        ("input: 'a' input_dim: [1, 2, 3, 4, 5, 6, 7, 8]", "8 input_dim for 1 inputs"),
-        ("input: 'a' input: 'b' input_shape { dim: 3 }", "1 input_shape for 2 inputs"),
+        (
+            "input: 'a' input: 'b' input_dim: [1, 2, 3, 4]",
+            "4 input_dim for input a, b; expected 2 input_shape or 8 input_dim",
+        ),
+        ("input: 'a' input_dim: [1, 2, 3]", "3 input_dim for input a; expected"),
+        ("input: 'a' input_dim: [1, 2, 3, 4, 5, 6, 7, 8]", "8 input_dim for input a; expected"),
+        ("input: 'a' input_shape { dim: 3 } input_shape { dim: 3 }", "2 input_shape for input a; expected 1"),
+        ("input: 'a' input: 'b' input_shape { dim: 3 }", "1 input_shape for input a, b; expected 2"),
     ],
 )
 def test_contradictions_are_refused(text: str, message: str) -> None:
