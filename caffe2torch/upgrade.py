@@ -207,7 +207,8 @@ def _current_layer(v1: Any, source: str) -> Any:
 
 def _missing_type(v1: Any) -> str:
     number = v1.DESCRIPTOR.fields_by_name["type"].number
-    for field in UnknownFieldSet(v1):
+    unknown: Any = UnknownFieldSet(v1)
+    for field in unknown:
         if field.field_number == number:
             return f"has the type number {field.data}, which only a fork of Caffe knows"
     return "has no type"
