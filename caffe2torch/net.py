@@ -191,7 +191,7 @@ class Net:
     """What reading rewrote or dropped, and why; one sentence each."""
 
     def __str__(self) -> str:
-        from caffe2torch.inspect import table
+        from caffe2torch.table import table
 
         return table(self)
 
@@ -223,28 +223,3 @@ def to_message(net: Net) -> Any:
         own = {"name": layer.name, "type": layer.type, "bottom": layer.bottoms, "top": layer.tops}
         message.layer.append(thaw(layer.fields.replace(**{k: v or None for k, v in own.items()})))
     return message
-
-
-def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
-    """The layers that Caffe's FilterNet keeps for a phase ("TRAIN" or "TEST"), a level and stages (net.cpp)."""
-    kept = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
-    return replace(net, layers=kept)
-
-
-def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
-    include, exclude = layer.fields.include, layer.fields.exclude
-    if include and exclude:
-        raise NetError(f"layer '{layer.name}': has include and exclude rules; Caffe allows one kind")
-    if include:
-        return any(_meets(rule, phase, level, stages) for rule in include)
-    return not any(_meets(rule, phase, level, stages) for rule in exclude)
-
-
-def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:
-    return (
-        (not rule.has("phase") or rule.phase == phase)
-        and (not rule.has("min_level") or level >= rule.min_level)
-        and (not rule.has("max_level") or level <= rule.max_level)
-        and all(stage in stages for stage in rule.stage)
-        and not any(stage in stages for stage in rule.not_stage)
-    )

@@ -1,0 +1,31 @@
+"""Caffe files in, PyTorch and other formats out, with the same numbers.
+
+    prototxt ─┐
+              ├─ read ─ upgrade ─→ Net ─ plan ─→ Plan ─ build ─→ CaffeNet     any net
+    caffemodel┘                                      └─ load ──→ FCN8s, …     a net of the FCN zoo
+                                                         model ─ verify ─→ Report
+                                                         model ─ export ─→ safetensors, …
+
+>>> import caffe2torch as c2t
+>>> fcn = c2t.load("voc-fcn8s.caffemodel")
+>>> score = fcn(data=image)  # image (N, 3, H, W), BGR, 0 to 255 minus the mean; score (N, 21, H, W)
+"""
+
+from __future__ import annotations
+
+from caffe2torch.build import build
+from caffe2torch.export import export
+from caffe2torch.read import read
+from caffe2torch.verify import verify
+
+__version__ = "0.1.0"
+__all__ = ["build", "export", "from_safetensors", "load", "read", "verify"]
+
+
+def __getattr__(name: str) -> object:
+    # These need torch at import; the conversion itself does not (see _torch.py).
+    if name in ("from_safetensors", "load"):
+        from caffe2torch import fcn
+
+        return getattr(fcn, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

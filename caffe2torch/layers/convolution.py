@@ -1,0 +1,158 @@
+"""Convolution and Deconvolution (base_conv_layer.cpp, deconv_layer.cpp)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.geometry import View, Window
+from caffe2torch.net import Blob, Fields, Layer
+from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def spatial(p: Fields, name: str, axes: int, default: int | None) -> tuple[int, ...] | None:
+    """A size per spatial axis from `name` (repeated) or its `_h` and `_w` twins; None if it was not given.
+
+    One value serves every axis. Caffe allows the `_h`/`_w` form for two axes only.
+    """
+    short = {"kernel_size": "kernel", "pad": "pad", "stride": "stride"}.get(name)
+    if short and (p.has(f"{short}_h") or p.has(f"{short}_w")):
+        given = (getattr(p, f"{short}_h"), getattr(p, f"{short}_w"))
+        return None if axes != 2 or getattr(p, name) else given
+    values = tuple(getattr(p, name)) or ((default,) if default is not None else ())
+    if len(values) == 1:
+        return values * axes
+    return values if len(values) == axes else None
+
+
+class _Sliding(Converter):
+    """What Convolution and Deconvolution share: kernel, stride, pad, dilation, group and bias."""
+
+    transposed = False
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        p = self.p = layer.fields.convolution_param
+        if p.axis not in (1, -3):
+            raise self.refuse(f"axis: {p.axis}; channels on axis 1 are supported")
+        if not p.num_output:
+            raise self.refuse("num_output must be given and positive")
+        self.axes = self._spatial_axes()
+        self.kernel = self._positive("kernel_size", None)
+        self.stride = self._positive("stride", 1)
+        self.dilation = self._positive("dilation", 1)
+        self.pad = self._sizes("pad", 0)
+        if p.num_output % p.group:
+            raise self.refuse(f"num_output: {p.num_output} is no multiple of group: {p.group}")
+
+    def _spatial_axes(self) -> int:
+        known = [len(bottom) for bottom in self.bottoms if bottom is not None]
+        known += [len(blob.shape) for blob in self.layer.blobs[:1]]
+        axes = (known or [4])[0] - 2
+        if axes not in (1, 2, 3):
+            raise self.refuse(f"slides over {axes} axes; 1, 2 or 3 are supported")
+        return axes
+
+    def _sizes(self, name: str, default: int | None) -> tuple[int, ...]:
+        sizes = spatial(self.p, name, self.axes, default)
+        if sizes is None:
+            raise self.refuse(f"{name} must be given once, or once per each of {self.axes} axes, in one form")
+        return sizes
+
+    def _positive(self, name: str, default: int | None) -> tuple[int, ...]:
+        sizes = self._sizes(name, default)
+        if min(sizes) < 1:
+            raise self.refuse(f"{name}: {sizes} must be positive")
+        return sizes
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """The kernel with its dilation, per axis."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    def look(self, view: View) -> View:
+        return view.through(Window(self.extent, self.stride, self.pad, self.transposed))
+
+    def blob_specs(self) -> tuple[BlobSpec, ...]:
+        channels = self.bottoms[0][1] if self.bottoms[0] is not None else None
+        if channels is not None and channels % self.p.group:
+            raise self.refuse(f"{channels} channels are no multiple of group: {self.p.group}")
+        weight = BlobSpec("weight", (*self._ends(channels), *self.kernel), self.p.weight_filler)
+        bias = BlobSpec("bias", (self.p.num_output,), self.p.bias_filler)
+        return (weight, bias) if self.p.bias_term else (weight,)
+
+    def _ends(self, channels: int | None) -> Shape:
+        """The first two axes of the weight."""
+        return (self.p.num_output, None if channels is None else channels // self.p.group)
+
+    def shape_by_weights(self) -> Shape | None:
+        if not self.layer.blobs or len(self.layer.blobs[0].shape) != 2 + self.axes:
+            return None
+        return (None, self._channels(self.layer.blobs[0]), *(None,) * self.axes)
+
+    def _channels(self, weight: Blob) -> int:
+        return int(weight.shape[1] * self.p.group)
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return tuple(None if bottom is None else self._top(bottom) for bottom in self.bottoms)
+
+    def _top(self, bottom: Shape) -> Shape:
+        sizes = []
+        for axis, size in enumerate(bottom[2:]):
+            top = None if size is None else self._size(size, axis)
+            if top is not None and top < 1:
+                raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
+            sizes.append(top)
+        return (bottom[0], self.p.num_output, *sizes)
+
+    def _size(self, size: int, axis: int) -> int:
+        return (size + 2 * self.pad[axis] - self.extent[axis]) // self.stride[axis] + 1
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        # One layer may have several bottoms and as many tops, all with the same weights.
+        tops = tuple(self._convolve(x, blobs["weight"], blobs.get("bias")) for x in bottoms)
+        return tops if len(tops) > 1 else tops[0]
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+
+@converts("Convolution")
+class Convolution(_Sliding):
+    """Convolution over two or three axes, with group, dilation and rectangular kernels."""
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        f = torch.nn.functional
+        convolve: Any = {1: f.conv1d, 2: f.conv2d, 3: f.conv3d}[self.axes]
+        y: Tensor = convolve(x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
+        return y
+
+
+@converts("Deconvolution")
+class Deconvolution(_Sliding):
+    """Transposed convolution, dense or grouped.
+
+    A frozen dense kernel that is zero off the channel diagonal, as the bilinear ones of FCN are, is kept as
+    its diagonal and run as one group per channel: the same numbers, `num_output` times less to store.
+    """
+
+    transposed = True
+
+    def _ends(self, channels: int | None) -> Shape:
+        return (channels, self.p.num_output // self.p.group)
+
+    def _channels(self, weight: Blob) -> int:
+        return weight.shape[0]
+
+    def _size(self, size: int, axis: int) -> int:
+        return self.stride[axis] * (size - 1) + self.extent[axis] - 2 * self.pad[axis]
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        f = torch.nn.functional
+        spread: Any = {1: f.conv_transpose1d, 2: f.conv_transpose2d, 3: f.conv_transpose3d}[self.axes]
+        group = self.p.num_output // weight.shape[1]  # the diagonal of a dense kernel is (channels, 1, h, w)
+        y: Tensor = spread(x, weight, bias, self.stride, self.pad, 0, group, self.dilation)
+        return y

@@ -1,0 +1,131 @@
+"""Pooling (pooling_layer.cpp)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.geometry import View, Window
+from caffe2torch.net import Layer
+from caffe2torch.registry import Converter, Shape, converts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FLT_MAX = 3.4028234663852886e38
+"""What Caffe's MAX starts from, and so gives for a window that holds no pixel."""
+
+
+@converts("Pooling")
+class Pooling(Converter):
+    """MAX (with the mask as a second top) and AVE, rectangular, global, round_mode CEIL and FLOOR.
+
+    STOCHASTIC is refused.
+    """
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        p = self.p = layer.fields.pooling_param
+        if p.pool == "STOCHASTIC":
+            raise self.refuse("pool: STOCHASTIC has no deterministic meaning here; MAX and AVE are supported")
+        if len(layer.tops) > 1 and p.pool != "MAX":
+            raise self.refuse("a second top, the mask, comes with pool: MAX alone")
+        if bottoms[0] is not None and len(bottoms[0]) != 4:
+            raise self.refuse(f"its bottom has {len(bottoms[0])} axes; pooling needs 4")
+        self.stride, self.pad = self._pair("stride"), self._pair("pad")
+        self.kernel = (0, 0) if p.global_pooling else self._pair("kernel")
+        self._check()
+
+    def _pair(self, name: str) -> tuple[int, int]:
+        both = {"kernel": "kernel_size"}.get(name, name)
+        if self.p.has(f"{name}_h") or self.p.has(f"{name}_w"):
+            if self.p.has(both):
+                raise self.refuse(f"{both} and {name}_h, {name}_w are both given")
+            return getattr(self.p, f"{name}_h"), getattr(self.p, f"{name}_w")
+        size = getattr(self.p, both)
+        return size, size
+
+    def _check(self) -> None:
+        if self.p.global_pooling:
+            if self.pad != (0, 0) or self.stride != (1, 1):
+                raise self.refuse("global_pooling takes pad 0 and stride 1")
+        elif min(self.kernel) < 1 or min(self.stride) < 1:
+            raise self.refuse(f"kernel {self.kernel} and stride {self.stride} must be positive")
+        elif any(pad >= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
+            raise self.refuse(f"pad {self.pad} must be smaller than the kernel {self.kernel}")
+
+    def look(self, view: View) -> View | None:
+        if self.p.global_pooling:
+            return View(view.stride, view.start, None)
+        return view.through(Window(self.kernel, self.stride, self.pad))
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return (None,) * len(self.layer.tops)
+        sizes = [None if size is None else self._size(size, axis) for axis, size in enumerate(bottom[2:])]
+        if any(size is not None and size < 1 for size in sizes):
+            raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
+        return ((*bottom[:2], *sizes),) * len(self.layer.tops)
+
+    def _size(self, size: int, axis: int) -> int:
+        if self.p.global_pooling:
+            return 1
+        span = size + 2 * self.pad[axis] - self.kernel[axis]
+        steps = span // self.stride[axis] if self.p.round_mode == "FLOOR" else -(-span // self.stride[axis])
+        # Caffe drops a last window that starts in the padding, and only where there is some.
+        if any(self.pad) and steps * self.stride[axis] >= size + self.pad[axis]:
+            steps -= 1
+        return steps + 1
+
+    @property
+    def _torch_agrees(self) -> bool:
+        """torch's ceil_mode drops every window that starts beyond the image; it takes pads up to half a kernel."""
+        small = all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True))
+        return small and (any(self.pad) or all(s <= k for s, k in zip(self.stride, self.kernel, strict=True)))
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        (x,) = bottoms
+        pool = self._max if self.p.pool == "MAX" else self._average
+        if self.p.global_pooling:
+            return pool(x, (x.shape[2], x.shape[3]), (1, 1), (0, 0), False)
+        if self._torch_agrees:
+            return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
+        return self._padded(x)
+
+    def _max(self, x: Tensor, *window: Any) -> Tensor | tuple[Tensor, ...]:
+        kernel, stride, pad, ceil = window
+        wants_mask = len(self.layer.tops) > 1
+        f = torch.nn.functional
+        y = f.max_pool2d(x, kernel, stride, pad, 1, ceil, return_indices=wants_mask)
+        return (y[0], y[1].to(x.dtype)) if wants_mask else y
+
+    def _average(self, x: Tensor, *window: Any) -> Tensor:
+        return torch.nn.functional.avg_pool2d(x, *window)
+
+    def _padded(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Pads the image so that every window fits, then pools without padding."""
+        size = x.shape[2:]
+        tops = [self._size(size[axis], axis) for axis in (0, 1)]
+        after = [(tops[i] - 1) * self.stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
+        sides = (self.pad[1], after[1], self.pad[0], after[0])
+        if self.p.pool == "MAX":
+            y = self._max(torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False)
+            return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[1], sides, size))
+        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(self.kernel)
+        rows, columns = (self._counts(tops[axis], size[axis], axis) for axis in (0, 1))
+        return total / torch.outer(rows, columns).to(x)
+
+    def _counts(self, top: int, size: int, axis: int) -> Tensor:
+        """How many pixels Caffe divides by along one axis: those of the image and of its leading padding."""
+        start = torch.arange(top) * self.stride[axis] - self.pad[axis]
+        return (start + self.kernel[axis]).clamp(max=size + self.pad[axis]) - start
+
+    def _unpadded(self, mask: Tensor, sides: tuple[int, ...], size: Sequence[int]) -> Tensor:
+        """Positions in the padded image as positions in the image."""
+        left, right, top, _ = sides
+        index = mask.long()
+        width = size[1] + left + right
+        return ((index // width - top) * size[1] + index % width - left).to(mask.dtype)

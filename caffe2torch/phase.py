@@ -1,0 +1,137 @@
+"""Net -> the net of a phase: Caffe's include and exclude rules, inputs for data layers, no Split, no loss.
+
+A caffemodel holds the TRAIN net that Caffe trained. In phase TRAIN it keeps its losses; in phase TEST the net
+that one deploys is derived from it. A net that already begins with Input layers is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from caffe2torch.errors import NetError
+from caffe2torch.net import Fields, Layer, Net
+from caffe2torch.registry import Converter, converter_type
+
+
+def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
+    """The net that Caffe would run in a phase ("TRAIN" or "TEST"), a level and stages, fed by inputs.
+
+    Data layers become Input layers. In phase TEST a net that had data layers also loses its losses and what
+    serves its labels alone. `notes` says what was dropped or rewritten.
+    """
+    filtered = replace(net, layers=tuple(x for x in net.layers if _included(x, phase, level, stages)))
+    fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
+    if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
+        fed = _without_losses(fed)
+    return _without_splits(fed)
+
+
+def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
+    include, exclude = layer.fields.include, layer.fields.exclude
+    if include and exclude:
+        raise NetError(f"layer '{layer.name}': has include and exclude rules; Caffe allows one kind")
+    if include:
+        return any(_meets(rule, phase, level, stages) for rule in include)
+    return not any(_meets(rule, phase, level, stages) for rule in exclude)
+
+
+def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:
+    return (
+        (not rule.has("phase") or rule.phase == phase)
+        and (not rule.has("min_level") or level >= rule.min_level)
+        and (not rule.has("max_level") or level <= rule.max_level)
+        and all(stage in stages for stage in rule.stage)
+        and not any(stage in stages for stage in rule.not_stage)
+    )
+
+
+def _is(layer: Layer, trait: str) -> bool:
+    return bool(getattr(converter_type(layer.type), trait, False))
+
+
+def _is_data(layer: Layer) -> bool:
+    return not layer.bottoms and _is(layer, "is_data")
+
+
+def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
+    """The net with an Input for each top of a data layer that it uses.
+
+    A caffemodel holds one phase's data layer, so the other phase takes the names of its inputs from it.
+    """
+    produced = {top for layer in net.layers if not _is_data(layer) for top in layer.tops}
+    wanted = {bottom for layer in net.layers for bottom in layer.bottoms} - produced
+    layers = [layer for layer in net.layers if not _is_data(layer)]
+    inputs: dict[str, str] = {}
+    for data in data_layers:
+        inputs |= {top: data.type for top in data.tops if top in wanted and top not in inputs}
+    if not inputs:
+        return replace(net, layers=tuple(layers))
+    note = ", ".join(f"'{top}' (from a {data_type} layer)" for top, data_type in inputs.items())
+    fed = tuple(Layer(top, "Input", (), (top,), Fields("LayerParameter", {})) for top in inputs)
+    return replace(net, layers=fed + tuple(layers), notes=(*net.notes, f"inputs in place of data: {note}"))
+
+
+def _without_losses(net: Net) -> Net:
+    """The net without losses and measures, and without the layers that served their labels alone."""
+    losses = [layer for layer in net.layers if _is(layer, "is_loss") and not set(layer.tops) & _used(net.layers)]
+    kept = [layer for layer in net.layers if layer not in losses]
+    learned, labels = _learned(kept), list[Layer]()
+    while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:
+        labels += idle
+        kept = [layer for layer in kept if layer not in idle]
+    shorter = _without(net, losses, "dropped, a deploy net measures no loss")
+    return _without(shorter, labels, "dropped, for they serve labels alone")
+
+
+def _has_weights(layer: Layer) -> bool:
+    converter = converter_type(layer.type) or Converter
+    return converter.blob_specs is not Converter.blob_specs
+
+
+def _used(layers: Sequence[Layer]) -> set[str]:
+    return {bottom for layer in layers for bottom in layer.bottoms}
+
+
+def _is_idle(layer: Layer, kept: Sequence[Layer], net: Net) -> bool:
+    """Nothing reads the layer any more, while something did in the whole net."""
+    return not set(layer.tops) & _used(kept) and set(layer.tops) <= _used(net.layers)
+
+
+def _learned(layers: Sequence[Layer]) -> set[str]:
+    """The tops, and the names of the layers, that depend on a layer with weights."""
+    learned: set[str] = set()
+    for layer in layers:
+        if layer.blobs or _has_weights(layer) or learned & set(layer.bottoms):
+            learned |= {layer.name, *layer.tops}
+    return learned
+
+
+def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
+    if not dropped:
+        return net
+    names = ", ".join(f"'{layer.name}' ({layer.type})" for layer in dropped)
+    kept = tuple(layer for layer in net.layers if not any(layer is x for x in dropped))
+    return replace(net, layers=kept, notes=(*net.notes, f"{names} {why}"))
+
+
+def _without_splits(net: Net) -> Net:
+    """The net without Split layers: each of their tops is their bottom under another name."""
+    source: dict[str, str] = {}
+    layers, splits = [], 0
+    for layer in net.layers:
+        bottoms = tuple(source.get(bottom, bottom) for bottom in layer.bottoms)
+        if layer.type == "Split" and _can_go(layer, net):
+            source |= dict.fromkeys(layer.tops, bottoms[0])
+            splits += 1
+        else:
+            layers.append(replace(layer, bottoms=bottoms))
+    note = (f"{splits} Split layers removed, a tensor can be read twice",) if splits else ()
+    return replace(net, layers=tuple(layers), notes=net.notes + note)
+
+
+def _can_go(split: Layer, net: Net) -> bool:
+    """A Split stays where a later layer writes over one of its blobs, or where a top of it is an output."""
+    after = net.layers[[layer is split for layer in net.layers].index(True) + 1 :]
+    blobs = {*split.bottoms, *split.tops}
+    return set(split.tops) <= _used(after) and not any(blobs & set(layer.tops) for layer in after)

@@ -1,0 +1,128 @@
+"""Which converter knows which Caffe layer type.
+
+A converter is all that this package knows of one type: `layers/` holds them, one class each, found by
+themselves. It is read, checked and asked for shapes without torch; only `forward` computes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from caffe2torch.errors import UnsupportedLayer
+from caffe2torch.geometry import View
+from caffe2torch.net import Fields, Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shape = tuple["int | None", ...]
+"""The axes of a blob; None where only running the net can tell."""
+
+
+@dataclass(frozen=True)
+class BlobSpec:
+    """One blob that a layer owns: its name in a state dict, its shape, and how Caffe fills it.
+
+    `filler` is None for the statistics of BatchNorm, which start at zero.
+    """
+
+    name: str
+    shape: Shape
+    filler: Fields | None = None
+
+
+class Converter:
+    """One layer at its place in a net: its parameters read and checked, its shapes, its arithmetic.
+
+    Subclasses are decorated with `converts` and say in their docstring what they support, for `--list-layers`.
+    `__init__` reads `layer.fields` and raises `UnsupportedLayer` for what `forward` does not do. `bottoms` are
+    the bottoms' shapes, None for one whose axes are not known (an input that the file does not describe);
+    they tell channels and the number of axes, never a height: a net runs at any size.
+    """
+
+    has_statistics: ClassVar[bool] = False
+    """The blobs are statistics (buffers), not learned parameters."""
+    depends_on_phase: ClassVar[bool] = False
+    """`forward` takes `training`, a bool."""
+    is_data: ClassVar[bool] = False
+    """A source of data, which becomes an input of the net."""
+    is_loss: ClassVar[bool] = False
+    """Measures predictions against labels; a deploy net has none."""
+    shape_only: ClassVar[frozenset[int]] = frozenset()
+    """Bottoms of which only the shape is used."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        self.layer = layer
+        self.bottoms = bottoms
+
+    def refuse(self, reason: str) -> UnsupportedLayer:
+        """The error to raise for what this converter does not do."""
+        return UnsupportedLayer(self.layer, reason)
+
+    def blob_specs(self) -> tuple[BlobSpec, ...]:
+        """The blobs that the layer owns, in Caffe's order."""
+        return ()
+
+    def shape_by_weights(self) -> Shape | None:
+        """What the layer's blobs tell of its first bottom's shape, None when nothing.
+
+        It describes the input of a net whose file does not: a trained FCN begins with a data layer.
+        """
+        return None
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        """The shapes of the tops, None for one that is not known; by default as the first bottom's."""
+        return (self.bottoms[0],) * len(self.layer.tops)
+
+    def look(self, view: View) -> View | None:
+        """How the tops see an input that the bottoms see by `view`; None once pixels have lost their places."""
+        return view
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The tops; blobs come by the names of `blob_specs`, and `training` if the phase matters."""
+        raise NotImplementedError
+
+
+_C = TypeVar("_C", bound=type[Converter])
+_CONVERTERS: dict[str, type[Converter]] = {}
+
+
+def converts(*types: str) -> Callable[[_C], _C]:
+    """Registers the decorated Converter for Caffe layer types."""
+
+    def register(converter: _C) -> _C:
+        for layer_type in types:
+            if layer_type in _CONVERTERS:
+                raise RuntimeError(f"{layer_type} has two converters")
+            _CONVERTERS[layer_type] = converter
+        return converter
+
+    return register
+
+
+@cache
+def converters() -> dict[str, type[Converter]]:
+    """Every converter by layer type; importing the modules of `layers/` registers them."""
+    from caffe2torch import layers
+
+    for module in pkgutil.iter_modules(layers.__path__):
+        importlib.import_module(f"{layers.__name__}.{module.name}")
+    return dict(sorted(_CONVERTERS.items()))
+
+
+def converter_type(layer_type: str) -> type[Converter] | None:
+    """The converter of a layer type, None where there is none."""
+    return converters().get(layer_type)
+
+
+def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
+    """The converter of one layer. Raises UnsupportedLayer for a type that nobody registered."""
+    known = converter_type(layer.type)
+    if known is None:
+        raise UnsupportedLayer(layer, f"no converter for this layer type; known are {', '.join(converters())}")
+    return known(layer, bottoms)
