@@ -1,37 +1,68 @@
-"""Caffe's files as they are on disk -> nets: prototxt, caffemodel, .caffemodel.h5, .binaryproto, .solverstate(.h5).
+"""Caffe's files -> nets: prototxt, caffemodel, .caffemodel.h5, .binaryproto, .solverstate(.h5).
 
     prototxt   --read_prototxt-->   message
-    caffemodel --read_caffemodel--> message + blobs (views of the memory-mapped file)
-    both       --read-->            Net (upgraded, blobs matched to layers by name)
+    caffemodel --read_caffemodel--> message + blobs, views of the memory-mapped file
+    both       --read-->            Net: upgraded, blobs matched to layers by name
 
-What a file is, its content tells, never its name.
+A file's content tells what it is, never its name.
 """
 
 from __future__ import annotations
 
 import mmap
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from caffe2torch import schema, upgrade
-from caffe2torch.errors import MissingData, ReadError, SyntaxRefused
+from caffe2torch.errors import MissingData, ReadError, SyntaxRefused, WeightsError
 from caffe2torch.net import Array, Blob, Net, from_message
 from caffe2torch.wire import scan
 
-PathLike = str | Path
+AnyPath = str | PathLike[str]
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+_PICKLE = "a Python pickle, perhaps of PyTorch, which is not opened; give the Caffe file"
+MISTAKEN = {
+    **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
+    b"version https://git-lfs": "a git-LFS pointer, not the file itself; fetch that with `git lfs pull`",
+    b"\x00\x05\x16\x07": "AppleDouble metadata, which macOS keeps beside a file; give the file itself",
+    b"PK\x03\x04": "a zip archive, perhaps of PyTorch; unpack it or give the Caffe file",
+    b"\x1f\x8b": "compressed with gzip; decompress it first",
+    b"\x93NUMPY": "a NumPy array; give the Caffe file",
+    b"<!": "a web page; did the download fail?",
+    b"<html": "a web page; did the download fail?",
+    b"<HTML": "a web page; did the download fail?",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+}
+"""What files start with that are often taken for Caffe's, and what to do about it."""
+MAX_TEXT = 16 << 20
+"""Bytes of a prototxt; the largest nets have one megabyte."""
+
+_TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?!\S)", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
 
 
 @dataclass(frozen=True)
 class Caffemodel:
-    """What a caffemodel holds."""
+    """A caffemodel of any format, not upgraded yet."""
 
     message: Any
+    """A NetParameter whose BlobProtos are positions in `blobs`."""
     blobs: tuple[Blob, ...]
     unknown: tuple[str, ...] = ()
+    """Fields that the schema lacks, such as `layer 'conv1'.#149`; a fork of Caffe wrote the file."""
+    has_net: bool = True
+    """Whether the layers have types and bottoms; an HDF5 file holds only their names and blobs."""
 
 
 @dataclass(frozen=True)
@@ -40,57 +71,273 @@ class SolverState:
 
     iter: int
     learned_net: str
+    """The caffemodel that belongs to it, as the solver named it."""
     history: tuple[Blob, ...]
+    """One blob per parameter, in the net's order; Adam and AdaDelta put as many second ones behind them."""
     current_step: int
 
 
-def read(prototxt: PathLike | None = None, weights: PathLike | None = None, *, ignore_unknown: bool = False) -> Net:
-    """A net."""
-    if prototxt is None and weights is None:
-        raise ReadError("a net is read from a prototxt, a caffemodel or both; neither was given")
+def read(
+    prototxt: AnyPath | None = None, weights: AnyPath | None = None, *, ignore_unknown: bool = False
+) -> Net:
+    """The net that a prototxt defines, with the blobs of a caffemodel; either may be left out.
+
+    `weights` alone is enough: a caffemodel holds the definition of its own net, though an HDF5 file does not.
+    With both, a layer gets the blobs of the layer of the same name, as in Caffe's CopyTrainedLayersFrom;
+    whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields unknown to Caffe.
+
+    Raises MissingData for a file that is not there, ReadError for one that is not what it should be
+    (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and one name.
+    """
     stored = None if weights is None else read_caffemodel(weights)
-    if prototxt is None:
-        return _upgraded(stored.message, stored.blobs, str(weights), str(weights))
-    message = read_prototxt(prototxt, ignore_unknown=ignore_unknown)
-    net = _upgraded(message, (), str(prototxt), "" if stored is None else str(weights))
+    if prototxt is not None:
+        net = _defined(prototxt, ignore_unknown)
+        return net if stored is None else _trained(net, stored, str(weights))
     if stored is None:
-        return net
-    trained = _upgraded(stored.message, stored.blobs, str(weights), str(weights))
-    blobs = {layer.name: layer.blobs for layer in trained.layers}
-    return replace(net, layers=tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers))
+        raise ReadError("no net to read: give a prototxt, a caffemodel or both")
+    return _enclosed(stored, str(weights), ignore_unknown)
 
 
-def _upgraded(message, blobs, source, weights):
-    message, notes = upgrade.upgrade_net(message, source)
-    return replace(from_message(message, blobs, source, weights), notes=tuple(notes))
+def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
+    """The message that a prototxt spells: a NetParameter or a SolverParameter, not upgraded.
 
-
-def read_prototxt(path: PathLike, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
-    text = Path(path).read_text()
+    Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` lets fields
+    pass that Caffe does not know.
+    """
+    raw = _mapped(path)[: MAX_TEXT + 1]
+    if not _is_text(raw):
+        raise ReadError(f"{path}: looks like a binary file, not text; was a caffemodel given as --prototxt?")
+    if len(raw) > MAX_TEXT:
+        raise ReadError(f"{path}: is over {MAX_TEXT} bytes; no prototxt is")
+    # Comments are in any encoding; Caffe never looks at them.
+    text = raw.decode("utf-8-sig", "surrogateescape")
     try:
         return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)
     except text_format.ParseError as error:
-        line = error.GetLine() or 1
-        raise SyntaxRefused(str(path), line, error.GetColumn() or 1, str(error), text.splitlines()[line - 1]) from None
+        raise _syntax_refused(str(path), text, kind, error) from None
+    except RecursionError:
+        raise ReadError(f"{path}: nests its messages too deeply") from None
 
 
-def read_caffemodel(path: PathLike) -> Caffemodel:
-    skeleton, blobs = scan(_mapped(path))
-    return Caffemodel(schema.message("NetParameter").FromString(skeleton), tuple(blobs))
+def read_caffemodel(path: AnyPath) -> Caffemodel:
+    """A caffemodel, binary or HDF5, of any age; its blobs' values stay in the memory-mapped file.
+
+    Raises ReadError for a file that is cut short, damaged or something else.
+    """
+    buffer = _mapped(path)
+    with _located(path):
+        if buffer[: len(HDF5)] == HDF5:
+            return _from_hdf5(str(path), buffer)
+        if _is_text(buffer):
+            raise ReadError("is text, not a caffemodel; give a net's definition as --prototxt")
+        # A NetParameter never does: its field 1 is a string.
+        if buffer[:1] == b"\x08":
+            raise ReadError("starts like a .solverstate or a .binaryproto mean, not like a caffemodel")
+        message, blobs = _parsed(buffer, "NetParameter")
+        if not message.layer and not message.layers:
+            raise ReadError("holds no layers; is it a caffemodel?")
+        return Caffemodel(message, blobs, tuple(_unknown(message)))
 
 
-def read_binaryproto(path: PathLike) -> Array:
-    return scan(_mapped(path), "BlobProto")[1][0].read()
+def read_binaryproto(path: AnyPath) -> Array:
+    """The blob in a `.binaryproto`, mostly a mean image (1, C, H, W), in its shape, float32 or float64."""
+    buffer = _mapped(path)
+    with _located(path):
+        blob = _parsed(buffer, "BlobProto")[1][0]
+        if not blob.has_data:
+            raise ReadError("holds no values; is it a .binaryproto mean?")
+        return blob.read()
 
 
-def read_solverstate(path: PathLike) -> SolverState:
-    skeleton, blobs = scan(_mapped(path), "SolverState")
-    state = schema.message("SolverState").FromString(skeleton)
-    return SolverState(state.iter, state.learned_net, tuple(blobs), state.current_step)
+def read_solverstate(path: AnyPath) -> SolverState:
+    """The state in a `.solverstate` or `.solverstate.h5`.
+
+    Raises ReadError for a file that is cut short, damaged or something else.
+    """
+    buffer = _mapped(path)
+    with _located(path):
+        if buffer[: len(HDF5)] == HDF5:
+            from caffe2torch import hdf5  # h5py loads slowly, and few files need it
+
+            return SolverState(*hdf5.solver_state(str(path), buffer))
+        state, history = _parsed(buffer, "SolverState")
+        if not state.HasField("iter"):
+            raise ReadError("tells no iteration; is it a .solverstate?")
+        return SolverState(state.iter, state.learned_net, history, state.current_step)
 
 
-def _mapped(path: PathLike) -> mmap.mmap:
-    if not Path(path).exists():
-        raise MissingData(f"{path}: no such file")
-    with Path(path).open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:
+    """The net that a prototxt defines."""
+    notes: tuple[str, ...] = ()
+    try:
+        message = read_prototxt(prototxt)
+    except SyntaxRefused as refusal:
+        if not ignore_unknown:
+            raise
+        message = read_prototxt(prototxt, ignore_unknown=True)
+        notes = (f"{refusal}; this and every other field that Caffe does not know was ignored",)
+    for layer in _layers(message):
+        if layer.blobs:
+            raise ReadError(f"{prototxt}: layer {layer.name!r} has blobs as text; give them in a caffemodel")
+    net = _upgraded(message, (), str(prototxt))
+    return replace(net, notes=notes + net.notes)
+
+
+def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
+    """The net that a caffemodel holds."""
+    if not stored.has_net:
+        raise ReadError(f"{weights}: an HDF5 file holds blobs and no net; give the net's --prototxt")
+    notes: tuple[str, ...] = ()
+    if stored.unknown:
+        names = ", ".join(stored.unknown[:3]) + (", ..." if len(stored.unknown) > 3 else "")
+        found = f"{weights}: has fields of a fork's schema, unknown to Caffe: {names}"
+        if not ignore_unknown:
+            raise ReadError(f"{found}; give the net's --prototxt")
+        notes = (f"{found}; they were ignored",)
+    net = _upgraded(stored.message, stored.blobs, weights)
+    return replace(net, weights=weights, notes=notes + net.notes)
+
+
+def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
+    """The net with the blobs of the caffemodel's layers of the same names."""
+    names = {layer.name for layer in net.layers}
+    blobs: dict[str, tuple[Blob, ...]] = {}
+    # No upgrade changes a layer's name or blobs, so that a fork's layers need not stand in the way.
+    for layer in _layers(stored.message):
+        # Caffe would pour both into the first of the two, and leave the other at its filler.
+        if layer.blobs and layer.name in names & blobs.keys():
+            raise WeightsError(
+                f"{weights}: two layers named {layer.name!r} have blobs; Caffe matches by name"
+            )
+        if layer.blobs:
+            blobs[layer.name] = tuple(stored.blobs[blob.index] for blob in layer.blobs)
+    notes = tuple(
+        f"layer {name!r} of {Path(weights).name} is not in the net; its blobs were left out"
+        for name in blobs
+        if name not in names
+    )
+    layers = tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers)
+    return replace(net, layers=layers, weights=weights, notes=net.notes + notes)
+
+
+def _layers(message: Any) -> Iterator[Any]:
+    """What has the name and the blobs of each layer of a NetParameter of any age."""
+    for layer in message.layers:
+        yield layer.layer if layer.HasField("layer") else layer
+    yield from message.layer
+
+
+def _upgraded(message: Any, blobs: Sequence[Blob], source: str) -> Net:
+    if missing := message.FindInitializationErrors():
+        raise ReadError(f"{source}: {missing[0]} is required and not there")
+    current, notes = upgrade.upgrade_net(message, source)
+    return replace(from_message(current, blobs, source), notes=notes)
+
+
+def _from_hdf5(path: str, buffer: mmap.mmap) -> Caffemodel:
+    from caffe2torch import hdf5  # h5py loads slowly, and few files need it
+
+    message = schema.message("NetParameter")()
+    blobs: list[Blob] = []
+    for name, own in hdf5.layer_blobs(path, buffer).items():
+        layer = message.layer.add(name=name)
+        for blob in own:
+            layer.blobs.add(index=len(blobs))
+            blobs.append(blob)
+    return Caffemodel(message, tuple(blobs), has_net=False)
+
+
+def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Any, tuple[Blob, ...]]:
+    """The message of type `kind` that fills `buffer`, and its blobs."""
+    skeleton, blobs = scan(buffer, kind)
+    try:
+        return schema.message(kind).FromString(skeleton), tuple(blobs)
+    except DecodeError:
+        raise ReadError(f"does not parse as a {kind}; the file is damaged or of another kind") from None
+
+
+def _unknown(message: Any, place: str = "") -> Iterator[str]:
+    """The fields of a binary message that the schema lacks, as paths; our private ones are cleared."""
+    unknown: Any = UnknownFieldSet(message)
+    for field in unknown:
+        known = message.DESCRIPTOR.fields_by_number.get(field.field_number)
+        # A value that an enum lacks makes its field unknown, too.
+        named = known is not None and known.number < schema.PRIVATE
+        yield place + (known.name if named else f"#{field.field_number}")
+    for field, value in message.ListFields():
+        if field.number >= schema.PRIVATE and field.full_name != "caffe.BlobProto.index":
+            message.ClearField(field.name)
+            yield f"{place}#{field.number}"
+        elif isinstance(value, Message):
+            yield from _unknown(value, f"{place}{field.name}.")
+        elif field.message_type is not None:
+            for i, inner in enumerate(value):
+                name = getattr(inner, "name", "")
+                yield from _unknown(inner, f"{place}{field.name}{f' {name!r}' if name else f'[{i}]'}.")
+        elif field.type == field.TYPE_STRING and not _is_unicode(value):
+            raise ReadError(f"{place}{field.name} is not UTF-8 text; the file is damaged")
+
+
+def _is_unicode(value: Any) -> bool:
+    """Whether protobuf could decode a string, or all of several; it leaves the others as bytes."""
+    return isinstance(value, str) or (not isinstance(value, bytes) and all(isinstance(v, str) for v in value))
+
+
+def _syntax_refused(path: str, text: str, kind: str, error: text_format.ParseError) -> SyntaxRefused:
+    """What keeps a prototxt from parsing; the usual causes by their names."""
+    line, column = error.GetLine() or 1, error.GetColumn() or 1
+    conflict = _CONFLICT.search(text)
+    if conflict:
+        line, column = text.count("\n", 0, conflict.start()) + 1, 1
+    here = text.split("\n")[line - 1]
+    if conflict:
+        problem = "a git conflict marker; resolve the conflict first"
+    elif _PLACEHOLDER.search(here):
+        problem = "a template's placeholder; fill it in first"
+    else:
+        problem = _problem(str(error), here, kind)
+    return SyntaxRefused(path, line, column, problem, here[max(0, column - 61) : column + 59])
+
+
+def _problem(error: str, here: str, kind: str) -> str:
+    """What protobuf says, without the position and the line that it repeats."""
+    unknown = re.search(r'Message type "caffe\.(\w+)" has no field named "(.*?)"', error)
+    if not unknown:
+        said = re.sub(r"^\d+:\d+ : ", "", error)
+        return said.removeprefix(f"'{here}': ").removeprefix("'': ").removesuffix(".")
+    message, field = unknown.groups()
+    other = "SolverParameter" if kind == "NetParameter" else "NetParameter"
+    if message == kind and field in schema.descriptor(other).fields_by_name:
+        return f"{field!r} is a field of {other}, and this should be a {kind}"
+    return f"Caffe's {message} has no field {field!r}; is it a fork's?"
+
+
+@contextmanager
+def _located(path: AnyPath) -> Iterator[None]:
+    """Puts the file's name before what is wrong with it."""
+    try:
+        yield
+    except ReadError as error:
+        raise ReadError(f"{path}: {error}") from None
+
+
+def _mapped(path: AnyPath) -> mmap.mmap:
+    """The file's bytes, memory-mapped; arrays that view them keep the mapping alive."""
+    try:
+        if Path(path).exists() and not Path(path).is_file():
+            raise ReadError(f"{path}: is not a regular file")
+        with Path(path).open("rb") as file:
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise MissingData(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path}: cannot be read: {error}") from None
+    for start, what in MISTAKEN.items():
+        if buffer[: len(start)] == start:
+            raise ReadError(f"{path}: is {what}")
+    return buffer
+
+
+def _is_text(buffer: bytes | mmap.mmap) -> bool:
+    """Whether the start holds no control characters but those of white space."""
+    return not buffer[:512].translate(None, _TEXT)
