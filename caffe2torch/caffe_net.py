@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from typing import cast
 
 import numpy as np
 import torch
@@ -24,12 +26,14 @@ class CaffeLayer(nn.Module):
         """The layer's tops."""
         blobs = {**self._parameters, **self._buffers}
         phase = {"training": self.training} if self.converter.depends_on_phase else {}
-        tops = self.converter.forward(*bottoms, **blobs, **phase)  # type: ignore[arg-type]
+        tops = self.converter.forward(*bottoms, **blobs, **phase)  
         return tops if isinstance(tops, tuple) else (tops,)
 
     def extra_repr(self) -> str:
         """The layer's type and its own parameter message."""
-        own = next((repr(value) for name, value in self.converter.layer.fields.given() if "_param" in name), "")
+        own = next(
+            (repr(value) for name, value in self.converter.layer.fields.given() if "_param" in name), ""
+        )
         return f"{self.converter.layer.type}, {own}" if own else self.converter.layer.type
 
 
@@ -84,13 +88,20 @@ class CaffeNet(nn.Module):
     def blobs(self) -> dict[str, list[Tensor]]:
         """The parameters and statistics of each layer that has some, in Caffe's order."""
         state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers())
-        return {step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters}
+        return {
+            step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
+        }
+
+    def _layer(self, key: str) -> nn.Module:
+        return reduce(lambda module, name: cast(nn.Module, module._modules[name]), key.split("."), cast(nn.Module, self))
 
     def _named(self, images: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         named = dict(zip(self.inputs, images, strict=False)) | inputs
         if set(named) != set(self.inputs) or len(named) != len(images) + len(inputs):
             given = [*inputs, f"{len(images)} without a name"] if images else list(inputs)
-            raise NetError(f"net '{self.plan.net.name}' takes inputs {self.inputs}; given: {', '.join(given)}")
+            raise NetError(
+                f"net '{self.plan.net.name}' takes inputs {self.inputs}; given: {', '.join(given)}"
+            )
         return named
 
     def _run(self, inputs: dict[str, Tensor], keep: Iterable[str] | None) -> dict[str, Tensor]:
@@ -98,7 +109,7 @@ class CaffeNet(nn.Module):
         for index, step in enumerate(self.plan.steps):
             if step.layer.type == "Input":
                 continue
-            tops = self.get_submodule(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
+            tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
             values.update(zip(step.layer.tops, tops, strict=True))
             if keep is not None:
                 for blob in self._last_use.get(index, ()):
@@ -125,7 +136,9 @@ def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
     if parameter.blob is not None:
         value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
     elif None in parameter.shape:
-        raise NetError(f"'{parameter.key}' has shape {parameter.shape}; give weights, or an Input with its shape")
+        raise NetError(
+            f"'{parameter.key}' has shape {parameter.shape}; give weights, or an Input with its shape"
+        )
     else:
         shape = [size for size in parameter.shape if size is not None]
         value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler)

@@ -74,7 +74,9 @@ def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
 
 def _without_losses(net: Net) -> Net:
     """The net without losses and measures, and without the layers that served their labels alone."""
-    losses = [layer for layer in net.layers if _is(layer, "is_loss") and not set(layer.tops) & _used(net.layers)]
+    losses = [
+        layer for layer in net.layers if _is(layer, "is_loss") and not set(layer.tops) & _used(net.layers)
+    ]
     kept = [layer for layer in net.layers if layer not in losses]
     learned, labels = _learned(kept), list[Layer]()
     while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:

@@ -133,7 +133,9 @@ class _Planner:
     def _tops(self, layer: Layer, converter: Converter) -> tuple[Shape | None, ...]:
         tops = converter.top_shapes()
         if len(tops) != len(layer.tops):
-            raise NetError(f"layer '{layer.name}' ({layer.type}) makes {len(tops)} tops, the net names {layer.tops}")
+            raise NetError(
+                f"layer '{layer.name}' ({layer.type}) makes {len(tops)} tops, the net names {layer.tops}"
+            )
         if layer.type == "Input":
             tops = tuple(shape or self._by_weights(top) for top, shape in zip(layer.tops, tops, strict=True))
             self.inputs |= zip(layer.tops, tops, strict=True)
@@ -196,7 +198,9 @@ class _Planner:
         blob = layer.blobs[position]
         if not _fits(spec.shape, blob.shape):
             hint = "was the net made fully convolutional? see --convolutionalize"
-            hint = hint if len(spec.shape) > 2 == len(_bare(blob.shape)) else "is this the net of these weights?"
+            hint = (
+                hint if len(spec.shape) > 2 == len(_bare(blob.shape)) else "is this the net of these weights?"
+            )
             raise WeightsError(
                 f"{self.net.weights}: layer '{layer.name}' blob {position} is {blob.shape}, "
                 f"its {layer.type} needs {_text(spec.shape)}; {hint}"
@@ -260,4 +264,6 @@ def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
     if common is None:
         raise NetError(f"layer '{layer.name}' (Crop): its bottoms see no common input to align them by")
     offset = crop_offset(views[0][common], views[1][common])
-    return replace(layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset)))
+    return replace(
+        layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))
+    )

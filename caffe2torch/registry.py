@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.geometry import View
@@ -83,7 +83,7 @@ class Converter:
         """How the tops see an input that the bottoms see by `view`; None once pixels have lost their places."""
         return view
 
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
         """The tops; blobs come by the names of `blob_specs`, and `training` if the phase matters."""
         raise NotImplementedError
 
@@ -124,5 +124,7 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
     """The converter of one layer. Raises UnsupportedLayer for a type that nobody registered."""
     known = converter_type(layer.type)
     if known is None:
-        raise UnsupportedLayer(layer, f"no converter for this layer type; known are {', '.join(converters())}")
+        raise UnsupportedLayer(
+            layer, f"no converter for this layer type; known are {', '.join(converters())}"
+        )
     return known(layer, bottoms)

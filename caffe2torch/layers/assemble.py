@@ -92,7 +92,9 @@ class Crop(Converter):
         axes = next((len(bottom) for bottom in bottoms if bottom is not None), 4)
         self.axis = canonical(self, (None,) * axes, self.p.axis)
         if len(self.p.offset) not in (0, 1, axes - self.axis):
-            raise self.refuse(f"{len(self.p.offset)} offsets for {axes - self.axis} axes; give one, or one each")
+            raise self.refuse(
+                f"{len(self.p.offset)} offsets for {axes - self.axis} axes; give one, or one each"
+            )
         offsets = tuple(self.p.offset) or (0,)
         self.offsets = offsets * (axes - self.axis) if len(offsets) == 1 else offsets
 
@@ -109,7 +111,9 @@ class Crop(Converter):
         y, reference = bottoms
         for axis, offset in enumerate(self.offsets, start=self.axis):
             if offset + reference.shape[axis] > y.shape[axis]:
-                raise self.refuse(f"offset {offset} + {reference.shape[axis]} is past {y.shape[axis]} on axis {axis}")
+                raise self.refuse(
+                    f"offset {offset} + {reference.shape[axis]} is past {y.shape[axis]} on axis {axis}"
+                )
             y = y.narrow(axis, offset, reference.shape[axis])
         return y
 

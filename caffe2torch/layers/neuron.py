@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.net import Layer
@@ -34,5 +34,5 @@ class Dropout(Converter):
         if not 0 <= self.ratio < 1:
             raise self.refuse(f"dropout_ratio: {self.ratio} must be at least 0 and under 1")
 
-    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
+    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Any) -> Tensor:
         return torch.nn.functional.dropout(bottoms[0], self.ratio, training)

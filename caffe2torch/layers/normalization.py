@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.axes import canonical
@@ -33,7 +33,7 @@ class BatchNorm(Converter):
         channels = None if bottom is None else 1 if len(bottom) == 1 else bottom[1]
         return BlobSpec("mean", (channels,)), BlobSpec("variance", (channels,)), BlobSpec("factor", (1,))
 
-    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
+    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Any) -> Tensor:
         (x,) = bottoms
         uses_stored = self.p.use_global_stats if self.p.has("use_global_stats") else not training
         if uses_stored:
@@ -79,7 +79,9 @@ class Scale(Converter):
         start = canonical(self, bottom, self.p.axis)
         end = len(bottom) if self.p.num_axes == -1 else start + self.p.num_axes
         if not start <= end <= len(bottom):
-            raise self.refuse(f"axis: {self.p.axis} and num_axes: {self.p.num_axes} leave its bottom {bottom}")
+            raise self.refuse(
+                f"axis: {self.p.axis} and num_axes: {self.p.num_axes} leave its bottom {bottom}"
+            )
         return bottom[start:end]
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
@@ -92,5 +94,7 @@ class Scale(Converter):
         """The factor with the axes that broadcasting needs after its own."""
         axis = 0 if factor.ndim == 0 else self.p.axis % x.ndim
         if tuple(factor.shape) != tuple(x.shape[axis : axis + factor.ndim]):
-            raise self.refuse(f"its factor {tuple(factor.shape)} does not match {tuple(x.shape)} from axis {axis}")
+            raise self.refuse(
+                f"its factor {tuple(factor.shape)} does not match {tuple(x.shape)} from axis {axis}"
+            )
         return factor.reshape(*factor.shape, *(1,) * (x.ndim - axis - factor.ndim))

@@ -112,9 +112,13 @@ class Pooling(Converter):
         after = [(tops[i] - 1) * self.stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
         if self.p.pool == "MAX":
-            y = self._max(torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False)
+            y = self._max(
+                torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False
+            )
             return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[1], sides, size))
-        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(self.kernel)
+        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
+            self.kernel
+        )
         rows, columns = (self._counts(tops[axis], size[axis], axis) for axis in (0, 1))
         return total / torch.outer(rows, columns).to(x)
 

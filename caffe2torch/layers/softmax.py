@@ -62,9 +62,15 @@ class SoftmaxWithLoss(Converter):
         logs = scores.log_softmax(axis)
         shape = (*scores.shape[:axis], 1, *scores.shape[axis + 1 :])
         if labels.numel() != scores.numel() // scores.shape[axis]:
-            raise self.refuse(f"{tuple(scores.shape)} scores need {shape} labels, there are {tuple(labels.shape)}")
+            raise self.refuse(
+                f"{tuple(scores.shape)} scores need {shape} labels, there are {tuple(labels.shape)}"
+            )
         label = labels.reshape(shape).long()
-        valid = label != self.p.ignore_label if self.p.has("ignore_label") else torch.ones_like(label, dtype=torch.bool)
+        valid = (
+            label != self.p.ignore_label
+            if self.p.has("ignore_label")
+            else torch.ones_like(label, dtype=torch.bool)
+        )
         picked = logs.gather(axis, label.where(valid, torch.zeros_like(label)))
         clamped = picked + (picked.clamp(min=_LOG_FLT_MIN) - picked).detach()
         loss = -clamped.where(valid, torch.zeros_like(clamped)).sum() / self._normalizer(shape, axis, valid)

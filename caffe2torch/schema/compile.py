@@ -14,7 +14,7 @@ def compile_schema() -> bytes:
     """The serialized FileDescriptorSet of both files, caffe.proto first, the same bytes every time."""
     from grpc_tools import protoc
 
-    files = []
+    files: list[descriptor_pb2.FileDescriptorProto] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in ("caffe.proto", "forks.proto"):
             out = Path(folder, name)

@@ -1,0 +1,204 @@
+"""A folder of Caffe files -> how far each one gets: parsed, upgraded, built, ran, matched.
+
+It is how we, and people with a collection of models, see where the converter stands.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.build import build
+from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
+from caffe2torch.net import Net
+from caffe2torch.plan import Plan, plan
+from caffe2torch.read import read, read_caffemodel, read_prototxt
+from caffe2torch.upgrade import upgrade_net, upgrade_solver
+# from caffe2torch.verify import verify
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STAGES = ("parsed", "upgraded", "built", "ran", "matched")
+DEEP_NET = 100
+"""Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one net: a prototxt, its weights, Caffe's outputs; any may be missing but one of the first."""
+
+    prototxt: Path | None
+    weights: Path | None
+    reference: Path | None
+
+    def __str__(self) -> str:
+        files = [path for path in (self.prototxt, self.weights) if path is not None]
+        return " + ".join([str(files[0]), *(path.name for path in files[1:])])
+
+
+@dataclass(frozen=True)
+class Row:
+    """How far one case got: the stages it passed, and why not further. `error` is against Caffe, relative."""
+
+    case: Case
+    kind: str
+    """ "net" or "solver"."""
+    passed: tuple[str, ...]
+    refusal: str = ""
+    crashed: bool = False
+    types: tuple[str, ...] = ()
+    error: float | None = None
+
+
+def find(folder: Path) -> Iterator[Case]:
+    """The cases below a folder.
+
+    Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` beside them
+    when they are the only ones there. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    weights = {path for path in files if path.name.endswith((".caffemodel", ".caffemodel.h5"))}
+    paired: set[Path] = set()
+    for path in files:
+        if path.suffix in (".prototxt", ".pt", ".prototext"):
+            mine = _weights_of(path, weights)
+            paired |= {mine} if mine else set()
+            yield Case(path, mine, _reference_of(path) if mine or path.with_suffix(".npz").exists() else None)
+    for path in sorted(weights - paired):
+        yield Case(None, path, _reference_of(path))
+
+
+def _weights_of(prototxt: Path, weights: set[Path]) -> Path | None:
+    beside = [path for path in weights if path.parent == prototxt.parent]
+    named = [path for path in beside if path.name.split(".")[0] == prototxt.stem]
+    if not named and prototxt.stem in ("net", "deploy") and len(beside) == 1:
+        return beside[0]
+    return named[0] if len(named) == 1 else None
+
+
+def _reference_of(path: Path) -> Path | None:
+    names = (f"{path.name.split('.')[0]}.npz", "ref.npz", "io.npz")
+    return next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
+
+
+def survey(
+    cases: Sequence[Case], run: bool = False, watch: Callable[[int], None] = lambda done: None
+) -> list[Row]:
+    """Every case through the stages. With `run`, nets run on random inputs of their stated sizes, batch 1."""
+    rows = []
+    for done, case in enumerate(cases, start=1):
+        rows.append(_survey(case, run))
+        watch(done)
+    return rows
+
+
+def _survey(case: Case, run: bool) -> Row:
+    passed: list[str] = []
+    facts: dict[str, Any] = {}
+    try:
+        for stage in _stages(case, run, facts):
+            passed.append(stage)
+    except Caffe2TorchError as error:
+        return _row(case, passed, facts, refusal=str(error))
+    except Exception as error:  # a defect of ours must not hide the other files
+        return _row(case, passed, facts, refusal=f"crash: {type(error).__name__}: {error}", crashed=True)
+    return _row(case, passed, facts)
+
+
+def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> Row:
+    line = " ".join(outcome.pop("refusal", "").split())
+    types = facts.get("types", ())
+    return Row(
+        case, facts.get("kind", "net"), tuple(passed), line, types=types, error=facts.get("error"), **outcome
+    )
+
+
+def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
+    if case.prototxt is None:
+        message = read_caffemodel(case.weights or "").message
+        yield "parsed"
+        net = read(weights=case.weights)
+    else:
+        facts["kind"], message = _parsed(case.prototxt)
+        yield "parsed"
+        if facts["kind"] == "solver":
+            upgrade_solver(message)
+            yield "upgraded"
+            return
+        upgrade_net(message, str(case.prototxt))
+        net = read(case.prototxt, case.weights)
+    yield "upgraded"
+    facts["types"] = tuple(layer.type for layer in net.layers)
+    planned = plan(net, "TEST")
+    yield "built"
+    if run:
+        _run(net, planned)
+        yield "ran"
+    if case.reference is not None:
+        facts["error"] = _match(net, case.reference)
+        yield "matched"
+
+
+def _parsed(prototxt: Path) -> tuple[str, Any]:
+    try:
+        return "net", read_prototxt(prototxt)
+    except ReadError as refusal:
+        try:
+            return "solver", read_prototxt(prototxt, "SolverParameter")
+        except ReadError:
+            raise refusal from None
+
+
+def _run(net: Net, planned: Plan) -> dict[str, Tensor]:
+    inputs = {}
+    for name, shape in planned.inputs.items():
+        if shape is None or None in shape[1:]:
+            raise NetError(
+                f"input '{name}': its shape, {shape}, is not stated, so there is no size to run at"
+            )
+        sizes = [size for size in shape[1:] if size is not None]
+        inputs[name] = torch.rand((1, *sizes) if shape else ())
+    with torch.no_grad():
+        outputs: dict[str, Tensor] = build(net)(**inputs)
+    return outputs
+
+
+def _match(net: Net, reference: Path) -> float:
+    tolerance = 1e-4 if len(net.layers) > DEEP_NET else 1e-5
+    report = verify(build(net), reference, tolerance)
+    if not report.ok:
+        raise NetError(f"does not match {reference.name}: {report.worst}")
+    return report.worst.relative
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The counts per stage, every refusal with its reason, and how often each layer type was built."""
+    nets = [row for row in rows if row.kind == "net"]
+    counts = Counter(stage for row in nets for stage in row.passed)
+    solvers = [row for row in rows if row.kind == "solver"]
+    upgraded = sum("upgraded" in row.passed for row in solvers)
+    tried = sum(row.case.reference is not None for row in nets)
+    lines = [
+        f"{len(nets)} nets" + (f", and {upgraded} of {len(solvers)} solvers upgraded" if solvers else "")
+    ]
+    lines += [f"  {stage:9}{counts[stage]:5}" for stage in STAGES if counts[stage] and stage != "matched"]
+    lines += (
+        [f"  matched  {counts['matched']:5} of {tried} with Caffe's outputs beside them"] if tried else []
+    )
+    refused = [row for row in rows if row.refusal]
+    lines += (
+        ["", f"{len(refused)} refused, {sum(row.crashed for row in rows)} of them crashes"] if refused else []
+    )
+    lines += [f"  {row.case}: {row.refusal}" for row in refused]
+    return "\n".join([*lines, "", "layer types, in how many nets, of which built", *_by_type(nets)])
+
+
+def _by_type(nets: Sequence[Row]) -> list[str]:
+    seen = Counter(kind for row in nets for kind in set(row.types))
+    built = Counter(kind for row in nets if "built" in row.passed for kind in set(row.types))
+    return [f"  {kind:28}{count:5}{built[kind]:5}" for kind, count in seen.most_common()]
