@@ -1,0 +1,121 @@
+"""What a net's data layer did to an image before the net saw it, as a callable per input.
+
+The facts come from the file: `transform_param` (data_transformer.cpp), the `mean` in a Python layer's
+`param_str`, or the mean that the FCN reference implementation's layer of that name subtracts.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from caffe2torch.errors import NetError
+from caffe2torch.net import Layer, Net
+
+_VOC_MEAN = (104.00699, 116.66877, 122.67892)
+_LAYER_MEANS: dict[str, dict[str, tuple[float, ...]]] = {
+    "PASCALContextSegDataLayer": {"data": _VOC_MEAN},
+    "SIFTFlowSegDataLayer": {"data": (114.578, 115.294, 108.353)},
+    "NYUDSegDataLayer": {
+        "color": (116.190, 97.203, 92.318),
+        "hha": (132.431, 94.076, 118.477),
+        "depth": (7.844,),  # of the logarithm of the depth
+    },
+}
+"""Means written in the layers' own code (shelhamer/fcn.berkeleyvision.org, *_layers.py), by top."""
+
+MAX_PARAM_STR = 10_000
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """(image - mean) * scale, centre-cropped: what a data layer gives in phase TEST.
+
+    `mean` is one value per channel, in the net's order (BGR for Caffe's images), or one for all, or empty for
+    none. `mean_file` names a mean image that lies in another file: `read_binaryproto` reads it. `crop_size` is
+    0 for whole images. `mirror` says that half of the images were flipped, at random.
+    """
+
+    mean: tuple[float, ...] = ()
+    scale: float = 1.0
+    crop_size: int = 0
+    mirror: bool = False
+    mean_file: str = ""
+
+    def __call__(
+        self, image_hwc: npt.NDArray[Any], mean_image: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """An image (H, W, C) in the net's channel order, 0 to 255, as the net's input (C, H, W), float32.
+
+        `mean_image` (C, H, W) is needed where there is a `mean_file`. Raises NetError for an image that the
+        mean or the crop does not fit.
+        """
+        image = image_hwc.transpose(2, 0, 1)  # (C, H, W)
+        values = (self._crop(image.astype(np.float32) - self._mean(image.shape, mean_image))) * self.scale
+        return np.ascontiguousarray(values, np.float32)
+
+    def _mean(self, shape: tuple[int, ...], mean_image: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+        if self.mean_file and mean_image is None:
+            raise NetError(f"the net subtracts the mean image {self.mean_file!r}; read_binaryproto reads it")
+        if mean_image is not None:
+            mean = mean_image.reshape(mean_image.shape[-3:])
+            if mean.shape != shape:
+                raise NetError(f"the image is {shape}, the mean image {mean.shape}; (C, H, W) must be equal")
+            return mean.astype(np.float32)
+        if len(self.mean) not in (0, 1, shape[0]):
+            raise NetError(f"the image has {shape[0]} channels, the net's mean has {len(self.mean)}")
+        return np.asarray(self.mean or (0,), np.float32)[:, None, None]
+
+    def _crop(self, image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        size, (_, height, width) = self.crop_size, image.shape
+        if not size:
+            return image
+        if min(height, width) < size:
+            raise NetError(f"the image is {height}x{width}, the net's crop_size is {size}")
+        top, left = (height - size) // 2, (width - size) // 2
+        return image[:, top : top + size, left : left + size]
+
+
+def preprocessing(net: Net) -> dict[str, Preprocessing]:
+    """For each blob that a data layer of `net` makes, what the file tells of its making; {} when nothing."""
+    found: dict[str, Preprocessing] = {}
+    for layer in net.layers:
+        if layer.bottoms or not layer.tops:
+            continue
+        for top, known in _of_layer(layer).items():
+            found.setdefault(top, known)
+    return found
+
+
+def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
+    if layer.type == "Python":
+        return {top: Preprocessing(mean) for top, mean in _python_means(layer).items()}
+    if layer.fields.has("transform_param"):
+        p = layer.fields.transform_param
+        return {layer.tops[0]: Preprocessing(p.mean_value, p.scale, p.crop_size, p.mirror, p.mean_file)}
+    return {}
+
+
+def _python_means(layer: Layer) -> dict[str, tuple[float, ...]]:
+    python = layer.fields.python_param
+    if python.layer in _LAYER_MEANS:
+        return {top: mean for top, mean in _LAYER_MEANS[python.layer].items() if top in layer.tops}
+    mean = _literal(python.param_str).get("mean")
+    if not isinstance(mean, (tuple, list)) or not all(isinstance(value, (int, float)) for value in mean):
+        return {}
+    return {layer.tops[0]: tuple(float(value) for value in mean)}
+
+
+def _literal(text: str) -> dict[Any, Any]:
+    """The dictionary that a param_str holds; {} for any other text. Nothing in it is run."""
+    if len(text) > MAX_PARAM_STR:
+        return {}
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
