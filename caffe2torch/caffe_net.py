@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
 from typing import cast
 
 import numpy as np
@@ -26,7 +25,7 @@ class CaffeLayer(nn.Module):
         """The layer's tops."""
         blobs = {**self._parameters, **self._buffers}
         phase = {"training": self.training} if self.converter.depends_on_phase else {}
-        tops = self.converter.forward(*bottoms, **blobs, **phase)  
+        tops = self.converter.forward(*bottoms, **blobs, **phase)
         return tops if isinstance(tops, tuple) else (tops,)
 
     def extra_repr(self) -> str:
@@ -92,8 +91,11 @@ class CaffeNet(nn.Module):
             step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
         }
 
-    def _layer(self, key: str) -> nn.Module:
-        return reduce(lambda module, name: cast(nn.Module, module._modules[name]), key.split("."), cast(nn.Module, self))
+    def _layer(self, key: str) -> CaffeLayer:
+        module: nn.Module = self
+        for name in key.split("."):
+            module = cast(nn.Module, module._modules[name])
+        return cast(CaffeLayer, module)
 
     def _named(self, images: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         named = dict(zip(self.inputs, images, strict=False)) | inputs

@@ -30,7 +30,7 @@ DEEP_NET = 100
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one net: a prototxt, its weights, Caffe's outputs; any may be missing but one of the first."""
+    """The files of one net: a prototxt or weights or both, and Caffe's outputs where they lie beside."""
 
     prototxt: Path | None
     weights: Path | None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fill(shape: Sequence[int], filler: Fields, generator: Generator | None = None) -> Tensor:
-    """A float32 tensor of `shape`, filled as the FillerParameter says. Raises NetError for an unknown type."""
+    """A float32 tensor of `shape`, filled as the FillerParameter says. Raises NetError for unknown types."""
     empty = torch.empty(tuple(shape))
     if filler.type == "constant":
         return empty.fill_(filler.value)

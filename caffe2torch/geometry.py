@@ -14,7 +14,7 @@ from caffe2torch.errors import NetError
 
 @dataclass(frozen=True)
 class Window:
-    """A kernel that slides over an image, or with `transposed` spreads over a larger one; per axis, in pixels.
+    """A kernel that slides over an image, or with `transposed` spreads over a larger one; sizes in pixels.
 
     `kernel` is the extent: dilation is already in it.
     """

@@ -64,7 +64,7 @@ def test_what_cannot_be_done_is_refused():
         Preprocessing((1.0, 2.0))(IMAGE)
     with pytest.raises(NetError, match="5x7, the net's crop_size is 6"):
         Preprocessing(crop_size=6)(IMAGE)
-    with pytest.raises(NetError, match="subtracts the mean image 'mean.binaryproto'"):
+    with pytest.raises(NetError, match=r"subtracts the mean image 'mean\.binaryproto'"):
         Preprocessing(mean_file="mean.binaryproto")(IMAGE)
     with pytest.raises(NetError, match=r"the image is \(3, 5, 7\), the mean image \(3, 7, 5\)"):
         Preprocessing(mean_file="mean.binaryproto")(IMAGE, np.zeros((1, 3, 7, 5)))
