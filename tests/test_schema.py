@@ -1,0 +1,116 @@
+"""Our caffe.proto says what tests/golden/caffe-fields.tsv says, row by row, and nothing else."""
+
+from __future__ import annotations
+
+import csv
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import descriptor_pb2
+
+from caffe2torch import schema
+
+SCHEMA = Path(schema.__file__).parent
+FieldProto = descriptor_pb2.FieldDescriptorProto
+Facts = dict[tuple[str, str, str], tuple[str, ...]]
+
+
+def stored() -> list[Any]:
+    """caffe.proto and forks.proto as they were compiled."""
+    return list(descriptor_pb2.FileDescriptorSet.FromString((SCHEMA / "caffe.binpb").read_bytes()).file)
+
+
+def walk(scope: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Every field and enum value: ("field" or "enum", the name of its message or enum, the descriptor)."""
+    messages = scope.message_type if hasattr(scope, "message_type") else scope.nested_type
+    for message in messages:
+        for field in message.field:
+            yield "field", prefix + message.name, field
+        yield from walk(message, f"{prefix}{message.name}.")
+    for enum in scope.enum_type:
+        for value in enum.value:
+            yield "enum", prefix + enum.name, value
+
+
+def facts(field: Any) -> tuple[str, ...]:
+    """number, label, type, default and packed, spelled as in the table."""
+    kind = FieldProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+    label = FieldProto.Label.Name(field.label).removeprefix("LABEL_").lower()
+    if field.type_name:
+        kind = field.type_name.removeprefix(".caffe.")
+    return str(field.number), label, kind, default(field), "packed" if field.options.packed else ""
+
+
+def default(field: Any) -> str:
+    if not field.HasField("default_value"):
+        return ""
+    text = field.default_value
+    if field.type == FieldProto.TYPE_STRING:
+        return repr(text)
+    if field.type == FieldProto.TYPE_FLOAT:
+        return repr(struct.unpack("f", struct.pack("f", float(text)))[0])
+    return {"true": "True", "false": "False"}.get(text, text)
+
+
+def table(golden: Path) -> Facts:
+    """The rows of the golden table, floats as their float32 value."""
+    rows: Facts = {}
+    with (golden / "caffe-fields.tsv").open() as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            assert row["kind"] in ("field", "enum"), row
+            if row["type"] == "float" and row["default"]:
+                row["default"] = repr(struct.unpack("f", struct.pack("f", float(row["default"])))[0])
+            values = ("number", "label", "type", "default", "packed")
+            rows[row["kind"], row["scope"], row["name"]] = tuple(row[name] for name in values)
+    return rows
+
+
+def ours(file: Any) -> Facts:
+    found: Facts = {}
+    for kind, scope, item in walk(file):
+        found[kind, scope, item.name] = facts(item) if kind == "field" else (str(item.number), "", "", "", "")
+    return found
+
+
+def test_every_row_of_the_table_is_in_caffe_proto_and_nothing_else(golden: Path) -> None:
+    expected, found = table(golden), ours(stored()[0])
+    assert len(expected) > 500
+    assert {key: found.get(key) for key in expected} == expected
+    assert sorted(found.keys() - expected.keys()) == []
+
+
+def test_forks_have_private_numbers_and_leave_caffes_fields_alone() -> None:
+    caffe, forks = stored()
+    for kind, scope, item in walk(forks):
+        assert (kind, scope, item.name) not in ours(caffe)
+        assert kind == "enum" or item.number >= schema.PRIVATE, f"{scope}.{item.name} = {item.number}"
+    assert max(field.number for kind, _, field in walk(caffe) if kind == "field") < schema.PRIVATE
+
+
+def test_the_merged_schema_has_both() -> None:
+    crop = schema.descriptor("CropParameter").fields_by_name
+    assert crop["axis"].number < schema.PRIVATE <= crop["align"].number
+    assert (
+        schema.descriptor("V1LayerParameter").enum_types_by_name["LayerType"].values_by_name["CROP"].number
+        == 40
+    )
+
+
+def test_the_compiled_schema_is_that_of_the_proto_files() -> None:
+    pytest.importorskip("grpc_tools", reason="compiling caffe.proto needs grpcio-tools")
+    from caffe2torch.schema.compile import compile_schema
+
+    # Compared as messages: compilers of different versions may lay the bytes out differently.
+    compiled = descriptor_pb2.FileDescriptorSet.FromString(compile_schema())
+    assert list(compiled.file) == stored(), "run python -m caffe2torch.schema.compile"
+
+
+def test_the_pool_is_private() -> None:
+    from google.protobuf import descriptor_pool
+
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter")
+    assert schema.message("NetParameter")().DESCRIPTOR.full_name == "caffe.NetParameter"
