@@ -104,19 +104,23 @@ def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: boo
     Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` lets fields
     pass that Caffe does not know.
     """
-    raw = _mapped(path)[: MAX_TEXT + 1]
-    if not _is_text(raw):
+    raw = mapped(path)[: MAX_TEXT + 1]
+    if not is_text(raw):
         raise ReadError(f"{path}: looks like a binary file, not text; was a caffemodel given as --prototxt?")
     if len(raw) > MAX_TEXT:
         raise ReadError(f"{path}: is over {MAX_TEXT} bytes; no prototxt is")
     # Comments are in any encoding; Caffe never looks at them.
-    text = raw.decode("utf-8-sig", "surrogateescape")
+    return parse_prototxt(raw.decode("utf-8-sig", "surrogateescape"), str(path), kind, ignore_unknown)
+
+
+def parse_prototxt(text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
+    """The message that a text spells; `source` names it in errors, which are those of `read_prototxt`."""
     try:
         return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)
     except text_format.ParseError as error:
-        raise _syntax_refused(str(path), text, kind, error) from None
+        raise _syntax_refused(source, text, kind, error) from None
     except RecursionError:
-        raise ReadError(f"{path}: nests its messages too deeply") from None
+        raise ReadError(f"{source}: nests its messages too deeply") from None
 
 
 def read_caffemodel(path: AnyPath) -> Caffemodel:
@@ -124,15 +128,10 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
 
     Raises ReadError for a file that is cut short, damaged or something else.
     """
-    buffer = _mapped(path)
+    buffer = mapped(path)
     with _located(path):
         if buffer[: len(HDF5)] == HDF5:
             return _from_hdf5(str(path), buffer)
-        if _is_text(buffer):
-            raise ReadError("is text, not a caffemodel; give a net's definition as --prototxt")
-        # A NetParameter never does: its field 1 is a string.
-        if buffer[:1] == b"\x08":
-            raise ReadError("starts like a .solverstate or a .binaryproto mean, not like a caffemodel")
         message, blobs = _parsed(buffer, "NetParameter")
         if not message.layer and not message.layers:
             raise ReadError("holds no layers; is it a caffemodel?")
@@ -141,11 +140,11 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
 
 def read_binaryproto(path: AnyPath) -> Array:
     """The blob in a `.binaryproto`, mostly a mean image (1, C, H, W), in its shape, float32 or float64."""
-    buffer = _mapped(path)
+    buffer = mapped(path)
     with _located(path):
-        blob = _parsed(buffer, "BlobProto")[1][0]
-        if not blob.has_data:
-            raise ReadError("holds no values; is it a .binaryproto mean?")
+        message, (blob,) = _parsed(buffer, "BlobProto")
+        if not blob.has_data or any(_unknown(message)):
+            raise ReadError("holds no values, or other things; is it a .binaryproto?")
         return blob.read()
 
 
@@ -154,15 +153,15 @@ def read_solverstate(path: AnyPath) -> SolverState:
 
     Raises ReadError for a file that is cut short, damaged or something else.
     """
-    buffer = _mapped(path)
+    buffer = mapped(path)
     with _located(path):
         if buffer[: len(HDF5)] == HDF5:
             from caffe2torch import hdf5  # h5py loads slowly, and few files need it
 
             return SolverState(*hdf5.solver_state(str(path), buffer))
         state, history = _parsed(buffer, "SolverState")
-        if not state.HasField("iter"):
-            raise ReadError("tells no iteration; is it a .solverstate?")
+        if not state.HasField("iter") or any(_unknown(state)):
+            raise ReadError("tells no iteration, or other things; is it a .solverstate?")
         return SolverState(state.iter, state.learned_net, history, state.current_step)
 
 
@@ -249,11 +248,16 @@ def _from_hdf5(path: str, buffer: mmap.mmap) -> Caffemodel:
 
 def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Any, tuple[Blob, ...]]:
     """The message of type `kind` that fills `buffer`, and its blobs."""
-    skeleton, blobs = scan(buffer, kind)
+    name = {"NetParameter": "caffemodel", "SolverState": ".solverstate", "BlobProto": ".binaryproto"}[kind]
+    if is_text(buffer):
+        raise ReadError(f"is text, not a {name}; give a net's definition as --prototxt")
     try:
+        skeleton, blobs = scan(buffer, kind)
         return schema.message(kind).FromString(skeleton), tuple(blobs)
     except DecodeError:
-        raise ReadError(f"does not parse as a {kind}; the file is damaged or of another kind") from None
+        raise ReadError(f"its definition does not parse; is it a {name}, whole and undamaged?") from None
+    except ReadError as error:
+        raise ReadError(f"{error}; is it a {name}, whole and undamaged?") from None
 
 
 def _unknown(message: Any, place: str = "") -> Iterator[str]:
@@ -296,11 +300,19 @@ def _syntax_refused(path: str, text: str, kind: str, error: text_format.ParseErr
         problem = "a template's placeholder; fill it in first"
     else:
         problem = _problem(str(error), here, kind)
-    return SyntaxRefused(path, line, column, problem, here[max(0, column - 61) : column + 59])
+    there = here[max(0, column - 61) : column + 59]
+    return SyntaxRefused(path, line, column, _printable(problem), _printable(there))
+
+
+def _printable(text: str) -> str:
+    """The text without what could garble a terminal, or could not be printed at all."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _problem(error: str, here: str, kind: str) -> str:
     """What protobuf says, without the position and the line that it repeats."""
+    if "codec can't" in error:
+        return "a string that is not UTF-8"
     unknown = re.search(r'Message type "caffe\.(\w+)" has no field named "(.*?)"', error)
     if not unknown:
         said = re.sub(r"^\d+:\d+ : ", "", error)
@@ -321,7 +333,7 @@ def _located(path: AnyPath) -> Iterator[None]:
         raise ReadError(f"{path}: {error}") from None
 
 
-def _mapped(path: AnyPath) -> mmap.mmap:
+def mapped(path: AnyPath) -> mmap.mmap:
     """The file's bytes, memory-mapped; arrays that view them keep the mapping alive."""
     try:
         if Path(path).exists() and not Path(path).is_file():
@@ -338,6 +350,6 @@ def _mapped(path: AnyPath) -> mmap.mmap:
     return buffer
 
 
-def _is_text(buffer: bytes | mmap.mmap) -> bool:
+def is_text(buffer: bytes | mmap.mmap) -> bool:
     """Whether the start holds no control characters but those of white space."""
     return not buffer[:512].translate(None, _TEXT)
