@@ -1,0 +1,41 @@
+# `make demo` converts and verifies a small FCN; `make test` runs every check. Both set up .venv by themselves.
+# Another interpreter: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt
+VERSION := import sys; print("%d.%d" % sys.version_info[:2])
+
+.PHONY: demo test
+
+demo: $(VENV)/installed
+	@$(BIN)/python -m caffe2torch.demo
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/python $(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2
+
+$(VENV)/installed: pyproject.toml constraints.txt $(VENV)/made
+	@echo "Installing caffe2torch into $(VENV): once, and again when pyproject.toml or constraints.txt change."
+	@$(INSTALL) setuptools torch
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# A .venv whose interpreter is gone, or is not $(PYTHON)'s version, is made anew.
+ifneq ($(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null),$(shell $(PYTHON) -c '$(VERSION)'))
+.PHONY: $(VENV)/made
+endif

@@ -1,0 +1,92 @@
+"""TOML files -> frozen dataclasses, with nothing unknown, nothing missing and nothing of another type.
+
+A record's fields are its file's keys: scalars, other records, `tuple[X, ...]` for arrays, `Mapping[str, X]`
+for tables, and `X | None`, where the file writes "-" for None. A field with a default may be left out.
+What a record refuses in its `__post_init__` (ValueError) is reported at its place in the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from caffe2torch.errors import MissingData, ReadError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_R = TypeVar("_R")
+
+
+def load(path: Path, kind: type[_R]) -> _R:
+    """The record in a TOML file.
+
+    Raises MissingData when there is no such file, and ReadError, naming file and place, when it does not hold
+    exactly what `kind` asks for.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingData(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path.name}: not readable as TOML: {error}") from error
+    record: _R = _read(kind, content, path.name)
+    return record
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        return _record(kind, value, where)
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        return tuple(_read(item, v, f"{where}[{i}]") for i, v in enumerate(_of(list, value, where)))
+    if get_origin(kind) is Mapping:
+        item = get_args(kind)[1]
+        return {key: _read(item, v, _below(where, key)) for key, v in _of(dict, value, where).items()}
+    if isinstance(kind, UnionType):
+        return _one_of(get_args(kind), value, where)
+    return _of(kind, value, where)
+
+
+def _record(kind: Any, value: Any, where: str) -> Any:
+    """The dataclass `kind`, from a table with its fields and no others."""
+    table = _of(dict, value, where)
+    hints = get_type_hints(kind)
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    if unknown := sorted(table.keys() - hints.keys()):
+        raise ReadError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
+    if missing := sorted(needed - table.keys()):
+        raise ReadError(f"{where}: key {missing[0]!r} is missing")
+    given = {key: _read(hints[key], v, _below(where, key)) for key, v in table.items()}
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ReadError(f"{where}: {error}") from error
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if NoneType in kinds:
+        (kind,) = (k for k in kinds if k is not NoneType)
+        return None if value == "-" else _read(kind, value, where)
+    if type(value) not in kinds:
+        raise ReadError(f"{where}: expected {' or '.join(k.__name__ for k in kinds)}, found {value!r}")
+    return value
+
+
+def _of(kind: type, value: Any, where: str) -> Any:
+    if type(value) is not kind:  # exactly: True is no int here
+        raise ReadError(f"{where}: expected {_TOML_NAMES.get(kind, kind.__name__)}, found {value!r}")
+    return value
+
+
+_TOML_NAMES = {dict: "a table", list: "an array", str: "a string", bool: "true or false"}
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{key}" if ": " in where else f"{where}: {key}"

@@ -1,0 +1,74 @@
+"""The published weights: weights/zoo.toml as records. Nothing here downloads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fcn_repro.records import load
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What somebody states or measured for a model: percent, on which images, and who says so."""
+
+    metric: str
+    percent: float
+    split: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """Published weights. `address`, `sha1` and `licence` are "unknown" where no source gives them."""
+
+    title: str
+    family: str
+    address: str
+    sha1: str
+    licence: str
+    source: tuple[str, ...]
+    scores: tuple[Score, ...] = ()
+    gist: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.address != UNKNOWN and not re.fullmatch(r"https?://\S+/\S+", self.address):
+            raise ValueError(f"address {self.address!r} is neither http(s) nor {UNKNOWN!r}")
+        if self.sha1 != UNKNOWN and not re.fullmatch(r"[0-9a-f]{40}", self.sha1):
+            raise ValueError(f"sha1 {self.sha1!r} is neither 40 hexadecimal digits nor {UNKNOWN!r}")
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Every published model by its name, in families, and what each source code stands for."""
+
+    sources: Mapping[str, str]
+    families: Mapping[str, str]
+    models: Mapping[str, Model]
+
+    def __post_init__(self) -> None:
+        for name, model in self.models.items():
+            if model.family not in self.families:
+                raise ValueError(f"models.{name} is of an unknown family {model.family!r}")
+            cited = {*model.source, *(score.source for score in model.scores)}
+            if unknown := sorted(cited - self.sources.keys()):
+                raise ValueError(f"models.{name} cites {unknown[0]!r}, which is not among the sources")
+
+
+def folder() -> Path:
+    """weights/, where it was installed or, in a checkout, beside the packages."""
+    here = Path(__file__).parent
+    installed = here / "weights"
+    return installed if installed.is_dir() else here.parent / "weights"
+
+
+@cache
+def zoo() -> Zoo:
+    """The model zoo. Raises ReadError or MissingData (see records.py)."""
+    return load(folder() / "zoo.toml", Zoo)
