@@ -129,7 +129,7 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
     Raises ReadError for a file that is cut short, damaged or something else.
     """
     buffer = mapped(path)
-    with _located(path):
+    with located(path):
         if buffer[: len(HDF5)] == HDF5:
             return _from_hdf5(str(path), buffer)
         message, blobs = _parsed(buffer, "NetParameter")
@@ -141,7 +141,7 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
 def read_binaryproto(path: AnyPath) -> Array:
     """The blob in a `.binaryproto`, mostly a mean image (1, C, H, W), in its shape, float32 or float64."""
     buffer = mapped(path)
-    with _located(path):
+    with located(path):
         message, (blob,) = _parsed(buffer, "BlobProto")
         if not blob.has_data or any(_unknown(message)):
             raise ReadError("holds no values, or other things; is it a .binaryproto?")
@@ -154,7 +154,7 @@ def read_solverstate(path: AnyPath) -> SolverState:
     Raises ReadError for a file that is cut short, damaged or something else.
     """
     buffer = mapped(path)
-    with _located(path):
+    with located(path):
         if buffer[: len(HDF5)] == HDF5:
             from caffe2torch import hdf5  # h5py loads slowly, and few files need it
 
@@ -325,7 +325,7 @@ def _problem(error: str, here: str, kind: str) -> str:
 
 
 @contextmanager
-def _located(path: AnyPath) -> Iterator[None]:
+def located(path: AnyPath) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
     try:
         yield

@@ -1,0 +1,118 @@
+"""What is written, whatever it came from: a Net read from files, a Plan, or a module with trained values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch.net import Array, Blob, Layer, Net
+from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.preprocess import Preprocessing, preprocessing
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A net with its blobs, and the plan that has each parameter under its key."""
+
+    net: Net
+    planned: Plan | None = None
+    preprocessing: Mapping[str, Preprocessing] | None = None
+    """What was done to each input before the net saw it, where that is known."""
+    source: str = ""
+    """The file that holds the values; empty for those of a module."""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The net, ready to run."""
+        return self.planned or plan(self.net)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The files that this was read from."""
+        return tuple(name for name in (self.net.source, self.net.weights) if name)
+
+    @property
+    def means(self) -> dict[str, tuple[float, ...]]:
+        """The mean that was subtracted from each input, one value per channel, where it is known."""
+        known = preprocessing(self.net) if self.preprocessing is None else self.preprocessing
+        return {blob: known[blob].mean for blob in self.plan.inputs if blob in known and known[blob].mean}
+
+
+def conversion(model: nn.Module | Plan | Net) -> Conversion:
+    """The conversion of anything that `export` takes.
+
+    A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
+    """
+    if isinstance(model, Net):
+        return Conversion(model, source=_file(model.weights))
+    if isinstance(model, Plan):
+        return Conversion(without_rules(model.net), model, source=_file(model.net.weights))
+    if callable(getattr(type(model), "net", None)):
+        return Conversion(model.net())  # type: ignore[operator]
+    if not isinstance(getattr(model, "plan", None), Plan):
+        raise TypeError(
+            f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}"
+        )
+    net = without_rules(net_of(model))
+    return Conversion(net, plan(net, model.plan.phase))  # type: ignore[union-attr,arg-type]
+
+
+def without_rules(net: Net) -> Net:
+    """The net of one phase, as a definition that any phase takes whole."""
+    free: dict[str, Any] = dict.fromkeys(("include", "exclude"))
+    return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
+
+
+def net_of(model: Any) -> Net:
+    """The net of a CaffeNet; its blobs read the module's parameters when asked."""
+    return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
+
+
+def with_blobs(planned: Plan, blob: Any) -> Net:
+    """The net of a plan, with the blob that the function `blob` gives for each Parameter."""
+
+    def layers() -> Iterator[Layer]:
+        for step in planned.steps:
+            yield replace(step.layer, blobs=tuple(blob(parameter) for parameter in step.parameters))
+
+    return replace(planned.net, layers=tuple(layers()))
+
+
+def dense(shape: tuple[int, ...], diagonal: Any) -> Blob:
+    """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D."""
+    channels, _, *kernel = shape
+
+    def values() -> Array:
+        compact = diagonal()
+        whole = np.zeros((channels, channels, *kernel), compact.dtype)
+        each = np.arange(channels)
+        whole[each, each] = compact.reshape(channels, *kernel)
+        return whole.reshape(-1)
+
+    return Blob((channels, channels, *kernel), np.dtype("<f4"), values)
+
+
+def _blob_of(model: Any, parameter: Parameter) -> Blob:
+    owner, _, name = parameter.owner.rpartition(".")
+    layer = model.get_submodule(owner)
+    tensor = {**layer._parameters, **layer._buffers}[name]
+    values = partial(_values, tensor)
+    shape = tuple(tensor.shape)
+    return dense(shape, values) if parameter.diagonal else Blob(shape, np.dtype("<f4"), values)
+
+
+def _values(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().float().numpy().reshape(-1)
+    return array
+
+
+def _file(path: str) -> str:
+    return path if path and Path(path).is_file() else ""

@@ -1,0 +1,36 @@
+"""Plan -> state dict, as torch.save writes it; `torch.load(path, weights_only=True)` reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import WeightsError
+from caffe2torch.export import writes
+from caffe2torch.export.conversion import Conversion
+from caffe2torch.export.output import Output, encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from caffe2torch.plan import Parameter
+
+
+@writes("pt", ".pt", ".pth")
+def write_pt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
+    own = {parameter.key: _tensor(parameter, dtype) for parameter in converted.plan.parameters()}
+    parameters = (parameter for step in converted.plan.steps for parameter in step.parameters)
+    torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, output.file)
+
+
+def _tensor(parameter: Parameter, dtype: str) -> Tensor:
+    if parameter.blob is None:
+        raise WeightsError(f"'{parameter.key}' has no values; give weights, or build the model and export it")
+    array = parameter.read()
+    data = bytearray(array.size * getattr(torch, dtype).itemsize)
+    at = 0
+    for piece in encoded(array.reshape(-1), dtype, parameter.key):
+        data[at : at + piece.size] = piece.data
+        at += piece.size
+    return torch.frombuffer(data, dtype=getattr(torch, dtype)).reshape(array.shape)
