@@ -48,8 +48,13 @@ MAX_TEXT = 16 << 20
 """Bytes of a prototxt; the largest nets have one megabyte."""
 
 _TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
-_CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?!\S)", re.MULTILINE)
+_CONFLICT = re.compile(r"(<{7}|={7}|>{7})(?!\S)")
 _PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
+_COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_HEX = "[0-9a-fA-F]"
+_ESCAPE = re.compile(
+    rf"""\\([abfnrtv'"\\]|[0-3][0-7]{{2}}|[0-7]{{1,2}}(?![0-7])|x{_HEX}|u{_HEX}{{4}}|U{_HEX}{{8}})?"""
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: boo
 
 def parse_prototxt(text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
     """The message that a text spells; `source` names it in errors, which are those of `read_prototxt`."""
+    _check_escapes(source, text)
     try:
         return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)
     except text_format.ParseError as error:
@@ -287,21 +293,32 @@ def _is_unicode(value: Any) -> bool:
     return isinstance(value, str) or (not isinstance(value, bytes) and all(isinstance(v, str) for v in value))
 
 
-def _syntax_refused(path: str, text: str, kind: str, error: text_format.ParseError) -> SyntaxRefused:
+def _check_escapes(source: str, text: str) -> None:
+    """Refuses the escapes that Caffe's parser refuses; Python's only warns of them."""
+    for line, here in enumerate(text.split("\n"), 1):
+        for quoted in _COMMENT_OR_QUOTED.finditer(here):
+            for escape in _ESCAPE.finditer(quoted[1] or ""):
+                if escape[1] is None:
+                    column = quoted.start() + escape.start() + 1
+                    raise _refused(source, line, column, "an escape that protobuf does not know", here)
+
+
+def _syntax_refused(source: str, text: str, kind: str, error: text_format.ParseError) -> SyntaxRefused:
     """What keeps a prototxt from parsing; the usual causes by their names."""
-    line, column = error.GetLine() or 1, error.GetColumn() or 1
-    conflict = _CONFLICT.search(text)
+    line, column, lines = error.GetLine() or 1, error.GetColumn() or 1, text.split("\n")
+    conflict = next((i for i, here in enumerate(lines, 1) if _CONFLICT.match(here)), None)
     if conflict:
-        line, column = text.count("\n", 0, conflict.start()) + 1, 1
-    here = text.split("\n")[line - 1]
-    if conflict:
-        problem = "a git conflict marker; resolve the conflict first"
-    elif _PLACEHOLDER.search(here):
+        line, column, problem = conflict, 1, "a git conflict marker; resolve the conflict first"
+    elif _PLACEHOLDER.search(lines[line - 1]):
         problem = "a template's placeholder; fill it in first"
     else:
-        problem = _problem(str(error), here, kind)
+        problem = _problem(str(error), lines[line - 1], kind)
+    return _refused(source, line, column, problem, lines[line - 1])
+
+
+def _refused(source: str, line: int, column: int, problem: str, here: str) -> SyntaxRefused:
     there = here[max(0, column - 61) : column + 59]
-    return SyntaxRefused(path, line, column, _printable(problem), _printable(there))
+    return SyntaxRefused(source, line, column, _printable(problem), _printable(there))
 
 
 def _printable(text: str) -> str:
