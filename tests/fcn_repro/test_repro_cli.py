@@ -13,7 +13,7 @@ from caffe2torch.errors import ReadError
 from fcn_repro import cli
 from fcn_repro.papers import papers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TABLES = [(key, number) for key, paper in papers().items() for number in paper.tables]
 
 
