@@ -15,6 +15,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from caffe2torch import schema
@@ -32,7 +33,8 @@ MAX_COUNT = (1 << 31) - 1  # Caffe counts the values of a blob in an int (blob.c
 
 LEGACY_SHAPE = ("num", "channels", "height", "width")
 FLOAT, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
-_NUMBER = {field.name: field.number for field in schema.descriptor("BlobProto").fields}
+_BLOB = schema.descriptor("BlobProto")
+_NUMBER = {field.name: field.number for field in _BLOB.fields}
 _SHAPE = {_NUMBER[name] for name in (*LEGACY_SHAPE, "shape")}
 _DIFF = {_NUMBER[name] for name in ("diff", "double_diff")}
 _VALUES: dict[tuple[int, int], np.dtype[Any]] = {
@@ -53,7 +55,7 @@ def scan(buffer: Any, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     Raises ReadError, with the byte and the place, where `buffer` is cut short or makes no sense.
     """
     walk = _Walk(memoryview(buffer).toreadonly(), kind)
-    return walk.message(kind, 0, len(walk.buffer)), walk.blobs
+    return walk.message(schema.descriptor(kind), 0, len(walk.buffer)), walk.blobs
 
 
 def shape_problem(shape: tuple[int, ...]) -> str:
@@ -85,12 +87,12 @@ class _Field(NamedTuple):
 
 
 @cache
-def _ways(kind: str) -> dict[int, tuple[str, str]]:
-    """The fields of a message that lead to blobs: name and type, by number."""
+def _ways(message: Descriptor) -> dict[int, tuple[str, Descriptor]]:
+    """The fields of a message in a file that lead to blobs: name and type, by number."""
     ways = {}
-    for field in schema.descriptor(kind).fields:
-        inner = field.message_type.name if field.message_type else ""
-        if inner == "BlobProto" or (inner and _ways(inner)):
+    for field in message.fields:
+        inner = field.message_type if field.number < schema.PRIVATE else None
+        if inner is not None and (inner is _BLOB or _ways(inner)):
             ways[field.number] = field.name, inner
     return ways
 
@@ -104,9 +106,9 @@ class _Walk:
         self.place = [kind]
         self.fields_left, self.bytes_left = MAX_FIELDS, MAX_DEFINITION
 
-    def message(self, kind: str, start: int, end: int) -> bytes:
+    def message(self, kind: Descriptor, start: int, end: int) -> bytes:
         """The message between `start` and `end`, without the values of its blobs."""
-        if kind == "BlobProto":
+        if kind is _BLOB:
             return self.blob(start, end)
         parts, at = [], start
         seen = dict.fromkeys(_ways(kind), 0)
@@ -193,9 +195,9 @@ class _Walk:
             raise self.refusal(field.start, f"the definition, blobs aside, is over {MAX_DEFINITION} bytes")
         return bytes(self.buffer[field.start : field.end])
 
-    def note_name(self, kind: str, field: _Field) -> None:
+    def note_name(self, kind: Descriptor, field: _Field) -> None:
         """Lets refusals name the layer whose `name` this is."""
-        name = schema.descriptor(kind).fields_by_name.get("name")
+        name = kind.fields_by_name.get("name")
         if name and (name.number, LENGTH) == (field.number, field.wire):
             text = bytes(self.buffer[field.payload : field.end][:80]).decode(errors="replace")
             self.place[-1] += f" {text!r}"
