@@ -67,6 +67,14 @@ class Head:
         return f"{name[:-1]}{self.suffix}c" if cropped else name + self.suffix
 
 
+SIFT_FLOW = (Head("_sem", 33), Head("_geo", 3))
+"""Semantic and geometric classes, predicted together (CVPR 2015, Section 5)."""
+COLOR_DEPTH = (Stream("", (("color", 3), ("depth", 1)), "conv1_1_bgrd"),)
+"""NYUDv2's early fusion: depth as a fourth channel."""
+COLOR_HHA = (Stream("color", (("color", 3),)), Stream("hha", (("hha", 3),)))
+"""NYUDv2's late fusion: one trunk for colour and one for depth, coded as HHA."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """One of the FCN papers' nets, of any width, with any number of classes.
@@ -221,10 +229,9 @@ def _upsample(net: _Definition, a: Architecture, head: Head, score: str, blobs: 
     for pool, upscore in how.skips:
         name = head.layer(upscore)
         score = net.upsample(name, score, classes, 4, 2, name in a.learned)
-        skip = blobs[pool]
-        if a.name == "FCN8sAtOnce":
-            skip = net.scale(head.layer(f"scale_{pool}"), skip, AT_ONCE_SCALES[pool])
-        skip = net.conv(head.layer(f"score_{pool}"), skip, classes, 1)
+        if a.name == "FCN8sAtOnce" and head is a.heads[0]:
+            blobs[pool] = net.scale(f"scale_{pool}", blobs[pool], AT_ONCE_SCALES[pool])
+        skip = net.conv(head.layer(f"score_{pool}"), blobs[pool], classes, 1)
         skip = net.crop(head.layer(f"score_{pool}c"), skip, score)
         score = net.sum(head.layer(f"fuse_{pool}"), score, skip)
     name = head.layer(how.last)
