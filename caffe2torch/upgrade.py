@@ -110,8 +110,7 @@ def upgrade_transform(net: Any, source: str) -> Notes:
         layer.transform_param.SetInParent()
         fields = _transform_fields(param)
         for name in fields:
-            setattr(layer.transform_param, name, getattr(param, name))
-            param.ClearField(name)
+            _move(name, param, layer.transform_param)
         if fields:
             notes.append(f"{', '.join(fields)} of data layer '{layer.name}' moved to its transform_param")
     return tuple(notes)
@@ -124,8 +123,22 @@ def _data_params(net: Any) -> Iterator[tuple[Any, Any]]:
             yield layer, getattr(layer, f"{kind.lower()}_param")
 
 
+_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror", "transform_param")
+"""Caffe moves the first four; the last, in data and image data layers alone, is from before its release."""
+
+
 def _transform_fields(param: Any) -> list[str]:
-    return [name for name in ("scale", "mean_file", "crop_size", "mirror") if param.HasField(name)]
+    return [
+        name for name in _TRANSFORM_FIELDS if name in param.DESCRIPTOR.fields_by_name and param.HasField(name)
+    ]
+
+
+def _move(name: str, param: Any, transform: Any) -> None:
+    if name == "transform_param":
+        transform.MergeFrom(param.transform_param)
+    else:
+        setattr(transform, name, getattr(param, name))
+    param.ClearField(name)
 
 
 def needs_v1(net: Any) -> bool:
@@ -182,6 +195,25 @@ _V1_TYPES = {
     "TANH": "TanH",
     "THRESHOLD": "Threshold",
     "WINDOW_DATA": "WindowData",
+    # Types of forks, which only a prototxt can name (forks.proto).
+    "ACCURACY_REGRESSION": "AccuracyRegression",
+    "CONVOLUTION3D": "Convolution3D",
+    "DECONVOLUTION3D": "Deconvolution3D",
+    "IMAGE_SEG_DATA": "ImageSegData",
+    "IMPORT": "Import",
+    "INTERP": "Interp",
+    "LOCAL": "Local",
+    "LOCAL_WEIGHTED_CONVOLUTION": "LocalWeightedConvolution",
+    "LRN_MAP": "LRNMap",
+    "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield",
+    "POOLING3D": "Pooling3D",
+    "ROI_POOLING": "ROIPooling",
+    "SEG_ACCURACY": "SegAccuracy",
+    "SMOOTH_L1_LOSS": "SmoothL1Loss",
+    "SPATIAL_PYRAMID_POOLING": "SpatialPyramidPooling",
+    "SPATIAL_PYRAMID_POOLING_DATA": "SpatialPyramidPoolingData",
+    "TOPK": "TopK",
+    "VIDEO_DATA": "VideoData",
 }
 
 _SPEC_FIELDS = {

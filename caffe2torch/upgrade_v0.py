@@ -36,6 +36,9 @@ _DETECTION = {
     "det_fg_fraction": "fg_fraction",
     "det_context_pad": "context_pad",
     "det_crop_mode": "crop_mode",
+    # The first R-CNN had these before Caffe (forks.proto).
+    "context_pad": "context_pad",
+    "crop_mode": "crop_mode",
 }
 _LRN = {"local_size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"}
 
@@ -82,6 +85,8 @@ _FIELDS = {
 }
 """Types with fields of their own: the V1 message that these go to (or the layer), and their names there."""
 
+_DROPPED = ("type", "can_clobber")
+"""can_clobber told the first R-CNN which memory it may write over."""
 _CONNECTION = ("layer", "bottom", "top")
 _OF_EVERY_TYPE = ("name", "blobs", "blobs_lr", "weight_decay")
 _TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
@@ -142,7 +147,7 @@ def v1_layer(layer: Any, source: str) -> Any:
         raise NetError(f"{where} has the V0 type '{v0.type}'; Caffe knows {', '.join(_TYPES)}")
     v1 = schema.message("V1LayerParameter")(type=_TYPES[v0.type], bottom=layer.bottom, top=layer.top)
     for field, value in v0.ListFields():
-        if field.name != "type":
+        if field.name not in _DROPPED:
             message, name = _place(v1, v0, field.name, where)
             _put(message, name, value)
     return v1

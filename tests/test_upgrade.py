@@ -178,6 +178,9 @@ V0_FIELDS = [
     ("window_data", "det_fg_fraction: 0.3", "window_data_param { fg_fraction: 0.3 }"),
     ("window_data", "det_context_pad: 16", "window_data_param { context_pad: 16 }"),
     ("window_data", "det_crop_mode: 'square'", "window_data_param { crop_mode: 'square' }"),
+    ("window_data", "context_pad: 16", "window_data_param { context_pad: 16 }"),
+    ("window_data", "crop_mode: 'square'", "window_data_param { crop_mode: 'square' }"),
+    ("relu", "can_clobber: false", ""),
     ("infogain_loss", "source: 'a'", "infogain_loss_param { source: 'a' }"),
     ("concat", "concat_dim: 0", "concat_param { concat_dim: 0 }"),
     ("hdf5_output", "hdf5_output_param { file_name: 'a' }", "hdf5_output_param { file_name: 'a' }"),
@@ -243,7 +246,7 @@ def test_a_v0_field_of_another_type_is_refused() -> None:
     allowed = {(kind, field.split(":")[0].split()[0]) for kind, field, _ in V0_FIELDS}
     allowed |= {(kind, field) for kind in V0_TYPES for field in ("name", "type", "blobs", "blobs_lr")}
     allowed |= {(kind, field) for kind in V0_TYPES for field in ("weight_decay", "scale", "meanfile")}
-    allowed |= {(kind, field) for kind in V0_TYPES for field in ("cropsize", "mirror")}
+    allowed |= {(kind, field) for kind in V0_TYPES for field in ("cropsize", "mirror", "can_clobber")}
     fields = schema.descriptor("V0LayerParameter").fields
     refused = [(kind, field) for kind in V0_TYPES for field in fields if (kind, field.name) not in allowed]
     assert len(refused) > 600
@@ -291,14 +294,20 @@ CURRENT_NAMES = {
     "ABSVAL": "AbsVal",
     "ARGMAX": "ArgMax",
     "BNLL": "BNLL",
+    "CONVOLUTION3D": "Convolution3D",
+    "DECONVOLUTION3D": "Deconvolution3D",
     "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output",
     "LRN": "LRN",
+    "LRN_MAP": "LRNMap",
     "MVN": "MVN",
     "NONE": "",
+    "POOLING3D": "Pooling3D",
     "RELU": "ReLU",
+    "ROI_POOLING": "ROIPooling",
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
     "TANH": "TanH",
+    "TOPK": "TopK",
 }
 """The names that are not the enum value in camel case."""
 
@@ -373,6 +382,20 @@ def test_transformation_fields_of_v1_data_layers_move(kind: str, current: str) -
     """)
     moved = "scale, mean_file, crop_size, mirror of data layer 'd' moved to its transform_param"
     assert notes(text) == (moved, "upgraded from V1 (2014) to the current format")
+
+
+@pytest.mark.parametrize("kind", ["data", "image_data"])
+def test_a_transform_param_inside_a_v1_data_layer_moves(kind: str) -> None:
+    """From before Caffe's release; Caffe itself does not know it any more."""
+    v1 = (
+        f"layers {{ type: {kind.upper()} {kind}_param {{ transform_param {{ scale: 0.5 mean_value: 3 }} }} }}"
+    )
+    (layer,) = upgraded(v1).layer
+    assert (
+        layer.transform_param
+        == net("layer { transform_param { scale: 0.5 mean_value: 3 } }").layer[0].transform_param
+    )
+    assert not getattr(layer, f"{kind}_param").HasField("transform_param")
 
 
 # Inputs and BatchNorm, in nets of any age.
