@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ import numpy as np
 
 from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.plan import Parameter, Plan, plan
-from caffe2torch.preprocess import Preprocessing, preprocessing
+from caffe2torch.preprocess import preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+Means = Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Conversion:
 
     net: Net
     planned: Plan | None = None
-    preprocessing: Mapping[str, Preprocessing] | None = None
-    """What was done to each input before the net saw it, where that is known."""
+    means: Means = field(default_factory=dict)
+    """The mean that was subtracted from an input, one value per channel, where it is known."""
     source: str = ""
     """The file that holds the values; empty for those of a module."""
 
@@ -39,12 +41,6 @@ class Conversion:
         """The files that this was read from."""
         return tuple(name for name in (self.net.source, self.net.weights) if name)
 
-    @property
-    def means(self) -> dict[str, tuple[float, ...]]:
-        """The mean that was subtracted from each input, one value per channel, where it is known."""
-        known = preprocessing(self.net) if self.preprocessing is None else self.preprocessing
-        return {blob: known[blob].mean for blob in self.plan.inputs if blob in known and known[blob].mean}
-
 
 def conversion(model: nn.Module | Plan | Net) -> Conversion:
     """The conversion of anything that `export` takes.
@@ -52,7 +48,7 @@ def conversion(model: nn.Module | Plan | Net) -> Conversion:
     A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
     """
     if isinstance(model, Net):
-        return Conversion(model, source=_file(model.weights))
+        return Conversion(model, means=means_of(model), source=_file(model.weights))
     if isinstance(model, Plan):
         return Conversion(without_rules(model.net), model, source=_file(model.net.weights))
     if callable(getattr(type(model), "net", None)):
@@ -63,6 +59,13 @@ def conversion(model: nn.Module | Plan | Net) -> Conversion:
         )
     net = without_rules(net_of(model))
     return Conversion(net, plan(net, model.plan.phase))  # type: ignore[union-attr,arg-type]
+
+
+def means_of(net: Net) -> Means:
+    """The means of a net's inputs, as far as its data layers tell them."""
+    means = {blob: known.mean for blob, known in preprocessing(net).items() if known.mean}
+    # Those of transform_param are float32; 103.939 is to be seen as that.
+    return {blob: tuple(float(str(np.float32(value))) for value in mean) for blob, mean in means.items()}
 
 
 def without_rules(net: Net) -> Net:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from mmap import mmap
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ def _metadata(converted: Conversion, architecture: str) -> dict[str, str]:
         "net": definition(without_rules(converted.plan.net)),
         "layers": json.dumps(layers),
         "diagonal": json.dumps(diagonal),
-        "input_mean": json.dumps(converted.means),
+        "input_mean": json.dumps(
+            {blob: mean for blob, mean in converted.means.items() if blob in converted.plan.inputs}
+        ),
     }
 
 
@@ -183,8 +186,9 @@ def read_safetensors(path: str | PathLike[str]) -> Net:
 
 def read_means(path: str | PathLike[str]) -> dict[str, tuple[float, ...]]:
     """The mean of each input, one value per channel, where the file tells it."""
+    _, metadata = read_tensors(path)
     with located(path):
-        means = _json(read_tensors(path)[1], "input_mean", dict)
+        means = _json(metadata, "input_mean", dict)
         if not all(isinstance(mean, list) and all(map(_is_number, mean)) for mean in means.values()):
             raise ReadError("its metadata 'input_mean' is not a list of numbers per input")
     return {blob: tuple(map(float, mean)) for blob, mean in means.items()}
@@ -198,10 +202,8 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str
     buffer = mapped(path)
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
-        if length > min(MAX_HEADER, len(buffer) - 8):
-            raise ReadError(
-                f"its header takes {length} bytes, {len(buffer) - 8} are left; is it safetensors, whole?"
-            )
+        if not is_safetensors(buffer) or length > MAX_HEADER:
+            raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
         header = _parsed(buffer[8 : 8 + length])
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
@@ -212,9 +214,9 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str
     return stored, metadata
 
 
-def is_safetensors(start: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that begins with `start` (9 bytes or more) can be safetensors."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+def is_safetensors(file: mmap) -> bool:
+    """Whether a file can be safetensors: it begins with a JSON table of a length that fits in."""
+    return file[8:9] == b"{" and int.from_bytes(file[:8], "little") <= len(file) - 8
 
 
 def _parsed(text: bytes) -> dict[str, Any]:

@@ -1,0 +1,416 @@
+"""fcn-convert: parse, call, print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from caffe2torch import __version__
+from caffe2torch.architectures import Architecture, insist, recognize
+from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, VerificationFailed
+from caffe2torch.export import format_for, formats, write
+from caffe2torch.export.conversion import Conversion, Means, conversion, means_of
+from caffe2torch.export.output import DTYPES
+from caffe2torch.export.safetensors import is_safetensors, read_means, read_safetensors
+from caffe2torch.net import Net
+from caffe2torch.plan import Plan, plan
+from caffe2torch.read import HDF5, is_text, mapped, read, read_binaryproto, read_caffemodel
+from caffe2torch.registry import Shape, converters
+from caffe2torch.table import aligned, table_of
+from caffe2torch.upgrade import format_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from caffe2torch.caffe_net import CaffeNet
+    from caffe2torch.verify import Report
+
+_EPILOG = """\
+FILE is told by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors that this command
+wrote, or with --inspect a .prototxt or a mean .binaryproto. Nothing is written unless all checks pass.
+
+exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be), 2 usage, 3 a file or its weights missing,
+            4 verification failed, 130 interrupted
+"""
+_SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5")
+_AGES = {"V0": "V0 format (2013)", "V1": "V1 format (2014)", "current": "current format"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found out: `text` for people, `data` for --json."""
+
+    text: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A net as it was read, in which format, and the means of its inputs where known."""
+
+    net: Net
+    format: str
+    means: Means
+
+
+class _UsageError(Caffe2TorchError):
+    exit_code = 2
+
+
+class _NotVerified(VerificationFailed):
+    """Carries the reports to the output."""
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(f"{message}; see fcn-convert --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs fcn-convert with `argv`, or the process's arguments; returns its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in given
+    try:
+        _print(_answer(_parser().parse_args(given)), as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
+        return 141
+    except KeyboardInterrupt:
+        print("fcn-convert: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        return _refuse(error, as_json)
+    return 0
+
+
+def _refuse(error: Exception, as_json: bool) -> int:
+    """One line for what went wrong; its exit code."""
+    message, code = str(error), getattr(error, "exit_code", 1)
+    if not isinstance(error, Caffe2TorchError):
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where, please report it"
+    answer = error.answer if isinstance(error, _NotVerified) else Answer("", {})
+    problem = {"error": message, "kind": type(error).__name__.lstrip("_"), "exit_code": code}
+    _print(replace(answer, data={**answer.data, **problem}), as_json)
+    print(f"fcn-convert: {_printable(' '.join(message.split()))}", file=sys.stderr)
+    return code
+
+
+def _print(answer: Answer, as_json: bool) -> None:
+    text = json.dumps(answer.data, indent=2) if as_json else _printable(answer.text)
+    if text:
+        print(text, flush=True)
+
+
+def _printable(text: str) -> str:
+    """Names come from files: nothing in them may drive a terminal."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fcn-convert",
+        description="Converts a Caffe model into a checked file for PyTorch: FILE.safetensors beside FILE.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("file", metavar="FILE", nargs="?", help="the model")
+    add("-o", "--output", metavar="OUT", help="the file to write; its suffix tells the format")
+    add("--prototxt", metavar="P", help="the net's definition, instead of the one that FILE holds")
+    add("--arch", metavar="NAME", help="insist on an architecture, such as FCN8s")
+    add("--format", choices=tuple(formats()), help="default: what OUT's suffix tells, or safetensors")
+    add("--dtype", choices=DTYPES, default="float32", help="of the parameters written (default: float32)")
+    add("--inspect", action="store_true", help="print the table of layers; write nothing")
+    add("--list-layers", action="store_true", help="print the layer types that are converted")
+    add("--convolutionalize", action="store_true", help="turn InnerProduct layers into convolutions")
+    add("--allow-missing", action="store_true", help="leave parameters without values at Caffe's filler")
+    add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
+    add("--verify", metavar="REF.npz", help="compare with Caffe's blobs first; write only if they agree")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--debug", action="store_true", help="show where an error came from")
+    add("--version", action="version", version=f"caffe2torch {__version__}")
+    return parser
+
+
+def _answer(options: argparse.Namespace) -> Answer:
+    if options.list_layers:
+        return _list_layers()
+    if options.file is None:
+        raise _UsageError("give a FILE to convert; see fcn-convert --help")
+    if _is_mean(options.file):
+        return _inspect_mean(options)
+    return _inspect(options) if options.inspect else _convert(options)
+
+
+def _list_layers() -> Answer:
+    does = {name: (known.__doc__ or "").strip().split("\n")[0] for name, known in converters().items()}
+    return Answer("\n".join(aligned(list(does.items()))), {"layers": does})
+
+
+def _is_mean(path: str) -> bool:
+    """Whether the file begins as a BlobProto does: with `num`, `data` or `shape`."""
+    return mapped(path)[:1] in (b"\x08", b"\x2a", b"\x3a")
+
+
+def _inspect_mean(options: argparse.Namespace) -> Answer:
+    mean = read_binaryproto(options.file)
+    if not options.inspect:
+        raise ReadError(f"{options.file}: is a mean, no model; --inspect shows it")
+    channels = mean.reshape(-1, *mean.shape[-2:]).mean((1, 2), dtype=float).tolist()
+    text = f"{options.file}: binaryproto, {mean.dtype} {mean.shape}\nper channel: {_numbers(channels)}"
+    return Answer(text, {"file": options.file, "shape": mean.shape, "mean": channels})
+
+
+def _inspect(options: argparse.Namespace) -> Answer:
+    source = _read(options)
+    table = table_of(source.net)
+    head = f"{options.file}: {source.format}, {_size(options.file)}\nnet {source.net.name!r}\n"
+    notes = "".join(f"\n- {note}" for note in source.net.notes)
+    return Answer(
+        f"{head}\n{table}{notes}", {"file": options.file, "format": source.format, **table.as_dict()}
+    )
+
+
+def _convert(options: argparse.Namespace) -> Answer:
+    start, target, source = time.perf_counter(), _target(options), _read(options)
+    if not source.net.weights and target.suffix != ".prototxt":
+        raise MissingData(
+            f"{options.file}: is a prototxt, without weights; give the caffemodel, and this as --prototxt"
+        )
+    planned = plan(source.net, allow_missing=options.allow_missing)
+    architecture = insist(planned, options.arch) if options.arch else recognize(planned)
+    converted = _complete(planned, source)
+    reports = _verify(options, converted.plan, architecture)
+    write(converted, target, options.format, options.dtype, _Progress())
+    facts = {
+        **_facts(options, source, converted.plan),
+        "architecture": "" if architecture is None else str(architecture),
+        "verified": {road: report.as_dict() for road, report in reports.items()},
+        "output": {"file": str(target), "bytes": target.stat().st_size, "dtype": options.dtype},
+        "seconds": round(time.perf_counter() - start, 3),
+        "load": _how_to_load(options, target, _example(converted.plan, architecture is not None)),
+    }
+    return Answer(_screen(facts, reports), facts)
+
+
+def _read(options: argparse.Namespace) -> Source:
+    """FILE, with --prototxt and --convolutionalize."""
+    net, kind, means = _read_file(options.file, options.prototxt, options.ignore_unknown_fields)
+    if options.convolutionalize:
+        from caffe2torch.surgery import convolutionalize
+
+        net = convolutionalize(net)
+    return Source(net, kind, means)
+
+
+def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> tuple[Net, str, Means]:
+    start = mapped(path)
+    if is_safetensors(start):
+        if prototxt is not None:
+            raise ReadError(f"{path}: holds its own net; --prototxt is for Caffe's files")
+        return read_safetensors(path), "safetensors of this package", read_means(path)
+    if is_text(start) and not path.endswith((".caffemodel", ".h5")):
+        if prototxt is not None:
+            raise ReadError(f"{path}: is text, and so is --prototxt; FILE must hold the weights")
+        net = read(path, ignore_unknown=ignore_unknown)
+        return net, "prototxt", means_of(net)
+    net = read(prototxt, path, ignore_unknown=ignore_unknown)
+    if start[: len(HDF5)] == HDF5:
+        return net, "caffemodel in HDF5", means_of(net)
+    return net, f"caffemodel, {_AGES[format_of(read_caffemodel(path).message)]}", means_of(net)
+
+
+def _target(options: argparse.Namespace) -> Path:
+    """The file to write; by default beside FILE, under its name."""
+    if options.output is not None:
+        format_for(options.output, options.format)
+        return Path(options.output)
+    folder, name = os.path.split(options.file)
+    stem = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
+    return Path(folder, stem + format_for("", options.format or "safetensors").suffixes[0])
+
+
+def _complete(planned: Plan, source: Source) -> Conversion:
+    """The plan to write; parameters without values get Caffe's filler, the same numbers every time."""
+    converted = conversion(planned)
+    if source.net.weights and any(parameter.blob is None for parameter in planned.parameters()):
+        from caffe2torch._torch import torch
+        from caffe2torch.caffe_net import CaffeNet
+
+        torch.manual_seed(0)
+        converted = replace(conversion(CaffeNet(planned)), source=converted.source)
+    return replace(converted, means=source.means)
+
+
+def _verify(
+    options: argparse.Namespace, converted: Plan, architecture: Architecture | None
+) -> dict[str, Report]:
+    """The reports of --verify by road: the net as built, and the hand-written module of a zoo's FCN."""
+    if options.verify is None:
+        return {}
+    from caffe2torch.caffe_net import CaffeNet
+    from caffe2torch.verify import verify
+
+    built = CaffeNet(converted)
+    roads: dict[str, nn.Module] = {"build": built}
+    if architecture is not None:
+        roads[architecture.name] = _by_hand(architecture, built)
+    reports = {road: verify(model, options.verify) for road, model in roads.items()}
+    failed = [road for road, report in reports.items() if not report.ok]
+    if failed:
+        data = {
+            "file": options.file,
+            "verified": {road: report.as_dict() for road, report in reports.items()},
+        }
+        raise _NotVerified(
+            f"{options.file}: differs from {options.verify} by {' and '.join(failed)}; nothing was written",
+            Answer(_tables(reports), data),
+        )
+    return reports
+
+
+def _by_hand(architecture: Architecture, built: CaffeNet) -> nn.Module:
+    from caffe2torch.fcn import FCN
+
+    model = FCN.of(architecture)
+    model.load_state_dict(built.state_dict())
+    return model
+
+
+def _tables(reports: dict[str, Report]) -> str:
+    return "\n\n".join(f"{road} against {report.reference}:\n{report}" for road, report in reports.items())
+
+
+def _facts(options: argparse.Namespace, source: Source, converted: Plan) -> dict[str, Any]:
+    table = table_of(converted)
+    return {
+        "file": options.file,
+        "format": source.format,
+        "net": converted.net.name,
+        "layers": len(table.rows),
+        "parameter_layers": table.parameter_layers,
+        "parameters": table.parameters,
+        "inputs": dict(converted.inputs),
+        "means": source.means,
+        "outputs": converted.outputs,
+        "notes": converted.net.notes,
+        "diagonal": [parameter.key for parameter in converted.parameters() if parameter.diagonal],
+    }
+
+
+def _screen(facts: dict[str, Any], reports: dict[str, Report]) -> str:
+    lines = [
+        ("net", facts["net"]),
+        ("architecture", facts["architecture"] or "none of the FCN zoo's"),
+        ("layers", f"{facts['layers']}, {facts['parameter_layers']} with parameters"),
+        ("parameters", f"{facts['parameters']:,}"),
+        *(("input", f"{blob} {_axes(shape)}") for blob, shape in facts["inputs"].items()),
+        *(("mean", f"{_numbers(mean)}, subtracted from {blob}") for blob, mean in facts["means"].items()),
+        ("output", ", ".join(facts["outputs"])),
+        *(("changed", note) for note in facts["notes"]),
+        *(
+            ("diagonal", f"{key}: frozen and zero off its channel diagonal, kept as that")
+            for key in facts["diagonal"]
+        ),
+    ]
+    output = facts["output"]
+    head = f"{facts['file']}: {facts['format']}, {_size(facts['file'])}"
+    table = "\n".join((head, *aligned([(f"  {name}", value) for name, value in lines])))
+    written = f"wrote {output['file']}: {_size(output['file'])} in {facts['seconds']:.2f} s; it loads with"
+    load = "\n".join(f"    {line}" for line in facts["load"])
+    return "\n\n".join(filter(None, (table, _tables(reports), f"{written}\n\n{load}")))
+
+
+def _axes(shape: Shape | None) -> str:
+    """(N, 3, H, W) with letters for what the net leaves open."""
+    letters = "NCHW" if shape is not None and len(shape) == 4 else "N" + "?" * len(shape or "?")
+    sizes = (
+        letter if size is None else str(size) for letter, size in zip(letters, shape or (), strict=False)
+    )
+    return f"({', '.join(sizes)})" if shape else "(?)"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.8g}" for value in values)
+
+
+def _size(path: str) -> str:
+    return f"{Path(path).stat().st_size / 1e6:.1f} MB"
+
+
+def _how_to_load(options: argparse.Namespace, target: Path, example: str) -> list[str]:
+    """Python that loads what was written, and runs it where `example`, the inputs, is known."""
+    kind = format_for(target, options.format).name
+    if kind == "prototxt":
+        return ["import caffe2torch as c2t", f"net = c2t.read({str(target)!r})", "print(net)"]
+    if kind == "pt":
+        return _how_to_pour(options, target)
+    load = "from_safetensors" if kind == "safetensors" else "load"
+    call = f"tops = model({example})" if example else "print(model)"
+    return ["import torch, caffe2torch as c2t", f"model = c2t.{load}({str(target)!r})", call]
+
+
+def _how_to_pour(options: argparse.Namespace, target: Path) -> list[str]:
+    """Python that builds the net of FILE and gives it the state dict that was written."""
+    net, missing = _original(options), ", allow_missing=True" if options.allow_missing else ""
+    lines = ["import torch, caffe2torch as c2t"]
+    if net.startswith("read_safetensors"):
+        lines.append("from caffe2torch.export.safetensors import read_safetensors")
+    if options.convolutionalize:
+        lines.append("from caffe2torch.surgery import convolutionalize")
+        net = f"convolutionalize({net})"
+    state = f"torch.load({str(target)!r}, weights_only=True)"
+    return [*lines, f"model = c2t.build({net}{missing})", f"model.load_state_dict({state})"]
+
+
+def _original(options: argparse.Namespace) -> str:
+    """Python that makes the net of FILE again."""
+    if is_safetensors(mapped(options.file)):
+        return f"read_safetensors({options.file!r})"
+    ignore = ", ignore_unknown=True" if options.ignore_unknown_fields else ""
+    return f"c2t.read({options.prototxt!r}, {options.file!r}{ignore})"
+
+
+def _example(converted: Plan, fully_convolutional: bool) -> str:
+    """Inputs that the net takes, as Python; empty when their sizes are not known."""
+    shapes = {}
+    for blob, shape in converted.inputs.items():
+        batch, *sizes = shape or (1, None)
+        if fully_convolutional:
+            sizes[1:] = [size or 500 for size in sizes[1:]]
+        if None in sizes or not blob.isidentifier():
+            return ""
+        shapes[blob] = (batch or 1, *sizes)
+    return ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items())
+
+
+class _Progress:
+    """Shows how far a long write is, on a terminal."""
+
+    def __init__(self) -> None:
+        self.start = self.shown = time.perf_counter()
+
+    def __call__(self, done: int, expected: int) -> None:
+        """Shows `done` of `expected` bytes, once a write has taken a second."""
+        now = time.perf_counter()
+        if now - self.shown < 1 or not sys.stderr.isatty():
+            return
+        self.shown, rate = now, done / (now - self.start)
+        left = f"{rate / 1e6:.0f} MB/s, {(expected - done) / rate:.0f} s left"
+        text = f"{done / 1e6:.0f} of {expected / 1e6:.0f} MB, {left}"
+        print(f"\r{text:70}", end="" if done < expected else "\r", file=sys.stderr, flush=True)
