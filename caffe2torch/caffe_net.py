@@ -20,12 +20,14 @@ class CaffeLayer(nn.Module):
     def __init__(self, step: Step) -> None:
         super().__init__()
         self.converter = step.converter
+        self.module = step.converter.module()
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The layer's tops."""
         blobs = {**self._parameters, **self._buffers}
         phase = {"training": self.training} if self.converter.depends_on_phase else {}
-        tops = self.converter.forward(*bottoms, **blobs, **phase)
+        plugged = {} if self.module is None else {"module": self.module}
+        tops = self.converter.forward(*bottoms, **blobs, **phase, **plugged)
         return tops if isinstance(tops, tuple) else (tops,)
 
     def extra_repr(self) -> str:

@@ -83,6 +83,10 @@ class Converter:
         """How the tops see an input that the bottoms see by `view`; None once pixels have lost their places."""
         return view
 
+    def module(self) -> Callable[..., Tensor | tuple[Tensor, ...]] | None:
+        """A new torch module that `forward` gets as `module`, for a layer whose arithmetic a user plugs in."""
+        return None
+
     def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
         """The tops; blobs come by the names of `blob_specs`, and `training` if the phase matters."""
         raise NotImplementedError

@@ -1,7 +1,8 @@
-"""Layers that put blobs together, take them apart or give them another shape."""
+"""Layers that put blobs together, take them apart, or only take them."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
@@ -69,7 +70,8 @@ class Eltwise(Converter):
             if self.p.operation == "PROD":
                 y = y * x
             elif self.p.operation == "MAX":
-                y = torch.maximum(y, x)
+                # Of equals Caffe takes the second bottom, then keeps it; all of the gradient goes there.
+                y = torch.where(y > x, y, x) if position == 1 else torch.where(x > y, x, y)
             else:
                 y = y + (x * self.p.coeff[position] if self.p.coeff else x)
         return y
@@ -118,33 +120,91 @@ class Crop(Converter):
         return y
 
 
-@converts("Flatten")
-class Flatten(Converter):
-    """The axes from `axis` to `end_axis`, both counted in, as one."""
-
-    def top_shapes(self) -> tuple[Shape | None, ...]:
-        bottom, p = self.bottoms[0], self.layer.fields.flatten_param
-        if bottom is None:
-            return (None,)
-        start, end = (canonical(self, bottom, axis) for axis in (p.axis, p.end_axis))
-        if start > end:
-            raise self.refuse(f"axis: {p.axis} comes after end_axis: {p.end_axis}")
-        return ((*bottom[:start], product(bottom[start : end + 1]), *bottom[end + 1 :]),)
-
-    def look(self, view: View) -> View | None:
-        return None
-
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        p = self.layer.fields.flatten_param
-        return bottoms[0].flatten(p.axis, p.end_axis)
-
-
 @converts("Split")
 class Split(Converter):
     """The same blob under several names."""
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
         return bottoms * len(self.layer.tops)
+
+
+@converts("Slice")
+class Slice(Converter):
+    """The bottom cut along `axis` (or the older `slice_dim`) at each `slice_point`, or into equal parts."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        p = layer.fields.slice_param
+        if p.has("slice_dim") and p.has("axis"):
+            raise self.refuse("axis and slice_dim are both given")
+        self.axis = p.slice_dim if p.has("slice_dim") else p.axis
+        self.points = p.slice_point
+        if self.points and len(self.points) != len(layer.tops) - 1:
+            raise self.refuse(f"{len(self.points)} slice_point for {len(layer.tops)} tops; give one less")
+        if list(self.points) != sorted({*self.points} - {0}):
+            raise self.refuse(f"slice_point: {self.points} must be positive and rise")
+
+    def look(self, view: View) -> View | None:
+        return view if self.axis in (0, 1) else None
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom, tops = self.bottoms[0], len(self.layer.tops)
+        if bottom is None:
+            return (None,) * tops
+        axis = canonical(self, bottom, self.axis)
+        size = bottom[axis]
+        edges = (None,) * (tops + 1) if size is None else self._edges(size)
+        sizes = [None if end is None or start is None else end - start for start, end in pairwise(edges)]
+        return tuple((*bottom[:axis], size, *bottom[axis + 1 :]) for size in sizes)
+
+    def _edges(self, size: int) -> tuple[int, ...]:
+        tops = len(self.layer.tops)
+        if self.points:
+            if self.points[-1] >= size:
+                raise self.refuse(f"slice_point: {self.points[-1]} is not inside its axis of {size}")
+            return (0, *self.points, size)
+        if size % tops:
+            raise self.refuse(f"{size} values on axis {self.axis} do not part into {tops} equal tops")
+        return tuple(size // tops * top for top in range(tops + 1))
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
+        (x,) = bottoms
+        edges = self._edges(x.shape[self.axis])
+        return tuple(x.narrow(self.axis, start, end - start) for start, end in pairwise(edges))
+
+
+@converts("Tile")
+class Tile(Converter):
+    """`tiles` copies of the bottom one after the other along `axis`."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = layer.fields.tile_param
+        if self.p.tiles < 1:
+            raise self.refuse(f"tiles: {self.p.tiles} must be given and positive")
+
+    def look(self, view: View) -> View | None:
+        return view if self.p.axis in (0, 1) else None
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return (None,)
+        axis = canonical(self, bottom, self.p.axis)
+        return ((*bottom[:axis], product((bottom[axis], self.p.tiles)), *bottom[axis + 1 :]),)
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return torch.cat(bottoms * self.p.tiles, self.p.axis)
+
+
+@converts("HDF5Output")
+class HDF5Output(Converter):
+    """Takes two blobs; no file is written. In phase TEST it goes, and its blobs become outputs of the net."""
+
+    is_loss = True
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
+        return ()
 
 
 @converts("Silence")

@@ -1,11 +1,13 @@
-"""Convolution and Deconvolution (base_conv_layer.cpp, deconv_layer.cpp)."""
+"""Convolution, Deconvolution and Im2col (base_conv_layer.cpp, deconv_layer.cpp, im2col_layer.cpp)."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View, Window
+from caffe2torch.layers.axes import canonical, product
 from caffe2torch.net import Blob, Fields, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
 
@@ -28,33 +30,20 @@ def spatial(p: Fields, name: str, axes: int, default: int | None) -> tuple[int, 
     return values if len(values) == axes else None
 
 
-class _Sliding(Converter):
-    """What Convolution and Deconvolution share: kernel, stride, pad, dilation, group and bias."""
-
-    transposed = False
+class _Kernel(Converter):
+    """A kernel that slides over the last axes: its size, stride, pad and dilation."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        p = self.p = layer.fields.convolution_param
-        if p.axis not in (1, -3):
-            raise self.refuse(f"axis: {p.axis}; channels on axis 1 are supported")
-        if not p.num_output:
-            raise self.refuse("num_output must be given and positive")
+        self.p = layer.fields.convolution_param
         self.axes = self._spatial_axes()
         self.kernel = self._positive("kernel_size", None)
         self.stride = self._positive("stride", 1)
         self.dilation = self._positive("dilation", 1)
         self.pad = self._sizes("pad", 0)
-        if p.num_output % p.group:
-            raise self.refuse(f"num_output: {p.num_output} is no multiple of group: {p.group}")
 
     def _spatial_axes(self) -> int:
-        known = [len(bottom) for bottom in self.bottoms if bottom is not None]
-        known += [len(blob.shape) for blob in self.layer.blobs[:1]]
-        axes = (known or [4])[0] - 2
-        if axes not in (1, 2, 3):
-            raise self.refuse(f"slides over {axes} axes; 1, 2 or 3 are supported")
-        return axes
+        raise NotImplementedError
 
     def _sizes(self, name: str, default: int | None) -> tuple[int, ...]:
         sizes = spatial(self.p, name, self.axes, default)
@@ -73,11 +62,91 @@ class _Sliding(Converter):
         """The kernel with its dilation, per axis."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
-    def look(self, view: View) -> View:
-        return view.through(Window(self.extent, self.stride, self.pad, self.transposed))
+    def _size(self, size: int, axis: int) -> int:
+        """How many places the kernel has along an axis."""
+        return (size + 2 * self.pad[axis] - self.extent[axis]) // self.stride[axis] + 1
+
+    def _places(self, bottom: Shape) -> list[int | None]:
+        """The top's last axes."""
+        places = []
+        for axis, size in enumerate(bottom[len(bottom) - self.axes :]):
+            top = None if size is None else self._size(size, axis)
+            if top is not None and top < 1:
+                raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
+            places.append(top)
+        return places
+
+
+@converts("Im2col")
+class Im2col(_Kernel):
+    """The values under each place of a kernel as channels, on `axis`; rectangular and dilated kernels."""
+
+    def _spatial_axes(self) -> int:
+        bottom: Shape = (None,) * 4 if self.bottoms[0] is None else self.bottoms[0]
+        self.axis = canonical(self, bottom, self.p.axis)
+        if self.axis == len(bottom) - 1:
+            raise self.refuse(f"axis: {self.p.axis} leaves no axes of its bottom {bottom} to slide over")
+        return len(bottom) - self.axis - 1
+
+    def look(self, view: View) -> View | None:
+        return view.through(Window(self.extent, self.stride, self.pad)) if self.axis == 1 else None
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return (None,)
+        return ((*bottom[: self.axis], product((bottom[self.axis], *self.kernel)), *self._places(bottom)),)
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        (x,) = bottoms
+        places = [self._size(x.shape[self.axis + 1 + axis], axis) for axis in range(self.axes)]
+        padded = torch.nn.functional.pad(x, [pad for pad in reversed(self.pad) for _ in (0, 1)])
+        values = [
+            self._under(padded, offset, places) for offset in itertools.product(*map(range, self.kernel))
+        ]
+        return torch.stack(values, self.axis + 1).flatten(self.axis, self.axis + 1)
+
+    def _under(self, padded: Tensor, offset: tuple[int, ...], places: list[int]) -> Tensor:
+        """What one value of the kernel sees at each of its places."""
+        starts = [at * dilation for at, dilation in zip(offset, self.dilation, strict=True)]
+        steps = zip(starts, self.stride, places, strict=True)
+        seen = [slice(start, start + (count - 1) * stride + 1, stride) for start, stride, count in steps]
+        return padded[(..., *seen)]
+
+
+class _Sliding(_Kernel):
+    """What Convolution and Deconvolution share: blobs, group and any number of bottoms."""
+
+    transposed = False
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        p = self.p
+        if not p.num_output:
+            raise self.refuse("num_output must be given and positive")
+        if p.num_output % p.group:
+            raise self.refuse(f"num_output: {p.num_output} is no multiple of group: {p.group}")
+
+    def _spatial_axes(self) -> int:
+        known = [len(bottom) for bottom in self.bottoms if bottom is not None]
+        if known:
+            self.channel_axis = canonical(self, (None,) * known[0], self.p.axis)
+            axes = known[0] - self.channel_axis - 1
+        else:
+            self.channel_axis = self.p.axis
+            axes = len(self.layer.blobs[0].shape) - 2 if self.layer.blobs else 2
+        if axes not in (1, 2, 3):
+            raise self.refuse(
+                f"axis: {self.p.axis} leaves {axes} axes to slide over; 1, 2 or 3 are supported"
+            )
+        return axes
+
+    def look(self, view: View) -> View | None:
+        window = Window(self.extent, self.stride, self.pad, self.transposed)
+        return view.through(window) if self.channel_axis == 1 else None
 
     def blob_specs(self) -> tuple[BlobSpec, ...]:
-        channels = self.bottoms[0][1] if self.bottoms[0] is not None else None
+        channels = self.bottoms[0][self.channel_axis] if self.bottoms[0] is not None else None
         if channels is not None and channels % self.p.group:
             raise self.refuse(f"{channels} channels are no multiple of group: {self.p.group}")
         weight = BlobSpec("weight", (*self._ends(channels), *self.kernel), self.p.weight_filler)
@@ -89,7 +158,7 @@ class _Sliding(Converter):
         return (self.p.num_output, None if channels is None else channels // self.p.group)
 
     def shape_by_weights(self) -> Shape | None:
-        if not self.layer.blobs or len(self.layer.blobs[0].shape) != 2 + self.axes:
+        if not self.layer.blobs or len(self.layer.blobs[0].shape) != 2 + self.axes or self.channel_axis != 1:
             return None
         return (None, self._channels(self.layer.blobs[0]), *(None,) * self.axes)
 
@@ -100,21 +169,20 @@ class _Sliding(Converter):
         return tuple(None if bottom is None else self._top(bottom) for bottom in self.bottoms)
 
     def _top(self, bottom: Shape) -> Shape:
-        sizes = []
-        for axis, size in enumerate(bottom[2:]):
-            top = None if size is None else self._size(size, axis)
-            if top is not None and top < 1:
-                raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
-            sizes.append(top)
-        return (bottom[0], self.p.num_output, *sizes)
-
-    def _size(self, size: int, axis: int) -> int:
-        return (size + 2 * self.pad[axis] - self.extent[axis]) // self.stride[axis] + 1
+        return (*bottom[: self.channel_axis], self.p.num_output, *self._places(bottom))
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         # One layer may have several bottoms and as many tops, all with the same weights.
-        tops = tuple(self._convolve(x, blobs["weight"], blobs.get("bias")) for x in bottoms)
+        tops = tuple(self._batched(x, blobs["weight"], blobs.get("bias")) for x in bottoms)
         return tops if len(tops) > 1 else tops[0]
+
+    def _batched(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Every axis before the channels is one of items."""
+        axis = x.ndim - self.axes - 1
+        if axis == 1:
+            return self._convolve(x, weight, bias)
+        y = self._convolve(x.reshape(-1, *x.shape[axis:]), weight, bias)
+        return y.reshape(*x.shape[:axis], *y.shape[1:])
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
@@ -122,7 +190,7 @@ class _Sliding(Converter):
 
 @converts("Convolution")
 class Convolution(_Sliding):
-    """Convolution over two or three axes, with group, dilation and rectangular kernels."""
+    """Convolution over the one to three axes after `axis`, with group, dilation and rectangular kernels."""
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         f = torch.nn.functional
@@ -133,7 +201,7 @@ class Convolution(_Sliding):
 
 @converts("Deconvolution")
 class Deconvolution(_Sliding):
-    """Transposed convolution, dense or grouped.
+    """Transposed convolution over one to three axes, with group, dilation and rectangular kernels.
 
     A frozen dense kernel that is zero off the channel diagonal, as the bilinear ones of FCN are, is kept as
     its diagonal and run as one group per channel: the same numbers, `num_output` times less to store.

@@ -28,7 +28,9 @@ class LRN(Converter):
         if p.norm_region == "WITHIN_CHANNEL":
             # Caffe's constant is 1 here and `k` is not read; the padding counts in the average.
             mean = f.avg_pool2d(x * x, p.local_size, 1, half)
-            return x * (1 + p.alpha * mean) ** -p.beta
+            scale: Tensor = 1 + p.alpha * mean
+            return x * scale.pow(-p.beta)
         padded = f.pad((x * x).unsqueeze(1), (0, 0, 0, 0, half, half))
         mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
-        return x * (p.k + p.alpha * mean) ** -p.beta
+        scale = p.k + p.alpha * mean
+        return x * scale.pow(-p.beta)

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.net import Layer
-from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.registry import BlobSpec, Converter, Shape, converts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@converts("ReLU")
-class ReLU(Converter):
-    """max(x, 0), with `negative_slope` the leaky form."""
+@converts("AbsVal")
+class AbsVal(Converter):
+    """|x|; its gradient at 0 is 0."""
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        slope = self.layer.fields.relu_param.negative_slope
-        f = torch.nn.functional
-        return f.leaky_relu(bottoms[0], slope) if slope else f.relu(bottoms[0])
+        return bottoms[0].abs()
+
+
+@converts("BNLL")
+class BNLL(Converter):
+    """log(1 + exp(x)), the binomial normal log likelihood."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return torch.nn.functional.softplus(bottoms[0], threshold=50)
+
+
+@converts("Clip")
+class Clip(Converter):
+    """x between `min` and `max`, which have no defaults."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = layer.fields.clip_param
+        if not (self.p.has("min") and self.p.has("max")):
+            raise self.refuse("clip_param needs min and max")
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return bottoms[0].clamp(self.p.min, self.p.max)
 
 
 @converts("Dropout")
@@ -34,5 +55,129 @@ class Dropout(Converter):
         if not 0 <= self.ratio < 1:
             raise self.refuse(f"dropout_ratio: {self.ratio} must be at least 0 and under 1")
 
-    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Any) -> Tensor:
+    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.dropout(bottoms[0], self.ratio, training)
+
+
+@converts("ELU")
+class ELU(Converter):
+    """x above 0, `alpha` (exp(x) - 1) below."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return torch.nn.functional.elu(bottoms[0], self.layer.fields.elu_param.alpha)
+
+
+class _Logarithmic(Converter):
+    """What Exp and Log share: a base, of which -1 stands for e."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = layer.fields.exp_param if layer.type == "Exp" else layer.fields.log_param
+        if self.p.base != -1 and self.p.base <= 0:
+            raise self.refuse(f"base: {self.p.base} must be positive, or -1 for e")
+        self.log_base = 1.0 if self.p.base == -1 else math.log(self.p.base)
+
+
+@converts("Exp")
+class Exp(_Logarithmic):
+    """`base` to the power of (`scale` x + `shift`); base -1 is e."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        # Two factors, as in Caffe (exp_layer.cpp): a large shift overflows where it does there.
+        outer = math.exp(self.log_base * self.p.shift)
+        y: Tensor = (bottoms[0] * (self.log_base * self.p.scale)).exp() * outer
+        return y
+
+
+@converts("Log")
+class Log(_Logarithmic):
+    """The logarithm of (`scale` x + `shift`) to `base`; base -1 is e."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        if not self.log_base:
+            raise self.refuse("base: 1 has no logarithm")
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        y: Tensor = (bottoms[0] * self.p.scale + self.p.shift).log() / self.log_base
+        return y
+
+
+@converts("Power")
+class Power(Converter):
+    """(`scale` x + `shift`) to the power of `power`.
+
+    Where Caffe's gradient is 0 / 0, at a zero with shift 0, this one is the derivative.
+    """
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        (x,), p = bottoms, self.layer.fields.power_param
+        # A constant does not look at its bottom, be that NaN (power_layer.cpp).
+        y = x * p.scale + p.shift if p.scale else torch.full_like(x, p.shift)
+        return y if p.power == 1 else y**p.power
+
+
+@converts("PReLU")
+class PReLU(Converter):
+    """x above 0, a learned slope times x below: one per channel, or with `channel_shared` one for all."""
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = layer.fields.prelu_param
+        if bottoms[0] is not None and len(bottoms[0]) < 2:
+            raise self.refuse(f"its bottom has {len(bottoms[0])} axes; channels are on axis 1")
+
+    def blob_specs(self) -> tuple[BlobSpec, ...]:
+        bottom, p = self.bottoms[0], self.p
+        filler = p.filler if p.has("filler") else p.filler.replace(type="constant", value=0.25)
+        channels = None if bottom is None else bottom[1]
+        return (BlobSpec("weight", () if p.channel_shared else (channels,), filler),)
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return torch.nn.functional.prelu(bottoms[0], blobs["weight"].reshape(-1))
+
+
+@converts("ReLU")
+class ReLU(Converter):
+    """max(x, 0), with `negative_slope` the leaky form."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        slope = self.layer.fields.relu_param.negative_slope
+        f = torch.nn.functional
+        return f.leaky_relu(bottoms[0], slope) if slope else f.relu(bottoms[0])
+
+
+@converts("Sigmoid")
+class Sigmoid(Converter):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return bottoms[0].sigmoid()
+
+
+@converts("Swish")
+class Swish(Converter):
+    """x times the sigmoid of `beta` x."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        (x,) = bottoms
+        gate: Tensor = (x * self.layer.fields.swish_param.beta).sigmoid()
+        return x * gate
+
+
+@converts("TanH")
+class TanH(Converter):
+    """The hyperbolic tangent."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        return bottoms[0].tanh()
+
+
+@converts("Threshold")
+class Threshold(Converter):
+    """1 where x is above `threshold`, else 0; no gradient passes."""
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        (x,) = bottoms
+        y: Tensor = (x > self.layer.fields.threshold_param.threshold).to(x.dtype)
+        return y

@@ -1,11 +1,11 @@
-"""BatchNorm and Scale (batch_norm_layer.cpp, scale_layer.cpp)."""
+"""BatchNorm and MVN (batch_norm_layer.cpp, mvn_layer.cpp)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
-from caffe2torch.layers.axes import canonical
+from caffe2torch.layers.gradients import valued
 from caffe2torch.net import Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
 
@@ -45,7 +45,8 @@ class BatchNorm(Converter):
             variance, mean = torch.var_mean(x, axes, correction=0)
             self._move(blobs, mean.detach(), variance.detach(), x.numel() // mean.numel())
         shape = (1, -1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
-        return (x - mean.view(shape)) / (variance.view(shape) + self.p.eps).sqrt()
+        y: Tensor = (x - mean.view(shape)) / (variance.view(shape) + self.p.eps).sqrt()
+        return y
 
     def _move(self, blobs: dict[str, Tensor], mean: Tensor, variance: Tensor, count: int) -> None:
         keep = self.p.moving_average_fraction
@@ -56,45 +57,21 @@ class BatchNorm(Converter):
             blobs["variance"].mul_(keep).add_(variance * unbiased)
 
 
-@converts("Scale")
-class Scale(Converter):
-    """Multiplies the axes from `axis` by a learned blob or by the second bottom; `bias_term` adds one more."""
+@converts("MVN")
+class MVN(Converter):
+    """Mean 0 and, with `normalize_variance`, variance 1: of each channel, or `across_channels` of each item.
 
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        self.p = layer.fields.scale_param
-        self.learned = len(bottoms) == 1
-
-    def blob_specs(self) -> tuple[BlobSpec, ...]:
-        filler = self.p.filler if self.p.has("filler") else self.p.filler.replace(type="constant", value=1.0)
-        specs = [BlobSpec("weight", self._shape(), filler)] if self.learned else []
-        return (*specs, BlobSpec("bias", self._shape(), self.p.bias_filler))[: len(specs) + self.p.bias_term]
-
-    def _shape(self) -> Shape:
-        if not self.learned and self.bottoms[1] is not None:
-            return self.bottoms[1]
-        bottom = self.bottoms[0]
-        if bottom is None:
-            return tuple(self.layer.blobs[0].shape) if self.layer.blobs else (None,)
-        start = canonical(self, bottom, self.p.axis)
-        end = len(bottom) if self.p.num_axes == -1 else start + self.p.num_axes
-        if not start <= end <= len(bottom):
-            raise self.refuse(
-                f"axis: {self.p.axis} and num_axes: {self.p.num_axes} leave its bottom {bottom}"
-            )
-        return bottom[start:end]
+    `eps` is added to the standard deviation.
+    """
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        x = bottoms[0]
-        factor = blobs["weight"] if self.learned else bottoms[1]
-        y = x * self._spread(factor, x)
-        return y + self._spread(blobs["bias"], x) if "bias" in blobs else y
-
-    def _spread(self, factor: Tensor, x: Tensor) -> Tensor:
-        """The factor with the axes that broadcasting needs after its own."""
-        axis = 0 if factor.ndim == 0 else self.p.axis % x.ndim
-        if tuple(factor.shape) != tuple(x.shape[axis : axis + factor.ndim]):
-            raise self.refuse(
-                f"its factor {tuple(factor.shape)} does not match {tuple(x.shape)} from axis {axis}"
-            )
-        return factor.reshape(*factor.shape, *(1,) * (x.ndim - axis - factor.ndim))
+        (x,), p = bottoms, self.layer.fields.mvn_param
+        rows = x.reshape(*x.shape[: 1 if p.across_channels else 2], -1)
+        centred = rows - rows.mean(-1, keepdim=True)
+        if not p.normalize_variance:
+            return centred.reshape(x.shape)
+        deviation = centred.detach().square().mean(-1, keepdim=True).sqrt() + p.eps
+        y = centred / deviation
+        # The deviation's part of the gradient, finite where the deviation is 0 (mvn_layer.cpp).
+        through = -y.detach() * (y.detach() * y).mean(-1, keepdim=True)
+        return valued(y, y + through).reshape(x.shape)

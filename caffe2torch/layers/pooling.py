@@ -82,7 +82,10 @@ class Pooling(Converter):
 
     @property
     def _torch_agrees(self) -> bool:
-        """torch's ceil_mode drops every window that starts beyond the image; it takes pads up to half a kernel."""
+        """Whether torch's ceil_mode, which drops windows that start beyond the image, gives what Caffe does.
+
+        It takes pads up to half a kernel.
+        """
         small = all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True))
         return small and (any(self.pad) or all(s <= k for s, k in zip(self.stride, self.kernel, strict=True)))
 
@@ -97,10 +100,11 @@ class Pooling(Converter):
 
     def _max(self, x: Tensor, *window: Any) -> Tensor | tuple[Tensor, ...]:
         kernel, stride, pad, ceil = window
-        wants_mask = len(self.layer.tops) > 1
         f = torch.nn.functional
-        y = f.max_pool2d(x, kernel, stride, pad, 1, ceil, return_indices=wants_mask)
-        return (y[0], y[1].to(x.dtype)) if wants_mask else y
+        if len(self.layer.tops) == 1:
+            return f.max_pool2d(x, kernel, stride, pad, 1, ceil)
+        y, mask = f.max_pool2d(x, kernel, stride, pad, 1, ceil, return_indices=True)
+        return y, mask.to(x.dtype)
 
     def _average(self, x: Tensor, *window: Any) -> Tensor:
         return torch.nn.functional.avg_pool2d(x, *window)

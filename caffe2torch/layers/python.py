@@ -1,0 +1,88 @@
+"""Python layers: a registry where a user plugs in what a `module.layer` does.
+
+>>> @python_layer("my_layers.Double")
+... class Double(torch.nn.Module):
+...     def __init__(self, param_str: str) -> None:
+...         super().__init__()
+...
+...     def forward(self, x):
+...         return 2 * x
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from caffe2torch._torch import torch
+from caffe2torch.geometry import View
+from caffe2torch.net import Layer
+from caffe2torch.registry import Converter, Shape, converts
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Factory = Callable[[str], "nn.Module"]
+_F = TypeVar("_F", bound=Factory)
+_PYTHON_LAYERS: dict[str, Factory] = {}
+
+
+def python_layer(name: str) -> Callable[[_F], _F]:
+    """Registers what builds the torch.nn.Module of a Python layer; `name` is its `module.layer`.
+
+    The decorated class or function is called with the layer's `param_str`, once per layer of a net that is
+    built. Its module takes the bottoms and gives the top, or a tuple of tops; its parameters are part of the
+    net's, under `<layer name>.module`. A name that is registered again gets the new one.
+    """
+
+    def register(factory: _F) -> _F:
+        _PYTHON_LAYERS[name] = factory
+        return factory
+
+    return register
+
+
+@converts("Python")
+class Python(Converter):
+    """Runs the module that `python_layer` knows for its `module.layer`; without bottoms, a source of data.
+
+    Known is spatial_dropout.SpatialDropoutLayer (ENet); others are refused until a module is plugged in.
+    """
+
+    is_data = True
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = layer.fields.python_param
+        self.name = f"{self.p.module}.{self.p.layer}"
+        if self.name not in _PYTHON_LAYERS:
+            raise self.refuse(
+                f"its code, '{self.name}', is not converted; write it as a torch.nn.Module and plug that in "
+                f"with @caffe2torch.layers.python.python_layer('{self.name}')"
+            )
+
+    def module(self) -> nn.Module:
+        return _PYTHON_LAYERS[self.name](self.p.param_str)
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return (None,) * len(self.layer.tops)
+
+    def look(self, view: View) -> View | None:
+        return None
+
+    def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
+        tops: Tensor | tuple[Tensor, ...] = blobs["module"](*bottoms)
+        return tops
+
+
+@python_layer("spatial_dropout.SpatialDropoutLayer")
+def spatial_dropout(param_str: str) -> nn.Module:
+    """ENet's dropout of whole channels: `param_str` is a dictionary with the ratio `p`."""
+
+    class SpatialDropout(torch.nn.Dropout2d):
+        def forward(self, x: Tensor) -> Tensor:
+            # In phase TEST, too, the fork divides by what is kept in TRAIN (caffe-enet, spatial_dropout.py).
+            return super().forward(x) if self.training else x / (1 - self.p)
+
+    return SpatialDropout(float(ast.literal_eval(param_str)["p"]))
