@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
-        return _list(args.json) if args.list else _table(parser, args)
+        code = _list(args.json) if args.list else _table(parser, args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `| head` has read enough; the flush at exit must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Caffe2TorchError as error:
         if args.debug:
             raise
