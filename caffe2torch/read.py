@@ -89,7 +89,7 @@ def read(
 
     `weights` alone is enough: a caffemodel holds the definition of its own net, though an HDF5 file does not.
     With both, a layer gets the blobs of the layer of the same name, as in Caffe's CopyTrainedLayersFrom;
-    whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields unknown to Caffe.
+    whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields that no schema has.
 
     Raises MissingData for a file that is not there, ReadError for one that is not what it should be
     (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and one name.
@@ -106,8 +106,8 @@ def read(
 def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
     """The message that a prototxt spells: a NetParameter or a SolverParameter, not upgraded.
 
-    Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` lets fields
-    pass that Caffe does not know.
+    Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` leaves out
+    the fields that no schema has.
     """
     raw = mapped(path)[: MAX_TEXT + 1]
     if not is_text(raw):
@@ -180,7 +180,7 @@ def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:
         if not ignore_unknown:
             raise
         message = read_prototxt(prototxt, ignore_unknown=True)
-        notes = (f"{refusal}; this and every other field that Caffe does not know was ignored",)
+        notes = (f"{refusal}; this and every other unknown field was ignored",)
     for layer in _layers(message):
         if layer.blobs:
             raise ReadError(f"{prototxt}: layer {layer.name!r} has blobs as text; give them in a caffemodel")
@@ -338,7 +338,7 @@ def _problem(error: str, here: str, kind: str) -> str:
     other = "SolverParameter" if kind == "NetParameter" else "NetParameter"
     if message == kind and field in schema.descriptor(other).fields_by_name:
         return f"{field!r} is a field of {other}, and this should be a {kind}"
-    return f"Caffe's {message} has no field {field!r}; is it a fork's?"
+    return f"{message} has no field {field!r}, neither Caffe's nor that of a fork we know"
 
 
 @contextmanager
