@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from caffe2torch.errors import NetError
 from caffe2torch.net import Fields, Layer, Net
-from caffe2torch.registry import Converter, converter_type
+from caffe2torch.registry import Converter, Shape, converter_type
 
 
 def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
@@ -62,14 +62,29 @@ def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
     produced = {top for layer in net.layers if not _is_data(layer) for top in layer.tops}
     wanted = {bottom for layer in net.layers for bottom in layer.bottoms} - produced
     layers = [layer for layer in net.layers if not _is_data(layer)]
-    inputs: dict[str, str] = {}
+    fed: dict[str, Layer] = {}
+    came_from = []
     for data in data_layers:
-        inputs |= {top: data.type for top in data.tops if top in wanted and top not in inputs}
-    if not inputs:
-        return replace(net, layers=tuple(layers))
-    note = ", ".join(f"'{top}' (from a {data_type} layer)" for top, data_type in inputs.items())
-    fed = tuple(Layer(top, "Input", (), (top,), Fields("LayerParameter", {})) for top in inputs)
-    return replace(net, layers=fed + tuple(layers), notes=(*net.notes, f"inputs in place of data: {note}"))
+        for top, shape in zip(data.tops, _shapes(data), strict=True):
+            if top in wanted and top not in fed:
+                fed[top] = _input(top, shape)
+                came_from.append(f"'{top}' (from a {data.type} layer)")
+    notes = (f"inputs in place of data: {', '.join(came_from)}",) if fed else ()
+    return replace(net, layers=(*fed.values(), *layers), notes=net.notes + notes)
+
+
+def _shapes(data: Layer) -> tuple[Shape | None, ...]:
+    known = (converter_type(data.type) or Converter).data_shapes(data)
+    return known + (None,) * (len(data.tops) - len(known))
+
+
+def _input(top: str, shape: Shape | None) -> Layer:
+    """An Input; -1 stands for a size that the data layer does not tell."""
+    fields = Fields("LayerParameter", {})
+    if shape is not None:
+        dim = Fields("BlobShape", {"dim": tuple(-1 if size is None else size for size in shape)})
+        fields = fields.replace(input_param=Fields("InputParameter", {"shape": (dim,)}))
+    return Layer(top, "Input", (), (top,), fields)
 
 
 def _without_losses(net: Net) -> Net:

@@ -15,7 +15,7 @@ from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.geometry import View, crop_offset
 from caffe2torch.net import Array, Blob, Fields, Layer, Net
 from caffe2torch.phase import for_phase
-from caffe2torch.registry import BlobSpec, Converter, Shape, converter_for, converter_type
+from caffe2torch.registry import BlobSpec, Converter, Shape, converter_for
 
 
 @dataclass(frozen=True)
@@ -137,13 +137,21 @@ class _Planner:
                 f"layer '{layer.name}' ({layer.type}) makes {len(tops)} tops, the net names {layer.tops}"
             )
         if layer.type == "Input":
-            tops = tuple(shape or self._by_weights(top) for top, shape in zip(layer.tops, tops, strict=True))
+            tops = tuple(self._completed(top, shape) for top, shape in zip(layer.tops, tops, strict=True))
             self.inputs |= zip(layer.tops, tops, strict=True)
         self.shapes |= zip(layer.tops, tops, strict=True)
         return tops
 
+    def _completed(self, blob: str, shape: Shape | None) -> Shape | None:
+        """An input's shape, what the file leaves open taken from the weights of the layer that reads it."""
+        if shape is not None and None not in shape:
+            return shape
+        known = self._by_weights(blob)
+        if shape is None or known is None or len(shape) != len(known):
+            return known if shape is None else shape
+        return tuple(b if a is None else a for a, b in zip(shape, known, strict=True))
+
     def _by_weights(self, blob: str) -> Shape | None:
-        """The shape of an input that the file does not describe, from the first layer that reads it."""
         for layer in self.net.layers:
             if blob in layer.bottoms[:1]:
                 return converter_for(layer, (None,) * len(layer.bottoms)).shape_by_weights()
@@ -210,8 +218,8 @@ class _Planner:
         if self.allow_missing:
             return None
         raise WeightsError(
-            f"{self.net.weights}: layer '{layer.name}' blob {position} has a shape, {blob.shape}, and no data; "
-            f"--allow-missing leaves it at Caffe's filler"
+            f"{self.net.weights}: layer '{layer.name}' blob {position} has a shape, {blob.shape}, "
+            f"and no data; --allow-missing leaves it at Caffe's filler"
         )
 
     def _shared(self, layer: Layer, position: int, parameter: Parameter) -> Parameter:

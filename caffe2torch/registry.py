@@ -39,10 +39,10 @@ class BlobSpec:
 class Converter:
     """One layer at its place in a net: its parameters read and checked, its shapes, its arithmetic.
 
-    Subclasses are decorated with `converts` and say in their docstring what they support, for `--list-layers`.
+    Subclasses are decorated with `converts`; their docstring says what they support, for `--list-layers`.
     `__init__` reads `layer.fields` and raises `UnsupportedLayer` for what `forward` does not do. `bottoms` are
-    the bottoms' shapes, None for one whose axes are not known (an input that the file does not describe);
-    they tell channels and the number of axes, never a height: a net runs at any size.
+    the bottoms' shapes, None for one whose axes are not known (an input that the file does not describe); they
+    tell channels and the number of axes, never a height: a net runs at any size.
     """
 
     has_statistics: ClassVar[bool] = False
@@ -64,6 +64,11 @@ class Converter:
         """The error to raise for what this converter does not do."""
         return UnsupportedLayer(self.layer, reason)
 
+    @classmethod
+    def data_shapes(cls, layer: Layer) -> tuple[Shape | None, ...]:
+        """What a data layer tells of its tops' shapes, for the inputs that take its place."""
+        return (None,) * len(layer.tops)
+
     def blob_specs(self) -> tuple[BlobSpec, ...]:
         """The blobs that the layer owns, in Caffe's order."""
         return ()
@@ -80,11 +85,11 @@ class Converter:
         return (self.bottoms[0],) * len(self.layer.tops)
 
     def look(self, view: View) -> View | None:
-        """How the tops see an input that the bottoms see by `view`; None once pixels have lost their places."""
+        """How the tops see an input that the bottoms see by `view`; None where pixels lose their places."""
         return view
 
     def module(self) -> Callable[..., Tensor | tuple[Tensor, ...]] | None:
-        """A new torch module that `forward` gets as `module`, for a layer whose arithmetic a user plugs in."""
+        """A new torch module that `forward` gets as `module`, for a layer that a user plugs in."""
         return None
 
     def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from nets import INPUT, net_of
 
 from caffe2torch.errors import NetError
 from caffe2torch.phase import for_phase
+from caffe2torch.plan import plan
 
 CONV = """layer {{ name: "{0}" type: "Convolution" bottom: "{1}" top: "{0}"
 convolution_param {{ num_output: 4 kernel_size: 3 }} }}"""
@@ -103,3 +105,43 @@ def test_split_is_removed():
 )
 def test_a_split_that_matters_stays(after):
     assert "s" in names(for_phase(net_of(INPUT + SPLIT + after), "TEST"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        ('type: "Data" data_param { batch_size: 5 } transform_param { crop_size: 7 }', [(5, 3, 7, 7), (5,)]),
+        ('type: "Data" data_param { batch_size: 5 }', [(5, 3, None, None), (5,)]),
+        (
+            'type: "ImageData" image_data_param { batch_size: 5 new_height: 8 new_width: 9 }',
+            [(5, 3, 8, 9), (5,)],
+        ),
+        (
+            'type: "MemoryData" memory_data_param { batch_size: 5 channels: 3 height: 8 width: 9 }',
+            [(5, 3, 8, 9), (5,)],
+        ),
+        (
+            'type: "ImageData" image_data_param { batch_size: 5 is_color: false } transform_param { crop_size: 7 }',
+            [(5, 1, 7, 7), (5,)],
+        ),
+        ('type: "WindowData" window_data_param { batch_size: 5 crop_size: 7 }', [(5, 3, None, None), (5,)]),
+        (
+            'type: "Data" data_param { batch_size: 5 } transform_param { mean_value: 4 mean_value: 5 }',
+            [(5, 2, None, None), (5,)],
+        ),
+        ('type: "HDF5Data" hdf5_data_param { batch_size: 5 }', [(None, 3, None, None), None]),
+        (
+            'type: "DummyData" dummy_data_param { shape { dim: 5 dim: 3 dim: 8 dim: 9 } shape { dim: 5 } }',
+            [(5, 3, 8, 9), (5,)],
+        ),
+        (
+            'type: "DummyData" dummy_data_param { num: 5 channels: 3 height: 8 width: 9 }',
+            [(5, 3, 8, 9), (5, 3, 8, 9)],
+        ),
+    ],
+)
+def test_inputs_have_the_shapes_that_the_data_layer_tells(layer, shapes):
+    text = f'layer {{ name: "d" top: "data" top: "label" {layer} }}' + CONV.format("score", "data") + LOSS
+    channels = shapes[0][1]
+    net = net_of(text, score=[np.zeros((4, channels, 3, 3)), np.zeros(4)])
+    assert list(plan(net, "TRAIN").inputs.values()) == shapes
