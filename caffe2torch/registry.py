@@ -40,9 +40,10 @@ class Converter:
     """One layer at its place in a net: its parameters read and checked, its shapes, its arithmetic.
 
     Subclasses are decorated with `converts`; their docstring says what they support, for `--list-layers`.
-    `__init__` reads `layer.fields` and raises `UnsupportedLayer` for what `forward` does not do. `bottoms` are
-    the bottoms' shapes, None for one whose axes are not known (an input that the file does not describe); they
-    tell channels and the number of axes, never a height: a net runs at any size.
+    `__init__` reads `layer.fields` and raises `UnsupportedLayer` for what `forward` does not do.
+
+    `bottoms` are the bottoms' shapes, None for one whose axes are not known (an input that the file does not
+    describe). They tell channels and the number of axes, never a height: a net runs at any size.
     """
 
     has_statistics: ClassVar[bool] = False

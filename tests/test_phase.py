@@ -121,7 +121,8 @@ def test_a_split_that_matters_stays(after):
             [(5, 3, 8, 9), (5,)],
         ),
         (
-            'type: "ImageData" image_data_param { batch_size: 5 is_color: false } transform_param { crop_size: 7 }',
+            'type: "ImageData" image_data_param { batch_size: 5 is_color: false } '
+            "transform_param { crop_size: 7 }",
             [(5, 1, 7, 7), (5,)],
         ),
         ('type: "WindowData" window_data_param { batch_size: 5 crop_size: 7 }', [(5, 3, None, None), (5,)]),
