@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caffe2torch import __version__
-from caffe2torch.architectures import Architecture, insist, recognize
+from caffe2torch.architectures import Architecture, insist
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, VerificationFailed
 from caffe2torch.export import format_for, formats, write
 from caffe2torch.export.conversion import Conversion, Means, conversion, means_of
@@ -193,9 +193,10 @@ def _convert(options: argparse.Namespace) -> Answer:
             f"{options.file}: is a prototxt, without weights; give the caffemodel, and this as --prototxt"
         )
     planned = plan(source.net, allow_missing=options.allow_missing)
-    architecture = insist(planned, options.arch) if options.arch else recognize(planned)
+    if options.arch is not None:
+        insist(planned, options.arch)
     converted = _complete(planned, source)
-    reports = _verify(options, converted.plan, architecture)
+    architecture, reports = converted.architecture, _verify(options, converted)
     write(converted, target, options.format, options.dtype, _Progress())
     facts = {
         **_facts(options, source, converted.plan),
@@ -203,7 +204,7 @@ def _convert(options: argparse.Namespace) -> Answer:
         "verified": {road: report.as_dict() for road, report in reports.items()},
         "output": {"file": str(target), "bytes": target.stat().st_size, "dtype": options.dtype},
         "seconds": round(time.perf_counter() - start, 3),
-        "load": _how_to_load(options, target, _example(converted.plan, architecture is not None)),
+        "load": _how_to_load(options, target, converted),
     }
     return Answer(_screen(facts, reports), facts)
 
@@ -220,7 +221,7 @@ def _read(options: argparse.Namespace) -> Source:
 
 def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> tuple[Net, str, Means]:
     start = mapped(path)
-    if is_safetensors(start):
+    if is_safetensors(start[:9], len(start)):
         if prototxt is not None:
             raise ReadError(f"{path}: holds its own net; --prototxt is for Caffe's files")
         return read_safetensors(path), "safetensors of this package", read_means(path)
@@ -257,19 +258,17 @@ def _complete(planned: Plan, source: Source) -> Conversion:
     return replace(converted, means=source.means)
 
 
-def _verify(
-    options: argparse.Namespace, converted: Plan, architecture: Architecture | None
-) -> dict[str, Report]:
+def _verify(options: argparse.Namespace, converted: Conversion) -> dict[str, Report]:
     """The reports of --verify by road: the net as built, and the hand-written module of a zoo's FCN."""
     if options.verify is None:
         return {}
     from caffe2torch.caffe_net import CaffeNet
     from caffe2torch.verify import verify
 
-    built = CaffeNet(converted)
+    built = CaffeNet(converted.plan)
     roads: dict[str, nn.Module] = {"build": built}
-    if architecture is not None:
-        roads[architecture.name] = _by_hand(architecture, built)
+    if converted.architecture is not None:
+        roads[converted.architecture.name] = _by_hand(converted.architecture, built)
     reports = {road: verify(model, options.verify) for road, model in roads.items()}
     failed = [road for road, report in reports.items() if not report.ok]
     if failed:
@@ -279,21 +278,25 @@ def _verify(
         }
         raise _NotVerified(
             f"{options.file}: differs from {options.verify} by {' and '.join(failed)}; nothing was written",
-            Answer(_tables(reports), data),
+            Answer(_table(reports), data),
         )
     return reports
 
 
 def _by_hand(architecture: Architecture, built: CaffeNet) -> nn.Module:
-    from caffe2torch.fcn import FCN
+    from caffe2torch.fcn import module
 
-    model = FCN.of(architecture)
+    model = module(architecture)
     model.load_state_dict(built.state_dict())
     return model
 
 
-def _tables(reports: dict[str, Report]) -> str:
-    return "\n\n".join(f"{road} against {report.reference}:\n{report}" for road, report in reports.items())
+def _table(reports: dict[str, Report]) -> str:
+    if not reports:
+        return ""
+    from caffe2torch.verify import side_by_side
+
+    return f"against {next(iter(reports.values())).reference}:\n{side_by_side(reports)}"
 
 
 def _facts(options: argparse.Namespace, source: Source, converted: Plan) -> dict[str, Any]:
@@ -333,7 +336,7 @@ def _screen(facts: dict[str, Any], reports: dict[str, Report]) -> str:
     table = "\n".join((head, *aligned([(f"  {name}", value) for name, value in lines])))
     written = f"wrote {output['file']}: {_size(output['file'])} in {facts['seconds']:.2f} s; it loads with"
     load = "\n".join(f"    {line}" for line in facts["load"])
-    return "\n\n".join(filter(None, (table, _tables(reports), f"{written}\n\n{load}")))
+    return "\n\n".join(filter(None, (table, _table(reports), f"{written}\n\n{load}")))
 
 
 def _axes(shape: Shape | None) -> str:
@@ -353,14 +356,15 @@ def _size(path: str) -> str:
     return f"{Path(path).stat().st_size / 1e6:.1f} MB"
 
 
-def _how_to_load(options: argparse.Namespace, target: Path, example: str) -> list[str]:
-    """Python that loads what was written, and runs it where `example`, the inputs, is known."""
+def _how_to_load(options: argparse.Namespace, target: Path, converted: Conversion) -> list[str]:
+    """Python that loads what was written, and runs it where the sizes of its inputs are known."""
     kind = format_for(target, options.format).name
     if kind == "prototxt":
         return ["import caffe2torch as c2t", f"net = c2t.read({str(target)!r})", "print(net)"]
     if kind == "pt":
         return _how_to_pour(options, target)
     load = "from_safetensors" if kind == "safetensors" else "load"
+    example = _example(converted)
     call = f"tops = model({example})" if example else "print(model)"
     return ["import torch, caffe2torch as c2t", f"model = c2t.{load}({str(target)!r})", call]
 
@@ -380,18 +384,19 @@ def _how_to_pour(options: argparse.Namespace, target: Path) -> list[str]:
 
 def _original(options: argparse.Namespace) -> str:
     """Python that makes the net of FILE again."""
-    if is_safetensors(mapped(options.file)):
+    start = mapped(options.file)
+    if is_safetensors(start[:9], len(start)):
         return f"read_safetensors({options.file!r})"
     ignore = ", ignore_unknown=True" if options.ignore_unknown_fields else ""
     return f"c2t.read({options.prototxt!r}, {options.file!r}{ignore})"
 
 
-def _example(converted: Plan, fully_convolutional: bool) -> str:
+def _example(converted: Conversion) -> str:
     """Inputs that the net takes, as Python; empty when their sizes are not known."""
     shapes = {}
-    for blob, shape in converted.inputs.items():
+    for blob, shape in converted.plan.inputs.items():
         batch, *sizes = shape or (1, None)
-        if fully_convolutional:
+        if converted.architecture is not None:
             sizes[1:] = [size or 500 for size in sizes[1:]]
         if None in sizes or not blob.isidentifier():
             return ""

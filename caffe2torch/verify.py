@@ -69,11 +69,7 @@ class Report:
         return {"reference": self.reference, "tolerance": self.tolerance, "ok": self.ok, "rows": rows}
 
     def __str__(self) -> str:
-        head = ("set", "blob", "shape", "max |delta|", "at", "relative", "")
-        lines = list(aligned([head, *map(_cells, self.rows)], right=(3, 5)))
-        failed = sum(not row.ok for row in self.rows)
-        verdict = f"{failed} of {len(self.rows)} blobs fail" if failed else f"all {len(self.rows)} blobs pass"
-        return "\n".join((*lines, f"{verdict}; relative error allowed: {self.tolerance:g}"))
+        return side_by_side({"": self})
 
 
 def verify(model: nn.Module, reference: str | PathLike[str], tolerance: float = 1e-5) -> Report:
@@ -197,10 +193,9 @@ def _compare(key: str, blob: str, wanted: Array, found: Array | None, tolerance:
     where = tuple(map(int, np.unravel_index(int(delta.argmax()), delta.shape)))
     largest = float(delta.max())
     error = _relative(delta, wanted)
-    exact = wanted.dtype.kind in "iub"
-    if exact and largest:
-        return row("not equal", largest, where, error)
-    return row("" if error <= tolerance else f"over {tolerance:g}", largest, where, error)
+    if largest if wanted.dtype.kind in "iub" else error > tolerance:
+        return row(f"{largest:.1e} at {where}", largest, where, error)
+    return row("", largest, where, error)
 
 
 def _delta(found: Array, wanted: Array) -> Array:
@@ -219,13 +214,28 @@ def _relative(delta: Array, wanted: Array) -> float:
     return error / norm if norm else (0.0 if error == 0 else math.inf)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    shape = f"({', '.join(map(str, row.shape))})"
-    if row.max_delta is None or row.relative is None:
-        return row.set, row.blob, shape, "", "", "", f"FAIL: {row.problem}"
-    where = f"({', '.join(map(str, row.where))})"
-    verdict = "ok" if row.ok else f"FAIL: {row.problem}"
-    return row.set, row.blob, shape, f"{row.max_delta:.1e}", where, f"{row.relative:.1e}", verdict
+def side_by_side(reports: Mapping[str, Report]) -> str:
+    """The reports of several models on one reference, by the models' names, as one table."""
+    first = next(iter(reports.values()))
+    numbers = [text for name in reports for text in (f"{name} max |delta|".strip(), "relative")]
+    lines = [("set", "blob", "shape", *numbers, "")]
+    for rows in zip(*(report.rows for report in reports.values()), strict=True):
+        shape = f"({', '.join(map(str, rows[0].shape))})"
+        verdicts = [
+            f"FAIL {name}".strip() + f": {row.problem}"
+            for name, row in zip(reports, rows, strict=True)
+            if not row.ok
+        ]
+        cells = [text for row in rows for text in (_number(row.max_delta), _number(row.relative))]
+        lines.append((rows[0].set, rows[0].blob, shape, *cells, "; ".join(verdicts) or "ok"))
+    failed = len(lines) - 1 - sum(line[-1] == "ok" for line in lines)
+    verdict = f"{failed} of {len(lines) - 1} blobs fail" if failed else f"all {len(lines) - 1} blobs pass"
+    table = aligned(lines, right=range(3, len(lines[0]) - 1))
+    return "\n".join((*table, f"{verdict}; relative error allowed: {first.tolerance:g}"))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch.architectures import Architecture, recognize
 from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.preprocess import preprocessing
@@ -35,6 +36,11 @@ class Conversion:
     def plan(self) -> Plan:
         """The net, ready to run."""
         return self.planned or plan(self.net)
+
+    @cached_property
+    def architecture(self) -> Architecture | None:
+        """The architecture of the FCN papers that the net is, if it is one."""
+        return recognize(self.plan)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -45,7 +45,7 @@ def create(
     """
     target = Path(path)
     _check(target, inputs)
-    partial = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    partial = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
     try:
         with partial.open("xb") as file:
             yield Output(file, progress)

@@ -12,11 +12,10 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from mmap import mmap
 from os import PathLike
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ METADATA = {
 
 _DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2)}
 _NUMPY: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_HASH_PIECE = 1 << 24
+_HASH_PIECE = 1 << 18
 
 MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
@@ -59,26 +58,22 @@ MAX_DENSE = 1 << 28
 @writes("safetensors", ".safetensors")
 def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
-    from caffe2torch.architectures import recognize
-
-    architecture = recognize(converted.plan)
-    with ThreadPoolExecutor(1) as pool:
-        # Hashing and writing both leave Python's lock, so that one hides behind the other.
-        digest = pool.submit(_sha256, converted.source)
-        metadata = _metadata(converted, architecture.name if architecture else "")
-        parameters = tuple(converted.plan.parameters())
-        header = _header(parameters, metadata, dtype)
-        output.expected = len(header) + sum(_size(parameter, dtype) for parameter in parameters)
-        output.write(header)
-        for parameter in parameters:
-            for piece in encoded(_values(parameter), dtype, parameter.key):
-                output.write(piece)
+    digest = _Digest(converted.source) if converted.source else None
+    parameters = tuple(converted.plan.parameters())
+    metadata = _metadata(converted)
+    header = _header(parameters, metadata, dtype)
+    output.expected = len(header) + sum(_size(parameter, dtype) for parameter in parameters)
+    output.write(header)
+    for parameter in parameters:
+        for piece in encoded(_values(parameter), dtype, parameter.key):
+            output.write(piece)
+    if digest is not None:
         metadata["source_sha256"] = digest.result()
-    output.file.seek(0)
-    output.file.write(_header(parameters, metadata, dtype))
+        output.file.seek(0)
+        output.file.write(_header(parameters, metadata, dtype))
 
 
-def _metadata(converted: Conversion, architecture: str) -> dict[str, str]:
+def _metadata(converted: Conversion) -> dict[str, str]:
     from caffe2torch import __version__
 
     steps = converted.plan.steps
@@ -98,7 +93,7 @@ def _metadata(converted: Conversion, architecture: str) -> dict[str, str]:
         "source": Path(converted.source).name,
         "source_sha256": "0" * 64 if converted.source else "",
         "net_name": converted.net.name,
-        "architecture": architecture,
+        "architecture": converted.architecture.name if converted.architecture else "",
         "net": definition(without_rules(converted.plan.net)),
         "layers": json.dumps(layers),
         "diagonal": json.dumps(diagonal),
@@ -140,17 +135,30 @@ def _values(parameter: Parameter) -> Array:
     return parameter.read().reshape(-1) if parameter.diagonal else parameter.blob.values()
 
 
-def _sha256(path: str) -> str:
-    if not path:
-        return ""
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb", buffering=0) as file:
-            while piece := file.read(_HASH_PIECE):
-                digest.update(piece)
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
+class _Digest(Thread):
+    """The SHA-256 of a file, computed meanwhile: hashing and writing both leave Python's lock."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(daemon=True)
+        self.path, self.text, self.error = path, "", ""
+        self.start()
+
+    def run(self) -> None:
+        digest, piece = hashlib.sha256(), memoryview(bytearray(_HASH_PIECE))
+        try:
+            with Path(self.path).open("rb", buffering=0) as file:
+                while count := file.readinto(piece):
+                    digest.update(piece[:count])
+        except OSError as error:
+            self.error = error.strerror or str(error)
+        self.text = digest.hexdigest()
+
+    def result(self) -> str:
+        """The digest in hexadecimal; waits for it. Raises ReadError for a file that cannot be read."""
+        self.join()
+        if self.error:
+            raise ReadError(f"{self.path}: cannot be read: {self.error}")
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -202,7 +210,7 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str
     buffer = mapped(path)
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
-        if not is_safetensors(buffer) or length > MAX_HEADER:
+        if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
             raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
         header = _parsed(buffer[8 : 8 + length])
         metadata = header.pop("__metadata__", {})
@@ -214,9 +222,9 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str
     return stored, metadata
 
 
-def is_safetensors(file: mmap) -> bool:
-    """Whether a file can be safetensors: it begins with a JSON table of a length that fits in."""
-    return file[8:9] == b"{" and int.from_bytes(file[:8], "little") <= len(file) - 8
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins with `start`, 9 bytes of it, can be safetensors."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
