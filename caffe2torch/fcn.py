@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -28,15 +27,15 @@ from caffe2torch.architectures import (
     recognize,
 )
 from caffe2torch.caffe_net import CaffeNet
+from caffe2torch.errors import ReadError
 from caffe2torch.export.safetensors import is_safetensors, read_safetensors
 from caffe2torch.fcn_base import FCN, Features, Scores
 from caffe2torch.fcn_layers import Layers, Mean, Scale, Sum, bilinear, max_pool, score
 from caffe2torch.plan import Plan, plan
-from caffe2torch.read import read
+from caffe2torch.read import mapped, read
 
 __all__ = [
     "FCN",
-    "KINDS",
     "FCN8s",
     "FCN8sAtOnce",
     "FCN16s",
@@ -188,10 +187,11 @@ class FCNAlexNet(FCN32s):
         trunk.conv3 = nn.Conv2d(conv2, conv3, 3, padding=1)
         trunk.conv4 = nn.Conv2d(conv3, conv4, 3, padding=1, groups=2)
         trunk.conv5 = nn.Conv2d(conv4, conv5, 3, padding=1, groups=2)
-        trunk.relu1, trunk.pool1, trunk.norm1 = nn.ReLU(inplace=True), max_pool(3), nn.LocalResponseNorm(5)
-        trunk.relu2, trunk.pool2, trunk.norm2 = nn.ReLU(inplace=True), max_pool(3), nn.LocalResponseNorm(5)
-        trunk.relu3, trunk.relu4 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
-        trunk.relu5, trunk.pool5 = nn.ReLU(inplace=True), max_pool(3)
+        for i in range(1, 6):
+            setattr(trunk, f"relu{i}", nn.ReLU(inplace=True))
+        for i in (1, 2):
+            setattr(trunk, f"norm{i}", nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75))
+        trunk.pool1, trunk.pool2, trunk.pool5 = max_pool(3), max_pool(3), max_pool(3)
         self.add_classifier(trunk, (conv5, fc6, fc7), kernel=6)
 
     def trunk(self, image: Tensor, trunk: Layers) -> Features:
@@ -204,15 +204,14 @@ class FCNAlexNet(FCN32s):
         return pool1, pool2, self.classifier(pool5, trunk)
 
 
-KINDS: dict[str, type[FCN]] = {
-    kind.name: kind for kind in (FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, FCNAlexNet)
-}
+KINDS = (FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, FCNAlexNet)
 
 
 def module(architecture: Architecture) -> FCN:
-    """A new module of an architecture."""
+    """A new module of any architecture."""
     a = architecture
-    return KINDS[a.name](widths=a.widths, heads=a.heads, streams=a.streams, learned=a.learned)
+    kind = next(kind for kind in KINDS if kind.name == a.name)
+    return kind(widths=a.widths, heads=a.heads, streams=a.streams, learned=a.learned)
 
 
 def load(
@@ -229,21 +228,20 @@ def load(
     that the file lacks are left at Caffe's filler. Raises what `read` and `build` raise, and NetError where
     the net is not the one insisted on.
     """
-    stored = read_safetensors(weights) if _is_safetensors(weights) else read(prototxt, weights)
-    return _module(plan(stored, allow_missing=allow_missing), arch)
+    file = mapped(weights)
+    if not is_safetensors(file[:9], len(file)):
+        return _module(plan(read(prototxt, weights), allow_missing=allow_missing), arch)
+    if prototxt is not None:
+        raise ReadError(f"{weights}: holds its own net; a prototxt is for Caffe's files")
+    return _module(plan(read_safetensors(weights)), arch)
 
 
 def from_safetensors(path: str | PathLike[str]) -> nn.Module:
-    """The model in a safetensors file that fcn-convert wrote, in eval mode; see `load`."""
+    """The model in a safetensors file that fcn-convert wrote, in eval mode; see `load`.
+
+    Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
+    """
     return _module(plan(read_safetensors(path)), arch=None)
-
-
-def _is_safetensors(path: str | PathLike[str]) -> bool:
-    file = Path(path)
-    if not file.is_file():
-        return False
-    with file.open("rb") as opened:
-        return is_safetensors(opened.read(9), file.stat().st_size)
 
 
 def _module(planned: Plan, arch: str | None) -> nn.Module:

@@ -44,6 +44,7 @@ class FCN(nn.Module):
     """
 
     name: ClassVar[str]
+    """The architecture's."""
 
     def __init__(
         self,
