@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
         model = c2t.build(c2t.read(weights=weights))
         built, written = c2t.verify(model, reference), c2t.verify(c2t.load(weights), reference)
         loss, gradients = training(weights, dict(np.load(reference)))
-        errors = (built.worst.relative, written.worst.relative, loss, gradients)
+        errors = (built.worst, written.worst, loss, gradients)
         columns = " | ".join(f"{error:.1e}" for error in errors)
         print(f"| {net.name} | {len(model.plan.steps)} | {len(built.rows)} | {columns} |")
 

@@ -18,7 +18,7 @@ from caffe2torch.net import Net
 from caffe2torch.plan import Plan, plan
 from caffe2torch.read import read, read_caffemodel, read_prototxt
 from caffe2torch.upgrade import upgrade_net, upgrade_solver
-# from caffe2torch.verify import verify
+from caffe2torch.verify import verify
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,8 +172,9 @@ def _match(net: Net, reference: Path) -> float:
     tolerance = 1e-4 if len(net.layers) > DEEP_NET else 1e-5
     report = verify(build(net), reference, tolerance)
     if not report.ok:
-        raise NetError(f"does not match {reference.name}: {report.worst}")
-    return report.worst.relative
+        failed = next(row for row in report.rows if not row.ok)
+        raise NetError(f"does not match {reference.name}: blob '{failed.blob}': {failed.problem}")
+    return report.worst
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -50,7 +50,7 @@ class Fields:
         raise AttributeError("Fields are frozen; replace() makes changed ones")
 
     def has(self, name: str) -> bool:
-        """Whether the field was given, be it with its default value; a repeated one, with at least one value."""
+        """Whether the field was given, be it with its default; a repeated one, with at least one value."""
         if name not in _defaults(self._type):
             raise AttributeError(f"{self._type} has no field {name!r}")
         return name in self._given

@@ -36,8 +36,8 @@ class Preprocessing:
     """(image - mean) * scale, centre-cropped: what a data layer gives in phase TEST.
 
     `mean` is one value per channel, in the net's order (BGR for Caffe's images), or one for all, or none.
-    `mean_file` names a mean image that lies in another file: `read_binaryproto` reads it. `crop_size` is 0 for
-    whole images. `mirror` says that half of the images were flipped, at random.
+    `mean_file` names a mean image that lies in another file, which `read_binaryproto` reads. `crop_size` is 0
+    for whole images. `mirror` says that half of the images were flipped, at random.
     """
 
     mean: tuple[float, ...] = ()

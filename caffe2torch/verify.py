@@ -7,7 +7,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_ARRAY = 1 << 30
 """Bytes of one array of a reference; an FCN-8s' largest blob has 100 MB."""
+_SPLIT = re.compile(r"(.+)_\d+_split_\d+")  # insert_splits.cpp, SplitBlobName
 _NAME = re.compile(r"(?:(\d+)\.)?(in|out|blob)\.(.+)")
 
 
@@ -58,6 +59,11 @@ class Report:
     def ok(self) -> bool:
         """Whether every blob is within the tolerance."""
         return all(row.ok for row in self.rows)
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error of all blobs, infinite when one cannot be compared."""
+        return max(math.inf if row.relative is None else row.relative for row in self.rows)
 
     def to_json(self) -> str:
         """The report as a JSON object; numbers that JSON lacks are null."""
@@ -158,9 +164,18 @@ def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) 
         ) from None
     roles = ("out", "blob") if hasattr(model, "every_blob") else ("out",)
     for blob, wanted in arrays.of(key, *roles):
-        # A net with one output may give it without its name.
-        tensor = found.get(blob, found.get(""))
+        tensor = found.get(_own_name(blob, found))
         yield _compare(key, blob, wanted, None if tensor is None else tensor.cpu().numpy(), tolerance)
+
+
+def _own_name(blob: str, found: Collection[str]) -> str:
+    """The model's name of a blob; one that a Split made, such as pool4_pool4_0_split_1, is pool4 itself."""
+    if blob in found:
+        return blob
+    split = _SPLIT.fullmatch(blob)
+    sources = [name for name in found if split and f"{split[1]}_".startswith(f"{name}_")]
+    # A module with one output may give it without its name.
+    return max(sources, key=len, default="")
 
 
 def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:

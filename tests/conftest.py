@@ -17,7 +17,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """The whole reference, with the corpus of prototxt files and the real models; it lies beside the project."""
+    """The whole reference, with the corpus of prototxt files and real models; it lies beside the project."""
     folder = Path(__file__).parents[2] / "shared" / "reference"
     if not folder.is_dir():
         pytest.skip(f"the reference corpus is not at {folder}")

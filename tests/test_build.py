@@ -93,7 +93,7 @@ def test_phases_set_the_mode():
 
 
 def test_without_weights_and_shapes_nothing_is_guessed():
-    with pytest.raises(NetError, match="'conv.weight' has shape"):
+    with pytest.raises(NetError, match=r"'conv\.weight' has shape"):
         build(net_of('layer { name: "data" type: "Input" top: "data" }' + CONV.format("conv")))
 
 

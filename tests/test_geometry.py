@@ -1,4 +1,4 @@
-"""Receptive fields and alignments, against numbers worked out by hand and by running the arithmetic backwards."""
+"""Receptive fields and alignments, against the papers' numbers and numbers worked out by hand."""
 
 from __future__ import annotations
 

@@ -68,14 +68,12 @@ def test_a_blob_without_data_is_named():
 
 
 def test_legacy_blobs_have_four_axes():
-    text = (
-        INPUT
-        + 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "y" inner_product_param { num_output: 5 } }'
-    )
+    text = INPUT + 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "y" '
+    text += "inner_product_param { num_output: 5 } }"
     weight = np.arange(5 * 264).reshape(1, 1, 5, 264)
     planned = plan(net_of(text, fc=[weight, np.zeros((1, 1, 1, 5))]))
     assert [p.read().shape for p in planned.parameters()] == [(5, 264), (5,)]
-    with pytest.raises(WeightsError, match="see --convolutionalize|is this the net"):
+    with pytest.raises(WeightsError, match="is this the net of these weights"):
         plan(net_of(text, fc=[weight.reshape(1, 5, 2, 132), np.zeros(5)]))
 
 
@@ -153,12 +151,12 @@ def test_only_a_frozen_kernel_that_is_zero_to_the_bit_is_kept_as_its_diagonal(
 
 
 def test_a_crop_of_the_cvpr_nets_is_aligned():
-    text = (
-        INPUT
-        + """layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param { kernel_size: 4 stride: 2 pad: 3 } }
-        layer { name: "up" type: "Deconvolution" bottom: "pool" top: "up"
-                convolution_param { num_output: 3 kernel_size: 4 stride: 2 bias_term: false } }
-        layer { name: "crop" type: "Crop" bottom: "up" bottom: "data" top: "crop" crop_param { align: true } }"""
+    pool = 'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" pooling_param {' + (
+        " kernel_size: 4 stride: 2 pad: 3 } }"
     )
-    crop = plan(net_of(text)).steps[-1].layer.fields.crop_param
+    up = DECONV.format(0).replace('bottom: "data"', 'bottom: "pool"')
+    crop = (
+        'layer { name: "crop" type: "Crop" bottom: "up" bottom: "data" top: "y" crop_param { align: true } }'
+    )
+    crop = plan(net_of(INPUT + pool + up + crop)).steps[-1].layer.fields.crop_param
     assert (crop.axis, crop.offset, crop.align) == (2, (3, 3), False)

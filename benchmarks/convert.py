@@ -1,0 +1,113 @@
+"""`python benchmarks/convert.py [--repeats 5]`: time and memory, beside cp and plain protobuf.
+
+Makes a full-size FCN-8s caffemodel (538 MB, random weights, bilinear deconvolutions) with our own writer,
+then measures whole processes, side by side and in turn: interpreter start, hash and writing included. Memory
+is the peak of anonymous memory (RssAnon), sampled; pages of mapped files are the kernel's to take back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from caffe2torch import export
+from caffe2torch.architectures import Architecture, definition
+from caffe2torch.demo import random_weights
+from caffe2torch.net import from_message
+
+PROTOBUF = """
+import sys
+import numpy as np
+from caffe2torch.schema import message
+net = message("NetParameter").FromString(open(sys.argv[1], "rb").read())
+arrays = {f"{l.name}.{i}": np.array(b.data, np.float32) for l in net.layer for i, b in enumerate(l.blobs)}
+"""
+LIMITS = {"inspect": (0.3, 150), "convert": (1.0, 150)}
+"""Seconds and megabytes that we set ourselves."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One run of a process: wall seconds, and the peak of its anonymous memory in MB."""
+
+    seconds: float
+    megabytes: float
+
+
+def measure(command: Sequence[str]) -> Measure:
+    """Runs a command to its end; raises CalledProcessError when it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    peak = [0.0]
+    watcher = threading.Thread(target=_watch, args=(process.pid, peak))
+    watcher.start()
+    code = process.wait()
+    seconds = time.perf_counter() - start
+    watcher.join()
+    if code:
+        raise subprocess.CalledProcessError(code, command)
+    return Measure(seconds, peak[0])
+
+
+def _watch(pid: int, peak: list[float]) -> None:
+    status = Path(f"/proc/{pid}/status")
+    while True:
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:
+            return
+        anonymous = next((line for line in lines if line.startswith("RssAnon")), "")
+        if not anonymous:
+            return
+        peak[0] = max(peak[0], int(anonymous.split()[1]) / 1000)
+        time.sleep(0.002)
+
+
+def main() -> None:
+    """Prints one line per command: median seconds and megabytes, their limits, and the ratios to ours."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        source, target = Path(folder, "fcn8s.caffemodel"), Path(folder, "fcn8s.safetensors")
+        export(random_weights(from_message(definition(Architecture("FCN8s"))), seed=0), source)
+        convert = [sys.executable, "-m", "caffe2torch.cli", str(source)]
+        commands = {
+            "cp": ["cp", str(source), str(target)],
+            "inspect": [*convert, "--inspect"],
+            "convert": [*convert, "-o", str(target)],
+            "protobuf + numpy, no output": [sys.executable, "-c", PROTOBUF, str(source)],
+        }
+        runs: dict[str, list[Measure]] = {name: [] for name in commands}
+        for _ in range(repeats):
+            for name, command in commands.items():
+                target.unlink(missing_ok=True)
+                runs[name].append(measure(command))
+        report(source.stat().st_size, runs)
+
+
+def report(size: int, runs: dict[str, list[Measure]]) -> None:
+    """The table, as Markdown."""
+    ours = median(run.seconds for run in runs["convert"])
+    print(f"FCN-8s caffemodel of {size / 1e6:.0f} MB; medians of {len(runs['cp'])} runs\n")
+    print("| command | seconds | limit | MB anonymous | limit | time / convert |")
+    print("|---|---|---|---|---|---|")
+    for name, measures in runs.items():
+        seconds, megabytes = (
+            median(getattr(m, field) for m in measures) for field in ("seconds", "megabytes")
+        )
+        limits = LIMITS.get(name, ("", ""))
+        columns = (name, f"{seconds:.2f}", limits[0], f"{megabytes:.0f}", limits[1], f"{seconds / ours:.2f}")
+        print(f"| {' | '.join(map(str, columns))} |")
+
+
+if __name__ == "__main__":
+    main()
