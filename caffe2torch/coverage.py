@@ -112,6 +112,7 @@ def _survey(case: Case, run: bool) -> Row:
 
 def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> Row:
     line = " ".join(outcome.pop("refusal", "").split())
+    line = line.removeprefix(f"{case.prototxt or case.weights}:").lstrip()
     types = facts.get("types", ())
     return Row(
         case, facts.get("kind", "net"), tuple(passed), line, types=types, error=facts.get("error"), **outcome
