@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from caffe2torch import __version__
 from caffe2torch.architectures import Architecture, insist
-from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, VerificationFailed
+from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, VerificationFailed
 from caffe2torch.export import format_for, formats, write
-from caffe2torch.export.conversion import Conversion, Means, conversion, means_of
+from caffe2torch.export.conversion import Conversion, conversion, means_of
 from caffe2torch.export.output import DTYPES
 from caffe2torch.export.safetensors import is_safetensors, read_means, read_safetensors
-from caffe2torch.net import Net
 from caffe2torch.plan import Plan, plan
 from caffe2torch.read import HDF5, is_text, mapped, read, read_binaryproto, read_caffemodel
-from caffe2torch.registry import Shape, converters
+from caffe2torch.registry import converters
+from caffe2torch.screen import Result, Source, compared, numbers, size_text, verified
 from caffe2torch.table import aligned, table_of
 from caffe2torch.upgrade import format_of
 
@@ -51,15 +51,6 @@ class Answer:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A net as it was read, in which format, and the means of its inputs where known."""
-
-    net: Net
-    format: str
-    means: Means
-
-
 class _UsageError(Caffe2TorchError):
     exit_code = 2
 
@@ -80,9 +71,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs fcn-convert with `argv`, or the process's arguments; returns its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in given
     try:
-        _print(_answer(_parser().parse_args(given)), as_json)
+        _print(_answer(_parser().parse_args(given)), "--json" in given)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
         return 141
@@ -92,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in given:
             raise
-        return _refuse(error, as_json)
+        return _refuse(error, "--json" in given)
     return 0
 
 
@@ -154,7 +144,12 @@ def _answer(options: argparse.Namespace) -> Answer:
         raise _UsageError("give a FILE to convert; see fcn-convert --help")
     if _is_mean(options.file):
         return _inspect_mean(options)
-    return _inspect(options) if options.inspect else _convert(options)
+    try:
+        return _inspect(options) if options.inspect else _convert(options)
+    except NetError as error:
+        if options.file in str(error):
+            raise
+        raise NetError(f"{options.file}: {error}") from error
 
 
 def _list_layers() -> Answer:
@@ -168,72 +163,86 @@ def _is_mean(path: str) -> bool:
 
 
 def _inspect_mean(options: argparse.Namespace) -> Answer:
-    mean = read_binaryproto(options.file)
+    try:
+        mean = read_binaryproto(options.file)
+    except ReadError:
+        raise ReadError(
+            f"{options.file}: starts like a mean or a .solverstate; give the caffemodel"
+        ) from None
     if not options.inspect:
         raise ReadError(f"{options.file}: is a mean, no model; --inspect shows it")
     channels = mean.reshape(-1, *mean.shape[-2:]).mean((1, 2), dtype=float).tolist()
-    text = f"{options.file}: binaryproto, {mean.dtype} {mean.shape}\nper channel: {_numbers(channels)}"
+    text = f"{options.file}: binaryproto, {mean.dtype} {mean.shape}\nper channel: {numbers(channels)}"
     return Answer(text, {"file": options.file, "shape": mean.shape, "mean": channels})
 
 
 def _inspect(options: argparse.Namespace) -> Answer:
     source = _read(options)
     table = table_of(source.net)
-    head = f"{options.file}: {source.format}, {_size(options.file)}\nnet {source.net.name!r}\n"
+    head = f"{source.file}: {source.format}, {size_text(source.file)}\nnet {source.net.name!r}\n"
     notes = "".join(f"\n- {note}" for note in source.net.notes)
-    return Answer(
-        f"{head}\n{table}{notes}", {"file": options.file, "format": source.format, **table.as_dict()}
-    )
+    facts = {"file": source.file, "format": source.format, "notes": source.net.notes, **table.as_dict()}
+    return Answer(f"{head}\n{table}{notes}", facts)
 
 
 def _convert(options: argparse.Namespace) -> Answer:
     start, target, source = time.perf_counter(), _target(options), _read(options)
-    if not source.net.weights and target.suffix != ".prototxt":
-        raise MissingData(
-            f"{options.file}: is a prototxt, without weights; give the caffemodel, and this as --prototxt"
-        )
+    kind = format_for(target, options.format).name
+    if not source.net.weights and kind != "prototxt":
+        problem = "is a prototxt, without weights; give the caffemodel, and this as --prototxt"
+        raise MissingData(f"{source.file}: {problem}")
     planned = plan(source.net, allow_missing=options.allow_missing)
     if options.arch is not None:
         insist(planned, options.arch)
     converted = _complete(planned, source)
-    architecture, reports = converted.architecture, _verify(options, converted)
-    write(converted, target, options.format, options.dtype, _Progress())
-    facts = {
-        **_facts(options, source, converted.plan),
-        "architecture": "" if architecture is None else str(architecture),
-        "verified": {road: report.as_dict() for road, report in reports.items()},
-        "output": {"file": str(target), "bytes": target.stat().st_size, "dtype": options.dtype},
-        "seconds": round(time.perf_counter() - start, 3),
-        "load": _how_to_load(options, target, converted),
-    }
-    return Answer(_screen(facts, reports), facts)
+    reports = {} if options.verify is None else _verified(converted, options.verify)
+    write(converted, target, kind, options.dtype, _Progress())
+    seconds = time.perf_counter() - start
+    result = Result(source, converted, reports, str(target), kind, options.dtype, seconds)
+    return Answer(str(result), result.facts())
 
 
 def _read(options: argparse.Namespace) -> Source:
     """FILE, with --prototxt and --convolutionalize."""
-    net, kind, means = _read_file(options.file, options.prototxt, options.ignore_unknown_fields)
-    if options.convolutionalize:
-        from caffe2torch.surgery import convolutionalize
+    source = _read_file(options.file, options.prototxt, options.ignore_unknown_fields)
+    build = f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"
+    if not options.convolutionalize:
+        return replace(source, code=(*source.code, build))
+    from caffe2torch.surgery import convolutionalize
 
-        net = convolutionalize(net)
-    return Source(net, kind, means)
+    lines = ("from caffe2torch.surgery import convolutionalize", "net = convolutionalize(net)")
+    return replace(source, net=convolutionalize(source.net), code=(*source.code, *lines, build))
 
 
-def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> tuple[Net, str, Means]:
+def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> Source:
     start = mapped(path)
     if is_safetensors(start[:9], len(start)):
-        if prototxt is not None:
-            raise ReadError(f"{path}: holds its own net; --prototxt is for Caffe's files")
-        return read_safetensors(path), "safetensors of this package", read_means(path)
-    if is_text(start) and not path.endswith((".caffemodel", ".h5")):
-        if prototxt is not None:
-            raise ReadError(f"{path}: is text, and so is --prototxt; FILE must hold the weights")
-        net = read(path, ignore_unknown=ignore_unknown)
-        return net, "prototxt", means_of(net)
-    net = read(prototxt, path, ignore_unknown=ignore_unknown)
-    if start[: len(HDF5)] == HDF5:
-        return net, "caffemodel in HDF5", means_of(net)
-    return net, f"caffemodel, {_AGES[format_of(read_caffemodel(path).message)]}", means_of(net)
+        return _read_safetensors(path, prototxt)
+    is_prototxt = is_text(start) and not path.endswith((".caffemodel", ".h5"))
+    if is_prototxt and prototxt is not None:
+        raise ReadError(f"{path}: is text, and so is --prototxt; FILE must hold the weights")
+    files = (path, None) if is_prototxt else (prototxt, path)
+    net = read(*files, ignore_unknown=ignore_unknown)
+    ignore = ", ignore_unknown=True" if ignore_unknown else ""
+    code = f"net = c2t.read({files[0]!r}, {files[1]!r}{ignore})"
+    kind = "prototxt" if is_prototxt else _caffemodel_format(path)
+    return Source(path, kind, net, means_of(net), (code,))
+
+
+def _read_safetensors(path: str, prototxt: str | None) -> Source:
+    if prototxt is not None:
+        raise ReadError(f"{path}: holds its own net; --prototxt is for Caffe's files")
+    code = (
+        "from caffe2torch.export.safetensors import read_safetensors",
+        f"net = read_safetensors({path!r})",
+    )
+    return Source(path, "safetensors of this package", read_safetensors(path), read_means(path), code)
+
+
+def _caffemodel_format(path: str) -> str:
+    if mapped(path)[: len(HDF5)] == HDF5:
+        return "caffemodel in HDF5"
+    return f"caffemodel, {_AGES[format_of(read_caffemodel(path).message)]}"
 
 
 def _target(options: argparse.Namespace) -> Path:
@@ -253,15 +262,14 @@ def _complete(planned: Plan, source: Source) -> Conversion:
         from caffe2torch._torch import torch
         from caffe2torch.caffe_net import CaffeNet
 
-        torch.manual_seed(0)
-        converted = replace(conversion(CaffeNet(planned)), source=converted.source)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            converted = replace(conversion(CaffeNet(planned)), source=converted.source)
     return replace(converted, means=source.means)
 
 
-def _verify(options: argparse.Namespace, converted: Conversion) -> dict[str, Report]:
-    """The reports of --verify by road: the net as built, and the hand-written module of a zoo's FCN."""
-    if options.verify is None:
-        return {}
+def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
+    """The reports of the net as built, and of the hand-written module of a zoo's FCN, if all is well."""
     from caffe2torch.caffe_net import CaffeNet
     from caffe2torch.verify import verify
 
@@ -269,17 +277,12 @@ def _verify(options: argparse.Namespace, converted: Conversion) -> dict[str, Rep
     roads: dict[str, nn.Module] = {"build": built}
     if converted.architecture is not None:
         roads[converted.architecture.name] = _by_hand(converted.architecture, built)
-    reports = {road: verify(model, options.verify) for road, model in roads.items()}
-    failed = [road for road, report in reports.items() if not report.ok]
-    if failed:
-        data = {
-            "file": options.file,
-            "verified": {road: report.as_dict() for road, report in reports.items()},
-        }
-        raise _NotVerified(
-            f"{options.file}: differs from {options.verify} by {' and '.join(failed)}; nothing was written",
-            Answer(_table(reports), data),
+    reports = {road: verify(model, reference) for road, model in roads.items()}
+    if failed := [road for road, report in reports.items() if not report.ok]:
+        problem = (
+            f"{converted.source}: differs from {reference} by {' and '.join(failed)}; nothing was written"
         )
+        raise _NotVerified(problem, Answer(compared(reports), {"verified": verified(reports)}))
     return reports
 
 
@@ -289,119 +292,6 @@ def _by_hand(architecture: Architecture, built: CaffeNet) -> nn.Module:
     model = module(architecture)
     model.load_state_dict(built.state_dict())
     return model
-
-
-def _table(reports: dict[str, Report]) -> str:
-    if not reports:
-        return ""
-    from caffe2torch.verify import side_by_side
-
-    return f"against {next(iter(reports.values())).reference}:\n{side_by_side(reports)}"
-
-
-def _facts(options: argparse.Namespace, source: Source, converted: Plan) -> dict[str, Any]:
-    table = table_of(converted)
-    return {
-        "file": options.file,
-        "format": source.format,
-        "net": converted.net.name,
-        "layers": len(table.rows),
-        "parameter_layers": table.parameter_layers,
-        "parameters": table.parameters,
-        "inputs": dict(converted.inputs),
-        "means": source.means,
-        "outputs": converted.outputs,
-        "notes": converted.net.notes,
-        "diagonal": [parameter.key for parameter in converted.parameters() if parameter.diagonal],
-    }
-
-
-def _screen(facts: dict[str, Any], reports: dict[str, Report]) -> str:
-    lines = [
-        ("net", facts["net"]),
-        ("architecture", facts["architecture"] or "none of the FCN zoo's"),
-        ("layers", f"{facts['layers']}, {facts['parameter_layers']} with parameters"),
-        ("parameters", f"{facts['parameters']:,}"),
-        *(("input", f"{blob} {_axes(shape)}") for blob, shape in facts["inputs"].items()),
-        *(("mean", f"{_numbers(mean)}, subtracted from {blob}") for blob, mean in facts["means"].items()),
-        ("output", ", ".join(facts["outputs"])),
-        *(("changed", note) for note in facts["notes"]),
-        *(
-            ("diagonal", f"{key}: frozen and zero off its channel diagonal, kept as that")
-            for key in facts["diagonal"]
-        ),
-    ]
-    output = facts["output"]
-    head = f"{facts['file']}: {facts['format']}, {_size(facts['file'])}"
-    table = "\n".join((head, *aligned([(f"  {name}", value) for name, value in lines])))
-    written = f"wrote {output['file']}: {_size(output['file'])} in {facts['seconds']:.2f} s; it loads with"
-    load = "\n".join(f"    {line}" for line in facts["load"])
-    return "\n\n".join(filter(None, (table, _table(reports), f"{written}\n\n{load}")))
-
-
-def _axes(shape: Shape | None) -> str:
-    """(N, 3, H, W) with letters for what the net leaves open."""
-    letters = "NCHW" if shape is not None and len(shape) == 4 else "N" + "?" * len(shape or "?")
-    sizes = (
-        letter if size is None else str(size) for letter, size in zip(letters, shape or (), strict=False)
-    )
-    return f"({', '.join(sizes)})" if shape else "(?)"
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.8g}" for value in values)
-
-
-def _size(path: str) -> str:
-    return f"{Path(path).stat().st_size / 1e6:.1f} MB"
-
-
-def _how_to_load(options: argparse.Namespace, target: Path, converted: Conversion) -> list[str]:
-    """Python that loads what was written, and runs it where the sizes of its inputs are known."""
-    kind = format_for(target, options.format).name
-    if kind == "prototxt":
-        return ["import caffe2torch as c2t", f"net = c2t.read({str(target)!r})", "print(net)"]
-    if kind == "pt":
-        return _how_to_pour(options, target)
-    load = "from_safetensors" if kind == "safetensors" else "load"
-    example = _example(converted)
-    call = f"tops = model({example})" if example else "print(model)"
-    return ["import torch, caffe2torch as c2t", f"model = c2t.{load}({str(target)!r})", call]
-
-
-def _how_to_pour(options: argparse.Namespace, target: Path) -> list[str]:
-    """Python that builds the net of FILE and gives it the state dict that was written."""
-    net, missing = _original(options), ", allow_missing=True" if options.allow_missing else ""
-    lines = ["import torch, caffe2torch as c2t"]
-    if net.startswith("read_safetensors"):
-        lines.append("from caffe2torch.export.safetensors import read_safetensors")
-    if options.convolutionalize:
-        lines.append("from caffe2torch.surgery import convolutionalize")
-        net = f"convolutionalize({net})"
-    state = f"torch.load({str(target)!r}, weights_only=True)"
-    return [*lines, f"model = c2t.build({net}{missing})", f"model.load_state_dict({state})"]
-
-
-def _original(options: argparse.Namespace) -> str:
-    """Python that makes the net of FILE again."""
-    start = mapped(options.file)
-    if is_safetensors(start[:9], len(start)):
-        return f"read_safetensors({options.file!r})"
-    ignore = ", ignore_unknown=True" if options.ignore_unknown_fields else ""
-    return f"c2t.read({options.prototxt!r}, {options.file!r}{ignore})"
-
-
-def _example(converted: Conversion) -> str:
-    """Inputs that the net takes, as Python; empty when their sizes are not known."""
-    shapes = {}
-    for blob, shape in converted.plan.inputs.items():
-        batch, *sizes = shape or (1, None)
-        if converted.architecture is not None:
-            sizes[1:] = [size or 500 for size in sizes[1:]]
-        if None in sizes or not blob.isidentifier():
-            return ""
-        shapes[blob] = (batch or 1, *sizes)
-    return ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items())
 
 
 class _Progress:

@@ -22,7 +22,8 @@ class Row:
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
     blobs: tuple[tuple[int | None, ...], ...]
-    parameters: int
+    parameters: int | None
+    """The number of values in its own blobs; None where their shapes are not known."""
     receptive_field: tuple[float, ...] | None = None
     """None where the layer sees the whole image, or where that is not known."""
     stride: tuple[float, ...] | None = None
@@ -37,9 +38,10 @@ class Table:
     problem: str = ""
 
     @property
-    def parameters(self) -> int:
-        """The number of values in all blobs; shared ones count once."""
-        return sum(row.parameters for row in self.rows)
+    def parameters(self) -> int | None:
+        """The number of values in all blobs, shared ones counted once; None where it is not known."""
+        counts = [row.parameters for row in self.rows if row.parameters is not None]
+        return sum(counts) if len(counts) == len(self.rows) else None
 
     @property
     def parameter_layers(self) -> int:
@@ -69,10 +71,11 @@ class Table:
 
     def foot(self) -> str:
         """The totals, one line."""
-        text = f"{len(self.rows)} layers, {self.parameter_layers} with blobs, {self.parameters:,} parameters"
+        count = count_text(self.parameters)
+        text = f"{len(self.rows)} layers, {self.parameter_layers} with blobs, {count} parameters"
         coarsest = self.coarsest
         if coarsest is not None:
-            field = _extent(coarsest.receptive_field, "the whole image")
+            field = _extent(coarsest.receptive_field, "of the whole image")
             text += f"; receptive field {field} at stride {_extent(coarsest.stride)} ({coarsest.layer})"
         return f"{text}\n{self.problem}" if self.problem else text
 
@@ -107,7 +110,8 @@ def _planned(step: Step) -> Row:
     layer = step.layer
     shapes = tuple(parameter.shape for parameter in step.parameters)
     own = [p.shape for p in step.parameters if p.owner == p.key]
-    count = sum(math.prod(size or 0 for size in shape) for shape in own)
+    sizes = [math.prod(size for size in shape if size is not None) for shape in own]
+    count = None if any(None in shape for shape in own) else sum(sizes)
     views = sorted(
         step.views.values(), key=lambda view: (view.receptive_field is None, view.receptive_field or ())
     )
@@ -134,7 +138,7 @@ def _number(value: Fraction) -> float:
 def _cells(row: Row) -> tuple[str, ...]:
     flow = f"{', '.join(row.bottoms)} -> {', '.join(row.tops)}".strip()
     seen = "" if row.stride is None else _extent(row.receptive_field, "image")
-    count = f"{row.parameters:,}" if row.parameters else ""
+    count = "" if row.parameters == 0 else count_text(row.parameters)
     blobs = " ".join(map(shape_text, row.blobs))
     return row.layer, row.type, flow, blobs, count, seen, _extent(row.stride)
 
@@ -142,6 +146,11 @@ def _cells(row: Row) -> tuple[str, ...]:
 def shape_text(shape: Sequence[int | None]) -> str:
     """A shape such as (N, 3, ?, ?), with ? for an axis that only running the net tells."""
     return f"({', '.join('?' if size is None else str(size) for size in shape)})"
+
+
+def count_text(count: int | None) -> str:
+    """12,345, or ? for what is not known."""
+    return "?" if count is None else f"{count:,}"
 
 
 def _extent(sizes: tuple[float, ...] | None, otherwise: str = "") -> str:

@@ -1,0 +1,148 @@
+"""What fcn-convert says when it is done: one screen for people, facts for --json, Python to load the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch.export.conversion import Conversion
+from caffe2torch.net import Net
+from caffe2torch.registry import Shape
+from caffe2torch.table import aligned, count_text, table_of
+
+if TYPE_CHECKING:
+    from caffe2torch.verify import Report
+
+
+@dataclass(frozen=True)
+class Source:
+    """A net as it was read."""
+
+    file: str
+    format: str
+    net: Net
+    means: Mapping[str, tuple[float, ...]]
+    code: tuple[str, ...]
+    """Lines of Python that make a `model` of it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A conversion that was done; str(result) is one screen."""
+
+    source: Source
+    converted: Conversion
+    reports: Mapping[str, Report]
+    """What --verify found, by the road to the model: "build", or the hand-written module's name."""
+    target: str
+    format: str
+    dtype: str
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """The result for JSON."""
+        plan, table = self.converted.plan, table_of(self.converted.plan)
+        return {
+            "file": self.source.file,
+            "format": self.source.format,
+            "net": plan.net.name,
+            "architecture": str(self.converted.architecture or ""),
+            "layers": len(table.rows),
+            "parameter_layers": table.parameter_layers,
+            "parameters": table.parameters,
+            "inputs": dict(plan.inputs),
+            "means": dict(self.source.means),
+            "outputs": plan.outputs,
+            "notes": plan.net.notes,
+            "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
+            "verified": verified(self.reports),
+            "output": {"file": self.target, "format": self.format, "dtype": self.dtype},
+            "seconds": round(self.seconds, 3),
+            "load": self.load(),
+        }
+
+    def __str__(self) -> str:
+        head = f"{self.source.file}: {self.source.format}, {size_text(self.source.file)}"
+        lines = aligned([(f"  {name}", value) for name, value in self._lines()])
+        written = f"wrote {self.target}: {size_text(self.target)} in {self.seconds:.2f} s; it loads with"
+        code = "\n".join(f"    {line}" for line in self.load())
+        parts = ["\n".join((head, *lines)), compared(self.reports), f"{written}\n\n{code}"]
+        return "\n\n".join(part for part in parts if part)
+
+    def _lines(self) -> list[tuple[str, str]]:
+        plan, table = self.converted.plan, table_of(self.converted.plan)
+        diagonal = [parameter.key for parameter in plan.parameters() if parameter.diagonal]
+        return [
+            ("net", plan.net.name),
+            ("architecture", str(self.converted.architecture or "none of the FCN zoo's")),
+            ("layers", f"{len(table.rows)}, {table.parameter_layers} with parameters"),
+            ("parameters", count_text(table.parameters)),
+            *(("input", f"{blob} {_axes(shape)}") for blob, shape in plan.inputs.items()),
+            *(
+                ("mean", f"{numbers(mean)}, to subtract from {blob}")
+                for blob, mean in self.source.means.items()
+            ),
+            ("output", ", ".join(plan.outputs)),
+            *(("changed", note) for note in plan.net.notes),
+            *(("diagonal", f"{key}: frozen and zero off its diagonal, kept as that") for key in diagonal),
+        ]
+
+    def load(self) -> list[str]:
+        """Python that loads what was written, and runs it where the sizes of its inputs are known."""
+        if self.format == "prototxt":
+            return ["import caffe2torch as c2t", f"net = c2t.read({self.target!r})", "print(net)"]
+        if self.format == "pt":
+            state = f"torch.load({self.target!r}, weights_only=True)"
+            return ["import torch, caffe2torch as c2t", *self.source.code, f"model.load_state_dict({state})"]
+        load = "from_safetensors" if self.format == "safetensors" else "load"
+        inputs = self._example()
+        call = f"tops = model({inputs})" if inputs else "print(model)"
+        return ["import torch, caffe2torch as c2t", f"model = c2t.{load}({self.target!r})", call]
+
+    def _example(self) -> str:
+        """Inputs that the net takes, as Python; empty when their sizes are not known."""
+        shapes = {}
+        for blob, shape in self.converted.plan.inputs.items():
+            batch, *sizes = shape or (1, None)
+            if self.converted.architecture is not None:
+                sizes[1:] = [size or 500 for size in sizes[1:]]
+            if None in sizes or not blob.isidentifier():
+                return ""
+            shapes[blob] = (batch or 1, *sizes)
+        return ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items())
+
+
+def verified(reports: Mapping[str, Report]) -> dict[str, Any]:
+    """The reports for JSON."""
+    return {road: report.as_dict() for road, report in reports.items()}
+
+
+def compared(reports: Mapping[str, Report]) -> str:
+    """The reports as one table; empty without any."""
+    if not reports:
+        return ""
+    from caffe2torch.verify import side_by_side
+
+    return f"against {next(iter(reports.values())).reference}:\n{side_by_side(reports)}"
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Numbers with the digits that float32 has."""
+    return ", ".join(f"{value:.8g}" for value in values)
+
+
+def size_text(path: str) -> str:
+    """The size of a file, in MB or kB."""
+    size = Path(path).stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _axes(shape: Shape | None) -> str:
+    """(N, 3, H, W), with letters for what the net leaves open."""
+    if shape is None:
+        return "of any shape"
+    letters = "NCHW" if len(shape) == 4 else "N" + "?" * (len(shape) - 1)
+    sizes = (letter if size is None else str(size) for letter, size in zip(letters, shape, strict=True))
+    return f"({', '.join(sizes)})"
