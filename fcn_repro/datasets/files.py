@@ -1,0 +1,178 @@
+"""Reading one file of a data set: images, labels, .mat arrays, lists of ids.
+
+The files come from anywhere, so sizes are known before memory is taken, and nothing in them is run.
+Every function raises MissingData for a file that is not there, ReadError for one that is something else.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+from scipy.io import loadmat
+
+from caffe2torch.errors import MissingData, ReadError
+
+MAX_PIXELS = 1 << 26
+MAX_MAT_BYTES = 1 << 27
+MAX_LIST_BYTES = 1 << 24
+
+_MAT_HEADER = 128
+_COMPRESSED = 15  # miCOMPRESSED, the type of an element that holds a deflated one
+_BROKEN_IMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """A JPEG or PNG image as RGB (H, W, 3), as stored: no rotation by EXIF, no colour profile."""
+    with _opened(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_label(path: Path) -> npt.NDArray[np.uint8]:
+    """The indices (H, W) in a palette or grey PNG of 8 bits."""
+    with _opened(path, ("PNG",)) as image:
+        if image.mode not in ("P", "L"):
+            raise ReadError(
+                f"{path}: the PNG is of mode {image.mode}; labels are indices, in a palette or grey PNG"
+            )
+        return np.asarray(image)
+
+
+def read_depth(path: Path) -> npt.NDArray[np.uint16]:
+    """The values (H, W) of a grey PNG of 16 bits."""
+    with _opened(path, ("PNG",)) as image:
+        if image.mode not in ("I;16", "I"):
+            raise ReadError(f"{path}: the PNG is of mode {image.mode}; a depth map is grey, of 16 bits")
+        return np.asarray(image).astype(np.uint16)
+
+
+def read_mat(path: Path, variable: str, field: str = "") -> npt.NDArray[Any]:
+    """The matrix (H, W) of integers in a variable of a MATLAB 5 file, or in a field of that variable."""
+    content = _inflated(path)
+    try:
+        value = loadmat(io.BytesIO(content), variable_names=[variable])[variable]
+        value = value[0, 0][field] if field else value
+    except Exception as error:  # scipy's parser fails as the bytes lead it
+        name = f"{variable}.{field}" if field else variable
+        raise ReadError(f"{path}: no {name} could be read: {type(error).__name__}: {error}") from error
+    if not (isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.ndim == 2):
+        raise ReadError(f"{path}: {variable} is no matrix of numbers")
+    if value.dtype.kind == "f" and not np.array_equal(value, np.trunc(value)):
+        raise ReadError(f"{path}: {variable} holds fractions; labels are integers")
+    return value
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text, stripped, without the empty ones."""
+    try:
+        if path.stat().st_size > MAX_LIST_BYTES:
+            raise ReadError(f"{path}: {path.stat().st_size} bytes; a list has at most {MAX_LIST_BYTES}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise MissingData(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(f"{path}: not a readable text: {error}") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """The ids of a list, one a line."""
+    return as_ids(read_lines(path), path)
+
+
+def as_ids(names: Iterable[str], path: Path) -> tuple[str, ...]:
+    """Names found in `path` as ids: they become file names, so none leaves the folder; none comes twice."""
+    ids = tuple(names)
+    for name in ids:
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise ReadError(f"{path}: {name!r} is no id: it names another folder")
+    if len(set(ids)) < len(ids):
+        twice = next(name for i, name in enumerate(ids) if name in ids[:i])
+        raise ReadError(f"{path}: {twice} is listed twice")
+    return ids
+
+
+def lookup(
+    raw: npt.NDArray[Any], table: Sequence[int] | npt.NDArray[np.uint8], path: Path
+) -> npt.NDArray[np.uint8]:
+    """table[raw], for labels (H, W) that are numbered otherwise on disk."""
+    if raw.size and not (raw.min() >= 0 and raw.max() < len(table)):
+        raise ReadError(
+            f"{path}: labels from {raw.min()} to {raw.max()} where 0 to {len(table) - 1} are known"
+        )
+    return np.asarray(table, np.uint8)[raw.astype(np.intp)]
+
+
+@contextmanager
+def _opened(path: Path, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[Image.Image]:
+    """An image of which only the header is read yet, and which is not too large to decode."""
+    try:
+        with Image.open(path, formats=formats) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ReadError(
+                    f"{path}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} are decoded"
+                )
+            yield image
+    except FileNotFoundError as error:
+        raise MissingData(f"{path}: no such file") from error
+    except UnidentifiedImageError as error:
+        raise ReadError(f"{path}: not a {' or '.join(formats)} image") from error
+    except _BROKEN_IMAGE as error:
+        raise ReadError(f"{path}: a broken image: {error}") from error
+
+
+def _inflated(path: Path) -> bytes:
+    """A MATLAB 5 file with its compressed elements inflated: what it holds is as long as what it declares."""
+    content = _mat_content(path)
+    parts, at, room = [content[:_MAT_HEADER]], _MAT_HEADER, MAX_MAT_BYTES
+    order = "<" if content[126:128] == b"IM" else ">"
+    while at + 8 <= len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, at)
+        element = content[at : at + 8 + size]
+        if len(element) < 8 + size:
+            raise ReadError(f"{path}: ends inside an element of {size} bytes")
+        part = _inflate(path, element[8:], room) if kind == _COMPRESSED else element
+        room -= len(part)
+        parts.append(part)
+        at += len(element)
+    return b"".join(parts)
+
+
+def _mat_content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_MAT_BYTES:
+            raise ReadError(f"{path}: {path.stat().st_size} bytes; a label file has at most {MAX_MAT_BYTES}")
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingData(f"{path}: no such file") from error
+    except OSError as error:
+        raise ReadError(f"{path}: {error}") from error
+    # The version is 0x0100 in the order of the two letters after it; HDF5, from MATLAB 7.3 on, has 0x0200.
+    if content[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):
+        raise ReadError(f"{path}: not a MATLAB 5 file (save with -v7 or -v6 in MATLAB)")
+    return content
+
+
+def _inflate(path: Path, deflated: bytes, room: int) -> bytes:
+    inflater = zlib.decompressobj()
+    try:
+        content = inflater.decompress(deflated, room)
+    except zlib.error as error:
+        raise ReadError(f"{path}: a damaged element: {error}") from error
+    if not inflater.eof:
+        problem = (
+            f"inflates to more than {MAX_MAT_BYTES} bytes" if inflater.unconsumed_tail else "is cut short"
+        )
+        raise ReadError(f"{path}: a compressed element {problem}")
+    return content

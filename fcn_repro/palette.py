@@ -1,0 +1,30 @@
+"""The colours that the data sets paint their classes with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+
+def colormap(count: int) -> npt.NDArray[np.uint8]:
+    """PASCAL VOC's colours of the labels 0 to count - 1, (count, 3), RGB; count at most 256.
+
+    The devkit deals the bits of a label out to red, green and blue, the lowest three to the highest bits:
+    0 is black, and close labels get distant colours.
+    """
+    label = np.arange(count)
+    colours = np.zeros((count, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            bit = label >> (3 * place + channel) & 1
+            colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return frozen(colours)
+
+
+def frozen(colours: npt.NDArray[np.uint8] | Sequence[Sequence[int]]) -> npt.NDArray[np.uint8]:
+    """Colours (N, 3) as a read-only array."""
+    palette = np.array(colours, np.uint8).reshape(-1, 3)
+    palette.setflags(write=False)
+    return palette
