@@ -35,7 +35,9 @@ $(VENV)/made:
 	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
-# A .venv whose interpreter is gone, or is not $(PYTHON)'s version, is made anew.
-ifneq ($(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null),$(shell $(PYTHON) -c '$(VERSION)'))
+# A .venv is made anew when its interpreter is gone, or when PYTHON asks for another version.
+HAVE := $(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null)
+WANT := $(if $(filter file,$(origin PYTHON)),$(or $(HAVE),any),$(shell $(PYTHON) -c '$(VERSION)'))
+ifneq ($(HAVE),$(WANT))
 .PHONY: $(VENV)/made
 endif
