@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,6 +125,18 @@ def test_a_truncated_file_is_refused(tmp_path: Path, size: int) -> None:
     path = tmp_path / "x.h5"
     path.write_bytes((LEGACY / "v0.caffemodel.h5").read_bytes()[:size])
     with pytest.raises(ReadError, match="the HDF5 library cannot read it"):
+        read_caffemodel(path)
+
+
+def test_values_beyond_the_end_of_the_file_are_refused(tmp_path: Path) -> None:
+    path = hdf5_with(tmp_path / "x.h5", lambda group: None)
+    with h5py.File(path) as file:
+        address = struct.pack("<Q", file["data/conv/0"].id.get_offset())
+    data = path.read_bytes()
+    assert data.count(address) == 1
+    path.write_bytes(data.replace(address, struct.pack("<Q", len(data) - 20)))
+    # Recent HDF5 libraries see it first.
+    with pytest.raises(ReadError, match="likely file corruption|takes 24 bytes at .*, 20 are left"):
         read_caffemodel(path)
 
 

@@ -120,6 +120,12 @@ def test_unpacked_values_end_where_another_field_starts(count: int) -> None:
     np.testing.assert_array_equal(blob.read(), [*first, *rest])
 
 
+def test_a_tag_of_two_bytes_is_told_from_its_neighbour() -> None:
+    one_value = b"\xad\x00" + b"\0\0\x80?"  # field 5, its number written longer than it need be
+    other = b"\xad\x01" + b"\0\0\0@"  # field 21: the same first byte
+    assert one(one_value + other + one_value + w.shape(2)).read().tolist() == [1, 1]
+
+
 def test_packed_values_are_views_that_keep_the_file_mapped(tmp_path: Path) -> None:
     path = tmp_path / "one.caffemodel"
     path.write_bytes(w.layer("ip", w.packed(5, VALUES) + w.shape(2, 3)))
@@ -244,6 +250,13 @@ def test_a_blob_that_cannot_be_is_refused_with_its_byte_and_place(blob: bytes, p
     place = f"byte {len(data) - len(blob)}, in NetParameter.layer[1] 'fc6'.blobs[1]: "
     assert str(refusal.value).startswith(place)
     assert str(refusal.value).endswith(problem)
+
+
+def test_a_field_that_overruns_its_message_is_refused() -> None:
+    layer = w.layer("fc6", BLOB)
+    inside = layer.replace(w.varint(len(BLOB)) + BLOB, w.varint(len(BLOB) + 1) + BLOB)
+    with pytest.raises(ReadError, match=f"'fc6': field 7 takes {len(BLOB) + 1} bytes, {len(BLOB)} are left"):
+        scan(inside + LAYER)
 
 
 def test_a_refusal_names_layer_and_blob() -> None:
