@@ -119,7 +119,7 @@ class Pooling(Converter):
             y = self._max(
                 torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False
             )
-            return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[1], sides, size))
+            return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(*y, sides, size))
         total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
             self.kernel
         )
@@ -131,9 +131,10 @@ class Pooling(Converter):
         start = torch.arange(top) * self.stride[axis] - self.pad[axis]
         return (start + self.kernel[axis]).clamp(max=size + self.pad[axis]) - start
 
-    def _unpadded(self, mask: Tensor, sides: tuple[int, ...], size: Sequence[int]) -> Tensor:
-        """Positions in the padded image as positions in the image."""
+    def _unpadded(self, y: Tensor, mask: Tensor, sides: tuple[int, ...], size: Sequence[int]) -> Tensor:
+        """Positions in the padded image as positions in the image, -1 for a window that holds no pixel."""
         left, right, top, _ = sides
         index = mask.long()
         width = size[1] + left + right
-        return ((index // width - top) * size[1] + index % width - left).to(mask.dtype)
+        inside = (index // width - top) * size[1] + index % width - left
+        return inside.masked_fill(y == -_FLT_MAX, -1).to(mask.dtype)
