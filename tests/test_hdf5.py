@@ -136,7 +136,7 @@ def test_values_beyond_the_end_of_the_file_are_refused(tmp_path: Path) -> None:
     assert data.count(address) == 1
     path.write_bytes(data.replace(address, struct.pack("<Q", len(data) - 20)))
     # Recent HDF5 libraries see it first.
-    with pytest.raises(ReadError, match="likely file corruption|takes 24 bytes at .*, 20 are left"):
+    with pytest.raises(ReadError, match=r"likely file corruption|takes 24 bytes at .*, 20 are left"):
         read_caffemodel(path)
 
 
