@@ -47,7 +47,8 @@ class Stream:
     @property
     def image(self) -> str:
         """The blob that the first convolution sees."""
-        return self.inputs[0][0] if len(self.inputs) == 1 else "data" + self.suffix
+        blobs = [blob for blob, _ in self.inputs]
+        return blobs[0] if len(blobs) == 1 else "data_cat" if "data" in blobs else "data"
 
     def layer(self, name: str) -> str:
         """The name that this trunk's layer `name` has in the net."""
@@ -88,6 +89,12 @@ class Architecture:
     widths: tuple[int, ...] = VGG16
     learned: frozenset[str] = frozenset()
     """The deconvolutions that are learned, and so dense. The others are bilinear, one channel to itself."""
+
+    def __post_init__(self) -> None:
+        for layer in (part.layer("conv1_1") for part in (*self.heads, *self.streams)):
+            # Names become attributes of a module, and files may hold any.
+            if not layer.startswith("conv1_1") or not layer.isidentifier():
+                raise NetError(f"{self.name}: {layer!r} cannot name a layer; conv1_1 can, and conv1_1_rgb")
 
 
 @dataclass(frozen=True)
@@ -425,7 +432,8 @@ def _differs(step: Step, own: Step, theirs: dict[str, str], ours: dict[str, str]
             return f"{_text(step)} shares its values with '{parameter.owner}', not so"
     for name, value in _settings(own).items():
         if (other := _settings(step)[name]) != value:
-            return f"{_text(step)} has {name} {other}, not {value} as"
+            shown, wanted = (f"{x:g}" if isinstance(x, float) else x for x in (other, value))
+            return f"{_text(step)} has {name} {shown}, not {wanted} as"
     return None
 
 

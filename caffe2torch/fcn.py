@@ -67,7 +67,7 @@ class FCN32s(FCN):
             score_fr = head.score_fr(fc7)  # (N, classes, H / 32, W / 32)
             upscore = head.upscore(score_fr)
             scores.append(head.score(upscore, image))  # (N, classes, H, W)
-        return self.scores(scores)
+        return self.output(scores)
 
 
 class FCN16s(FCN):
@@ -92,7 +92,7 @@ class FCN16s(FCN):
             fuse_pool4 = head.fuse_pool4(upscore2, score_pool4)
             upscore16 = head.upscore16(fuse_pool4)
             scores.append(head.score(upscore16, image))  # (N, classes, H, W)
-        return self.scores(scores)
+        return self.output(scores)
 
 
 class FCN8s(FCN):
@@ -122,7 +122,7 @@ class FCN8s(FCN):
             fuse_pool3 = head.fuse_pool3(upscore_pool4, score_pool3)
             upscore8 = head.upscore8(fuse_pool3)
             scores.append(head.score(upscore8, image))  # (N, classes, H, W)
-        return self.scores(scores)
+        return self.output(scores)
 
 
 class FCN8sAtOnce(FCN8s):
@@ -165,7 +165,7 @@ class FCN32sLateFusion(FCN32s):
             scores.append(trunk.score_fr(fc7))  # (N, classes, H / 32, W / 32)
         (head,) = self.heads
         upscore = head.upscore(head.score_fused(*scores))
-        return self.scores([head.score(upscore, images[0])])  # (N, classes, H, W)
+        return self.output([head.score(upscore, images[0])])  # (N, classes, H, W)
 
 
 class FCNAlexNet(FCN32s):

@@ -164,7 +164,7 @@ class FCN(nn.Module):
         fc7: Tensor = trunk.drop7(trunk.relu7(trunk.fc7(fc6)))  # (N, 4096, H / 32, W / 32)
         return fc7
 
-    def scores(self, scores: list[Tensor]) -> Scores:
+    def output(self, scores: list[Tensor]) -> Scores:
         """The scores of one head as they are, of several by name."""
         names = [head.layer("score") for head in self.architecture.heads]
         return scores[0] if len(scores) == 1 else dict(zip(names, scores, strict=True))
