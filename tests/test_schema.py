@@ -13,14 +13,15 @@ from google.protobuf import descriptor_pb2
 
 from caffe2torch import schema
 
-SCHEMA = Path(schema.__file__).parent
 FieldProto = descriptor_pb2.FieldDescriptorProto
 Facts = dict[tuple[str, str, str], tuple[str, ...]]
 
 
-def stored() -> list[Any]:
-    """caffe.proto and forks.proto as they were compiled."""
-    return list(descriptor_pb2.FileDescriptorSet.FromString((SCHEMA / "caffe.binpb").read_bytes()).file)
+def compiled(name: str) -> Any:
+    """caffe.proto or forks.proto, as protoc reads it."""
+    from caffe2torch.schema import compile as compiling
+
+    return compiling.compiled(name)
 
 
 def walk(scope: Any, prefix: str = "") -> Iterator[tuple[str, str, Any]]:
@@ -76,14 +77,14 @@ def ours(file: Any) -> Facts:
 
 
 def test_every_row_of_the_table_is_in_caffe_proto_and_nothing_else(golden: Path) -> None:
-    expected, found = table(golden), ours(stored()[0])
+    expected, found = table(golden), ours(compiled("caffe.proto"))
     assert len(expected) > 500
     assert {key: found.get(key) for key in expected} == expected
     assert sorted(found.keys() - expected.keys()) == []
 
 
 def test_forks_have_private_numbers_and_leave_caffes_fields_alone() -> None:
-    caffe, forks = stored()
+    caffe, forks = compiled("caffe.proto"), compiled("forks.proto")
     caffes = ours(caffe)
     for kind, scope, item in walk(forks):
         assert (kind, scope, item.name) not in caffes
@@ -91,22 +92,10 @@ def test_forks_have_private_numbers_and_leave_caffes_fields_alone() -> None:
     assert max(field.number for kind, _, field in walk(caffe) if kind == "field") < schema.PRIVATE
 
 
-def test_the_merged_schema_has_both() -> None:
-    crop = schema.descriptor("CropParameter").fields_by_name
-    assert crop["axis"].number < schema.PRIVATE <= crop["align"].number
-    assert (
-        schema.descriptor("V1LayerParameter").enum_types_by_name["LayerType"].values_by_name["CROP"].number
-        == 40
-    )
-
-
-def test_the_compiled_schema_is_that_of_the_proto_files() -> None:
-    pytest.importorskip("grpc_tools", reason="compiling caffe.proto needs grpcio-tools")
-    from caffe2torch.schema.compile import compile_schema
-
-    # Compared as messages: compilers of different versions may lay the bytes out differently.
-    compiled = descriptor_pb2.FileDescriptorSet.FromString(compile_schema())
-    assert list(compiled.file) == stored(), "run python -m caffe2torch.schema.compile"
+def test_the_stored_schema_is_both_files_merged() -> None:
+    stored = descriptor_pb2.FileDescriptorProto.FromString(schema.DESCRIPTORS.read_bytes())
+    both = ours(compiled("caffe.proto")) | ours(compiled("forks.proto"))
+    assert ours(stored) == both, "run python caffe2torch/schema/compile.py"
 
 
 def test_the_pool_is_private() -> None:

@@ -1,28 +1,52 @@
-"""`python -m caffe2torch.schema.compile`: caffe.proto and forks.proto -> caffe.binpb (needs grpcio-tools)."""
+"""`python caffe2torch/schema/compile.py`: caffe.proto + forks.proto -> caffe.binpb (needs grpcio-tools).
+
+It imports nothing of the package, which cannot be imported while caffe.binpb is out of order.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import descriptor_pb2
 
-HERE = Path(__file__).parent
+DESCRIPTORS = Path(__file__).with_name("caffe.binpb")
 
 
 def compile_schema() -> bytes:
-    """The serialized FileDescriptorSet of both files, caffe.proto first, the same bytes every time."""
+    """The serialized FileDescriptorProto of both files merged, the same bytes every time."""
+    caffe, forks = compiled("caffe.proto"), compiled("forks.proto")
+    _merge(caffe, forks)
+    return caffe.SerializeToString(deterministic=True)
+
+
+def compiled(name: str) -> descriptor_pb2.FileDescriptorProto:
+    """One file beside this one, as protoc reads it."""
     from grpc_tools import protoc
 
-    files: list[descriptor_pb2.FileDescriptorProto] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("caffe.proto", "forks.proto"):
-            out = Path(folder, name)
-            if protoc.main(["protoc", f"--proto_path={HERE}", f"--descriptor_set_out={out}", name]):
-                raise SystemExit(f"protoc refused {name}")
-            files += descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
-    return descriptor_pb2.FileDescriptorSet(file=files).SerializeToString(deterministic=True)
+        out = Path(folder, name)
+        if protoc.main(["protoc", f"--proto_path={DESCRIPTORS.parent}", f"--descriptor_set_out={out}", name]):
+            raise SystemExit(f"protoc refused {name}")
+        return descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file[0]
+
+
+def _merge(base: Any, fork: Any) -> None:
+    """Adds to the messages and enums of `base` what `fork` declares under the same names."""
+    for attribute in ("message_type", "nested_type", "enum_type"):
+        if not hasattr(base, attribute):
+            continue
+        known = {child.name: child for child in getattr(base, attribute)}
+        for child in getattr(fork, attribute):
+            if child.name in known:
+                _merge(known[child.name], child)
+            else:
+                getattr(base, attribute).append(child)
+    for attribute in ("field", "value"):
+        if hasattr(base, attribute):
+            getattr(base, attribute).extend(getattr(fork, attribute))
 
 
 if __name__ == "__main__":
-    (HERE / "caffe.binpb").write_bytes(compile_schema())
+    DESCRIPTORS.write_bytes(compile_schema())
