@@ -299,7 +299,7 @@ def described(found: Plan, name: str) -> Architecture:
     """
     layers = {step.key: step for step in found.steps}
     streams = _streams(found)
-    if (len(streams) > 1) != (name == "FCN32sLateFusion"):
+    if not streams or (len(streams) > 1) != (name == "FCN32sLateFusion"):
         raise NetError(f"{_source(found)}: is not {name}: {len(streams)} convolutions read the inputs")
     convolutions = [f"conv{i}" if name == "FCNAlexNet" else f"conv{i}_1" for i in range(1, 6)]
     widths = []

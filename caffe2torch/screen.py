@@ -1,4 +1,4 @@
-"""What fcn-convert says when it is done: one screen for people, facts for --json, Python to load the result."""
+"""What fcn-convert says when it is done: a screen for people, facts for --json, Python to load the result."""
 
 from __future__ import annotations
 

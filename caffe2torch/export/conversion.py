@@ -57,14 +57,17 @@ def conversion(model: nn.Module | Plan | Net) -> Conversion:
         return Conversion(model, means=means_of(model), source=_file(model.weights))
     if isinstance(model, Plan):
         return Conversion(without_rules(model.net), model, source=_file(model.net.weights))
+    planned = _planned(model)
+    return Conversion(without_rules(planned.net), planned)
+
+
+def _planned(model: Any) -> Plan:
+    """The plan of a module, with its values."""
     if callable(getattr(type(model), "net", None)):
-        return Conversion(model.net())  # type: ignore[operator]
-    if not isinstance(getattr(model, "plan", None), Plan):
-        raise TypeError(
-            f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}"
-        )
-    net = without_rules(net_of(model))
-    return Conversion(net, plan(net, model.plan.phase))  # type: ignore[union-attr,arg-type]
+        return plan(model.net())
+    if isinstance(getattr(model, "plan", None), Plan):
+        return plan(net_of(model), model.plan.phase)
+    raise TypeError(f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}")
 
 
 def means_of(net: Net) -> Means:

@@ -248,7 +248,7 @@ def _stored(key: str, entry: Any, data: memoryview) -> Stored:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ReadError(f"tensor {key!r}: has no dtype, shape and data_offsets")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
-    if dtype not in _NUMPY:
+    if not isinstance(dtype, str) or dtype not in _NUMPY:
         raise ReadError(f"tensor {key!r}: its dtype is {dtype!r}; known are {', '.join(_NUMPY)}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise ReadError(f"tensor {key!r}: its shape {shape} or its data_offsets {offsets} cannot be")
