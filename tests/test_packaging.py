@@ -6,33 +6,29 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DATA = {
-    "caffe2torch/py.typed",
-    "caffe2torch/schema/caffe.binpb",
-    "caffe2torch/schema/caffe.proto",
-    "caffe2torch/schema/forks.proto",
-    "fcn_repro/py.typed",
-    "fcn_repro/papers/cvpr2015.toml",
-    "fcn_repro/papers/pami2017.toml",
-    "fcn_repro/weights/README.md",
-    "fcn_repro/weights/zoo.toml",
-}
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, as building leaves folders behind."""
-    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("out")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources, as building leaves folders behind."""
+    copy = tmp_path_factory.mktemp("tree")
     for name in ("caffe2torch", "fcn_repro", "weights"):
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "LICENSE"):
-        shutil.copy(ROOT / name, tree)
-    (tree / "README.md").touch()
+        shutil.copy(ROOT / name, copy)
+    (copy / "README.md").touch()
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    out = tmp_path_factory.mktemp("wheel")
     build = [
         sys.executable,
         "-m",
@@ -44,22 +40,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--no-index",
     ]
     subprocess.run([*build, "--wheel-dir", out, tree], check=True)
-    return next(out.glob("*.whl"))
+    with zipfile.ZipFile(next(out.glob("*.whl"))) as archive:
+        yield archive
 
 
-def test_a_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    packages = [ROOT / "caffe2torch", ROOT / "fcn_repro"]
-    modules = {str(path.relative_to(ROOT)) for package in packages for path in package.rglob("*.py")}
-    assert held == modules | DATA, (
-        f"missing {sorted((modules | DATA) - held)}, extra {sorted(held - modules - DATA)}"
-    )
+def files(tree: Path, folder: str) -> set[str]:
+    return {str(path.relative_to(tree)) for path in (tree / folder).rglob("*") if path.is_file()}
 
 
-def test_an_installed_package_finds_its_data(wheel: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
+def test_a_wheel_holds_every_module_and_data_file(wheel: zipfile.ZipFile, tree: Path) -> None:
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    expected = files(tree, "caffe2torch") | files(tree, "fcn_repro")
+    expected |= {f"fcn_repro/{name}" for name in files(tree, "weights")}
+    assert held == expected, f"missing {sorted(expected - held)}, extra {sorted(held - expected)}"
+
+
+def test_an_installed_package_finds_its_data(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "import fcn_repro.cli; from fcn_repro import zoo; from caffe2torch import schema\n"
