@@ -82,6 +82,7 @@ def _members(group: Any, *needed: str) -> dict[str, Any]:
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise ReadError(f"{group.name}: {name!r} is a link to somewhere else, which Caffe does not write")
+        name.encode()  # h5py lets names pass that are not UTF-8; here they raise a ValueError
     return {name: group[name] for name in group}
 
 

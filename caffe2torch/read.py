@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from google.protobuf import text_format
@@ -50,7 +51,7 @@ MAX_TEXT = 16 << 20
 _TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7})(?!\S)")
 _PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
-_COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""")
+_COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?)""")
 _HEX = "[0-9a-fA-F]"
 _ESCAPE = re.compile(
     rf"""\\([abfnrtv'"\\]|[0-3][0-7]{{2}}|[0-7]{{1,2}}(?![0-7])|x{_HEX}|u{_HEX}{{4}}|U{_HEX}{{8}})?"""
@@ -353,13 +354,18 @@ def located(path: AnyPath) -> Iterator[None]:
 def mapped(path: AnyPath) -> mmap.mmap:
     """The file's bytes, memory-mapped; arrays that view them keep the mapping alive."""
     try:
-        if Path(path).exists() and not Path(path).is_file():
+        status = Path(path).stat()
+        if not S_ISREG(status.st_mode):
             raise ReadError(f"{path}: is not a regular file")
+        if status.st_size == 0:
+            raise ReadError(f"{path}: is empty; did the download or the copy fail?")
         with Path(path).open("rb") as file:
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise MissingData(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise ReadError(f"{path}: cannot be read: {error}") from None
     for start, what in MISTAKEN.items():
         if buffer[: len(start)] == start:

@@ -92,6 +92,10 @@ PIECES = "/data/conv/1: not stored in one piece"
     [
         (adds(h5py.SoftLink("/data/conv/0")), ELSEWHERE),
         (adds(h5py.ExternalLink("other.h5", "/0")), ELSEWHERE),
+        (
+            lambda group: group.create_group(b"caf\xe9"),
+            "the HDF5 library cannot read it: 'utf-8' codec can't",
+        ),
         (external, PIECES),
         (virtual, PIECES),
         (lambda group: group.create_dataset("1", data=np.zeros(9, "f"), chunks=(3,)), PIECES),

@@ -91,6 +91,7 @@ SOLVER = "'net' is a field of SolverParameter, and this should be a NetParameter
         (b"name: '\xff'", 1, 7, "a string that is not UTF-8", "name: ' '"),
         ("# \\e\nname: 'a\\e'", 2, 9, "an escape that protobuf does not know", "name: 'a\\e'"),
         ('name: "a" "\\n\\\\\\477"', 1, 16, "an escape that protobuf", 'name: "a" "\\n\\\\\\477"'),
+        ("name: '\\e", 1, 8, "an escape that protobuf does not know", "name: '\\e"),
         ("layers { type: OOPS }", 1, 16, "has no value named OOPS", "layers { type: OOPS }"),
         ("input_dim: 3.5", 1, 12, "Couldn't parse integer: 3.5", "input_dim: 3.5"),
         ("input_dim: 99999999999", 1, 12, "Value out of range: 99999999999", "input_dim: 99999999999"),

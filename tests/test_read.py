@@ -234,7 +234,7 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"", "cannot be read: cannot mmap an empty file"),
+        (b"", "is empty; did the download or the copy fail?"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "is a git-LFS pointer"),
         (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X", "is AppleDouble metadata"),
         (b"PK\x03\x04\x00\x00\x08\x08", "is a zip archive, perhaps of PyTorch"),
@@ -307,8 +307,10 @@ def test_files_that_are_not_there_or_not_files(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(ReadError, match="is not a regular file"):
         read(weights="/dev/zero")
-    with pytest.raises(ReadError, match="cannot be read"):
+    with pytest.raises(ReadError, match="x: cannot be read: File name too long"):
         read("x" * 5000)
+    with pytest.raises(ReadError, match="cannot be read: embedded null"):
+        read("x\0y")
     with pytest.raises(ReadError, match="no net to read"):
         read()
 
