@@ -21,9 +21,14 @@ class CaffeLayer(nn.Module):
         super().__init__()
         self.converter = step.converter
         self.module = step.converter.module()
+        self.flows = step.layer.fields.propagate_down
+        if self.flows and len(self.flows) != len(step.layer.bottoms):
+            raise step.converter.refuse(f"{len(self.flows)} propagate_down; give none, or one per bottom")
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The layer's tops."""
+        if self.flows:
+            bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
         blobs = {**self._parameters, **self._buffers}
         phase = {"training": self.training} if self.converter.depends_on_phase else {}
         plugged = {} if self.module is None else {"module": self.module}

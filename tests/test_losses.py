@@ -187,3 +187,10 @@ def test_accuracy(case, data):
     assert_close(whole, right.sum() / max(1, seen.sum()), 1e-7)
     assert_close(per_class, right / np.maximum(seen, 1), 1e-7)
     assert run(f"type: 'Accuracy' accuracy_param {{ {p} }}", x, labels)[0] == whole
+
+
+def test_propagate_down_stops_gradients():
+    bottoms, layer = ([[1.0, 2.0]], [[3.0, 5.0]]), "type: 'EuclideanLoss' propagate_down:"
+    (a, b), _ = backward(f"{layer} true propagate_down: false", *bottoms, gradients=[1.0])
+    assert a.tolist() == [[-2, -3]]
+    assert b is None

@@ -16,7 +16,8 @@ def sigmoid(x):
 
 CASES = {
     "AbsVal": ("", X, np.abs, np.sign),
-    "BNLL": ("", 40 * X, lambda x: np.logaddexp(x, 0), sigmoid),
+    "BNLL": ("", X, lambda x: np.logaddexp(x, 0), sigmoid),
+    "BNLL far from 0": ("", 40 * X, lambda x: np.logaddexp(x, 0), sigmoid),
     "Clip": (
         "clip_param { min: -1 max: 0.75 }",
         X,
