@@ -4,8 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
-INSTALL := $(PIP) install --constraint constraints.txt
+install = @$(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt $(1) \
+	> $(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; false; }
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
 .PHONY: demo test
@@ -21,13 +21,13 @@ test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n 2
 
 $(VENV)/installed: pyproject.toml constraints.txt $(VENV)/made
-	@echo "Installing caffe2torch into $(VENV): once, and again when pyproject.toml or constraints.txt change."
-	@$(INSTALL) setuptools torch
-	@$(INSTALL) --no-build-isolation --editable .
+	@echo "Installing caffe2torch into $(VENV); the first time, with torch, it takes minutes."
+	$(call install,setuptools torch)
+	$(call install,--no-build-isolation --editable .)
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	$(call install,--no-build-isolation --editable '.[dev]')
 	@touch $@
 
 $(VENV)/made:
