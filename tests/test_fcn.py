@@ -38,6 +38,15 @@ LOG_FLT_MIN = -87.33654475
 """Caffe's loss of a pixel is at most this, negated (softmax_loss_layer.cpp)."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads cost these small nets more than they gain, most of all where tests run in parallel."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(params=NETS)
 def folder(request, golden):
     return golden / "fcn" / request.param
@@ -102,7 +111,7 @@ def losses_by_build(model, inputs, folder):
 
 
 def losses_by_hand(model, inputs, folder):
-    """The multinomial logistic loss of the pixels that are not void: the sum, or with `normalize` the mean."""
+    """The multinomial logistic loss of pixels that are not void: sum, or with `normalize` the mean."""
     labels = {name: value for name, value in inputs.items() if name not in model.inputs}
     scores = model(**{name: inputs[name] for name in model.inputs})
     scores = scores if isinstance(scores, dict) else {"score": scores}
@@ -212,7 +221,9 @@ def test_insisting(golden):
 
 
 def test_another_net_is_built(tmp_path):
-    text = 'layer { name: "c" type: "InnerProduct" bottom: "data" top: "c" inner_product_param { num_output: 1 } }'
+    text = (
+        'layer { name: "c" type: "InnerProduct" bottom: "data" top: "c" inner_product_param {num_output: 1}}'
+    )
     net = net_of(INPUT + text, c=[np.ones((1, 3 * 8 * 11)), np.zeros(1)])
     c2t.export(net, tmp_path / "fcn8s.caffemodel")
     model = load(tmp_path / "fcn8s.caffemodel")
