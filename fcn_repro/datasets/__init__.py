@@ -72,9 +72,8 @@ def open_dataset(
     found = kind(kind.find(Path(folder)), split)
     listed = found.listed()
     if listed is None:
-        raise MissingData(
-            f"{found.folder}: {kind.title} has no list {split!r} here; published are {', '.join(kind.splits)}"
-        )
+        known = f"published are {', '.join(kind.splits)}. {found.facts.note}".rstrip()
+        raise MissingData(f"{found.folder}: {kind.title} has no list {split!r} here; {known}")
     ids = tuple(identifier for identifier in listed if _is_complete(found, identifier))
     count = found.facts.count if expected_count is None else expected_count
     problem = _problem(found, listed, ids, count)

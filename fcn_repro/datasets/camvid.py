@@ -42,12 +42,12 @@ class CamVid(Dataset):
     quirks = ("On disk 11 is void; here it is 255.",)
     splits: ClassVar = {
         "train": Split(367),
-        "val": Split(101, note="val is one sequence that also supplies 204 training frames: report test."),
+        "val": Split(101, note="val is one sequence that also supplies 204 training frames: test counts."),
         "test": Split(233),
     }
 
     def listed(self) -> Sequence[str] | None:
-        """The images of the list, IMAGE LABEL by their paths on the authors' machine, or those in the folder."""
+        """The images of the list (IMAGE LABEL, by paths on the authors' machine) or those in the folder."""
         path = self._path(self.list_file)
         if path.is_file():
             stems = [PurePosixPath(line.split()[0]).stem for line in files.read_lines(path)]

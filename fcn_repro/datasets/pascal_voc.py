@@ -29,7 +29,7 @@ LABELLINGS = {"sem": Head(CLASSES, colormap(21))}
 
 _KITS = ("", "VOCdevkit/", "TrainVal/VOCdevkit/")  # the last is where VOC 2011 unpacks
 _SEG11VALID = Split(736, note="seg11valid: the images of VOC 2011 val that SBD's train does not have.")
-_TEST_NOTE = "The labels of test are kept by the evaluation server, which scores it."
+_TEST_NOTE = "The evaluation server keeps the labels of test; it gives the images to whoever registers."
 
 
 class PascalVoc(Dataset):

@@ -18,7 +18,7 @@ from fcn_repro.datasets.pascal_voc import LABELLINGS
 
 @register
 class Sbd(Dataset):
-    """VOC's objects on 11355 images of VOC 2011. The user's own lists beside train.txt open by their names."""
+    """VOC's objects on 11355 images of VOC 2011. Your own lists beside train.txt open by their names."""
 
     name = "sbd"
     title = "SBD"
