@@ -59,6 +59,25 @@ class Fields:
         """The fields that were given, with their values, in the schema's order."""
         return ((name, self._given[name]) for name in _defaults(self._type) if name in self._given)
 
+    def fork_fields(self) -> Iterator[str]:
+        """Paths of what was given and only forks of Caffe have, such as `convolution_param.hole`.
+
+        A field with its default value is as good as none. A message stands for all that is in it.
+        """
+        for name, value in self.given():
+            field = schema.descriptor(self._type).fields_by_name[name]
+            values = value if isinstance(value, tuple) else (value,)
+            if field.enum_type is not None:
+                numbers = [field.enum_type.values_by_name[v].number for v in values]
+                private = max([field.number, *numbers]) >= schema.PRIVATE
+            else:
+                private = field.number >= schema.PRIVATE
+            if private and value != _defaults(self._type)[name]:
+                yield name
+            elif not private:
+                inner = (path for v in values if isinstance(v, Fields) for path in v.fork_fields())
+                yield from (f"{name}.{path}" for path in dict.fromkeys(inner))
+
     def replace(self, **changes: Any) -> Fields:
         """A copy with some fields changed; None takes a field away."""
         given = {name: value for name, value in (self._given | changes).items() if value is not None}

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from caffe2torch.errors import NetError
 from caffe2torch.net import Fields, Layer, Net
-from caffe2torch.registry import Converter, Shape, converter_type
+from caffe2torch.registry import Converter, Shape, converter_of
 
 
 def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
@@ -23,14 +23,14 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     filtered = replace(net, layers=tuple(x for x in net.layers if _included(x, phase, level, stages)))
     fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
     if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
-        fed = _without_losses(fed)
+        fed = _without_losses(_without_samplers(fed))
     return _without_splits(fed)
 
 
 def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
     include, exclude = layer.fields.include, layer.fields.exclude
     if include and exclude:
-        raise NetError(f"layer '{layer.name}': has include and exclude rules; Caffe allows one kind")
+        raise NetError(f"layer {layer.name!r}: has include and exclude rules; Caffe allows one kind")
     if include:
         return any(_meets(rule, phase, level, stages) for rule in include)
     return not any(_meets(rule, phase, level, stages) for rule in exclude)
@@ -47,7 +47,7 @@ def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:
 
 
 def _is(layer: Layer, trait: str) -> bool:
-    return bool(getattr(converter_type(layer.type), trait, False))
+    return bool(getattr(converter_of(layer), trait, False))
 
 
 def _is_data(layer: Layer) -> bool:
@@ -68,13 +68,13 @@ def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
         for top, shape in zip(data.tops, _shapes(data), strict=True):
             if top in wanted and top not in fed:
                 fed[top] = _input(top, shape)
-                came_from.append(f"'{top}' (from a {data.type} layer)")
+                came_from.append(f"{top!r} (from a {data.type} layer)")
     notes = (f"inputs in place of data: {', '.join(came_from)}",) if fed else ()
     return replace(net, layers=(*fed.values(), *layers), notes=net.notes + notes)
 
 
 def _shapes(data: Layer) -> tuple[Shape | None, ...]:
-    known = (converter_type(data.type) or Converter).data_shapes(data)
+    known = (converter_of(data) or Converter).data_shapes(data)
     return known + (None,) * (len(data.tops) - len(known))
 
 
@@ -87,12 +87,31 @@ def _input(top: str, shape: Shape | None) -> Layer:
     return Layer(top, "Input", (), (top,), fields)
 
 
+def _without_samplers(net: Net) -> Net:
+    """The net with all of what its samplers draw from, in place of what they draw."""
+    samplers = [layer for layer in net.layers if _is(layer, "is_sampler")]
+    all_of = {layer.tops[0]: layer.bottoms[0] for layer in samplers}
+    layers = tuple(
+        replace(layer, bottoms=tuple(all_of.get(bottom, bottom) for bottom in layer.bottoms))
+        for layer in net.layers
+        if layer not in samplers
+    )
+    notes = tuple(
+        f"{layer.name!r} draws samples by their labels; a deploy net takes all of '{layer.bottoms[0]}'"
+        for layer in samplers
+    )
+    return replace(net, layers=layers, notes=net.notes + notes)
+
+
 def _without_losses(net: Net) -> Net:
     """The net without losses and measures, and without the layers that served their labels alone."""
-    losses = [
-        layer for layer in net.layers if _is(layer, "is_loss") and not set(layer.tops) & _used(net.layers)
-    ]
-    kept = [layer for layer in net.layers if layer not in losses]
+    losses, kept = list[Layer](), list(net.layers)
+    # What only a loss reads, such as targets made from labels, goes after it.
+    while unread := [x for x in kept if _is(x, "is_loss") and not set(x.tops) & _read(kept)]:
+        losses += unread
+        gone = {top for layer in unread for top in layer.tops}
+        losses += [x for x in kept if x.type == "Silence" and gone & set(x.bottoms)]
+        kept = [layer for layer in kept if layer not in losses]
     learned, labels = _learned(kept), list[Layer]()
     while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:
         labels += idle
@@ -102,12 +121,17 @@ def _without_losses(net: Net) -> Net:
 
 
 def _has_weights(layer: Layer) -> bool:
-    converter = converter_type(layer.type) or Converter
+    converter = converter_of(layer) or Converter
     return converter.blob_specs is not Converter.blob_specs
 
 
 def _used(layers: Sequence[Layer]) -> set[str]:
     return {bottom for layer in layers for bottom in layer.bottoms}
+
+
+def _read(layers: Sequence[Layer]) -> set[str]:
+    """What layers make something of; a Silence only hides it."""
+    return _used([layer for layer in layers if layer.type != "Silence"])
 
 
 def _is_idle(layer: Layer, kept: Sequence[Layer], net: Net) -> bool:
@@ -127,7 +151,7 @@ def _learned(layers: Sequence[Layer]) -> set[str]:
 def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
     if not dropped:
         return net
-    names = ", ".join(f"'{layer.name}' ({layer.type})" for layer in dropped)
+    names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in dropped)
     kept = tuple(layer for layer in net.layers if not any(layer is x for x in dropped))
     return replace(net, layers=kept, notes=(*net.notes, f"{names} {why}"))
 

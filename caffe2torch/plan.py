@@ -186,7 +186,8 @@ class _Planner:
         return tuple(self._parameter(converter, key, i, spec) for i, spec in enumerate(specs))
 
     def _parameter(self, converter: Converter, layer_key: str, position: int, spec: BlobSpec) -> Parameter:
-        layer, key, statistics = converter.layer, f"{layer_key}.{spec.name}", converter.has_statistics
+        layer, key = converter.layer, f"{layer_key}.{spec.name}"
+        statistics = converter.has_statistics or spec.statistic
         blob = self._blob(layer, position, spec)
         parameter = Parameter(
             key=key,

@@ -34,6 +34,8 @@ class BlobSpec:
     name: str
     shape: Shape
     filler: Fields | None = None
+    statistic: bool = False
+    """Is a statistic, not learned, in a layer that has both."""
 
 
 class Converter:
@@ -54,8 +56,15 @@ class Converter:
     """A source of data, which becomes an input of the net."""
     is_loss: ClassVar[bool] = False
     """Measures predictions against labels; a deploy net has none."""
+    is_sampler: ClassVar[bool] = False
+    """Draws from its first bottom, by labels, what training sees as its first top; a deploy net takes all."""
     shape_only: ClassVar[frozenset[int]] = frozenset()
     """Bottoms of which only the shape is used."""
+    fork_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that only forks of Caffe have and this converter honours, such as `convolution_param.hole`.
+
+    A message stands for all of its fields. A layer that gives any other is refused: its numbers might differ.
+    """
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         self.layer = layer
@@ -64,6 +73,11 @@ class Converter:
     def refuse(self, reason: str) -> UnsupportedLayer:
         """The error to raise for what this converter does not do."""
         return UnsupportedLayer(self.layer, reason)
+
+    @classmethod
+    def of(cls, layer: Layer) -> type[Converter]:
+        """The converter of one layer of this type; Python layers have one for each class that they name."""
+        return cls
 
     @classmethod
     def data_shapes(cls, layer: Layer) -> tuple[Shape | None, ...]:
@@ -130,11 +144,32 @@ def converter_type(layer_type: str) -> type[Converter] | None:
     return converters().get(layer_type)
 
 
-def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
-    """The converter of one layer. Raises UnsupportedLayer for a type that nobody registered."""
+def converter_of(layer: Layer) -> type[Converter] | None:
+    """The converter of a layer, None where its type has none."""
     known = converter_type(layer.type)
+    return known and known.of(layer)
+
+
+_NO_EFFECT = frozenset({"conv_algorithm", "device", "diag_val", "engine", "reshape_every_iter"})
+"""Fields of forks that say where or how fast to compute, or how to fill, but never what."""
+
+
+def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
+    """The converter of one layer.
+
+    Raises UnsupportedLayer for a type that nobody registered, and for fields of forks that are not honoured.
+    """
+    known = converter_of(layer)
     if known is None:
         raise UnsupportedLayer(
             layer, f"no converter for this layer type; known are {', '.join(converters())}"
         )
-    return known(layer, bottoms)
+    converter = known(layer, bottoms)
+    for field in layer.fields.fork_fields():
+        path = field.split(".")
+        honoured = {".".join(path[: length + 1]) for length in range(len(path))} & known.fork_fields
+        if not honoured and path[-1] not in _NO_EFFECT:
+            raise converter.refuse(
+                f"{field} is a field of a fork of Caffe, which this converter does not honour"
+            )
+    return converter

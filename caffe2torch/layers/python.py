@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View
 from caffe2torch.net import Layer
-from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.registry import Converter, Shape, converter_type, converts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -43,6 +43,10 @@ def python_layer(name: str) -> Callable[[_F], _F]:
     return register
 
 
+def _name(layer: Layer) -> str:
+    return f"{layer.fields.python_param.module}.{layer.fields.python_param.layer}"
+
+
 @converts("Python")
 class Python(Converter):
     """Runs the module that `python_layer` knows for its `module.layer`; without bottoms, a source of data.
@@ -52,10 +56,16 @@ class Python(Converter):
 
     is_data = True
 
+    @classmethod
+    def of(cls, layer: Layer) -> type[Converter]:
+        """What is plugged in comes before a converter of the same `module.layer`."""
+        name = _name(layer)
+        return cls if name in _PYTHON_LAYERS else converter_type(name) or cls
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.python_param
-        self.name = f"{self.p.module}.{self.p.layer}"
+        self.name = _name(layer)
         if self.name not in _PYTHON_LAYERS:
             raise self.refuse(
                 f"its code, '{self.name}', is not converted; write it as a torch.nn.Module and plug that in "

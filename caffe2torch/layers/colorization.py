@@ -1,0 +1,106 @@
+"""ColorConv (colorization nets) and CropCenter (waifu2x): images into images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffe2torch._torch import torch
+from caffe2torch.geometry import View
+from caffe2torch.net import Layer
+from caffe2torch.registry import Converter, Shape, converts
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_XYZ = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
+"""Linear sRGB to XYZ; the middle row is also the gray value."""
+_WHITE = (0.95074, 1.0, 1.08883)
+"""D65 as the fork has it."""
+
+
+def _xyz(rgb: Tensor) -> Tensor:
+    """RGB, 0 to 255, as XYZ, 0 to about 1."""
+    x = rgb / 255
+    linear = torch.where(x <= 0.04045, x / 12.92, ((x.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+    return torch.einsum("ij,njhw->nihw", linear.new_tensor(_XYZ), linear)
+
+
+def _lab(xyz: Tensor) -> Tensor:
+    """XYZ as CIE Lab: lightness 0 to 100, a and b about -110 to 110."""
+    x = xyz / xyz.new_tensor(_WHITE).view(3, 1, 1)
+    # 0.008867 where the CIE has 0.008856 (color_conv_layer.cpp).
+    f = torch.where(x > 0.008867, x.clamp(min=0.008867) ** (1 / 3), (903.3 * x + 16) / 116)
+    return torch.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+
+
+def _gray(rgb: Tensor) -> Tensor:
+    return torch.einsum("j,njhw->nhw", rgb.new_tensor(_XYZ[1]), rgb)[:, None]
+
+
+_FROM_RGB = {"RGB": lambda rgb: rgb, "XYZ": _xyz, "Lab": lambda rgb: _lab(_xyz(rgb)), "Gray": _gray}
+
+
+@converts("ColorConv")
+class ColorConv(Converter):
+    """Colorization nets': images in other colors.
+
+    `input` is BGR or RGB, 0 to 255; `output` is BGR, RGB, Gray, XYZ or Lab.
+    """
+
+    fork_fields = frozenset({"color_conv_param"})
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = layer.fields.color_conv_param
+        if self.p.input not in ("BGR", "RGB"):
+            raise self.refuse(f"input: {self.p.input} is not supported, BGR and RGB are")
+        if bottoms[0] is not None and bottoms[0][1] not in (3, None):
+            raise self.refuse(f"needs 3 channels, its bottom has {bottoms[0][1]}")
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        channels = 1 if self.p.output == "Gray" else 3
+        return (None if bottom is None else (bottom[0], channels, *bottom[2:]),)
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        rgb = bottoms[0].flip(1) if self.p.input == "BGR" else bottoms[0]
+        return rgb.flip(1) if self.p.output == "BGR" else _FROM_RGB[self.p.output](rgb)
+
+
+@converts("CropCenter")
+class CropCenter(Converter):
+    """waifu2x's: takes `crop_size` values off both ends of each axis."""
+
+    fork_fields = frozenset({"crop_center_param"})
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.crop = tuple(layer.fields.crop_center_param.crop_size)
+        axes = len(self.crop) if bottoms[0] is None else len(bottoms[0])
+        if len(self.crop) != axes:
+            raise self.refuse(f"{len(self.crop)} crop_size for {axes} axes; give one each")
+
+    def look(self, view: View) -> View | None:
+        return view.shifted(self.crop[2:])
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return (None,)
+        sizes = zip(bottom, self.crop, strict=True)
+        return (tuple(None if size is None else self._size(size, crop) for size, crop in sizes),)
+
+    def _size(self, size: int, crop: int) -> int:
+        if size <= 2 * crop:
+            raise self.refuse(f"cannot take {crop} values off both ends of {size}")
+        return size - 2 * crop
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        (x,) = bottoms
+        for axis, crop in enumerate(self.crop):
+            x = x.narrow(axis, crop, self._size(x.shape[axis], crop))
+        return x
