@@ -88,7 +88,7 @@ class CaffeNet(nn.Module):
             if weight and top in tops
         ]
         if not terms:
-            raise NetError(f"net '{self.plan.net.name}' has no loss in phase {self.plan.phase}")
+            raise NetError(f"net {self.plan.net.name!r} has no loss in phase {self.plan.phase}")
         return torch.stack(terms).sum()
 
     def blobs(self) -> dict[str, list[Tensor]]:
@@ -109,7 +109,7 @@ class CaffeNet(nn.Module):
         if set(named) != set(self.inputs) or len(named) != len(images) + len(inputs):
             given = [*inputs, f"{len(images)} without a name"] if images else list(inputs)
             raise NetError(
-                f"net '{self.plan.net.name}' takes inputs {self.inputs}; given: {', '.join(given)}"
+                f"net {self.plan.net.name!r} takes inputs {self.inputs}; given: {', '.join(given)}"
             )
         return named
 
@@ -146,7 +146,7 @@ def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
         value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
     elif None in parameter.shape:
         raise NetError(
-            f"'{parameter.key}' has shape {parameter.shape}; give weights, or an Input with its shape"
+            f"{parameter.key!r} has shape {parameter.shape}; give weights, or an Input with its shape"
         )
     else:
         shape = [size for size in parameter.shape if size is not None]

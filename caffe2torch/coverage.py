@@ -160,7 +160,7 @@ def _run(net: Net, planned: Plan) -> dict[str, Tensor]:
     for name, shape in planned.inputs.items():
         if shape is None or None in shape[1:]:
             raise NetError(
-                f"input '{name}': its shape, {shape}, is not stated, so there is no size to run at"
+                f"input {name!r}: its shape, {shape}, is not stated, so there is no size to run at"
             )
         sizes = [size for size in shape[1:] if size is not None]
         inputs[name] = torch.rand((1, *sizes) if shape else ())
@@ -174,7 +174,7 @@ def _match(net: Net, reference: Path) -> float:
     report = verify(build(net), reference, tolerance)
     if not report.ok:
         failed = next(row for row in report.rows if not row.ok)
-        raise NetError(f"does not match {reference.name}: blob '{failed.blob}': {failed.problem}")
+        raise NetError(f"does not match {reference.name}: blob {failed.blob!r}: {failed.problem}")
     return report.worst
 
 

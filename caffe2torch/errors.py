@@ -47,7 +47,7 @@ class UnsupportedLayer(NetError):
     """A layer type, or one of its parameters, that we do not convert; never skipped."""
 
     def __init__(self, layer: Layer, reason: str) -> None:
-        super().__init__(f"layer '{layer.name}' ({layer.type}): {reason}")
+        super().__init__(f"layer {layer.name!r} ({layer.type}): {reason}")
 
 
 class WeightsError(Caffe2TorchError):

@@ -33,7 +33,7 @@ def fill(shape: Sequence[int], filler: Fields, generator: Generator | None = Non
         return empty.normal_(0, math.sqrt(2 / _fan(shape, filler.variance_norm)), generator=generator)
     if filler.type == "bilinear":
         return _bilinear(shape)
-    raise NetError(f"filler type '{filler.type}' is not one of Caffe's")
+    raise NetError(f"filler type {filler.type!r} is not one of Caffe's")
 
 
 def _gaussian(empty: Tensor, filler: Fields, generator: Generator | None) -> Tensor:

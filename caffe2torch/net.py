@@ -181,6 +181,8 @@ class Layer:
     fields: Fields
     """The LayerParameter without name, type, bottom, top and blobs."""
     blobs: tuple[Blob, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Fields of a fork's schema that its file holds and nobody can name, such as `#149`."""
 
     def lr_mult(self, blob: int) -> float:
         """The learning rate multiplier of the layer's i-th blob; Caffe's default is 1."""

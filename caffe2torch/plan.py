@@ -11,7 +11,7 @@ from itertools import chain, count, dropwhile
 
 import numpy as np
 
-from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
 from caffe2torch.geometry import View, crop_offset
 from caffe2torch.net import Array, Blob, Fields, Layer, Net
 from caffe2torch.phase import for_phase
@@ -112,7 +112,13 @@ class _Planner:
     def _step(self, layer: Layer) -> Step:
         for bottom in layer.bottoms:
             if bottom not in self.shapes:
-                raise NetError(f"layer '{layer.name}': no layer before it makes its bottom '{bottom}'")
+                raise NetError(f"layer {layer.name!r}: no layer before it makes its bottom {bottom!r}")
+        if layer.unknown:
+            fields = ", ".join(layer.unknown)
+            raise UnsupportedLayer(
+                layer,
+                f"{self.net.weights} gives it fields of a fork's schema, {fields}; give the net's --prototxt",
+            )
         layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
         converter = converter_for(layer, tuple(self.shapes[bottom] for bottom in layer.bottoms))
         key = self._key(layer)
@@ -134,7 +140,7 @@ class _Planner:
         tops = converter.top_shapes()
         if len(tops) != len(layer.tops):
             raise NetError(
-                f"layer '{layer.name}' ({layer.type}) makes {len(tops)} tops, the net names {layer.tops}"
+                f"layer {layer.name!r} ({layer.type}) makes {len(tops)} tops, the net names {layer.tops}"
             )
         if layer.type == "Input":
             tops = tuple(self._completed(top, shape) for top, shape in zip(layer.tops, tops, strict=True))
@@ -175,12 +181,12 @@ class _Planner:
         specs = converter.blob_specs()
         if layer.blobs and len(layer.blobs) != len(specs):
             raise WeightsError(
-                f"{self.net.weights}: layer '{layer.name}' holds {len(layer.blobs)} blobs, "
+                f"{self.net.weights}: layer {layer.name!r} holds {len(layer.blobs)} blobs, "
                 f"its {layer.type} needs {len(specs)}; is this the net of these weights?"
             )
         if specs and not layer.blobs and self.net.weights and not self.allow_missing:
             raise WeightsError(
-                f"{self.net.weights}: has no blobs for layer '{layer.name}' ({layer.type}); "
+                f"{self.net.weights}: has no blobs for layer {layer.name!r} ({layer.type}); "
                 f"is this the net of these weights? --allow-missing leaves them at Caffe's filler"
             )
         return tuple(self._parameter(converter, key, i, spec) for i, spec in enumerate(specs))
@@ -211,7 +217,7 @@ class _Planner:
                 hint if len(spec.shape) > 2 == len(_bare(blob.shape)) else "is this the net of these weights?"
             )
             raise WeightsError(
-                f"{self.net.weights}: layer '{layer.name}' blob {position} is {blob.shape}, "
+                f"{self.net.weights}: layer {layer.name!r} blob {position} is {blob.shape}, "
                 f"its {layer.type} needs {_text(spec.shape)}; {hint}"
             )
         if blob.has_data:
@@ -219,7 +225,7 @@ class _Planner:
         if self.allow_missing:
             return None
         raise WeightsError(
-            f"{self.net.weights}: layer '{layer.name}' blob {position} has a shape, {blob.shape}, "
+            f"{self.net.weights}: layer {layer.name!r} blob {position} has a shape, {blob.shape}, "
             f"and no data; --allow-missing leaves it at Caffe's filler"
         )
 
@@ -230,7 +236,7 @@ class _Planner:
         owner = self.owners.setdefault(name, parameter)
         if owner.shape != parameter.shape:
             raise NetError(
-                f"layer '{layer.name}' shares blob '{name}' with '{owner.key}', but their shapes are "
+                f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but their shapes are "
                 f"{_text(parameter.shape)} and {_text(owner.shape)}"
             )
         return replace(parameter, owner=owner.key)
@@ -271,7 +277,7 @@ def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
         return layer
     common = next((name for name in views[0] if name in views[1]), None)
     if common is None:
-        raise NetError(f"layer '{layer.name}' (Crop): its bottoms see no common input to align them by")
+        raise NetError(f"layer {layer.name!r} (Crop): its bottoms see no common input to align them by")
     offset = crop_offset(views[0][common], views[1][common])
     return replace(
         layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))

@@ -25,7 +25,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from caffe2torch import schema, upgrade
 from caffe2torch.errors import MissingData, ReadError, SyntaxRefused, WeightsError
-from caffe2torch.net import Array, Blob, Net, from_message
+from caffe2torch.net import Array, Blob, Layer, Net, from_message
 from caffe2torch.wire import scan
 
 AnyPath = str | PathLike[str]
@@ -52,6 +52,7 @@ _TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7})(?!\S)")
 _PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
 _COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?)""")
+_LAYER = re.compile(r"layer[ \[]")
 _HEX = "[0-9a-fA-F]"
 _ESCAPE = re.compile(
     rf"""\\([abfnrtv'"\\]|[0-3][0-7]{{2}}|[0-7]{{1,2}}(?![0-7])|x{_HEX}|u{_HEX}{{4}}|U{_HEX}{{8}})?"""
@@ -194,14 +195,26 @@ def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
     if not stored.has_net:
         raise ReadError(f"{weights}: an HDF5 file holds blobs and no net; give the net's --prototxt")
     notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     if stored.unknown:
         names = ", ".join(stored.unknown[:3]) + (", ..." if len(stored.unknown) > 3 else "")
         found = f"{weights}: has fields of a fork's schema, unknown to Caffe: {names}"
-        if not ignore_unknown:
+        if ignore_unknown:
+            notes = (f"{found}; they were ignored",)
+        elif upgrade.format_of(stored.message) == "current" and all(map(_LAYER.match, stored.unknown)):
+            unknown = stored.unknown
+        else:
             raise ReadError(f"{found}; give the net's --prototxt")
-        notes = (f"{found}; they were ignored",)
     net = _upgraded(stored.message, stored.blobs, weights)
-    return replace(net, weights=weights, notes=notes + net.notes)
+    layers = tuple(_marked(layer, position, unknown) for position, layer in enumerate(net.layers))
+    return replace(net, layers=layers, weights=weights, notes=notes + net.notes)
+
+
+def _marked(layer: Layer, position: int, unknown: Sequence[str]) -> Layer:
+    """The layer with its unknown fields; whether they matter shows when its net is planned."""
+    place = f"layer {layer.name!r}." if layer.name else f"layer[{position}]."
+    own = tuple(path.removeprefix(place) for path in unknown if path.startswith(place))
+    return replace(layer, unknown=own) if own else layer
 
 
 def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:

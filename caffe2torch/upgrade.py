@@ -112,7 +112,7 @@ def upgrade_transform(net: Any, source: str) -> Notes:
         for name in fields:
             _move(name, param, layer.transform_param)
         if fields:
-            notes.append(f"{', '.join(fields)} of data layer '{layer.name}' moved to its transform_param")
+            notes.append(f"{', '.join(fields)} of data layer {layer.name!r} moved to its transform_param")
     return tuple(notes)
 
 

@@ -105,7 +105,7 @@ def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
         for bottom in layer.bottom:
             if bottom not in maker:
                 raise NetError(
-                    f"{source}: layer '{layer.layer.name}' needs blob '{bottom}', which nothing makes"
+                    f"{source}: layer {layer.layer.name!r} needs blob {bottom!r}, which nothing makes"
                 )
             if _is_padding(padding := maker[bottom]):
                 notes.append(_fold(padding, layer, source))
@@ -121,7 +121,7 @@ def _is_padding(layer: Any) -> bool:
 
 def _fold(padding: Any, layer: Any, source: str) -> str:
     v0, pad = layer.layer, padding.layer
-    where = f"{source}: layer '{v0.name}' ({v0.type}) after padding layer '{pad.name}'"
+    where = f"{source}: layer '{v0.name}' ({v0.type}) after padding layer {pad.name!r}"
     if v0.type not in ("conv", "pool"):
         raise NetError(f"{where}: only conv and pool can take over a padding")
     if (len(layer.bottom), len(padding.bottom), len(padding.top)) != (1, 1, 1):
@@ -129,7 +129,7 @@ def _fold(padding: Any, layer: Any, source: str) -> str:
     lost = f", whose own pad {v0.pad} is lost as in Caffe" if v0.pad else ""
     v0.pad = pad.pad
     layer.bottom[0] = padding.bottom[0]
-    return f"padding layer '{pad.name}' folded into '{v0.name}'{lost}"
+    return f"padding layer {pad.name!r} folded into '{v0.name}'{lost}"
 
 
 def v1_layer(layer: Any, source: str) -> Any:
@@ -138,7 +138,7 @@ def v1_layer(layer: Any, source: str) -> Any:
     Raises NetError for an unknown type, and for a field that its type does not have: Caffe drops it.
     """
     if not layer.HasField("layer"):
-        raise NetError(f"{source}: layer '{layer.name}' is V1 in a V0 net; give all layers in one format")
+        raise NetError(f"{source}: layer {layer.name!r} is V1 in a V0 net; give all layers in one format")
     v0 = layer.layer
     where = f"{source}: layer '{v0.name}'"
     if stray := [field.name for field, _ in layer.ListFields() if field.name not in _CONNECTION]:

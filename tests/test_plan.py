@@ -92,6 +92,15 @@ def test_an_unknown_layer_type_is_refused():
         plan(net_of(INPUT + 'layer { name: "q" type: "Quantum" bottom: "data" top: "x" }'))
 
 
+def test_a_forks_unnamed_fields_are_refused_where_they_matter():
+    net = net_of(INPUT + CONV, conv=[WEIGHT, BIAS])
+    marked = replace(net, layers=(net.layers[0], replace(net.layers[1], unknown=("#149",))))
+    with pytest.raises(
+        UnsupportedLayer, match=r"'conv' .*net.caffemodel gives it fields of a fork's schema, #149"
+    ):
+        plan(marked)
+
+
 def test_a_top_too_many_is_refused():
     with pytest.raises(NetError, match=r"layer 'c' .*makes 1 tops, the net names \('x', 'y'\)"):
         plan(
