@@ -33,13 +33,15 @@ def spatial(p: Fields, name: str, axes: int, default: int | None) -> tuple[int, 
 class _Kernel(Converter):
     """A kernel that slides over the last axes: its size, stride, pad and dilation."""
 
+    fork_fields = frozenset({f"convolution_param.{name}" for name in ("hole", "hole_h", "hole_w")})
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.convolution_param
         self.axes = self._spatial_axes()
         self.kernel = self._positive("kernel_size", None)
         self.stride = self._positive("stride", 1)
-        self.dilation = self._positive("dilation", 1)
+        self.dilation = self._holes() or self._positive("dilation", 1)
         self.pad = self._sizes("pad", 0)
 
     def _spatial_axes(self) -> int:
@@ -56,6 +58,16 @@ class _Kernel(Converter):
         if min(sizes) < 1:
             raise self.refuse(f"{name}: {sizes} must be positive")
         return sizes
+
+    def _holes(self) -> tuple[int, ...] | None:
+        """The dilation by DeepLab's older name."""
+        p = self.p
+        if not (p.has("hole") or p.has("hole_h") or p.has("hole_w")):
+            return None
+        holes = (p.hole, p.hole) if p.has("hole") else (p.hole_h, p.hole_w)
+        if p.dilation or self.axes != 2 or min(holes) < 1:
+            raise self.refuse(f"hole: {holes} must be positive, over two axes, and without dilation")
+        return holes
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -98,19 +110,17 @@ class Im2col(_Kernel):
         return ((*bottom[: self.axis], product((bottom[self.axis], *self.kernel)), *self._places(bottom)),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        (x,) = bottoms
-        places = [self._size(x.shape[self.axis + 1 + axis], axis) for axis in range(self.axes)]
-        padded = torch.nn.functional.pad(x, [pad for pad in reversed(self.pad) for _ in (0, 1)])
-        values = [
-            self._under(padded, offset, places) for offset in itertools.product(*map(range, self.kernel))
-        ]
+        sides = [pad for pad in reversed(self.pad) for _ in (0, 1)]
+        padded = torch.nn.functional.pad(bottoms[0], sides)
+        values = [self._under(padded, offset) for offset in itertools.product(*map(range, self.kernel))]
         return torch.stack(values, self.axis + 1).flatten(self.axis, self.axis + 1)
 
-    def _under(self, padded: Tensor, offset: tuple[int, ...], places: list[int]) -> Tensor:
+    def _under(self, padded: Tensor, offset: tuple[int, ...]) -> Tensor:
         """What one value of the kernel sees at each of its places."""
-        starts = [at * dilation for at, dilation in zip(offset, self.dilation, strict=True)]
-        steps = zip(starts, self.stride, places, strict=True)
-        seen = [slice(start, start + (count - 1) * stride + 1, stride) for start, stride, count in steps]
+        seen = []
+        for at, reach, dilation, stride in zip(offset, self.extent, self.dilation, self.stride, strict=True):
+            start = at * dilation
+            seen.append(slice(start, start - reach + 1 or None, stride))
         return padded[(..., *seen)]
 
 
@@ -188,7 +198,7 @@ class _Sliding(_Kernel):
         raise NotImplementedError
 
 
-@converts("Convolution")
+@converts("Convolution", "HoleConvolution")
 class Convolution(_Sliding):
     """Convolution over the one to three axes after `axis`, with group, dilation and rectangular kernels."""
 

@@ -45,9 +45,13 @@ class Clip(Converter):
 
 @converts("Dropout")
 class Dropout(Converter):
-    """The identity in phase TEST; in phase TRAIN drops values and scales the rest by 1 / (1 - ratio)."""
+    """The identity in phase TEST; in phase TRAIN drops values and scales the rest by 1 / (1 - ratio).
+
+    R-CNN's `scale_train: false` scales by 1 - ratio in phase TEST instead.
+    """
 
     depends_on_phase = True
+    fork_fields = frozenset({"dropout_param.scale_train"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -56,7 +60,8 @@ class Dropout(Converter):
             raise self.refuse(f"dropout_ratio: {self.ratio} must be at least 0 and under 1")
 
     def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
-        return torch.nn.functional.dropout(bottoms[0], self.ratio, training)
+        y = torch.nn.functional.dropout(bottoms[0], self.ratio, training)
+        return y if self.layer.fields.dropout_param.scale_train else y * (1 - self.ratio)
 
 
 @converts("ELU")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View, Window
-from caffe2torch.net import Layer
+from caffe2torch.net import Fields, Layer
 from caffe2torch.registry import Converter, Shape, converts
 
 if TYPE_CHECKING:
@@ -18,16 +18,23 @@ _FLT_MAX = 3.4028234663852886e38
 """What Caffe's MAX starts from, and so gives for a window that holds no pixel."""
 
 
+def _rounded(p: Fields) -> Fields:
+    """With a `ceil_mode: false` by Caffe's name of it."""
+    return p if p.ceil_mode else p.replace(round_mode="FLOOR")
+
+
 @converts("Pooling")
 class Pooling(Converter):
     """MAX (with the mask as a second top) and AVE, rectangular, global, round_mode CEIL and FLOOR.
 
-    STOCHASTIC is refused.
+    DenseNet's `ceil_mode: false` is FLOOR. STOCHASTIC is refused.
     """
+
+    fork_fields = frozenset({"pooling_param.ceil_mode"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        p = self.p = layer.fields.pooling_param
+        p = self.p = _rounded(layer.fields.pooling_param)
         if p.pool == "STOCHASTIC":
             raise self.refuse("pool: STOCHASTIC has no deterministic meaning here; MAX and AVE are supported")
         if len(layer.tops) > 1 and p.pool != "MAX":

@@ -11,11 +11,9 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caffe2torch._torch import torch
 from caffe2torch.geometry import View
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converter_type, converts
@@ -51,7 +49,7 @@ def _name(layer: Layer) -> str:
 class Python(Converter):
     """Runs the module that `python_layer` knows for its `module.layer`; without bottoms, a source of data.
 
-    Known is spatial_dropout.SpatialDropoutLayer (ENet); others are refused until a module is plugged in.
+    A few `module.layer` have converters of their own; others are refused until a module is plugged in.
     """
 
     is_data = True
@@ -84,15 +82,3 @@ class Python(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
         tops: Tensor | tuple[Tensor, ...] = blobs["module"](*bottoms)
         return tops
-
-
-@python_layer("spatial_dropout.SpatialDropoutLayer")
-def spatial_dropout(param_str: str) -> nn.Module:
-    """ENet's dropout of whole channels: `param_str` is a dictionary with the ratio `p`."""
-
-    class SpatialDropout(torch.nn.Dropout2d):
-        def forward(self, x: Tensor) -> Tensor:
-            # In phase TEST, too, the fork divides by what is kept in TRAIN (caffe-enet, spatial_dropout.py).
-            return super().forward(x) if self.training else x / (1 - self.p)
-
-    return SpatialDropout(float(ast.literal_eval(param_str)["p"]))
