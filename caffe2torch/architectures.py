@@ -91,7 +91,8 @@ class Architecture:
     """The deconvolutions that are learned, and so dense. The others are bilinear, one channel to itself."""
 
     def __post_init__(self) -> None:
-        for layer in (part.layer("conv1_1") for part in (*self.heads, *self.streams)):
+        parts: tuple[Head | Stream, ...] = (*self.heads, *self.streams)
+        for layer in (part.layer("conv1_1") for part in parts):
             # Names become attributes of a module, and files may hold any.
             if not layer.startswith("conv1_1") or not layer.isidentifier():
                 raise NetError(f"{self.name}: {layer!r} cannot name a layer; conv1_1 can, and conv1_1_rgb")

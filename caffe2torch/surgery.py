@@ -231,9 +231,10 @@ def _all_fitted(name: str, blobs: Sequence[Blob], needed: Sequence[Shape]) -> tu
 
 
 def _fitted(what: str, blob: Blob, needed: Shape) -> Blob:
-    """The blob in the shape that is needed."""
-    known = math.prod(size for size in needed if size is not None)
-    shape = tuple(blob.count // known if size is None else size for size in needed)
+    """The blob in the shape that is needed; an axis that the target's definition leaves open is its own."""
+    rest = blob.count // math.prod(size for size in needed if size is not None)
+    own = blob.shape if len(blob.shape) == len(needed) else [rest] * len(needed)
+    shape = tuple(mine if size is None else size for size, mine in zip(needed, own, strict=True))
     if math.prod(shape) == blob.count:
         return replace(blob, shape=shape)
     if (weight := _regrouped(blob, shape)) is not None:
