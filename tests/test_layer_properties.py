@@ -74,8 +74,13 @@ def test_pooling(data, window, method, ceil, wants_mask):
 @given(st.data(), shapes(4, 4), methods)
 def test_global_pooling(data, shape, method):
     x = data.draw(arrays(shape))
-    (y,) = run(f"type: 'Pooling' pooling_param {{ pool: {method} global_pooling: true }}", x)
-    assert_close(y, pool(x, shape[2:], (1, 1), (0, 0), (1, 1), method)[0])
+    y, mask = pool(x, shape[2:], (1, 1), (0, 0), (1, 1), method)
+    layer = f"type: 'Pooling' pooling_param {{ pool: {method} global_pooling: true }}"
+    ours = run(layer, x, tops=2 if method == "MAX" else 1)
+    assert_close(ours[0], y)
+    assert_close(run(layer, x)[0], y)
+    if method == "MAX":
+        np.testing.assert_array_equal(ours[1], mask)
 
 
 @few

@@ -117,11 +117,10 @@ class Im2col(_Kernel):
 
     def _under(self, padded: Tensor, offset: tuple[int, ...]) -> Tensor:
         """What one value of the kernel sees at each of its places."""
-        seen = []
-        for at, reach, dilation, stride in zip(offset, self.extent, self.dilation, self.stride, strict=True):
-            start = at * dilation
-            seen.append(slice(start, start - reach + 1 or None, stride))
-        return padded[(..., *seen)]
+        starts = [at * dilation for at, dilation in zip(offset, self.dilation, strict=True)]
+        sides = zip(starts, self.extent, self.stride, strict=True)
+        seen = (..., *(slice(start, start - extent + 1 or None, step) for start, extent, step in sides))
+        return padded[seen]
 
 
 class _Sliding(_Kernel):

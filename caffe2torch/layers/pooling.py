@@ -98,12 +98,21 @@ class Pooling(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         (x,) = bottoms
-        pool = self._max if self.p.pool == "MAX" else self._average
         if self.p.global_pooling:
-            return pool(x, (x.shape[2], x.shape[3]), (1, 1), (0, 0), False)
+            return self._global(x)
         if self._torch_agrees:
+            pool = self._max if self.p.pool == "MAX" else self._average
             return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
         return self._padded(x)
+
+    def _global(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        f = torch.nn.functional
+        if self.p.pool == "AVE":
+            return f.adaptive_avg_pool2d(x, 1)
+        if len(self.layer.tops) == 1:
+            return f.adaptive_max_pool2d(x, 1)
+        y, mask = f.adaptive_max_pool2d(x, 1, return_indices=True)
+        return y, mask.to(x.dtype)
 
     def _max(self, x: Tensor, *window: Any) -> Tensor | tuple[Tensor, ...]:
         kernel, stride, pad, ceil = window
@@ -126,7 +135,7 @@ class Pooling(Converter):
             y = self._max(
                 torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False
             )
-            return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(*y, sides, size))
+            return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[0], y[1], sides, size))
         total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
             self.kernel
         )
