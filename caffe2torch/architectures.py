@@ -90,6 +90,10 @@ class Architecture:
     learned: frozenset[str] = frozenset()
     """The deconvolutions that are learned, and so dense. The others are bilinear, one channel to itself."""
 
+    def __str__(self) -> str:
+        classes = (f"{head.classes} classes{f' ({head.suffix})' * bool(head.suffix)}" for head in self.heads)
+        return f"{self.name}, {', '.join(classes)}"
+
     def __post_init__(self) -> None:
         parts: tuple[Head | Stream, ...] = (*self.heads, *self.streams)
         for layer in (part.layer("conv1_1") for part in parts):

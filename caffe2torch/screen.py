@@ -48,7 +48,7 @@ class Result:
             "file": self.source.file,
             "format": self.source.format,
             "net": plan.net.name,
-            "architecture": str(self.converted.architecture or ""),
+            "architecture": self.converted.architecture.name if self.converted.architecture else "",
             "layers": len(table.rows),
             "parameter_layers": table.parameter_layers,
             "parameters": table.parameters,

@@ -21,7 +21,11 @@ def write_pt(converted: Conversion, output: Output, dtype: str = "float32") -> N
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in converted.plan.parameters()}
     parameters = (parameter for step in converted.plan.steps for parameter in step.parameters)
-    torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, output.file)
+    try:
+        torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, output.file)
+    except RuntimeError as error:
+        # On a full disk, torch fails once more while it closes its archive.
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def _tensor(parameter: Parameter, dtype: str) -> Tensor:
