@@ -6,9 +6,10 @@ import math
 from itertools import product
 
 import numpy as np
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from single_layer import arrays, assert_close, axes_of, each, few, ints, run, shapes
+from single_layer import arrays, assert_close, axes_of, each, few, ints, one_layer, run, shapes
 
 FLT_MAX = float(np.finfo(np.float32).max)
 
@@ -290,4 +291,52 @@ def test_reduction(data, shape, operation):
     y = y * -1.5 / (math.prod(shape[axis:]) if operation == "MEAN" else 1)
     p = f"operation: {operation} axis: {given_axis} coeff: -1.5"
     (ours,) = run(f"type: 'Reduction' reduction_param {{ {p} }}", x)
+    assert_close(ours, y)
+
+
+@few
+@given(
+    st.data(), shapes(1, 5), st.booleans(), st.sampled_from([None, False, True]), st.sampled_from([0.0, 4.0])
+)
+def test_batch_norm(data, shape, training, global_stats, factor):
+    """The batch's statistics in TRAIN, the stored ones over their factor in TEST or when told so."""
+    x, channels = data.draw(arrays(shape)), shape[1] if len(shape) > 1 else 1
+    stored = data.draw(arrays((channels,))), data.draw(arrays((channels,))) + 2
+    p = "eps: 0.25 moving_average_fraction: 0.5"
+    p += "" if global_stats is None else f" use_global_stats: {str(global_stats).lower()}"
+    uses_stored = (not training) if global_stats is None else global_stats
+    y, moved = np.empty(shape), [stored[0].copy(), stored[1].copy(), factor]
+    for channel in range(channels):
+        at = (slice(None), channel) if len(shape) > 1 else slice(None)
+        values = x[at].astype(np.float64)
+        mean, variance = values.mean(), np.square(values - values.mean()).mean()
+        if uses_stored:
+            mean, variance = (float(s[channel]) / factor if factor else 0.0 for s in stored)
+        else:
+            moved[0][channel] = 0.5 * stored[0][channel] + mean
+            moved[1][channel] = 0.5 * stored[1][channel] + variance * values.size / max(1, values.size - 1)
+            moved[2] = 0.5 * factor + 1
+        y[at] = (values - mean) / math.sqrt(variance + 0.25)
+    layer, blobs = f"type: 'BatchNorm' batch_norm_param {{ {p} }}", [*stored, np.array([factor])]
+    model = one_layer(layer, [shape], blobs=blobs, phase="TRAIN" if training else "TEST")
+    assert_close(model(torch.from_numpy(x))["y0"].numpy(), y)
+    for name, ours, value in zip(("mean", "variance", "factor"), model.blobs()["l"], moved, strict=True):
+        assert_close(ours.numpy(), np.reshape(value, ours.shape), name=name)
+
+
+@few
+@given(st.data(), shapes(), st.booleans(), st.booleans())
+def test_inner_product(data, shape, transposed, biased):
+    x, (axis, given_axis) = data.draw(arrays(shape)), data.draw(axes_of(shape))
+    inputs, outputs = math.prod(shape[axis:]), 3
+    weight, bias = data.draw(arrays((outputs, inputs))), data.draw(arrays((outputs,)))
+    y = np.zeros((*shape[:axis], outputs))
+    for index in np.ndindex(y.shape):
+        for k, value in enumerate(x[index[:-1]].ravel()):
+            y[index] += np.float64(value) * weight[index[-1], k]
+        y[index] += bias[index[-1]] if biased else 0
+    p = f"num_output: {outputs} axis: {given_axis} bias_term: {str(biased).lower()}"
+    p += f" transpose: {str(transposed).lower()}"
+    blobs = [weight.T if transposed else weight, bias][: 1 + biased]
+    (ours,) = run(f"type: 'InnerProduct' inner_product_param {{ {p} }}", x, blobs=blobs)
     assert_close(ours, y)
