@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from caffe2torch.surgery import bilinear_kernel
 SMALL = Architecture("FCN8s", heads=(Head(classes=5),), widths=(8, 12, 16, 24, 32, 64, 48))
 SIZES = ((40, 57), (66, 51))
 """Heights and widths of the images that the nets are compared on."""
+BLOBS = ("pool3", "pool4", "pool5", "score_fr", "upscore2", "fuse_pool4", "fuse_pool3")
+"""What the reference keeps beside the output."""
 
 
 def random_weights(net: Net, seed: int) -> Net:
@@ -49,24 +52,25 @@ def _random_blob(shape: tuple[int, ...], parameter: Parameter, seed: tuple[int, 
             return kernel.reshape(-1)
         drawn = np.random.default_rng(seed).standard_normal(shape, np.float32)
         fan_in = max(1, int(np.prod(shape[1:])))
-        return np.multiply(drawn, np.float32((2 / fan_in) ** 0.5 if len(shape) > 1 else 0.1)).reshape(-1)
+        drawn *= np.float32((2 / fan_in) ** 0.5 if len(shape) > 1 else 0.1)
+        return drawn.reshape(-1)
 
     return Blob(shape, np.dtype(np.float32), values)
 
 
 def write_reference(net: Net, path: Path) -> None:
-    """Runs the net in float64 on random images of both SIZES; every blob goes into an .npz for `--verify`."""
+    """Runs the net in float64 on random images of both SIZES; blobs go into an .npz for `--verify`."""
     import torch
 
     model, rng = build(net).double(), np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for k, size in enumerate(SIZES):
         image = torch.from_numpy(rng.uniform(-120, 130, (1, 3, *size)).astype(np.float32))
         with torch.no_grad():
             blobs = model.every_blob(data=image.double())
         arrays[f"{k}.in.data"] = image.numpy()
-        arrays |= {f"{k}.out.{name}": blobs.pop(name).numpy() for name in model.plan.outputs}
-        arrays |= {f"{k}.blob.{name}": blob.numpy() for name, blob in blobs.items() if name != "data"}
+        arrays |= {f"{k}.blob.{name}": blobs[name].numpy() for name in BLOBS}
+        arrays |= {f"{k}.out.{name}": blobs[name].numpy() for name in model.plan.outputs}
     np.savez(path, **arrays)
 
 
