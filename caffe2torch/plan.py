@@ -15,7 +15,7 @@ from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
 from caffe2torch.geometry import View, crop_offset
 from caffe2torch.net import Array, Blob, Fields, Layer, Net
 from caffe2torch.phase import for_phase
-from caffe2torch.registry import BlobSpec, Converter, Shape, converter_for
+from caffe2torch.registry import BlobSpec, Converter, Shape, converter_for, converter_of
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,25 @@ def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
     """
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
-    return _Planner(for_phase(net, phase), phase, allow_missing).plan()
+    return _Planner(_with_loss_tops(for_phase(net, phase)), phase, allow_missing).plan()
+
+
+def _with_loss_tops(net: Net) -> Net:
+    """The net with a top for every loss that names none, called as the layer is."""
+    taken = {top for layer in net.layers for top in layer.tops}
+    layers = []
+    for layer in net.layers:
+        if not layer.tops and getattr(converter_of(layer), "auto_top", False):
+            layer = replace(layer, tops=(_unused(layer.name or layer.type, taken),))
+            taken |= set(layer.tops)
+        layers.append(layer)
+    return replace(net, layers=tuple(layers))
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, numbered from 2 where it is taken."""
+    names = chain([name], (f"{name}#{n}" for n in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 class _Planner:
@@ -130,9 +148,7 @@ class _Planner:
 
     def _key(self, layer: Layer) -> str:
         """A unique name: Caffe allows layers without one, and two of one name."""
-        name = layer.name or layer.type
-        numbered = (f"{name}#{n}" for n in count(2))
-        key = next(key for key in chain([name], numbered) if key not in self.keys)
+        key = _unused(layer.name or layer.type, self.keys)
         self.keys.add(key)
         return key
 

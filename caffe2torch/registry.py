@@ -56,6 +56,8 @@ class Converter:
     """A source of data, which becomes an input of the net."""
     is_loss: ClassVar[bool] = False
     """Measures predictions against labels; a deploy net has none."""
+    auto_top: ClassVar[bool] = False
+    """Has a top even where the net names none, as Caffe's losses do (net.cpp, AutoTopBlobs)."""
     is_sampler: ClassVar[bool] = False
     """Draws from its first bottom, by labels, what training sees as its first top; a deploy net takes all."""
     shape_only: ClassVar[frozenset[int]] = frozenset()

@@ -6,9 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import INPUT, net_of
 from single_layer import arrays, assert_close, axes_of, backward, few, ints, run, shapes
+
+from caffe2torch.build import build
 
 NORMALIZATIONS = {
     "": "",
@@ -194,3 +198,13 @@ def test_propagate_down_stops_gradients():
     (a, b), _ = backward(f"{layer} true propagate_down: false", *bottoms, gradients=[1.0])
     assert a.tolist() == [[-2, -3]]
     assert b is None
+
+
+def test_a_loss_without_a_top_trains():
+    """Caffe gives it one; many old nets end like this."""
+    text = "layer { name: 'data' type: 'Softmax' bottom: 'data' top: 's' }"
+    loss = "layer { name: 's' type: 'EuclideanLoss' bottom: 's' bottom: 'data' }"
+    model = build(net_of(INPUT + text + loss), "TRAIN")
+    tops = model(data=torch.ones(2, 3, 8, 11))
+    assert list(tops) == ["s#2"]
+    assert model.loss(tops) == tops["s#2"] > 0

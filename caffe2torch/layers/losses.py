@@ -24,6 +24,7 @@ class Loss(Converter):
     """What losses share: a scalar top, from predictions and their labels."""
 
     is_loss = True
+    auto_top = True
     takes: ClassVar[tuple[str, ...]] = ("predictions", "labels")
     """What its bottoms are."""
 
