@@ -127,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=tuple(formats()), help="default: what OUT's suffix tells, or safetensors")
     add("--dtype", choices=DTYPES, default="float32", help="of the parameters written (default: float32)")
     add("--inspect", action="store_true", help="print the table of layers; write nothing")
+    add("--survey", action="store_true", help="FILE is a folder: print how far each net in it gets")
+    add("--run", action="store_true", help="with --survey, also run the nets, on random inputs")
     add("--list-layers", action="store_true", help="print the layer types that are converted")
     add("--convolutionalize", action="store_true", help="turn InnerProduct layers into convolutions")
     add("--allow-missing", action="store_true", help="leave parameters without values at Caffe's filler")
@@ -143,6 +145,8 @@ def _answer(options: argparse.Namespace) -> Answer:
         return _list_layers()
     if options.file is None:
         raise _UsageError("give a FILE to convert; see fcn-convert --help")
+    if options.survey:
+        return _survey(options)
     if _is_mean(options.file):
         return _inspect_mean(options)
     try:
@@ -156,6 +160,18 @@ def _answer(options: argparse.Namespace) -> Answer:
 def _list_layers() -> Answer:
     does = {name: (known.__doc__ or "").strip().split("\n")[0] for name, known in converters().items()}
     return Answer("\n".join(aligned(list(does.items()))), {"layers": does})
+
+
+def _survey(options: argparse.Namespace) -> Answer:
+    from caffe2torch.coverage import facts, find, summary, survey
+
+    folder = Path(options.file)
+    if not folder.is_dir():
+        raise MissingData(f"{folder}: is no folder; --survey takes one")
+    cases = list(find(folder))
+    progress = _Progress("nets")
+    rows = survey(cases, options.run, lambda done: progress(done, len(cases)))
+    return Answer(summary(rows, folder), facts(rows))
 
 
 def _is_mean(path: str) -> bool:
@@ -197,7 +213,7 @@ def _convert(options: argparse.Namespace) -> Answer:
         insist(planned, options.arch)
     converted = _complete(planned, source)
     reports = {} if options.verify is None else _verified(converted, options.verify)
-    write(converted, target, kind, options.dtype, _Progress())
+    write(converted, target, kind, options.dtype, _Progress("MB", 1e6))
     seconds = time.perf_counter() - start
     result = Result(source, converted, reports, str(target), kind, options.dtype, seconds)
     return Answer(str(result), result.facts())
@@ -296,17 +312,18 @@ def _by_hand(architecture: Architecture, built: CaffeNet) -> nn.Module:
 
 
 class _Progress:
-    """Shows how far a long write is, on a terminal."""
+    """Shows how far long work is, on a terminal; `unit` is what it counts `size` at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str, size: float = 1) -> None:
+        self.unit, self.size = unit, size
         self.start = self.shown = time.perf_counter()
 
     def __call__(self, done: int, expected: int) -> None:
-        """Shows `done` of `expected` bytes, once a write has taken a second."""
+        """Shows `done` of `expected`, once the work has taken a second."""
         now = time.perf_counter()
         if now - self.shown < 1 or not sys.stderr.isatty():
             return
         self.shown, rate = now, done / (now - self.start)
-        left = f"{rate / 1e6:.0f} MB/s, {(expected - done) / rate:.0f} s left"
-        text = f"{done / 1e6:.0f} of {expected / 1e6:.0f} MB, {left}"
+        left = f"{rate / self.size:.0f} {self.unit}/s, {(expected - done) / rate:.0f} s left"
+        text = f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}, {left}"
         print(f"\r{text:70}", end="" if done < expected else "\r", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A folder of Caffe files -> how far each one gets: parsed, upgraded, built, ran, matched.
+"""A folder of Caffe files -> how far each one gets: parsed, upgraded, built, ran, matched (`--survey`).
 
 It is how we, and people with a collection of models, see where the converter stands.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +36,10 @@ class Case:
     weights: Path | None
     reference: Path | None
 
-    def __str__(self) -> str:
+    def name(self, folder: Path) -> str:
+        """Its files, seen from a folder above them."""
         files = [path for path in (self.prototxt, self.weights) if path is not None]
-        return " + ".join([str(files[0]), *(path.name for path in files[1:])])
+        return " + ".join([str(files[0].relative_to(folder)), *(path.name for path in files[1:])])
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,16 @@ def _match(net: Net, reference: Path) -> float:
     return report.worst
 
 
-def summary(rows: Sequence[Row]) -> str:
+def facts(rows: Sequence[Row]) -> dict[str, Any]:
+    """Every row, for JSON."""
+    return {"rows": [{**asdict(row), "case": _paths(row.case)} for row in rows]}
+
+
+def _paths(case: Case) -> dict[str, str | None]:
+    return {name: path and str(path) for name, path in asdict(case).items()}
+
+
+def summary(rows: Sequence[Row], folder: Path) -> str:
     """The counts per stage, every refusal with its reason, and how often each layer type was built."""
     nets = [row for row in rows if row.kind == "net"]
     counts = Counter(stage for row in nets for stage in row.passed)
@@ -196,7 +206,7 @@ def summary(rows: Sequence[Row]) -> str:
     lines += (
         ["", f"{len(refused)} refused, {sum(row.crashed for row in rows)} of them crashes"] if refused else []
     )
-    lines += [f"  {row.case}: {row.refusal}" for row in refused]
+    lines += [f"  {row.case.name(folder)}: {row.refusal}" for row in refused]
     return "\n".join([*lines, "", "layer types, in how many nets, of which built", *_by_type(nets)])
 
 

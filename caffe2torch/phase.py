@@ -105,19 +105,42 @@ def _without_samplers(net: Net) -> Net:
 
 def _without_losses(net: Net) -> Net:
     """The net without losses and measures, and without the layers that served their labels alone."""
-    losses, kept = list[Layer](), list(net.layers)
+    losses, kept, read = list[Layer](), list(net.layers), _read(net.layers)
+    of_losses = _of_losses(net.layers)
     # What only a loss reads, such as targets made from labels, goes after it.
-    while unread := [x for x in kept if _is(x, "is_loss") and not set(x.tops) & _read(kept)]:
+    while unread := [x for x in kept if not set(x.tops) & _read(kept) and _is_measure(x, of_losses, read)]:
         losses += unread
-        gone = {top for layer in unread for top in layer.tops}
-        losses += [x for x in kept if x.type == "Silence" and gone & set(x.bottoms)]
-        kept = [layer for layer in kept if layer not in losses]
+        kept = [layer for layer in kept if layer not in unread]
     learned, labels = _learned(kept), list[Layer]()
     while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:
         labels += idle
         kept = [layer for layer in kept if layer not in idle]
     shorter = _without(net, losses, "dropped, a deploy net measures no loss")
-    return _without(shorter, labels, "dropped, for they serve labels alone")
+    return _with_silences(_without(shorter, labels, "dropped, as serving labels alone"))
+
+
+def _of_losses(layers: Sequence[Layer]) -> set[str]:
+    """The tops of losses, and what is made of them alone."""
+    tops: set[str] = set()
+    for layer in layers:
+        if _is(layer, "is_loss") or (layer.bottoms and set(layer.bottoms) <= tops):
+            tops |= set(layer.tops)
+    return tops
+
+
+def _is_measure(layer: Layer, of_losses: set[str], read: set[str]) -> bool:
+    """A loss; or made of losses for a later one to read, not as an output of the net."""
+    return _is(layer, "is_loss") or (bool(layer.tops) and set(layer.tops) <= of_losses & read)
+
+
+def _with_silences(net: Net) -> Net:
+    """The net whose Silence layers hide only what is still there."""
+    made, layers = {top for layer in net.layers for top in layer.tops}, []
+    for layer in net.layers:
+        still = tuple(bottom for bottom in layer.bottoms if layer.type != "Silence" or bottom in made)
+        if still or layer.type != "Silence":
+            layers.append(replace(layer, bottoms=still))
+    return replace(net, layers=tuple(layers))
 
 
 def _has_weights(layer: Layer) -> bool:

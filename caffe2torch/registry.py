@@ -163,9 +163,7 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
     """
     known = converter_of(layer)
     if known is None:
-        raise UnsupportedLayer(
-            layer, f"no converter for this layer type; known are {', '.join(converters())}"
-        )
+        raise UnsupportedLayer(layer, "no converter for this layer type; --list-layers shows the known ones")
     converter = known(layer, bottoms)
     for field in layer.fields.fork_fields():
         path = field.split(".")

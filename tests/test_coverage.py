@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 
+from caffe2torch.cli import main
 from caffe2torch.coverage import Case, find, summary, survey
 
 
@@ -74,14 +76,28 @@ def test_a_crash_is_counted_and_hides_no_other_file(folder, monkeypatch):
 
 
 def test_the_summary_counts(folder):
-    text = summary(survey(list(find(folder)), run=True))
+    text = summary(survey(list(find(folder)), run=True), folder)
     for line in (
         "6 nets, and 1 of 1 solvers upgraded",
         "  parsed       4",
         "  built        3",
         "  matched      3 of 3 with Caffe's outputs beside them",
         "3 refused, 0 of them crashes",
+        "  quantum.prototxt: layer 'q' (Quantum): no converter for this layer type; "
+        "--list-layers shows the known ones",
     ):
         assert line in text.splitlines(), text
     assert any(line.split() == ["Quantum", "1", "0"] for line in text.splitlines())
     assert any(line.split() == ["ReLU", "2", "2"] for line in text.splitlines())
+
+
+def test_through_the_command(folder, capsys):
+    assert main([str(folder), "--survey"]) == 0
+    assert "6 nets, and 1 of 1 solvers upgraded" in capsys.readouterr().out
+    assert main([str(folder), "--survey", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["case"]["prototxt"] for row in rows if row["error"] is not None} == {
+        str(folder / name) for name in ("conv_hw.prototxt", "relu.prototxt", "zoo/deploy.prototxt")
+    }
+    assert main([str(folder / "relu.npz"), "--survey"]) == 3
+    assert "is no folder" in capsys.readouterr().err
