@@ -1,4 +1,4 @@
-"""Reading one file of a data set: images, labels, .mat arrays, lists of ids.
+"""Reading one file of a data set: images, labels, lists of ids.
 
 The files come from anywhere, so sizes are known before memory is taken, and nothing in them is run.
 Every function raises MissingData for a file that is not there, ReadError for one that is something else.
@@ -6,7 +6,6 @@ Every function raises MissingData for a file that is not there, ReadError for on
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
-from scipy.io import loadmat
 
 from caffe2torch.errors import MissingData, ReadError
 
 MAX_PIXELS = 1 << 26
-MAX_MAT_BYTES = 1 << 27
 MAX_LIST_BYTES = 1 << 24
 
-_MAT_HEADER = 128
-_COMPRESSED = 15  # miCOMPRESSED, the type of an element that holds a deflated one
 _BROKEN_IMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Image.DecompressionBombWarning),
@@ -55,22 +50,6 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
         if image.mode not in ("I;16", "I"):
             raise ReadError(f"{path}: the PNG is of mode {image.mode}; a depth map is grey, of 16 bits")
         return np.asarray(image).astype(np.uint16)
-
-
-def read_mat(path: Path, variable: str, field: str = "") -> npt.NDArray[Any]:
-    """The matrix (H, W) of integers in a variable of a MATLAB 5 file, or in a field of that variable."""
-    content = _inflated(path)
-    try:
-        value = loadmat(io.BytesIO(content), variable_names=[variable])[variable]
-        value = value[0, 0][field] if field else value
-    except Exception as error:  # scipy's parser fails as the bytes lead it
-        name = f"{variable}.{field}" if field else variable
-        raise ReadError(f"{path}: no {name} could be read: {type(error).__name__}: {error}") from error
-    if not (isinstance(value, np.ndarray) and value.dtype.kind in "iuf" and value.ndim == 2):
-        raise ReadError(f"{path}: {variable} is no matrix of numbers")
-    if value.dtype.kind == "f" and not np.array_equal(value, np.trunc(value)):
-        raise ReadError(f"{path}: {variable} holds fractions; labels are integers")
-    return value
 
 
 def read_lines(path: Path) -> list[str]:
@@ -106,7 +85,9 @@ def as_ids(names: Iterable[str], path: Path) -> tuple[str, ...]:
 def lookup(
     raw: npt.NDArray[Any], table: Sequence[int] | npt.NDArray[np.uint8], path: Path
 ) -> npt.NDArray[np.uint8]:
-    """table[raw], for labels (H, W) that are numbered otherwise on disk."""
+    """table[raw], for labels (H, W) that are numbered otherwise on disk, in any type of number."""
+    if raw.dtype.kind == "f" and not np.array_equal(raw, np.trunc(raw)):
+        raise ReadError(f"{path}: fractions, where labels are integers")
     if raw.size and not (raw.min() >= 0 and raw.max() < len(table)):
         raise ReadError(
             f"{path}: labels from {raw.min()} to {raw.max()} where 0 to {len(table) - 1} are known"
@@ -130,49 +111,3 @@ def _opened(path: Path, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[
         raise ReadError(f"{path}: not a {' or '.join(formats)} image") from error
     except _BROKEN_IMAGE as error:
         raise ReadError(f"{path}: a broken image: {error}") from error
-
-
-def _inflated(path: Path) -> bytes:
-    """A MATLAB 5 file with its compressed elements inflated: what it holds is as long as what it declares."""
-    content = _mat_content(path)
-    parts, at, room = [content[:_MAT_HEADER]], _MAT_HEADER, MAX_MAT_BYTES
-    order = "<" if content[126:128] == b"IM" else ">"
-    while at + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, at)
-        element = content[at : at + 8 + size]
-        if len(element) < 8 + size:
-            raise ReadError(f"{path}: ends inside an element of {size} bytes")
-        part = _inflate(path, element[8:], room) if kind == _COMPRESSED else element
-        room -= len(part)
-        parts.append(part)
-        at += len(element)
-    return b"".join(parts)
-
-
-def _mat_content(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_MAT_BYTES:
-            raise ReadError(f"{path}: {path.stat().st_size} bytes; a label file has at most {MAX_MAT_BYTES}")
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingData(f"{path}: no such file") from error
-    except OSError as error:
-        raise ReadError(f"{path}: {error}") from error
-    # The version is 0x0100 in the order of the two letters after it; HDF5, from MATLAB 7.3 on, has 0x0200.
-    if content[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):
-        raise ReadError(f"{path}: not a MATLAB 5 file (save with -v7 or -v6 in MATLAB)")
-    return content
-
-
-def _inflate(path: Path, deflated: bytes, room: int) -> bytes:
-    inflater = zlib.decompressobj()
-    try:
-        content = inflater.decompress(deflated, room)
-    except zlib.error as error:
-        raise ReadError(f"{path}: a damaged element: {error}") from error
-    if not inflater.eof:
-        problem = (
-            f"inflates to more than {MAX_MAT_BYTES} bytes" if inflater.unconsumed_tail else "is cut short"
-        )
-        raise ReadError(f"{path}: a compressed element {problem}")
-    return content

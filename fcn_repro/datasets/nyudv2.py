@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fcn_repro import splits
 from fcn_repro.datasets import files
 from fcn_repro.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
+from fcn_repro.datasets.matlab import read_matrix
 from fcn_repro.palette import colormap, frozen
 
 CLASSES = (
@@ -58,7 +59,7 @@ class Nyudv2(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """One less than on disk, void moved to 255."""
-        return files.lookup(files.read_mat(path, "segmentation"), _VOID_FIRST, path)
+        return files.lookup(read_matrix(path, "segmentation"), _VOID_FIRST, path)
 
     def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:
         """The depth map (H, W) as on disk."""

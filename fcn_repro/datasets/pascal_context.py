@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, first_with, register
-from fcn_repro.datasets.files import lookup, read_ids, read_lines, read_mat
+from fcn_repro.datasets.files import lookup, read_ids, read_lines
+from fcn_repro.datasets.matlab import read_matrix
 from fcn_repro.datasets.pascal_voc import OBJECTS
 from fcn_repro.palette import colormap, frozen
 
@@ -79,7 +80,7 @@ class PascalContext(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """The task's classes by the names of the raw labels."""
-        return lookup(read_mat(path, "LabelMap"), self._table, path)
+        return lookup(read_matrix(path, "LabelMap"), self._table, path)
 
     @cached_property
     def _images(self) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from fcn_repro.datasets.base import Dataset, Label, Split, register
-from fcn_repro.datasets.files import as_ids, lookup, read_ids, read_mat
+from fcn_repro.datasets.files import as_ids, lookup, read_ids
+from fcn_repro.datasets.matlab import read_matrix
 from fcn_repro.datasets.pascal_voc import LABELLINGS
 
 
@@ -51,4 +52,4 @@ class Sbd(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """On disk as it is, in a struct."""
-        return lookup(read_mat(path, "GTcls", "Segmentation"), range(21), path)
+        return lookup(read_matrix(path, "GTcls", "Segmentation"), range(21), path)

@@ -15,7 +15,8 @@ import numpy as np
 
 from fcn_repro import splits
 from fcn_repro.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
-from fcn_repro.datasets.files import as_ids, lookup, read_mat
+from fcn_repro.datasets.files import as_ids, lookup
+from fcn_repro.datasets.matlab import read_matrix
 from fcn_repro.palette import colormap, frozen
 
 CLASSES = (
@@ -72,5 +73,5 @@ class SiftFlow(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """One less than on disk, void moved to 255."""
-        raw = np.maximum(read_mat(path, "S"), 0)
+        raw = np.maximum(read_matrix(path, "S"), 0)
         return lookup(raw, (IGNORE_LABEL, *range(len(self.labellings[head].classes))), path)

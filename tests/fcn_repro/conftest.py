@@ -1,16 +1,98 @@
-"""Fixtures: where real images and labels lie, if present."""
+"""Fixtures: real data, where they lie, and a web server that misbehaves on demand."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """VOC and CamVid images with labels, and the labels of seg11valid; they lie beside the project."""
+def data() -> Path:
+    """Real images and labels; they lie beside the project and are not part of it."""
     folder = Path(__file__).parents[3] / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"the real images and labels are not at {folder}")
+        pytest.skip(f"no real data at {folder}")
     return folder
+
+
+@dataclass
+class Served:
+    """A file on the server, and what goes wrong. `drops`: after how many bytes each request in turn ends."""
+
+    content: bytes
+    etag: str = '"v1"'
+    status: int = 200
+    drops: list[int] = field(default_factory=list)
+    ignores_range: bool = False
+    ignores_if_range: bool = False
+    shift: int = 0
+    length: bool = True
+    encoding: str = ""
+
+
+class Server:
+    """http://127.0.0.1:PORT, its files by name, and the requests that it got: (name, Range, bytes sent)."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+        self.files: dict[str, Served] = {}
+        self.requests: list[tuple[str, str, int]] = []
+
+    def serve(self, name: str, content: bytes, **faults: object) -> str:
+        self.files[name] = Served(content, **faults)
+        return f"{self.address}/{name}"
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        name = request.path.lstrip("/")
+        file = self.files.get(name, Served(b"not here", status=404))
+        asked = request.headers.get("Range", "")
+        same = file.ignores_if_range or request.headers.get("If-Range", file.etag) == file.etag
+        start = (
+            int(asked.removeprefix("bytes=").rstrip("-")) if asked and same and not file.ignores_range else 0
+        )
+        body = file.content[start + file.shift if start else 0 :]
+        sent = body[: file.drops.pop(0)] if file.drops else body
+        self.requests.append((name, asked, len(sent)))
+        if start and start >= len(file.content):
+            request.send_response(416)
+            request.end_headers()
+            return
+        request.send_response(206 if start else file.status)
+        if start:
+            end, total = len(file.content) - 1, len(file.content)
+            request.send_header("Content-Range", f"bytes {start + file.shift}-{end}/{total}")
+        if file.etag:
+            request.send_header("ETag", file.etag)
+        if file.length:
+            request.send_header("Content-Length", str(len(body)))
+        if file.encoding:
+            request.send_header("Content-Encoding", file.encoding)
+        request.end_headers()
+        request.wfile.write(sent)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A real server on this machine, in a thread."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.answer(self)
+            self.close_connection = True
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        served = Server(http.server_address[1])
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield served
+        http.shutdown()
+        thread.join()
