@@ -89,6 +89,8 @@ def test_every_blob_at_both_sizes(folder, weights, road):
             assert blobs[name].shape == value.shape
             errors[f"{size}.{name}"] = relative(blobs[name], value)
     assert len(errors) >= 6
+    net = model.net() if road == "load" else model.plan.net
+    assert blobs.keys() == {top for layer in net.layers for top in layer.tops}
     check(errors, 1e-5)
 
 
@@ -201,6 +203,18 @@ def test_safetensors_and_caffemodel_there_and_back(folder, weights, tmp_path):
     assert type(c2t.from_safetensors(tmp_path / "there.safetensors")) is type(model)
     with pytest.raises(ReadError, match="holds its own net"):
         load(tmp_path / "there.safetensors", folder / "deploy.prototxt")
+
+
+def test_what_is_frozen_stays_frozen(golden, tmp_path):
+    """FCN-32s-fixed (CVPR 2015, Table 2) trains its last layer alone."""
+    model = load(golden / "fcn" / "voc-fcn32s" / "weights.caffemodel")
+    model.requires_grad_(False).score_fr.requires_grad_(True)
+    c2t.export(model, tmp_path / "fixed.caffemodel")
+    back = load(tmp_path / "fixed.caffemodel")
+    assert {name for name, p in back.named_parameters() if p.requires_grad} == {
+        "score_fr.weight",
+        "score_fr.bias",
+    }
 
 
 def test_structure_tells_not_the_name(golden, tmp_path):
