@@ -1,0 +1,73 @@
+"""Writing a net's definition, layer by layer, in the words of the FCN zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from caffe2torch import schema
+from caffe2torch.net import from_message, to_message
+from caffe2torch.plan import plan
+
+
+class Definition:
+    """A NetParameter, `message`, in the making. Each method adds a layer and returns the name of its top."""
+
+    def __init__(self, name: str) -> None:
+        self.message = schema.message("NetParameter")(name=name)
+
+    def add(self, layer_type: str, name: str, *bottoms: str, top: str = "", **fields: Any) -> str:
+        """Adds a layer; its top has its name unless said otherwise."""
+        top = top or name
+        self.message.layer.add(name=name, type=layer_type, bottom=bottoms, top=[top], **fields)
+        return top
+
+    def input(self, name: str, channels: int, size: Sequence[int]) -> str:
+        """An image of `size` (height, width)."""
+        return self.add("Input", name, input_param={"shape": [{"dim": [1, channels, *size]}]})
+
+    def conv(self, name: str, bottom: str, num_output: int, kernel_size: int, **sizes: Any) -> str:
+        """A convolution whose biases learn twice as fast and do not decay."""
+        param = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]
+        p = {"num_output": num_output, "kernel_size": [kernel_size], **sizes}
+        return self.add("Convolution", name, bottom, param=param, convolution_param=p)
+
+    def relu(self, name: str, blob: str) -> str:
+        """In place."""
+        return self.add("ReLU", name, blob, top=blob)
+
+    def dropout(self, name: str, blob: str) -> str:
+        """In place, of one half."""
+        return self.add("Dropout", name, blob, top=blob, dropout_param={"dropout_ratio": 0.5})
+
+    def pool(self, name: str, bottom: str, kernel_size: int, **how: Any) -> str:
+        """Maximum pooling by 2, unless `how` says otherwise."""
+        p = {"kernel_size": kernel_size, "stride": 2, **how}
+        return self.add("Pooling", name, bottom, pooling_param=p)
+
+    def norm(self, name: str, bottom: str) -> str:
+        """AlexNet's normalization across channels."""
+        return self.add("LRN", name, bottom, lrn_param={"local_size": 5, "alpha": 1e-4, "beta": 0.75})
+
+    def scale(self, name: str, bottom: str, value: float) -> str:
+        """A fixed factor."""
+        filler = {"type": "constant", "value": value}
+        return self.add("Scale", name, bottom, param=[{"lr_mult": 0}], scale_param={"filler": filler})
+
+    def upsample(self, name: str, bottom: str, classes: int, kernel: int, stride: int, learned: bool) -> str:
+        """A deconvolution; unless learned it stays at its filler."""
+        p = {"num_output": classes, "bias_term": False, "kernel_size": [kernel], "stride": [stride]}
+        param = [{"lr_mult": 1 if learned else 0}]
+        return self.add("Deconvolution", name, bottom, param=param, convolution_param=p)
+
+    def crop(self, name: str, bottom: str, reference: str) -> str:
+        """The offset is left to the coordinates of the two blobs (geometry.py)."""
+        return self.add("Crop", name, bottom, reference, crop_param={"align": True})
+
+    def sum(self, name: str, *bottoms: str, coeff: Sequence[float] = ()) -> str:
+        """The sum of blobs, weighted by `coeff`."""
+        return self.add("Eltwise", name, *bottoms, eltwise_param={"operation": "SUM", "coeff": coeff})
+
+    def aligned(self) -> Any:
+        """The message, with the offsets of its Crops, as the net's own geometry gives them."""
+        return to_message(plan(from_message(self.message)).net)

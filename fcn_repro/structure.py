@@ -1,0 +1,56 @@
+"""What Table 1 says of the nets themselves, computed from their definitions. Nothing here loads torch."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import caffe2torch as c2t
+
+COUNTED = (
+    "Layers with weights on the longest path, and their weights and biases; the deconvolution is neither. "
+    "The field is that of the layer before the deconvolution, on the input."
+)
+"""How the numbers are counted."""
+
+_WITH_CLASSIFIER_WINDOW = {"FCNGoogLeNet": "FCNGoogLeNetPooled"}
+# 907 is what GoogLeNet sees through its 7x7 average pool, the counterpart of the others' fc6, although the
+# papers' FCN drops that pool: without it the net sees 715.
+
+
+class Structure(NamedTuple):
+    """Layers by depth, parameters, and receptive field and maximum stride in pixels."""
+
+    layers: int
+    parameters: int
+    receptive_field: int
+    stride: int
+
+    def notes(self, net: str) -> str:
+        """What to know of the numbers of a net."""
+        if net not in _WITH_CLASSIFIER_WINDOW:
+            return f"{net}: {self.parameters:,} parameters"
+        inner = _table(net).coarsest.receptive_field[0]
+        return (
+            f"{net}: {self.parameters:,} parameters; the field is the classifier's, with its 7 x 7 average "
+            f"pool; without it, as the FCN runs, it is {inner} pixels"
+        )
+
+
+@cache
+def structure(net: str) -> Structure:
+    """The structure of a net that `c2t.define` knows by name. Raises NetError for others."""
+    table = _table(net)
+    seen = _table(_WITH_CLASSIFIER_WINDOW.get(net, net)).coarsest
+    convolutions = [row for row in table.rows if row.type == "Convolution"]
+    depth: dict[str, int] = {}
+    for row in table.rows:
+        below = max((depth[bottom] for bottom in row.bottoms), default=0)
+        depth |= dict.fromkeys(row.tops, below + (row.type == "Convolution"))
+    parameters = sum(row.parameters for row in convolutions)
+    return Structure(max(depth.values()), parameters, seen.receptive_field[0], seen.stride[0])
+
+
+@cache
+def _table(net: str) -> Any:
+    return c2t.table_of(c2t.define(net))
