@@ -96,15 +96,11 @@ class Confusion:
         return self.with_counts(other.counts)
 
     def with_counts(self, counts: Counts) -> Confusion:
-        """These pixels and `counts` more, an integer array like `counts`."""
-        if (
-            counts.shape != self.counts.shape
-            or not np.issubdtype(counts.dtype, np.integer)
-            or (counts < 0).any()
-        ):
-            raise ValueError(
-                f"counts are {counts.dtype} {counts.shape}, expected {self.counts.shape} of integers >= 0"
-            )
+        """These pixels and `counts` more, integers in the shape of `counts`. Raises ValueError otherwise."""
+        integers = np.issubdtype(counts.dtype, np.integer)
+        if counts.shape != self.counts.shape or not integers or (counts.astype(np.int64) < 0).any():
+            expected = f"{self.counts.shape} of integers from 0 to 2**63 - 1"
+            raise ValueError(f"counts are {counts.shape} of {counts.dtype}, expected {expected}")
         merged = Confusion(self.classes, self.ignore_label)
         merged.counts = self.counts + counts.astype(np.int64)
         return merged

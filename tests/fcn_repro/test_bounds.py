@@ -119,8 +119,8 @@ def test_a_bad_label_in_a_folder_is_named(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def seg11valid(shared_data):
-    return open_dataset("voc2011", shared_data / "seg11valid-labels", "seg11valid")
+def seg11valid(data):
+    return open_dataset("voc2011", data / "seg11valid-labels", "seg11valid")
 
 
 def test_the_published_row(seg11valid):
@@ -140,8 +140,8 @@ def test_the_other_protocols(seg11valid, protocol):
     assert bounds.scores[32].percent()["mean_iu"] == pytest.approx(MEASURED[protocol][2], abs=0.051)
 
 
-def test_fifty_four_images_of_a_devkit(shared_data):
-    dataset = open_dataset("voc2012", shared_data / "voc100", "seg11valid", partial=True)
+def test_fifty_four_images_of_a_devkit(data):
+    dataset = open_dataset("voc2012", data / "voc100", "seg11valid", partial=True)
     seen = []
     bounds = upper_bounds(dataset, workers=2, progress=lambda done, total: seen.append((done, total)))
     ours = [scores.percent()["mean_iu"] for scores in bounds.scores.values()]

@@ -1,0 +1,121 @@
+"""Where a net runs: the device, its arithmetic, and this process among those that torchrun started."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from caffe2torch.errors import Caffe2TorchError
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""fp32 is exact float32; tf32 rounds what enters products to 10 bits (CUDA); bf16 is torch.autocast's."""
+
+
+class DeviceError(Caffe2TorchError):
+    """A device, or an arithmetic, that this machine does not have."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of `world` processes, number `rank` of them, and its device."""
+
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def reduction_device(self) -> torch.device:
+        """Where tensors must lie to be reduced: NCCL takes none from the CPU."""
+        nccl = dist.is_initialized() and dist.get_backend() == "nccl"
+        return self.device if nccl else torch.device("cpu")
+
+    def wait_for_all(self) -> None:
+        """Returns when every process has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def this_process(device: str | torch.device) -> Iterator[Process]:
+    """A Process: one of a group when torchrun started it, and then each takes a CUDA device of its own.
+
+    A group that is there already is used and left alone; a new one is of gloo. Raises DeviceError.
+    """
+    world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
+    if dist.is_initialized():
+        yield Process(dist.get_rank(), dist.get_world_size(), usable(device, local))
+    elif world == 1:
+        yield Process(0, 1, usable(device))
+    else:
+        place = usable(device, local)
+        dist.init_process_group("gloo")
+        try:
+            yield Process(dist.get_rank(), world, place)
+        finally:
+            dist.destroy_process_group()
+
+
+def usable(device: str | torch.device, local_rank: int = 0) -> torch.device:
+    """The device; "cuda" is number `local_rank`. Raises DeviceError for one that is not here."""
+    try:
+        place = torch.device(device)
+        if place.type == "cuda" and place.index is None:
+            place = torch.device("cuda", local_rank)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DeviceError(f"device {str(device)!r} cannot be used: {reason}; use --device cpu") from error
+    return place
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called, with the number of threads for a CPU."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type != "cpu":
+        return device.type
+    threads = torch.get_num_threads()
+    return f"{_cpu_name()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+@contextmanager
+def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside, nets compute in one of PRECISIONS, by cuDNN's deterministic algorithms. Raises DeviceError."""
+    if precision not in PRECISIONS:
+        raise DeviceError(f"precision {precision!r}: known are {', '.join(PRECISIONS)}")
+    tf32 = precision == "tf32"
+    if tf32 and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        raise DeviceError(f"tf32 needs a CUDA device of compute capability 8.0 or more, not {device.type}")
+    before = torch.get_float32_matmul_precision()
+    with ExitStack() as settings:
+        settings.callback(torch.set_float32_matmul_precision, before)
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        if device.type == "cuda":  # cuDNN's convolutions use tf32 unless told not to
+            settings.enter_context(
+                torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32)
+            )
+        if precision == "bf16":
+            settings.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+        yield
+
+
+def synchronize(device: torch.device) -> None:
+    """Returns when the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

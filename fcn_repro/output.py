@@ -1,0 +1,43 @@
+"""Files that appear under their names when they are whole."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.errors import WriteError
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """A file with that content, in place of what was there; folders are made. Raises WriteError."""
+    data = content.encode() if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """A file of JSON, keys in the order given, each list of plain values on a line. Raises WriteError."""
+    write(path, as_json(content) + "\n")
+
+
+def as_json(content: Any, margin: str = "\n") -> str:
+    """JSON text; a confusion matrix has a line for each class."""
+    inner = margin + " "
+    if isinstance(content, Mapping) and content:
+        items = (f"{inner}{as_json(str(key))}: {as_json(value, inner)}" for key, value in content.items())
+        return "{" + ",".join(items) + margin + "}"
+    if isinstance(content, (list, tuple)) and any(
+        isinstance(value, (Mapping, list, tuple)) for value in content
+    ):
+        return "[" + ",".join(inner + as_json(value, inner) for value in content) + margin + "]"
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
