@@ -162,6 +162,7 @@ def test_halves_round_as_torch_does(dtype: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     weight = (rng.standard_normal((5, 3, 2, 3)) * 10 ** rng.uniform(-8, 4, (5, 3, 2, 3))).astype(np.float32)
     weight.flat[:4] = -0.0, np.nan, np.inf, 1 + 2**-8  # the last is a tie for bfloat16
+    weight.view(np.uint32).flat[4:6] = 0x7FFFFFFF, 0xFFFF8000  # NaNs that rounding would carry away
     c2t.export(small_net(conv=[weight, np.ones(5)]), tmp_path / "net.safetensors", dtype=dtype)
     found = load_torch(tmp_path / "net.safetensors")["conv.weight"]
     wanted = torch.from_numpy(weight).to(getattr(torch, dtype))

@@ -33,7 +33,7 @@ class Double(nn.Module):
         assert not torch.is_grad_enabled()
         x = inputs["x"]
         assert x.dtype == torch.float32
-        return {"x": x, "y": 2 * x, "z": (x > 0).long()}
+        return {"x": x, "y": 2 * x, "y_relu": 3 * x, "z": (x > 0).long()}
 
 
 X = np.random.default_rng(0).standard_normal((2, 3, 5)).astype(np.float32)
@@ -127,14 +127,15 @@ def test_sets_are_taken_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 
 
 def test_arrays_by_column_and_of_other_floats(tmp_path: Path) -> None:
-    wanted = np.asfortranarray(2 * X.astype(">f8"))
-    assert checked(tmp_path, **{"in.x": np.asfortranarray(X.astype(np.float64)), "out.y": wanted}).ok
+    assert checked(tmp_path, **{"in.x": X, "out.y": np.asfortranarray(2 * X.astype(">f8"))}).ok
+    assert checked(tmp_path, **{"in.x": np.asfortranarray(X.astype(np.float64)), "out.y": 2 * X}).ok
 
 
 def test_the_split_of_a_blob_is_the_blob(tmp_path: Path) -> None:
-    names = ("y_y_0_split_0", "y_relu_y_0_split_11", "y_split", "yy_0_split_0")
-    report = checked(tmp_path, **{"in.x": X}, **{f"blob.{name}": 2 * X for name in names})
-    assert [row.ok for row in report.rows] == [True, True, False, False]
+    blobs = {"y_conv_0_split_0": 2 * X, "y_y_0_split_1": 2 * X, "y_relu_sum_0_split_11": 3 * X}
+    others = {"y_split": 2 * X, "yy_0_split_0": 2 * X}
+    report = checked(tmp_path, **{"in.x": X}, **{f"blob.{name}": x for name, x in (blobs | others).items()})
+    assert [row.ok for row in report.rows] == [True, True, True, False, False]
 
 
 def test_a_module_with_one_output_may_leave_it_without_a_name(tmp_path: Path) -> None:
