@@ -95,6 +95,8 @@ class Architecture:
         return f"{self.name}, {', '.join(classes)}"
 
     def __post_init__(self) -> None:
+        if len(self.widths) != 7:
+            raise NetError(f"{self.name}: widths are {self.widths}; give seven, for five stages, fc6 and fc7")
         parts: tuple[Head | Stream, ...] = (*self.heads, *self.streams)
         for layer in (part.layer("conv1_1") for part in parts):
             # Names become attributes of a module, and files may hold any.

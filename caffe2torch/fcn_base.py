@@ -44,7 +44,7 @@ class FCN(nn.Module):
     """
 
     name: ClassVar[str]
-    """The architecture's."""
+    """The name of the architecture."""
 
     def __init__(
         self,
@@ -110,12 +110,10 @@ class FCN(nn.Module):
     def add_classifier(self, trunk: Layers, widths: tuple[int, int, int], kernel: int) -> None:
         """The fully connected layers as convolutions (CVPR, Section 3.1)."""
         pool5, fc6, fc7 = widths
-        trunk.fc6, trunk.relu6, trunk.drop6 = (
-            nn.Conv2d(pool5, fc6, kernel),
-            nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
-        )
-        trunk.fc7, trunk.relu7, trunk.drop7 = nn.Conv2d(fc6, fc7, 1), nn.ReLU(inplace=True), nn.Dropout(0.5)
+        trunk.fc6 = nn.Conv2d(pool5, fc6, kernel)
+        trunk.fc7 = nn.Conv2d(fc6, fc7, 1)
+        trunk.relu6, trunk.relu7 = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+        trunk.drop6, trunk.drop7 = nn.Dropout(0.5), nn.Dropout(0.5)
 
     def add_head(self, head: Layers, classes: int) -> None:
         """The layers from the trunk's features to the scores of so many classes, but for the crops."""

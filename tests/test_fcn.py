@@ -380,6 +380,11 @@ def test_wrong_inputs_are_told():
             model(*images, **inputs)
 
 
+def test_widths_are_seven():
+    with pytest.raises(NetError, match="FCN8s: widths are .* give seven"):
+        FCN8s(widths=(64, 128, 256))
+
+
 def test_copies_are_independent():
     model = FCN8s(3, widths=WIDTHS)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 (ours)
