@@ -24,6 +24,9 @@ class Concat(Converter):
         p = layer.fields.concat_param
         self.axis = p.concat_dim if p.has("concat_dim") else p.axis
 
+    def look(self, view: View) -> View | None:
+        return view if self.axis in (0, 1) else None
+
     def top_shapes(self) -> tuple[Shape | None, ...]:
         known = [bottom for bottom in self.bottoms if bottom is not None]
         if len(known) != len(self.bottoms):

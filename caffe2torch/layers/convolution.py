@@ -138,12 +138,10 @@ class _Sliding(_Kernel):
 
     def _spatial_axes(self) -> int:
         known = [len(bottom) for bottom in self.bottoms if bottom is not None]
-        if known:
-            self.channel_axis = canonical(self, (None,) * known[0], self.p.axis)
-            axes = known[0] - self.channel_axis - 1
-        else:
-            self.channel_axis = self.p.axis
-            axes = len(self.layer.blobs[0].shape) - 2 if self.layer.blobs else 2
+        known += [len(blob.shape) for blob in self.layer.blobs[:1]]
+        bottom = (None,) * (known or [4])[0]
+        self.channel_axis = canonical(self, bottom, self.p.axis)
+        axes = len(bottom) - self.channel_axis - 1
         if axes not in (1, 2, 3):
             raise self.refuse(
                 f"axis: {self.p.axis} leaves {axes} axes to slide over; 1, 2 or 3 are supported"

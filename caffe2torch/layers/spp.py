@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class SPP(Converter):
     """MAX or AVE over 1, 2 x 2, 4 x 4, … bins, `pyramid_height` times, all in one axis.
 
-    STOCHASTIC is refused, and an image too small for its bins, as in Caffe.
+    STOCHASTIC is refused, and an image too small for its bins, as in Caffe. The windows depend on the image's
+    size, so a traced net keeps to one.
     """
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
