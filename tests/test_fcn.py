@@ -381,7 +381,7 @@ def test_wrong_inputs_are_told():
 
 
 def test_widths_are_seven():
-    with pytest.raises(NetError, match="FCN8s: widths are .* give seven"):
+    with pytest.raises(NetError, match=r"FCN8s: widths are .* give seven"):
         FCN8s(widths=(64, 128, 256))
 
 
