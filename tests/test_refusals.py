@@ -45,6 +45,7 @@ ILLEGAL = [
     ("type: 'LRN' lrn_param { local_size: 4 }", [IMAGE], 1, "local_size: 4"),
     ("type: 'Dropout' dropout_param { dropout_ratio: 1 }", [IMAGE], 1, "dropout_ratio: 1"),
     ("type: 'Eltwise' eltwise_param { operation: PROD coeff: 1 coeff: 2 }", [IMAGE] * 2, 1, "coeff"),
+    ("type: 'Eltwise' eltwise_param { operation: MAX }", [IMAGE], 1, "operation: MAX"),
     ("type: 'Eltwise' eltwise_param { coeff: 1 }", [IMAGE] * 2, 1, "1 coeff for 2 bottoms"),
     ("type: 'Eltwise'", [IMAGE, (2, 1, 5, 7)], 1, "differ"),
     ("type: 'Concat' concat_param { axis: 4 }", [IMAGE] * 2, 1, "axis: 4"),

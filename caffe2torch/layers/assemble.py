@@ -49,13 +49,13 @@ def _agree(a: Shape, b: Shape) -> bool:
 
 @converts("Eltwise")
 class Eltwise(Converter):
-    """SUM with `coeff`, PROD and MAX of two or more bottoms of one shape."""
+    """SUM with `coeff`, PROD and MAX of two or more bottoms of one shape; and as in FlowNet SUM of one."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.eltwise_param
-        if len(bottoms) < 2:
-            raise self.refuse("needs two or more bottoms")
+        if len(bottoms) < 2 and p.operation != "SUM":
+            raise self.refuse(f"operation: {p.operation} needs two or more bottoms")
         if p.coeff and p.operation != "SUM":
             raise self.refuse(f"coeff goes with operation: SUM alone, not {p.operation}")
         if p.coeff and len(p.coeff) != len(bottoms):
