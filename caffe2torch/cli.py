@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caffe2torch import __version__
-from caffe2torch.architectures import Architecture, insist
+from caffe2torch.architectures import insist
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, VerificationFailed
 from caffe2torch.export import format_for, formats, write
 from caffe2torch.export.conversion import Conversion, conversion, means_of
@@ -30,7 +30,6 @@ from caffe2torch.upgrade import format_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from caffe2torch.caffe_net import CaffeNet
     from caffe2torch.verify import Report
 
 _EPILOG = """\
@@ -115,6 +114,7 @@ def _printable(text: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fcn-convert",
+        allow_abbrev=False,
         description="Converts a Caffe model into a checked file for PyTorch: FILE.safetensors beside FILE.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -145,6 +145,8 @@ def _answer(options: argparse.Namespace) -> Answer:
         return _list_layers()
     if options.file is None:
         raise _UsageError("give a FILE to convert; see fcn-convert --help")
+    if options.inspect and (options.output or options.verify):
+        raise _UsageError("--inspect compares and writes nothing; leave out --verify and -o")
     if options.survey:
         return _survey(options)
     if _is_mean(options.file):
@@ -213,7 +215,11 @@ def _convert(options: argparse.Namespace) -> Answer:
         insist(planned, options.arch)
     converted = _complete(planned, source)
     reports = {} if options.verify is None else _verified(converted, options.verify)
-    write(converted, target, kind, options.dtype, _Progress("MB", 1e6))
+    progress = _Progress("MB", 1e6)
+    try:
+        write(converted, target, kind, options.dtype, progress)
+    finally:
+        progress.wipe()
     seconds = time.perf_counter() - start
     result = Result(source, converted, reports, str(target), kind, options.dtype, seconds)
     return Answer(str(result), result.facts())
@@ -293,7 +299,9 @@ def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
     built = CaffeNet(converted.plan)
     roads: dict[str, nn.Module] = {"build": built}
     if converted.architecture is not None:
-        roads[converted.architecture.name] = _by_hand(converted.architecture, built)
+        from caffe2torch.fcn import poured
+
+        roads[converted.architecture.name] = poured(built, converted.architecture)
     reports = {road: verify(model, reference) for road, model in roads.items()}
     if failed := [road for road, report in reports.items() if not report.ok]:
         problem = (
@@ -301,14 +309,6 @@ def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
         )
         raise _NotVerified(problem, Answer(compared(reports), {"verified": verified(reports)}))
     return reports
-
-
-def _by_hand(architecture: Architecture, built: CaffeNet) -> nn.Module:
-    from caffe2torch.fcn import module
-
-    model = module(architecture)
-    model.load_state_dict(built.state_dict())
-    return model
 
 
 class _Progress:
@@ -321,9 +321,15 @@ class _Progress:
     def __call__(self, done: int, expected: int) -> None:
         """Shows `done` of `expected`, once the work has taken a second."""
         now = time.perf_counter()
-        if now - self.shown < 1 or not sys.stderr.isatty():
-            return
-        self.shown, rate = now, done / (now - self.start)
-        left = f"{rate / self.size:.0f} {self.unit}/s, {(expected - done) / rate:.0f} s left"
-        text = f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}, {left}"
-        print(f"\r{text:70}", end="" if done < expected else "\r", file=sys.stderr, flush=True)
+        if done >= expected:
+            self.wipe()
+        elif now - self.shown >= 1 and sys.stderr.isatty():
+            self.shown, rate = now, done / (now - self.start)
+            left = f"{rate / self.size:.0f} {self.unit}/s, {(expected - done) / rate:.0f} s left"
+            text = f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}, {left}"
+            print(f"\r{text:70}", end="", file=sys.stderr, flush=True)
+
+    def wipe(self) -> None:
+        """Makes room for what is printed next."""
+        if self.shown > self.start:
+            print(f"\r{'':70}\r", end="", file=sys.stderr, flush=True)

@@ -247,10 +247,10 @@ def from_safetensors(path: str | PathLike[str]) -> nn.Module:
 def _module(planned: Plan, arch: str | None) -> nn.Module:
     architecture = recognize(planned) if arch is None else insist(planned, arch)
     net = CaffeNet(planned)
-    return net if architecture is None else _poured(net, architecture)
+    return net if architecture is None else poured(net, architecture)
 
 
-def _poured(net: CaffeNet, architecture: Architecture) -> FCN:
+def poured(net: CaffeNet, architecture: Architecture) -> FCN:
     """The FCN that takes over the parameters of a CaffeNet: every one of both, and none is copied."""
     with torch.device("meta"):
         fcn = module(architecture)

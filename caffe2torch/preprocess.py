@@ -105,9 +105,14 @@ def _python_means(layer: Layer) -> dict[str, tuple[float, ...]]:
     if python.layer in _LAYER_MEANS:
         return {top: mean for top, mean in _LAYER_MEANS[python.layer].items() if top in layer.tops}
     mean = _literal(python.param_str).get("mean")
-    if not isinstance(mean, (tuple, list)) or not all(isinstance(value, (int, float)) for value in mean):
+    if not isinstance(mean, (tuple, list)) or not all(map(_is_mean, mean)):
         return {}
     return {layer.tops[0]: tuple(float(value) for value in mean)}
+
+
+def _is_mean(value: Any) -> bool:
+    """Whether a value is a number near those of pixels; an integer of many digits has no float."""
+    return type(value) in (int, float) and abs(value) < 1e6
 
 
 def _literal(text: str) -> dict[Any, Any]:

@@ -446,6 +446,8 @@ REFUSED = {
         GOOD, "holds float32, not float16", ("-o", "a.caffemodel", "--dtype", "float16")
     ),
     "unknown option": Refused(GOOD, "unrecognized arguments: --frobnicate", ("--frobnicate",), code=2),
+    "inspect and write": Refused(GOOD, "leave out --verify and -o", ("--inspect", "-o", "a.pt"), code=2),
+    "abbreviated": Refused(GOOD, "unrecognized arguments: --insp", ("--insp",), code=2),
     "unknown dtype": Refused(GOOD, "invalid choice: 'int8'", ("--dtype", "int8"), code=2),
 }
 
@@ -618,3 +620,4 @@ def test_progress_of_a_long_write_is_shown_on_a_terminal_only(
         assert ("200 of 400 MB, 100 MB/s, 2 s left" in err) == shown
         assert "300" not in err
         assert "10 of" not in err
+        assert err.endswith(f"\r{'':70}\r") == shown

@@ -22,6 +22,7 @@ from safetensors.torch import load_file as load_torch
 import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
+from caffe2torch.export.conversion import means_of
 from caffe2torch.export.output import PIECE, create, encoded
 from caffe2torch.export.safetensors import METADATA, read_means, read_safetensors
 from caffe2torch.net import Blob, Net
@@ -545,6 +546,30 @@ def test_blobs_in_the_definition_are_not_followed(written: Path) -> None:
     )
     put(written, header, data)
     assert [len(layer.blobs) for layer in read_safetensors(written).layers] == [0, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("mean", "known"),
+    [
+        ("(1, 2.5, -3)", {"data": (1.0, 2.5, -3.0)}),
+        ("(103.939000001, 2)", {"data": (103.939, 2.0)}),
+        (f"({'9' * 500},)", {}),
+        ("(1e999,)", {}),
+        ("(True,)", {}),
+        ("('a',)", {}),
+        ("open('x')", {}),
+        ("3", {}),
+    ],
+)
+def test_a_mean_is_taken_from_the_data_layer_where_it_tells_one(
+    mean: str, known: dict[str, tuple[float, ...]]
+) -> None:
+    text = f"""layer {{ name: "d" type: "Python" top: "data" top: "label"
+                python_param {{ module: "m" layer: "L" param_str: "{{'mean': {mean}}}" }} }}"""
+    assert means_of(net_of(text)) == known
+    transform = 'layer { name: "d" type: "Data" top: "data" transform_param { mean_value: %s } }'
+    assert means_of(net_of(transform % "103.939")) == {"data": (103.939,)}
+    assert means_of(net_of(transform % "inf")) == {}
 
 
 def test_means_that_are_no_numbers(written: Path) -> None:

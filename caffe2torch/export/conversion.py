@@ -72,9 +72,11 @@ def _planned(model: Any) -> Plan:
 
 def means_of(net: Net) -> Means:
     """The means of a net's inputs, as far as its data layers tell them."""
-    means = {blob: known.mean for blob, known in preprocessing(net).items() if known.mean}
+    means = {blob: known.mean for blob, known in preprocessing(net).items() if np.isfinite(known.mean).all()}
     # Those of transform_param are float32; 103.939 is to be seen as that.
-    return {blob: tuple(float(str(np.float32(value))) for value in mean) for blob, mean in means.items()}
+    return {
+        blob: tuple(float(str(np.float32(value))) for value in mean) for blob, mean in means.items() if mean
+    }
 
 
 def without_rules(net: Net) -> Net:

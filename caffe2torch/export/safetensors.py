@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -90,7 +91,7 @@ def _metadata(converted: Conversion) -> dict[str, str]:
     return {
         "format_version": FORMAT_VERSION,
         "caffe2torch": __version__,
-        "source": Path(converted.source).name,
+        "source": os.fsencode(Path(converted.source).name).decode(errors="replace"),
         "source_sha256": "0" * 64 if converted.source else "",
         "net_name": converted.net.name,
         "architecture": converted.architecture.name if converted.architecture else "",
