@@ -202,7 +202,7 @@ class Tile(Converter):
 
 @converts("HDF5Output")
 class HDF5Output(Converter):
-    """Takes two blobs; no file is written. In phase TEST it goes, and its blobs become outputs of the net."""
+    """Takes two blobs; no file is written. A deploy net is without it, and its blobs are outputs there."""
 
     is_loss = True
 
