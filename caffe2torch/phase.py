@@ -23,7 +23,7 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     filtered = replace(net, layers=tuple(x for x in net.layers if _included(x, phase, level, stages)))
     fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
     if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
-        fed = _without_losses(_without_samplers(fed))
+        fed = without_losses(_without_samplers(fed))
     return _without_splits(fed)
 
 
@@ -103,7 +103,7 @@ def _without_samplers(net: Net) -> Net:
     return replace(net, layers=layers, notes=net.notes + notes)
 
 
-def _without_losses(net: Net) -> Net:
+def without_losses(net: Net) -> Net:
     """The net without losses and measures, and without the layers that served their labels alone."""
     losses, kept, read = list[Layer](), list(net.layers), _read(net.layers)
     of_losses = _of_losses(net.layers)

@@ -85,8 +85,8 @@ def export(
 ) -> None:
     """Writes a model to `path` as safetensors, pt, caffemodel or prototxt: `format`, or what the suffix says.
 
-    A module gives the values that its parameters have now. A Net is written whole to caffemodel and prototxt,
-    and as the net one deploys to the others. `dtype` is "float32", "float16" or "bfloat16". The file appears
+    A module gives the values that its parameters have now. A Net is written whole to caffemodel and prototxt;
+    all else as the net that one deploys. `dtype` is "float32", "float16" or "bfloat16". The file appears
     under its name when all of it is written, or not at all.
 
     Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from caffe2torch.architectures import Architecture, recognize
 from caffe2torch.net import Array, Blob, Layer, Net
+from caffe2torch.phase import without_losses
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.preprocess import preprocessing
 
@@ -62,11 +63,12 @@ def conversion(model: nn.Module | Plan | Net) -> Conversion:
 
 
 def _planned(model: Any) -> Plan:
-    """The plan of a module, with its values."""
+    """The plan of the net that one deploys of a module, with its values."""
     if callable(getattr(type(model), "net", None)):
         return plan(model.net())
     if isinstance(getattr(model, "plan", None), Plan):
-        return plan(net_of(model), model.plan.phase)
+        net = without_rules(net_of(model))
+        return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
     raise TypeError(f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}")
 
 
@@ -90,7 +92,7 @@ def net_of(model: Any) -> Net:
     return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
 
 
-def with_blobs(planned: Plan, blob: Any) -> Net:
+def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
     """The net of a plan, with the blob that the function `blob` gives for each Parameter."""
 
     def layers() -> Iterator[Layer]:
@@ -100,7 +102,7 @@ def with_blobs(planned: Plan, blob: Any) -> Net:
     return replace(planned.net, layers=tuple(layers()))
 
 
-def dense(shape: tuple[int, ...], diagonal: Any) -> Blob:
+def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:
     """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D."""
     channels, _, *kernel = shape
 

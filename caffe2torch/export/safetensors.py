@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.errors import ReadError, WeightsError
+from caffe2torch.errors import NetError, ReadError, WeightsError
 from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion, dense, with_blobs, without_rules
 from caffe2torch.export.output import Output, encoded
@@ -295,7 +295,10 @@ def _defined(metadata: dict[str, str]) -> Plan:
     message = parse_prototxt(metadata["net"], "its net")
     for layer in message.layer:
         layer.ClearField("blobs")  # values come from the tensors alone
-    return plan(from_message(message))
+    try:
+        return plan(from_message(message))
+    except NetError as error:
+        raise ReadError(f"its net cannot be: {error}") from None
 
 
 def _listed(metadata: dict[str, str], name: str) -> list[str]:
