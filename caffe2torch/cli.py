@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,9 +22,8 @@ from caffe2torch.export.output import DTYPES
 from caffe2torch.export.safetensors import is_safetensors, read_means, read_safetensors
 from caffe2torch.plan import Plan, plan
 from caffe2torch.read import HDF5, is_text, mapped, read, read_binaryproto, read_caffemodel
-from caffe2torch.registry import converters
 from caffe2torch.screen import Result, Source, compared, numbers, size_text, verified
-from caffe2torch.table import aligned, table_of
+from caffe2torch.table import table_of
 from caffe2torch.upgrade import format_of
 
 if TYPE_CHECKING:
@@ -160,8 +159,9 @@ def _answer(options: argparse.Namespace) -> Answer:
 
 
 def _list_layers() -> Answer:
-    does = {name: (known.__doc__ or "").strip().split("\n")[0] for name, known in converters().items()}
-    return Answer("\n".join(aligned(list(does.items()))), {"layers": does})
+    from caffe2torch import catalogue
+
+    return Answer(catalogue.table(), {"layers": [asdict(entry) for entry in catalogue.entries()]})
 
 
 def _survey(options: argparse.Namespace) -> Answer:

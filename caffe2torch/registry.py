@@ -60,6 +60,8 @@ class Converter:
     """Has a top even where the net names none, as Caffe's losses do (net.cpp, AutoTopBlobs)."""
     is_sampler: ClassVar[bool] = False
     """Draws from its first bottom, by labels, what training sees as its first top; a deploy net takes all."""
+    held_against: ClassVar[str] = "Caffe 1.0"
+    """Where the numbers come from that the tests compare with; empty for what computes none."""
     shape_only: ClassVar[frozenset[int]] = frozenset()
     """Bottoms of which only the shape is used."""
     fork_fields: ClassVar[frozenset[str]] = frozenset()

@@ -71,6 +71,15 @@ def test_shared_parameters_are_one_tensor():
     assert len(list(model.parameters())) == 1
 
 
+def test_a_parameter_layer_gives_its_blob():
+    text = 'layer { name: "p" type: "Parameter" top: "p" parameter_param { shape { dim: 2 dim: 3 } } }'
+    model = build(net_of(text, p=[np.arange(6).reshape(2, 3)]))
+    (top,) = model().values()
+    assert top.tolist() == [[0, 1, 2], [3, 4, 5]]
+    (top * top).sum().backward()
+    assert model.blobs()["p"][0].grad.tolist() == [[0, 2, 4], [6, 8, 10]]
+
+
 def test_frozen_parameters_take_no_gradient():
     conv = CONV.format("conv").replace('top: "y"', 'top: "y" param { lr_mult: 0 } param { lr_mult: 2 }')
     weight, bias = build(net_of(INPUT + conv)).blobs()["conv"]

@@ -204,6 +204,7 @@ class Tile(Converter):
 class HDF5Output(Converter):
     """Takes two blobs; no file is written. A deploy net is without it, and its blobs are outputs there."""
 
+    held_against = ""
     is_loss = True
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:

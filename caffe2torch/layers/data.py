@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Input(Converter):
     """An input of the net. Its shape tells channels; the net runs at any size."""
 
+    held_against = ""
+
     def top_shapes(self) -> tuple[Shape | None, ...]:
         # An Input in place of a data layer writes -1 for a size that the file does not tell (phase.py).
         given = tuple(
@@ -31,6 +33,7 @@ class Input(Converter):
 class Data(Converter):
     """A source of data: its tops become inputs of the net. The fillers of a DummyData are not run."""
 
+    held_against = ""
     is_data = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -90,6 +93,8 @@ def _dummy_shapes(p: Fields, tops: int) -> tuple[Shape | None, ...]:
 @converts("Parameter")
 class Parameter(Converter):
     """A learned blob of its own `shape` as a top."""
+
+    held_against = "NumPy"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

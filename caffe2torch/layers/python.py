@@ -52,6 +52,7 @@ class Python(Converter):
     A few `module.layer` have converters of their own; others are refused until a module is plugged in.
     """
 
+    held_against = ""
     is_data = True
 
     @classmethod

@@ -126,6 +126,8 @@ class RNN(_Recurrent):
 class LSTMUnit(Converter):
     """One time of an LSTM: the memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
 
+    held_against = "NumPy loops"
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         if len(bottoms) != 3:

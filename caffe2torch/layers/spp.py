@@ -22,6 +22,8 @@ class SPP(Converter):
     size, so a traced net keeps to one.
     """
 
+    held_against = "NumPy loops"
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.spp_param
