@@ -13,12 +13,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from caffe2torch.build import build
 from caffe2torch.define import define
 from caffe2torch.export import export
 from caffe2torch.read import read
 from caffe2torch.table import table_of
 from caffe2torch.verify import verify
+
+if TYPE_CHECKING:
+    from caffe2torch.fcn import from_safetensors, load
 
 __version__ = "0.1.0"
 __all__ = ["build", "define", "export", "from_safetensors", "load", "read", "table_of", "verify"]

@@ -1,35 +1,49 @@
-"""fcn-repro: what the FCN papers published, beside what was measured here.
+"""fcn-repro: what the FCN papers published, beside what is measured here.
 
-Exit codes: 0 done, 1 refused, 2 usage, 3 data or weights missing. A table of which nothing was measured
-leaves with 3.
+Exit codes: 0 done, every measured cell within its tolerance; 1 refused, or a cell outside; 2 usage; 3 data or
+weights missing.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from caffe2torch.errors import Caffe2TorchError, MissingData
-from fcn_repro import report
-from fcn_repro.papers import papers
-from fcn_repro.zoo import zoo
+from caffe2torch.errors import Caffe2TorchError
+from fcn_repro import commands
+from fcn_repro.measurements import DEFAULT_PROTOCOL
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": commands.list_all,
+    "table": commands.table,
+    "evaluate": commands.evaluate,
+    "predict": commands.predict,
+    "server_result": commands.server_result,
+    "fetch": commands.fetch,
+}
+PROTOCOLS = (DEFAULT_PROTOCOL, "area", "majority", "nearest")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
+    command = next(COMMANDS[name] for name in COMMANDS if getattr(args, name))
     try:
-        code = _list(args.json) if args.list else _table(parser, args)
+        code = command(args)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has read enough; the flush at exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except KeyboardInterrupt:
+        print("\nfcn-repro: interrupted; the same command goes on from what was done", file=sys.stderr)
+        return 130
+    except commands.Usage as error:
+        parser.error(str(error))
     except Caffe2TorchError as error:
         if args.debug:
             raise
@@ -41,62 +55,64 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fcn-repro",
         description="The tables of the FCN papers: ours, published, difference.",
-        epilog="Exit codes: 0 done, 1 refused, 2 usage, 3 data or weights missing (nothing measured).",
+        epilog="Exit codes: 0 done, 1 refused or a cell outside, 2 usage, 3 data or weights missing.",
     )
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--list", action="store_true", help="the tables and the published models known")
+    action.add_argument("--list", action="store_true", help="tables, models, data sets, and what is here")
     action.add_argument("--table", metavar="N", help="one table, by its number in the paper: 3, A")
-    parser.add_argument("--paper", default="cvpr2015", help="cvpr2015 (default) or pami2017")
+    action.add_argument(
+        "--evaluate", metavar="MODEL", help="the scores of a zoo model, or of a file's, --on SPLIT"
+    )
+    action.add_argument("--predict", metavar="MODEL", help="a VOC test set, packed for its evaluation server")
+    action.add_argument(
+        "--server-result", metavar="FILE", type=Path, help="the server's answer for --name MODEL"
+    )
+    action.add_argument(
+        "--fetch", metavar="NAME", help="a data set or a model: shown, then with --yes fetched"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--home", metavar="DIR", type=Path, help="where data, models and results are (default: .)"
+    )
+    parser.add_argument("--data", metavar="DIR", type=Path, help="the data set that is there already")
     parser.add_argument("--debug", action="store_true", help="a traceback instead of a one-line error")
+    _table_options(parser.add_argument_group("tables"))
+    _run_options(parser.add_argument_group("models on data"))
+    _fetch_options(parser.add_argument_group("fetching"))
     return parser
 
 
-def _table(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    known = papers()
-    if args.paper not in known:
-        parser.error(f"no paper {args.paper!r}; known are {', '.join(known)}")
-    paper, number = known[args.paper], args.table.upper()
-    if number not in paper.tables:
-        parser.error(f"{args.paper} has no table {args.table!r}; its tables are {', '.join(paper.tables)}")
-    if args.json:
-        _print_json(report.as_data(paper, number))
-    else:
-        print(report.as_text(paper, number))
-    print(f"fcn-repro: {report.summary(paper.tables[number])}", file=sys.stderr)
-    return MissingData.exit_code
+def _table_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--paper", default="cvpr2015", help="cvpr2015 (default) or pami2017")
+    group.add_argument("--stored", action="store_true", help="evaluate nothing now, read what was stored")
+    group.add_argument("--time", action="store_true", help="measure forward times, with random weights")
+    group.add_argument("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS, help="of the upper bounds")
+    group.add_argument("-o", "--report", metavar="PATH", type=Path, help="a report, or --predict's archive")
 
 
-def _list(as_json: bool) -> int:
-    if as_json:
-        _print_json({"papers": {key: _tables(key) for key in papers()}, "models": list(zoo().models)})
-        return 0
-    for key, paper in papers().items():
-        print(f"{key}: {paper.title} ({paper.venue})")
-        for number, table in _tables(key).items():
-            doubt = f", {table['unverified']} unverified" if table["unverified"] else ""
-            print(f"  --table {number}  {table['title']} ({table['cells']} cells{doubt})")
-        print()
-    for family, meaning in zoo().families.items():
-        print(f"{meaning}:")
-        print("\n".join(f"  {name}" for name, model in zoo().models.items() if model.family == family))
-    return 0
+def _run_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--on", metavar="SPLIT", help="seg11valid, or DATASET/SPLIT: nyudv2/test")
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1")
+    group.add_argument("--precision", default="fp32", choices=("fp32", "tf32", "bf16"))
+    group.add_argument("--partial", action="store_true", help="take what is there of an incomplete copy")
+    group.add_argument("--save-predictions", metavar="DIR", type=Path, help="a palette PNG for each image")
+    group.add_argument("--name", metavar="NAME", help="what the model is called in results and tables")
+    group.add_argument(
+        "--mean", metavar="B,G,R", type=_mean, help="what the net subtracts (default: its data's)"
+    )
 
 
-def _tables(key: str) -> dict[str, dict[str, Any]]:
-    """Of each table of a paper: its title, how many cells it has, and how many of them are unverified."""
-    return {
-        number: {
-            "title": table.title,
-            "cells": len(table.cells),
-            "unverified": sum(not cell.verified for cell in table.cells),
-        }
-        for number, table in papers()[key].tables.items()
-    }
+def _fetch_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--yes", action="store_true", help="fetch without asking")
+    group.add_argument("--from", dest="given", metavar="FILE", type=Path, action="append", default=[],
+                       help="a file fetched by hand; may be given several times")  # fmt: skip
 
 
-def _print_json(data: Any) -> None:
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+def _mean(text: str) -> tuple[float, ...]:
+    values = tuple(float(value) for value in text.split(","))
+    if len(values) != 3:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers")
+    return values
 
 
 if __name__ == "__main__":

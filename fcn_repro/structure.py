@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import caffe2torch as c2t
 
 COUNTED = (
-    "Layers with weights on the longest path, and their weights and biases; the deconvolution is neither. "
-    "The field is that of the layer before the deconvolution, on the input."
+    "Layers: convolutions on the longest path. Parameters: all convolutions' weights and biases, without the "
+    "deconvolution's. Field and stride: of the scores before the deconvolution."
 )
 """How the numbers are counted."""
 
@@ -26,16 +26,6 @@ class Structure(NamedTuple):
     receptive_field: int
     stride: int
 
-    def notes(self, net: str) -> str:
-        """What to know of the numbers of a net."""
-        if net not in _WITH_CLASSIFIER_WINDOW:
-            return f"{net}: {self.parameters:,} parameters"
-        inner = _table(net).coarsest.receptive_field[0]
-        return (
-            f"{net}: {self.parameters:,} parameters; the field is the classifier's, with its 7 x 7 average "
-            f"pool; without it, as the FCN runs, it is {inner} pixels"
-        )
-
 
 @cache
 def structure(net: str) -> Structure:
@@ -49,6 +39,16 @@ def structure(net: str) -> Structure:
         depth |= dict.fromkeys(row.tops, below + (row.type == "Convolution"))
     parameters = sum(row.parameters for row in convolutions)
     return Structure(max(depth.values()), parameters, seen.receptive_field[0], seen.stride[0])
+
+
+def about(net: str, what: str) -> str:
+    """What to know of one of the numbers; "" for most."""
+    if what == "parameters":
+        return f"exactly {structure(net).parameters:,}"
+    if what == "receptive_field" and net in _WITH_CLASSIFIER_WINDOW:
+        without = _table(net).coarsest.receptive_field[0]
+        return f"with the classifier's 7 x 7 average pool; the FCN, which drops it, sees {without} pixels"
+    return ""
 
 
 @cache

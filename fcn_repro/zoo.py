@@ -25,7 +25,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Model:
-    """Published weights. `address`, `sha1` and `licence` are "unknown" where no source gives them."""
+    """Published weights. `address`, hashes and `licence` are "unknown" where no source gives them.
+
+    `about` is the file's size in bytes, from the number of its parameters; 0 where that is not known.
+    """
 
     title: str
     family: str
@@ -36,12 +39,15 @@ class Model:
     scores: tuple[Score, ...] = ()
     gist: str = ""
     note: str = ""
+    sha256: str = UNKNOWN
+    about: int = 0
 
     def __post_init__(self) -> None:
         if self.address != UNKNOWN and not re.fullmatch(r"https?://\S+/\S+", self.address):
             raise ValueError(f"address {self.address!r} is neither http(s) nor {UNKNOWN!r}")
-        if self.sha1 != UNKNOWN and not re.fullmatch(r"[0-9a-f]{40}", self.sha1):
-            raise ValueError(f"sha1 {self.sha1!r} is neither 40 hexadecimal digits nor {UNKNOWN!r}")
+        for kind, value, digits in (("sha1", self.sha1, 40), ("sha256", self.sha256, 64)):
+            if value != UNKNOWN and not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
+                raise ValueError(f"{kind} {value!r} is neither {digits} hexadecimal digits nor {UNKNOWN!r}")
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,64 @@ that it was not; such a cell is unverified unless independent numbers corroborat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from caffe2torch.errors import ReadError
 from fcn_repro.records import load
+from fcn_repro.zoo import zoo
 
 FOLDER = Path(__file__).parent
 MEMORY = "memory"
 """The source of a value for which no text was at hand."""
 
 
+SCORES = ("pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")
+"""The papers' scores, as metrics.Scores names them."""
+STRUCTURE = ("layers", "parameters", "receptive_field", "stride")
+"""What a net's definition tells, as structure.Structure names it."""
+MEASURES = (*SCORES, *STRUCTURE, "time", "bound", "server")
+"""Also: the time of one forward pass, an upper bound on mean IU, and the mean IU that a server gives."""
+
+
 @dataclass(frozen=True)
 class Column:
-    """What a column measures. `split` is "-" for what needs no images."""
+    """What a column says, `metric`, and what measures it, one of MEASURES or None.
+
+    `split` is "-" for what needs no images; `on` is the same for open_dataset: NAME/SPLIT or NAME/SPLIT:HEAD.
+    """
 
     metric: str
     unit: str
     split: str
+    measure: str | None
+    on: str = ""
+
+    def __post_init__(self) -> None:
+        if self.measure not in (None, *MEASURES):
+            raise ValueError(f"measure is {self.measure!r}; known are {', '.join(MEASURES)}")
+        with_images = self.measure in (*SCORES, "bound", "server")
+        if with_images != bool(re.fullmatch(r"[a-z0-9-]+/[a-z0-9_]+(:[a-z]+)?", self.on)):
+            expected = "NAME/SPLIT or NAME/SPLIT:HEAD" if with_images else "none"
+            raise ValueError(f"on is {self.on!r}, expected {expected} for {self.measure}")
+
+    @property
+    def dataset(self) -> str:
+        """The data set's name."""
+        return self.on.partition("/")[0]
+
+    @property
+    def images(self) -> str:
+        """The data set's name and the split, NAME/SPLIT."""
+        return self.on.partition(":")[0]
+
+    @property
+    def head(self) -> str:
+        """The labelling that is scored; "" for the first."""
+        return self.on.partition(":")[2]
 
 
 @dataclass(frozen=True)
@@ -54,12 +93,34 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; a cell is None where the paper prints a dash. Baselines are others' methods."""
+    """One line of a table; a cell is None where the paper prints a dash.
+
+    What measures it: published weights by their name in the zoo, the recipe that trains such weights, the net
+    by its name in `c2t.define`, or a down-sampling factor; else `why` says why nothing can. Baselines are the
+    methods of others, which nobody measures here.
+    """
 
     name: str
     cells: Mapping[str, Cell | None]
     baseline: bool = False
     note: str = ""
+    model: str = ""
+    recipe: str = ""
+    net: str = ""
+    factor: int = 0
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.baseline == bool(self.model or self.recipe or self.net or self.factor or self.why):
+            raise ValueError(
+                "a baseline is not measured; any other row needs model, recipe, net, factor or why"
+            )
+
+    def measurable(self, measure: str | None) -> bool:
+        """Whether the row says how a column of this measure is measured."""
+        if measure in (*SCORES, "server"):
+            return bool(self.model or self.recipe)
+        return bool(self.factor if measure == "bound" else self.net) if measure else False
 
 
 @dataclass(frozen=True)
@@ -79,6 +140,9 @@ class Table:
             if differing := sorted(row.cells.keys() ^ self.columns.keys()):
                 raise ValueError(f"row {row.name!r} and the columns differ in {', '.join(differing)}")
             for key, cell in row.cells.items():
+                measure = self.columns[key].measure
+                if cell and not (row.baseline or row.why or row.measurable(measure)):
+                    raise ValueError(f"row {row.name!r} does not say what measures {key} ({measure})")
                 if cell and self.columns[key].unit == "%" and not 0 <= cell.value <= 100:
                     raise ValueError(f"row {row.name!r}: {key} is {cell.value} %")
 
@@ -107,4 +171,8 @@ class Paper:
 @cache
 def papers() -> Mapping[str, Paper]:
     """Every paper by its key, the name of its file. Raises ReadError (see records.py)."""
-    return {path.stem: load(path, Paper) for path in sorted(FOLDER.glob("*.toml"))}
+    found = {path.stem: load(path, Paper) for path in sorted(FOLDER.glob("*.toml"))}
+    rows = [row for paper in found.values() for table in paper.tables.values() for row in table.rows]
+    if unknown := sorted({row.model for row in rows if row.model} - zoo().models.keys()):
+        raise ReadError(f"a row is measured with {unknown[0]!r}, which is not in the zoo")
+    return found

@@ -11,7 +11,7 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch.errors import NetError
-from fcn_repro.structure import structure
+from fcn_repro.structure import about, structure
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,9 +39,9 @@ def test_googlenet_has_the_published_trunk_and_a_score() -> None:
 
 def test_what_the_average_pool_adds_to_the_field_is_said() -> None:
     # 6 more cells of the 7 x 7 window, 32 pixels apart: 907 - 192
-    assert "5,995,077 parameters" in structure("FCNGoogLeNet").notes("FCNGoogLeNet")
-    assert "it is 715 pixels" in structure("FCNGoogLeNet").notes("FCNGoogLeNet")
-    assert structure("FCN32s").notes("FCN32s") == "FCN32s: 134,346,581 parameters"
+    assert "sees 715 pixels" in about("FCNGoogLeNet", "receptive_field")
+    assert about("FCNGoogLeNet", "parameters") == "exactly 5,995,077"
+    assert about("FCN32s", "receptive_field") == about("FCNGoogLeNet", "stride") == ""
 
 
 @pytest.mark.parametrize("size", [(65, 97), (96, 64)])

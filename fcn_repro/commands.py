@@ -1,0 +1,251 @@
+"""What fcn-repro does: each function takes what the command line says, prints, and returns the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.errors import MissingData
+from fcn_repro import models, table_text, tables
+from fcn_repro.datasets import dataset, names
+from fcn_repro.disk import Disk, named
+from fcn_repro.download import obtain, plan_fetch, sources
+from fcn_repro.measurements import Measurements
+from fcn_repro.papers import STRUCTURE, Table, papers
+from fcn_repro.structure import COUNTED
+from fcn_repro.zoo import zoo
+
+USAGE = 2
+"""argparse's exit code for what cannot be asked for."""
+
+
+class Usage(Exception):
+    """What was asked for cannot be: argparse says it, and leaves with 2."""
+
+
+def list_all(args: argparse.Namespace) -> int:
+    """The tables, the models and the data sets, and which of them are here."""
+    disk = _disk(args)
+    here = dict(disk.found_data_sets())
+    found = {name: disk.model(name) for name in zoo().models}
+    if args.json:
+        _print_json(
+            {
+                "papers": {key: _tables(key) for key in papers()},
+                "models": {name: _text(path) for name, path in found.items()},
+                "data": {name: _text(here.get(name)) for name in names()},
+                "results": [str(path) for path in sorted(disk.results.glob("*.json"))],
+            }
+        )
+        return 0
+    for key, paper in papers().items():
+        print(f"{key}: {paper.title} ({paper.venue})")
+        for number, table in _tables(key).items():
+            doubt = f", {table['unverified']} unverified" if table["unverified"] else ""
+            print(f"  --table {number}  {table['title']} ({table['cells']} cells{doubt})")
+        print()
+    for family, meaning in zoo().families.items():
+        print(f"{meaning}:")
+        for name, model in zoo().models.items():
+            if model.family == family:
+                print(_listed(name, found[name]))
+        print()
+    print("Data sets, with their splits:")
+    for name in names():
+        print(_listed(f"{name}: {', '.join(dataset(name).splits)}", here.get(name)))
+    return 0
+
+
+def table(args: argparse.Namespace) -> int:
+    """One table: ours, published, difference."""
+    known = papers()
+    if args.paper not in known:
+        raise Usage(f"no paper {args.paper!r}; known are {', '.join(known)}")
+    paper, number = known[args.paper], args.table.upper()
+    if number not in paper.tables:
+        raise Usage(f"{args.paper} has no table {args.table!r}; its tables are {', '.join(paper.tables)}")
+    found = Measurements(
+        _disk(args),
+        _again(args, number),
+        run=not args.stored,
+        time=args.time,
+        device=args.device,
+        precision=args.precision,
+        protocol=args.protocol,
+    )
+    compared = tables.compare(paper.tables[number], found.measures)
+    if args.json:
+        _print_json(tables.as_data(paper, number, compared))
+    else:
+        print(table_text.as_text(paper, number, compared, _notes(paper.tables[number])))
+    _say(tables.summary(compared))
+    return tables.exit_code(compared)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """A model's scores on a data set."""
+    evaluation = _run(args, args.evaluate).evaluate()
+    if args.json:
+        _print_json(evaluation.as_data())
+    else:
+        print(scores_text(evaluation))
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    """A VOC test set, predicted and packed for the evaluation server."""
+    run = _run(args, args.predict)
+    said = run.pack(args.report or run.disk.results / f"{run.stem}.tgz")
+    print(said)
+    print(f"Then: fcn-repro --server-result FILE --name {run.called} --on {run.images}")
+    return 0
+
+
+def server_result(args: argparse.Namespace) -> int:
+    """What the evaluation server answered, kept for the tables."""
+    from fcn_repro.running import keep_answer
+
+    if not args.name:
+        raise Usage("--server-result needs --name MODEL: whose predictions did the server score?")
+    path = keep_answer(_disk(args), args.server_result, args.name, _images(args), _typed())
+    print(f"{path}: kept; fcn-repro --table 3 and --paper pami2017 --table 4 show it")
+    return 0
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """A data set or a model: what it is and takes, then, with --yes, itself."""
+    disk, name = _disk(args), args.fetch
+    if name not in sources() and name not in zoo().models:
+        known = f"data: {', '.join(sources())}; models: {', '.join(zoo().models)}"
+        raise MissingData(f"nobody says where {name!r} can be fetched; known are {known}")
+    is_data = name in sources()
+    place = disk.data_sets if is_data else disk.models
+    print(str(plan_fetch(name)) if is_data else models.describe(name, zoo().models[name]))
+    print(f"  into      {place}, {_free(place) / 1e9:.1f} GB free there", flush=True)
+    if not (args.yes or _agreed()):
+        _say("nothing was fetched; add --yes")
+        return USAGE
+    progress = _bytes_so_far()
+    if is_data:
+        print(obtain(name, place, given=args.given, progress=progress))
+        return 0
+    if len(args.given) > 1:
+        raise Usage("--from: a model is one file")
+    given = args.given[0] if args.given else None
+    print(models.obtain(name, zoo().models[name], place, given=given, progress=progress))
+    return 0
+
+
+def scores_text(evaluation: Any) -> str:
+    """An evaluation for the terminal: the scores, and IU by class."""
+    lines = [
+        f"{evaluation.model} on {evaluation.dataset} {evaluation.split}: {evaluation.images} images, "
+        f"{evaluation.precision}, {evaluation.device}, {evaluation.seconds:.1f} s"
+    ]
+    for name, head in evaluation.heads.items():
+        scores = ", ".join(
+            f"{key.replace('_', ' ')} {value:.2f}" for key, value in head.scores.percent().items()
+        )
+        lines += ["", f"{name}: {scores}"]
+        width = max(map(len, head.classes))
+        shown = zip(head.classes, head.per_class_iu, strict=True)
+        lines += [f"  {label:{width}}  {'-' if iu != iu else f'{100 * iu:6.2f}':>6}" for label, iu in shown]
+    return "\n".join([*lines, "", *evaluation.notes])
+
+
+def _run(args: argparse.Namespace, model: str) -> Any:
+    from fcn_repro.running import Run
+
+    return Run(
+        _disk(args),
+        model,
+        _images(args),
+        name=args.name or "",
+        device=args.device,
+        precision=args.precision,
+        mean_bgr=args.mean,
+        save_predictions=args.save_predictions,
+        command=_typed(),
+    )
+
+
+def _images(args: argparse.Namespace) -> str:
+    if not args.on:
+        raise Usage("--on is needed: the split, such as seg11valid or nyudv2/test")
+    return named(args.on)
+
+
+def _disk(args: argparse.Namespace) -> Disk:
+    return Disk.at(args.home, args.data, args.partial)
+
+
+def _again(args: argparse.Namespace, number: str) -> str:
+    """The command for the same table, for what is to be typed next."""
+    words = ["fcn-repro", "--table", number]
+    words += ["--paper", args.paper] if args.paper != "cvpr2015" else []
+    words += ["--data", str(args.data)] if args.data else []
+    return shlex.join(words)
+
+
+def _typed() -> str:
+    return shlex.join(["fcn-repro", *sys.argv[1:]])
+
+
+def _notes(shown: Table) -> list[str]:
+    measures = {column.measure for column in shown.columns.values()}
+    return [COUNTED] if measures & set(STRUCTURE) else []
+
+
+def _tables(key: str) -> dict[str, dict[str, Any]]:
+    """Of each table of a paper: its title, how many cells it has, and how many of them are unverified."""
+    return {
+        number: {
+            "title": found.title,
+            "cells": len(found.cells),
+            "unverified": sum(not cell.verified for cell in found.cells),
+        }
+        for number, found in papers()[key].tables.items()
+    }
+
+
+def _listed(name: str, place: Path | None) -> str:
+    return f"  {name}" + (f"  [{place}]" if place else "")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _free(folder: Path) -> int:
+    """Bytes free where a folder will be."""
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _agreed() -> bool:
+    return sys.stdin.isatty() and input("Fetch it? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _bytes_so_far() -> Callable[[int, int | None], None]:
+    """A line on stderr, in a terminal."""
+
+    def show(done: int, total: int | None) -> None:
+        whole = f" of {total / 1e6:.1f}" if total else ""
+        end = "\n" if done == total else ""
+        sys.stderr.write(f"\r{done / 1e6:.1f}{whole} MB\x1b[K{end}")
+
+    return show if sys.stderr.isatty() else lambda done, total: None
+
+
+def _say(text: str) -> None:
+    print(f"fcn-repro: {text}", file=sys.stderr)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, indent=2, ensure_ascii=False))

@@ -1,0 +1,240 @@
+"""What measures the cells of a table on this machine: nets, labels, stored runs, models and their data.
+
+Each measure imports what it needs when it runs: a table of which nothing can be measured loads no torch.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import caffe2torch as c2t
+from caffe2torch.errors import MissingData
+from fcn_repro.datasets import Dataset, dataset
+from fcn_repro.disk import Disk, is_whole
+from fcn_repro.download import sources
+from fcn_repro.papers import SCORES, STRUCTURE, Column, Row
+from fcn_repro.structure import about, structure
+from fcn_repro.tables import TOLERANCES, Finding, Measure, Measured, Missing, Source
+from fcn_repro.zoo import UNKNOWN, zoo
+
+if TYPE_CHECKING:
+    from fcn_repro.bounds import Bounds
+    from fcn_repro.evaluation import Evaluation
+    from fcn_repro.timing import Timing
+    from fcn_repro.voc_server import ServerResult
+
+DEFAULT_PROTOCOL = "bilinear"
+"""Of the upper bounds; the others are in downsampling.PROTOCOLS."""
+
+
+@dataclass
+class Measurements:
+    """What is on the disk and what was asked for; remembers what it measured. `table` is the command so far.
+
+    `run` evaluates models that are here with their data and were not evaluated yet.
+    """
+
+    disk: Disk
+    table: str
+    run: bool = True
+    time: bool = False
+    device: str = "cpu"
+    precision: str = "fp32"
+    protocol: str = DEFAULT_PROTOCOL
+    _bounds: dict[str, Bounds] = field(default_factory=dict)
+    _times: dict[str, Timing] = field(default_factory=dict)
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """By the column's measure."""
+        return {
+            **dict.fromkeys(STRUCTURE, self.structure),
+            **dict.fromkeys(SCORES, self.score),
+            "bound": self.bound,
+            "time": self.forward_time,
+            "server": self.server,
+        }
+
+    def structure(self, row: Row, column: Column) -> Finding:
+        """From the net's definition; parameters in millions, as the papers round them."""
+        assert column.measure is not None  # noqa: S101 (it chose this method)
+        value = getattr(structure(row.net), column.measure)
+        shown = round(value / 1e6) if column.measure == "parameters" else value
+        return Measured(shown, Source.COMPUTED, about(row.net, column.measure), tolerance=0)
+
+    def bound(self, row: Row, column: Column) -> Finding:
+        """From the labels alone."""
+        if column.images not in self._bounds:
+            opened = self._open(column)
+            if isinstance(opened, Missing):
+                return opened
+            self._bounds[column.images] = _upper_bounds(opened, self.protocol)
+        from fcn_repro.bounds import tolerance
+
+        bounds = self._bounds[column.images]
+        text = f"{bounds.images} images in {bounds.seconds:.0f} s; protocol {bounds.protocol}: {bounds.text}"
+        compared = tolerance(row.factor) if self.protocol == DEFAULT_PROTOCOL else None
+        whole = bounds.images == dataset(column.dataset).splits[column.images.partition("/")[2]].count
+        return Measured(100 * bounds.scores[row.factor].mean_iu, Source.COMPUTED, text, compared, whole)
+
+    def forward_time(self, row: Row, column: Column) -> Finding:
+        """Of the net with random weights, when asked for."""
+        if not self.time:
+            reason = "forward times are measured when asked for, with random weights"
+            return Missing(reason, f"{self.table} --time", optional=True)
+        if row.net not in self._times:
+            self._times[row.net] = _forward_time(row.net, self.device, self.precision)
+        timing = self._times[row.net]
+        return Measured(timing.median_ms, Source.COMPUTED, str(timing))
+
+    def score(self, row: Row, column: Column) -> Finding:
+        """From a stored run; else the model is run, where it and the data are here."""
+        runs = [run for run in self._stored if _is_of(run, row, column)]
+        whole = [run for run in runs if self._is_whole(run, column)]
+        if not whole and self.run and row.model and self.disk.model(row.model):
+            opened = self._open(column)
+            if isinstance(opened, Dataset) and is_whole(opened):
+                return self._found(self._evaluated(row.model, column), row, column, Source.COMPUTED)
+        if runs:
+            return self._found((whole or runs)[0], row, column, Source.STORED)
+        return self._unscored(row, column)
+
+    def server(self, row: Row, column: Column) -> Finding:
+        """What the evaluation server answered, with the same model's score on seg11valid beside it."""
+        for model in filter(None, (row.model, row.recipe)):
+            if found := self._answer(model, column.images):
+                result, date = found
+                runs = [run for run in self._stored if (run.model, run.split) == (model, "seg11valid")]
+                beside = f"{100 * runs[0].scores.mean_iu:.2f}" if runs else "not evaluated yet"
+                text = (
+                    f"the server's answer for {model}, taken in {date}; its mean IU on seg11valid: {beside}"
+                )
+                kind = "published" if model == row.model else "trained"
+                return Measured(result.mean_iu, Source.STORED, text, TOLERANCES[kind])
+        predict = f"fcn-repro --predict {row.model} --on {column.images}"
+        return Missing(
+            "its labels are the evaluation server's secret", _steps(*self._fetches(row, column), predict)
+        )
+
+    def _open(self, column: Column) -> Dataset | Missing:
+        try:
+            return self.disk.open(column.images)
+        except MissingData as error:
+            if self.disk.data:
+                return Missing(str(error))
+            return Missing(_absent(column), _steps(_fetch(column), self.table))
+
+    def _found(self, run: Evaluation, row: Row, column: Column, source: Source) -> Finding:
+        head = run.heads[column.head] if column.head else run.head
+        assert column.measure is not None  # noqa: S101 (it chose this method)
+        value = head.scores.percent()[column.measure]
+        text = f"{run.model}, {run.images} images, {run.precision}, {run.device}, {run.date}: {run.command}"
+        tolerance = TOLERANCES["published" if run.model == row.model else "trained"]
+        return Measured(value, source, text, tolerance, self._is_whole(run, column))
+
+    def _unscored(self, row: Row, column: Column) -> Missing:
+        """Why a score is not there, and the way to it."""
+        if not row.model:
+            name = f"{row.recipe}.safetensors"
+            evaluate = f"fcn-repro --evaluate {name} --on {column.images}"
+            steps = _steps(*self._fetches(row, column), evaluate)
+            return Missing(f"no such weights were published; they must be trained: {name}", steps)
+        here = self.disk.model(row.model) is not None
+        address = zoo().models[row.model].address
+        what = (
+            []
+            if here
+            else [f"the weights {row.model}" + (", of unknown address" if address == UNKNOWN else "")]
+        )
+        opened = self._open(column)
+        if isinstance(opened, Missing):
+            what.append(f"the data {column.images}")
+        reason = f"not here: {' and '.join(what)}" if what else "not evaluated yet"
+        return Missing(reason, _steps(*self._fetches(row, column), self.table))
+
+    def _fetches(self, row: Row, column: Column) -> Iterator[str]:
+        """The commands that get what is missing."""
+        if row.model and self.disk.model(row.model) is None:
+            unknown = zoo().models[row.model].address == UNKNOWN
+            yield f"fcn-repro --fetch {row.model}" + (" --from FILE" if unknown else " --yes")
+        if isinstance(self._open(column), Missing):
+            yield _fetch(column)
+
+    def _evaluated(self, model: str, column: Column) -> Evaluation:
+        from fcn_repro.running import Run
+
+        command = shlex.join(["fcn-repro", "--evaluate", model, "--on", column.images])
+        run = Run(
+            self.disk, model, column.images, device=self.device, precision=self.precision, command=command
+        )
+        evaluation = run.evaluate()
+        self._stored.insert(0, evaluation)
+        return evaluation
+
+    @cached_property
+    def _stored(self) -> list[Evaluation]:
+        if not any(self.disk.results.glob("*.json")):
+            return []
+        from fcn_repro.evaluation import stored_evaluations
+
+        return list(stored_evaluations(self.disk.results))
+
+    def _answer(self, model: str, images: str) -> tuple[ServerResult, str] | None:
+        if not (self.disk.results / "server").is_dir():
+            return None
+        from fcn_repro.running import kept_answer
+
+        return kept_answer(self.disk, model, images)
+
+    def _is_whole(self, run: Evaluation, column: Column) -> bool:
+        facts = dataset(column.dataset).splits[run.split]
+        return facts.count in (None, run.images)
+
+
+def _is_of(run: Evaluation, row: Row, column: Column) -> bool:
+    """Whether a stored run says something of a cell."""
+    here = f"{run.dataset}/{run.split}" == column.images and (not column.head or column.head in run.heads)
+    return here and bool(run.heads) and run.model in {row.model, row.recipe} - {""}
+
+
+def _absent(column: Column) -> str:
+    return f"not here: the data {column.images}, {dataset(column.dataset).title}"
+
+
+def _fetch(column: Column) -> str:
+    """The command that gets a column's data; "" where nobody says how."""
+    name, _, split = column.images.partition("/")
+    if split == "test" and f"{name}-test" in sources():
+        return f"fcn-repro --fetch {name}-test --from FILE"
+    secret = not dataset(name).splits[split].labelled
+    return "" if secret else f"fcn-repro --fetch {dataset(name).source} --yes"
+
+
+def _steps(*commands: str) -> str:
+    """One command after the other."""
+    return " && ".join(filter(None, commands))
+
+
+def _upper_bounds(opened: Dataset, protocol: str) -> Bounds:
+    from fcn_repro.bounds import upper_bounds
+    from fcn_repro.progress import eta
+
+    return upper_bounds(opened, protocol=protocol, progress=eta("labels resized"))
+
+
+def _forward_time(net: str, device: str, precision: str) -> Timing:
+    import torch
+
+    from fcn_repro.timing import forward_times
+
+    torch.manual_seed(0)
+    model = c2t.build(c2t.define(net))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, parameter[0].numel() ** -0.5)
+    (timing,) = forward_times(model, device=device, precision=precision)
+    return timing

@@ -1,0 +1,142 @@
+"""Models by name or file, run over a data set: scored, or predicted and packed for the evaluation server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from torch import nn
+
+import caffe2torch as c2t
+from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.datasets.pascal_voc import PascalVoc
+from fcn_repro.disk import Disk
+from fcn_repro.evaluate import evaluate
+from fcn_repro.evaluation import Evaluation, read_json
+from fcn_repro.output import write_json
+from fcn_repro.transforms import MEAN_BGR
+from fcn_repro.voc_server import ServerResult, pack, read_answer
+from fcn_repro.zoo import zoo
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model on a data set NAME/SPLIT, and how: what the command line says.
+
+    `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's.
+    """
+
+    disk: Disk
+    model: str
+    images: str
+    name: str = ""
+    device: str = "cpu"
+    precision: str = "fp32"
+    mean_bgr: tuple[float, ...] | None = None
+    save_predictions: Path | None = None
+    command: str = ""
+
+    @property
+    def called(self) -> str:
+        """The model's name in the record."""
+        return self.name or (self.model if self.model in zoo().models else Path(self.model).stem)
+
+    @property
+    def stem(self) -> str:
+        """What the files of this run are called: MODEL-DATASET-SPLIT."""
+        return f"{self.called}-{self.images.replace('/', '-')}"
+
+    @property
+    def stored(self) -> Path:
+        """Where the evaluation is stored."""
+        return self.disk.results / f"{self.stem}.json"
+
+    def evaluate(self) -> Evaluation:
+        """The model's scores, stored; an interrupted run goes on where it stopped."""
+        evaluation = self._over_images(self.save_predictions)
+        if _first_process() and evaluation.heads:
+            evaluation.save(self.stored)
+        return evaluation
+
+    def pack(self, archive: Path) -> str:
+        """Predicts a VOC test set and packs it for its server; returns what to do with the archive."""
+        test = self.disk.open(self.images)
+        if not isinstance(test, PascalVoc) or test.labelled:
+            raise MissingData(f"{self.images}: only PASCAL VOC's test sets have a server; name voc2012/test")
+        folder = self.save_predictions or self.disk.results / f"{self.stem}-predictions"
+        self._over_images(folder)
+        return pack(folder, test, archive) if _first_process() else ""
+
+    def _over_images(self, folder: Path | None) -> Evaluation:
+        opened, module = self.disk.open(self.images), load(self.disk, self.model)
+        journal = self.disk.results / f"{self.stem}.journal"
+        evaluation = evaluate(
+            module,
+            opened,
+            mean_bgr=self.mean_bgr or mean_of(opened.name),
+            device=self.device,
+            precision=self.precision,
+            save_predictions=folder,
+            resume=journal,
+            name=self.called,
+            command=self.command,
+        )
+        if _first_process():
+            shutil.rmtree(journal, ignore_errors=True)
+        return evaluation
+
+
+def load(disk: Disk, model: str) -> nn.Module:
+    """A model by its name in the zoo, or from a file. Raises MissingData, and what `c2t.load` raises."""
+    if Path(model).is_file():
+        return c2t.load(model)
+    if model not in zoo().models:
+        raise MissingData(f"{model}: neither a file nor a model of the zoo; fcn-repro --list names those")
+    found = disk.model(model)
+    if found is None:
+        raise MissingData(f"{model} is not in {disk.models}; get it with: fcn-repro --fetch {model}")
+    return c2t.load(found)
+
+
+def mean_of(dataset: str) -> tuple[float, float, float]:
+    """The mean colour that nets trained on a data set subtract; VOC's for those that fine-tune its nets."""
+    known = (mean for trained_on, mean in MEAN_BGR.items() if dataset.startswith(trained_on))
+    return next(known, MEAN_BGR["voc"])
+
+
+def keep_answer(disk: Disk, answer: Path, model: str, images: str, command: str) -> Path:
+    """Stores what the evaluation server answered for a model, for the tables."""
+    result = read_answer(answer)
+    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    write_json(
+        path,
+        {
+            "model": model,
+            "images": images,
+            "mean_iu": result.mean_iu,
+            "per_class_iu": result.per_class_iu,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": command,
+        },
+    )
+    return path
+
+
+def kept_answer(disk: Disk, model: str, images: str) -> tuple[ServerResult, str] | None:
+    """What the server answered for a model, and when that was taken in; None without an answer."""
+    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return ServerResult(content["mean_iu"], content["per_class_iu"]), str(content["date"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReadError(f"{path}: a damaged answer: {type(error).__name__}: {error}") from error
+
+
+def _first_process() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
