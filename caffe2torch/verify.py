@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 MAX_ARRAY = 1 << 30
 """Bytes of one array of a reference; an FCN-8s' largest blob has 100 MB."""
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+)
 _SPLIT = re.compile(r"(.+)_\d+_split_\d+")  # insert_splits.cpp, SplitBlobName
 _NAME = re.compile(r"(?:(\d+)\.)?(in|out|blob)\.(.+)")
 
@@ -98,8 +109,6 @@ class _Arrays:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = str(path)
-        if not Path(path).is_file():
-            raise MissingData(f"{path}: no such file; --verify takes an .npz with Caffe's inputs and outputs")
         with self._opened() as archive:
             names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
         self.names = {m.groups(default=""): name for name in names if (m := _NAME.fullmatch(name))}
@@ -134,22 +143,23 @@ class _Arrays:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 yield archive
-        except (
-            zipfile.BadZipFile,
-            zlib.error,
-            OSError,
-            EOFError,
-            ValueError,
-            RuntimeError,
-            KeyError,
-        ) as error:
+        except FileNotFoundError:
+            problem = "no such file; --verify takes an .npz with Caffe's inputs and outputs"
+            raise MissingData(f"{self.path}: {problem}") from None
+        except _DAMAGE as error:
             raise ReadError(f"{self.path}: is not an .npz, or is damaged: {error}") from None
 
 
 def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether by column, and dtype of an .npy file; `member` is left where its values begin."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(member)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it: many of Caffe's users did
+            header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(member)
+    except Exception as error:  # a header is Python, and can be wrong in as many ways
+        raise ValueError(f"the header of {member.name}: {error}") from None
     return header
 
 

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 import caffe2torch as c2t
 from caffe2torch import cli
+from caffe2torch.registry import converters
 from tests import wire_writer as w
 from tests.nets import INPUT
 
@@ -41,6 +42,7 @@ sys.exit("torch was loaded" if "torch._C" in sys.modules else code)
 STUCK = """
 import sys, time
 from caffe2torch import cli
+from caffe2torch.registry import converters
 def wait(*_):
     print("writing", flush=True)
     time.sleep(60)
@@ -260,10 +262,10 @@ def test_inspect_knows_prototxt_mean_and_hdf5(golden: Path, convert: Convert) ->
 
 def test_list_layers_has_a_line_for_each_type(convert: Convert) -> None:
     run = convert("--list-layers")
-    known = convert("--list-layers", "--json").json()["layers"]
-    assert {"Convolution", "Deconvolution", "LRN", "SoftmaxWithLoss"} <= known.keys()
-    assert [line.split()[0] for line in run.out.splitlines()] == sorted(known)
-    assert all(known.values())
+    known = {name for entry in convert("--list-layers", "--json").json()["layers"] for name in entry["types"]}
+    assert known == converters().keys()
+    assert {"Convolution", "Deconvolution", "LRN", "SoftmaxWithLoss"} <= known
+    assert known <= set(re.split(r"[\s,]+", run.out)), "not in the text"
 
 
 def test_arch_insists(voc: Path, convert: Convert) -> None:
@@ -436,6 +438,10 @@ REFUSED = {
     "foreign safetensors": Refused(struct.pack("<Q", 2) + b"{}", "only files that fcn-convert wrote"),
     "cut safetensors": Refused(struct.pack("<Q", 2) + b"{", "^bad.caffemodel: "),
     "no folder": Refused(GOOD, "^none/a.pt: cannot be written: No such file", ("-o", "none/a.pt")),
+    "a file as a folder": Refused(GOOD, "cannot be written: Not a dir", ("-o", "bad.caffemodel/a.pt")),
+    "a long name": Refused(GOOD, "cannot be written: File name too long", ("-o", "a" * 999 + ".pt")),
+    "a long reference": Refused(GOOD, "is not an .npz", ("--verify", "a" * 999)),
+    "a folder as a reference": Refused(GOOD, "is not an .npz", ("--verify", "folder.pt")),
     "a folder": Refused(GOOD, "is a folder", ("-o", "folder.pt")),
     "onto itself": Refused(GOOD, "is the file that is converted", ("--format", "caffemodel")),
     "onto its prototxt": Refused(

@@ -187,6 +187,13 @@ def test_json_has_every_row(tmp_path: Path) -> None:
     assert (facts["ok"], facts["tolerance"]) == (True, 1e-5)
 
 
+def test_a_reference_that_python_2_wrote(tmp_path: Path) -> None:
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L, 5L)}".ljust(117) + b"\n"
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    members = {"in.x.npy": header + X.tobytes(), "out.y.npy": header + (2 * X).tobytes()}
+    assert c2t.verify(Double(), npz(tmp_path / "ref.npz", **members)).ok
+
+
 # --- broken references
 
 
@@ -265,6 +272,8 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (saved(np.array(["a"])), "holds <U1, not numbers"),
         (b"\x93NUMPY\x07\x00", "is not an .npz, or is damaged"),
         (b"\x93NUMPY\x01\x00\x10\x00{'descr': 3}    ", "is not an .npz, or is damaged"),
+        (b"\x93NUMPY\x01\x00\x10\x00{1: 2, 'a': 3}   ", "the header of in.x.npy"),
+        (b"\x93NUMPY\x01\x00\x10\x00[[[[[[[[[[[[[[[[", "the header of in.x.npy"),
         (b"nothing of numpy", "is not an .npz, or is damaged"),
     ],
 )

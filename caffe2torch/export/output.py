@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -44,17 +44,17 @@ def create(
     Raises WriteError where it cannot be written, or `path` is one of the files `inputs`.
     """
     target = Path(path)
-    _check(target, inputs)
     partial = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
     try:
+        _check(target, inputs)
         with partial.open("xb") as file:
             yield Output(file, progress)
         partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
-    except BaseException:
-        partial.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
         raise
 
 
