@@ -55,38 +55,32 @@ def extract(
         raise WriteError(f"{folder}: there already; nothing is unpacked over it")
     if not archive.is_file():
         raise MissingData(f"{archive}: no such file")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        content = Path(scratch) / "content"
-        content.mkdir()
-        writer = _Writer(archive, content, max_bytes, max_members)
-        try:
-            _unpack(archive, writer)
-        except _DAMAGED as error:
-            raise ReadError(f"{archive}: cannot be unpacked: {type(error).__name__}: {error}") from error
-        writer.copy_links()
-        try:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            content = Path(scratch) / "content"
+            content.mkdir()
+            _unpack(archive, _Writer(archive, content, max_bytes, max_members))
             content.rename(folder)
-        except OSError as error:
-            raise WriteError(f"{folder}: {error}") from error
+    except OSError as error:
+        raise WriteError(f"{folder}: {error}") from error
     return folder
-
-
-def is_archive(path: Path) -> bool:
-    """Whether the name says that there is something to unpack."""
-    return path.name.endswith((".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".zip"))
 
 
 def _unpack(archive: Path, writer: _Writer) -> None:
     # By content, not by name: SBD's benchmark.tgz arrives as a plain tar where the transfer has unzipped it.
-    with archive.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(b"PK"):
-        _unpack_zip(archive, writer)
-        return
-    kinds = [kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)]
-    with (kinds[0] if kinds else io.FileIO)(archive) as stream:
-        _unpack_tar(stream, writer)
+    try:
+        with archive.open("rb") as file:
+            start = file.read(6)
+        if start.startswith(b"PK"):
+            _unpack_zip(archive, writer)
+        else:
+            kinds = [kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)]
+            with (kinds[0] if kinds else io.FileIO)(archive) as stream:
+                _unpack_tar(stream, writer)
+    except _DAMAGED as error:
+        raise ReadError(f"{archive}: cannot be unpacked: {type(error).__name__}: {error}") from error
+    writer.copy_links()
 
 
 def _unpack_tar(stream: IO[bytes], writer: _Writer) -> None:

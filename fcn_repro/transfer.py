@@ -7,7 +7,6 @@ NAME.sha256    its hash, where none was known: what it must have from then on
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
@@ -73,16 +72,22 @@ def fetch(
     expected = Expected(size, _several(sha256), _several(sha1), _several(md5))
     if path.exists():
         return verify(path, expected)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = _Part(url, path, expected)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _fetch_new(_Part(url, path, expected), path, progress, pause_s)
+    except OSError as error:
+        raise WriteError(f"{path}: {error}") from error
+    return path
+
+
+def _fetch_new(part: _Part, path: Path, progress: Progress | None, pause_s: float) -> None:
     try:
         _receive(part, progress, pause_s)
-        _check(path, expected, part.digests, f"the transfer was altered, or the file at {url} was replaced")
+        _check(path, part.expected, part.digests, f"it was altered on the way, or replaced at {part.url}")
     except ReadError:
         part.discard()
         raise
     part.keep_as(path)
-    return path
 
 
 def verify(path: Path, expected: Expected, on_record: Path | None = None) -> Path:
@@ -91,9 +96,10 @@ def verify(path: Path, expected: Expected, on_record: Path | None = None) -> Pat
     What nobody knew is recorded now, beside the file or beside the name `on_record`. Raises ReadError.
     """
     digests = _Digests(expected)
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            digests.update(piece)
+    try:
+        digests.read(path)
+    except OSError as error:
+        raise ReadError(f"{path}: {error}") from error
     _check(
         on_record or path,
         expected,
@@ -120,6 +126,11 @@ class _Digests:
         for hasher in self._hashers.values():
             hasher.update(piece)
 
+    def read(self, path: Path) -> None:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                self.update(piece)
+
     def __getitem__(self, algorithm: str) -> str:
         return self._hashers[algorithm].hexdigest()
 
@@ -138,7 +149,7 @@ def _check(path: Path, expected: Expected, found: _Digests, cause: str) -> None:
         return
     if not record.exists():
         record.write_text(f"{found['sha256']}  {path.name}\n", encoding="utf-8")  # as sha256sum -c reads it
-    elif (known := record.read_text(encoding="utf-8").split()[:1]) != [found["sha256"]]:
+    elif (known := record.read_text(encoding="utf-8", errors="replace").split()[:1]) != [found["sha256"]]:
         raise ReadError(
             f"{path.name}: expected sha256 {''.join(known)} by {record}, got {found['sha256']}; {cause}"
         )
@@ -154,9 +165,7 @@ class _Part:
         self.digests = _Digests(expected)
         self.version = self._version_left()
         if self.version:
-            with self.path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    self.digests.update(piece)
+            self.digests.read(self.path)
         else:
             self.start_again("")
 
@@ -179,12 +188,7 @@ class _Part:
         self._state.write_text(json.dumps({"url": self.url, "version": version}), encoding="utf-8")
 
     def add(self, file: IO[bytes], piece: bytes) -> None:
-        try:
-            file.write(piece)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise WriteError(f"{self.path}: no room left after {self.size} bytes") from error
-            raise
+        file.write(piece)
         self.digests.update(piece)
 
     def keep_as(self, path: Path) -> None:
@@ -239,7 +243,7 @@ def _begin(response: requests.Response, part: _Part) -> int | None:
     """The whole size, None if unknown, once `part` stands where the response's bytes begin."""
     version = _version(response)
     if response.status_code == 206:
-        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        span = re.fullmatch(r"bytes (\d{1,18})-\d+/(\d{1,18})", response.headers.get("Content-Range", ""))
         if span and int(span[1]) == part.size and version == part.version:
             return int(span[2])
     if response.status_code in (206, 416):  # not what was asked for, or the file is shorter now
@@ -251,7 +255,7 @@ def _begin(response: requests.Response, part: _Part) -> int | None:
         raise MissingData(_refusal(response))
     part.start_again(version)
     length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+    return int(length) if re.fullmatch(r"\d{1,18}", length) else None
 
 
 def _version(response: requests.Response) -> str:

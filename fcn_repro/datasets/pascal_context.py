@@ -10,6 +10,7 @@ The annotation may lie beside VOCdevkit or inside VOC2010. Which number is which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -109,10 +110,10 @@ def read_names(path: Path) -> dict[str, int]:
     """labels.txt: the number of each of the 459 names, without their spaces."""
     numbers: dict[str, int] = {}
     for line in read_lines(path):
-        number, _, name = line.partition(":")
-        if not (number.isdecimal() and 1 <= int(number) <= RAW_LABELS and name):
+        entry = re.fullmatch(r"([0-9]{1,3}):(.+)", line)
+        if not (entry and 1 <= int(entry[1]) <= RAW_LABELS):
             raise ReadError(f"{path}: {line!r} is not NUMBER: NAME with a number from 1 to {RAW_LABELS}")
-        numbers[name.replace(" ", "")] = int(number)
+        numbers[entry[2].replace(" ", "")] = int(entry[1])
     if len(set(numbers.values())) != RAW_LABELS:
         raise ReadError(f"{path}: {len(set(numbers.values()))} labels, expected {RAW_LABELS}")
     return numbers

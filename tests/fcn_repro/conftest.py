@@ -30,6 +30,7 @@ class Served:
     drops: list[int] = field(default_factory=list)
     ignores_range: bool = False
     ignores_if_range: bool = False
+    piece: int | None = None
     shift: int = 0
     length: bool = True
     encoding: str = ""
@@ -42,6 +43,7 @@ class Server:
         self.address = f"http://127.0.0.1:{port}"
         self.files: dict[str, Served] = {}
         self.requests: list[tuple[str, str, int]] = []
+        self.if_range: list[str | None] = []
 
     def serve(self, name: str, content: bytes, **faults: object) -> str:
         self.files[name] = Served(content, **faults)
@@ -55,17 +57,18 @@ class Server:
         start = (
             int(asked.removeprefix("bytes=").rstrip("-")) if asked and same and not file.ignores_range else 0
         )
-        body = file.content[start + file.shift if start else 0 :]
+        body = file.content[start + file.shift if start else 0 :][: file.piece if start else None]
         sent = body[: file.drops.pop(0)] if file.drops else body
         self.requests.append((name, asked, len(sent)))
+        self.if_range.append(request.headers.get("If-Range"))
         if start and start >= len(file.content):
             request.send_response(416)
             request.end_headers()
             return
         request.send_response(206 if start else file.status)
         if start:
-            end, total = len(file.content) - 1, len(file.content)
-            request.send_header("Content-Range", f"bytes {start + file.shift}-{end}/{total}")
+            first, total = start + file.shift, len(file.content)
+            request.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{total}")
         if file.etag:
             request.send_header("ETag", file.etag)
         if file.length:

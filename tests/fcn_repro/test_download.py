@@ -52,6 +52,13 @@ def test_a_dropped_connection_goes_on_where_it_broke(server, tmp_path):
         ("bytes=100000-", 50_000),
         ("bytes=150000-", 150_007),
     ]
+    assert server.if_range == [None, '"v1"', '"v1"']
+
+
+def test_a_server_may_give_a_range_in_pieces(server, tmp_path):
+    url = server.serve("a.tar", CONTENT, drops=[100_000], piece=90_000)
+    assert fetch(url, tmp_path / "a.tar", **PAUSE).read_bytes() == CONTENT
+    assert [sent for _, _, sent in server.requests] == [100_000, 90_000, 90_000, 20_007]
 
 
 def test_an_interrupted_fetch_goes_on_in_the_next_call(server, tmp_path, monkeypatch):
@@ -158,7 +165,7 @@ def test_what_is_no_address_is_refused(tmp_path, url):
 def test_another_file_is_refused_and_not_kept(server, tmp_path):
     url = server.serve("a.tar", CONTENT[:-1] + b"!")
     with pytest.raises(
-        ReadError, match=rf"a\.tar: expected sha1 {SHA1}, got [0-9a-f]{{40}}; the transfer was"
+        ReadError, match=rf"a\.tar: expected sha1 {SHA1}, got [0-9a-f]{{40}}; it was altered on the way"
     ):
         fetch(url, tmp_path / "a.tar", sha1=SHA1)
     assert left(tmp_path) == []
@@ -169,6 +176,15 @@ def test_another_size_is_refused(server, tmp_path, size):
     url = server.serve("a.tar", CONTENT, length=False)
     with pytest.raises(ReadError, match=f"expected {size} bytes"):
         fetch(url, tmp_path / "a.tar", size=size)
+    assert left(tmp_path) == []
+
+
+def test_a_server_that_never_ends_is_cut_off(server, tmp_path):
+    arrived = []
+    url = server.serve("a.tar", bytes(9_000_000), length=False)
+    with pytest.raises(ReadError, match="expected 2000000 bytes, the server sends more"):
+        fetch(url, tmp_path / "a.tar", size=2_000_000, progress=lambda done, total: arrived.append(done))
+    assert max(arrived) <= 2_000_000
     assert left(tmp_path) == []
 
 
@@ -192,7 +208,7 @@ def test_the_first_hash_is_recorded_and_holds(server, tmp_path):
         fetch(url, tmp_path / "a.tar")
     (tmp_path / "a.tar").unlink()
     server.serve("a.tar", b"replaced")
-    with pytest.raises(ReadError, match=f"expected sha256 {SHA256} by .* was replaced"):
+    with pytest.raises(ReadError, match=f"expected sha256 {SHA256} by .* or replaced at"):
         fetch(url, tmp_path / "a.tar")
 
 
@@ -245,7 +261,7 @@ def test_a_tar_comes_out_as_it_went_in(tmp_path, suffix, mode):
 
 def test_a_zip_comes_out_as_it_went_in(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
-        zipped.mkdir("empty")
+        zipped.writestr("empty/", b"")
         for name, content in FILES.items():
             zipped.writestr(name, content)
     folder = extract(tmp_path / "x.zip", tmp_path / "out")
@@ -383,6 +399,14 @@ def test_damaged_archives_are_refused_whole(tmp_path, suffix):
             assert not (tmp_path / f"out{cut}").exists()
     assert refused >= 10, refused  # bits of a plain tar's content may flip unseen
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_place_that_cannot_be_written_is_said(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WriteError, match="file"):
+        fetch(server.serve("a.tar", CONTENT), tmp_path / "file" / "a.tar")
+    with pytest.raises(WriteError, match="file"):
+        extract(tar_of(tmp_path / "x.tar", "w", **FILES), tmp_path / "file" / "out")
 
 
 def test_nothing_is_unpacked_over_a_folder(tmp_path):
