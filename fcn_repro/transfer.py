@@ -100,12 +100,7 @@ def verify(path: Path, expected: Expected, on_record: Path | None = None) -> Pat
         digests.read(path)
     except OSError as error:
         raise ReadError(f"{path}: {error}") from error
-    _check(
-        on_record or path,
-        expected,
-        digests,
-        f"{path} is incomplete, or another file: remove it",
-    )
+    _check(on_record or path, expected, digests, f"{path} is incomplete, or another file: remove it")
     return path
 
 
@@ -144,9 +139,9 @@ def _check(path: Path, expected: Expected, found: _Digests, cause: str) -> None:
             raise ReadError(
                 f"{path.name}: expected {algorithm} {' or '.join(hashes)}, got {found[algorithm]}; {cause}"
             )
-    record = path.with_name(f"{path.name}.sha256")
     if expected.hashes:
         return
+    record = path.with_name(f"{path.name}.sha256")
     if not record.exists():
         record.write_text(f"{found['sha256']}  {path.name}\n", encoding="utf-8")  # as sha256sum -c reads it
     elif (known := record.read_text(encoding="utf-8", errors="replace").split()[:1]) != [found["sha256"]]:
