@@ -17,8 +17,8 @@ from caffe2torch.table import aligned
 _TITLE = """# Layer types
 
 What `fcn-convert` converts. A layer of another type, a field that no schema has, and a value that is not
-described here are refused. *Held against* tells where the numbers come from that the tests compare with: Caffe's
-own outputs and gradients, or NumPy loops written from the definition in the fork that has the type.
+described here are refused. *Held against* tells where the numbers come from that the tests compare with:
+Caffe's own outputs and gradients, or NumPy loops written from the definition in the fork that has the type.
 
 This page is written by `python -m caffe2torch.catalogue`; the words are the converters' docstrings.
 """
@@ -56,18 +56,14 @@ def entries() -> list[Entry]:
 
 def _fields(converter: type[Converter]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The messages that a converter's code names, with Caffe's fields and the forks' that it honours."""
-    code = "".join(
-        inspect.getsource(c) for c in converter.__mro__ if issubclass(c, Converter) and c is not Converter
-    )
+    own = [c for c in converter.__mro__ if issubclass(c, Converter) and c is not Converter]
+    code = "".join(map(inspect.getsource, own))
     layer = schema.descriptor("LayerParameter").fields_by_name
     for name in dict.fromkeys(re.findall(r"\.(\w+_param)\b", code)):
-        if name in layer:
-            own = [
-                f.name
-                for f in layer[name].message_type.fields
-                if _is_honoured(converter, name, f.name, f.number)
-            ]
-            yield name, tuple(own)
+        fields = layer[name].message_type.fields if name in layer else ()
+        honoured = [f.name for f in fields if _is_honoured(converter, name, f.name, f.number)]
+        if honoured:
+            yield name, tuple(honoured)
 
 
 def _is_honoured(converter: type[Converter], message: str, field: str, number: int) -> bool:
@@ -87,7 +83,8 @@ def markdown() -> str:
 
 def _section(entry: Entry) -> str:
     fields = [f"`{message}`: {', '.join(names)}" for message, names in entry.fields]
-    parts = [f"## {', '.join(entry.types)}", entry.says, *fields, f"Held against: {entry.held_against}."]
+    held = [f"Held against: {entry.held_against}."] if entry.held_against else []
+    parts = [f"## {', '.join(entry.types)}", entry.says, *fields, *held]
     return "\n\n".join(parts) + "\n"
 
 
