@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caffe2torch import __version__
-from caffe2torch.architectures import insist
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, VerificationFailed
 from caffe2torch.export import format_for, formats, write
 from caffe2torch.export.conversion import Conversion, conversion, means_of
@@ -212,6 +211,8 @@ def _convert(options: argparse.Namespace) -> Answer:
         raise MissingData(f"{source.file}: {problem}")
     planned = plan(source.net, allow_missing=options.allow_missing)
     if options.arch is not None:
+        from caffe2torch.architectures import insist
+
         insist(planned, options.arch)
     converted = _complete(planned, source)
     reports = {} if options.verify is None else _verified(converted, options.verify)
@@ -333,3 +334,7 @@ class _Progress:
         """Makes room for what is printed next."""
         if self.shown > self.start:
             print(f"\r{'':70}\r", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -311,6 +311,13 @@ def test_nothing_but_computing_loads_torch(voc: Path, golden: Path, tmp_path: Pa
     assert "torch was loaded" in control.stderr, "the check does not see torch"
 
 
+def test_the_module_runs_as_the_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "caffe2torch.cli", "none.caffemodel"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (3, "fcn-convert: none.caffemodel: no such file\n")
+
+
 def test_help_names_every_exit_code(tmp_path: Path) -> None:
     run = process("--help", cwd=tmp_path, capture_output=True)
     assert run.returncode == 0

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch.architectures import Architecture, recognize
 from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.phase import without_losses
 from caffe2torch.plan import Parameter, Plan, plan
@@ -18,6 +17,8 @@ from caffe2torch.preprocess import preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from caffe2torch.architectures import Architecture
 
 Means = Mapping[str, tuple[float, ...]]
 
@@ -41,6 +42,8 @@ class Conversion:
     @cached_property
     def architecture(self) -> Architecture | None:
         """The architecture of the FCN papers that the net is, if it is one."""
+        from caffe2torch.architectures import recognize  # --inspect does without
+
         return recognize(self.plan)
 
     @property
