@@ -72,6 +72,7 @@ def table(args: argparse.Namespace) -> int:
         raise Usage(f"{args.paper} has no table {args.table!r}; its tables are {', '.join(paper.tables)}")
     found = Measurements(
         _disk(args),
+        _program(args),
         _again(args, number),
         run=not args.stored,
         time=args.time,
@@ -90,7 +91,11 @@ def table(args: argparse.Namespace) -> int:
 
 def evaluate(args: argparse.Namespace) -> int:
     """A model's scores on a data set."""
+    from fcn_repro.running import first_process
+
     evaluation = _run(args, args.evaluate).evaluate()
+    if not first_process():
+        return 0
     if args.json:
         _print_json(evaluation.as_data())
     else:
@@ -187,10 +192,14 @@ def _disk(args: argparse.Namespace) -> Disk:
 
 def _again(args: argparse.Namespace, number: str) -> str:
     """The command for the same table, for what is to be typed next."""
-    words = ["fcn-repro", "--table", number]
+    words = ["--table", number]
     words += ["--paper", args.paper] if args.paper != "cvpr2015" else []
     words += ["--data", str(args.data)] if args.data else []
-    return shlex.join(words)
+    return f"{_program(args)} {shlex.join(words)}"
+
+
+def _program(args: argparse.Namespace) -> str:
+    return f"fcn-repro --home {shlex.quote(str(args.home))}" if args.home else "fcn-repro"
 
 
 def _typed() -> str:

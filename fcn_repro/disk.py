@@ -52,16 +52,13 @@ class Disk:
         """The data set NAME/SPLIT. Raises MissingData, and what `open_dataset` raises."""
         name, _, split = images.partition("/")
         places = [self.data] if self.data else self._fetched(name, split)
-        for place in places[:-1]:
-            if place.is_dir():
-                return open_dataset(name, place, split, partial=self.partial)
-        return open_dataset(name, places[-1], split, partial=self.partial)
+        place = next((place for place in places if place.is_dir()), places[0])
+        return open_dataset(name, place, split, partial=self.partial)
 
     def _fetched(self, name: str, split: str) -> list[Path]:
         # VOC 2012 has the images of VOC 2011, so either serves.
-        also = ["voc2012"] if split == "seg11valid" else []
-        sources = [*also, f"{name}-{split}", dataset(name).source or name]
-        return [self.data_sets / source for source in sources]
+        also = ["voc2012"] if split == "seg11valid" else [f"{name}-{split}"]
+        return [self.data_sets / source for source in (dataset(name).source or name, *also)]
 
     def found_data_sets(self) -> Iterator[tuple[str, Path]]:
         """The data sets that are here, and where."""
@@ -95,3 +92,9 @@ def named(images: str) -> str:
 def is_whole(opened: Dataset) -> bool:
     """Whether a copy has as many images as were published."""
     return opened.facts.count in (None, len(opened))
+
+
+def count(images: str) -> int | None:
+    """How many images NAME/SPLIT has, as published; None where no number was."""
+    name, _, split = images.partition("/")
+    return dataset(name).splits[split].count

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData
 from fcn_repro.datasets import Dataset, dataset
-from fcn_repro.disk import Disk, is_whole
+from fcn_repro.disk import Disk, count, is_whole
 from fcn_repro.download import sources
 from fcn_repro.papers import SCORES, STRUCTURE, Column, Row
 from fcn_repro.structure import about, structure
@@ -33,12 +33,14 @@ DEFAULT_PROTOCOL = "bilinear"
 
 @dataclass
 class Measurements:
-    """What is on the disk and what was asked for; remembers what it measured. `table` is the command so far.
+    """What is on the disk and what was asked for; remembers what it measured.
 
-    `run` evaluates models that are here with their data and were not evaluated yet.
+    `program` and `table` are what to type for another command, and for the same table again. `run` evaluates
+    models that are here with their data and were not evaluated yet.
     """
 
     disk: Disk
+    program: str
     table: str
     run: bool = True
     time: bool = False
@@ -47,6 +49,8 @@ class Measurements:
     protocol: str = DEFAULT_PROTOCOL
     _bounds: dict[str, Bounds] = field(default_factory=dict)
     _times: dict[str, Timing] = field(default_factory=dict)
+    _opened: dict[str, Dataset | Missing] = field(default_factory=dict)
+    _now: list[Evaluation] = field(default_factory=list)
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -76,9 +80,11 @@ class Measurements:
         from fcn_repro.bounds import tolerance
 
         bounds = self._bounds[column.images]
-        text = f"{bounds.images} images in {bounds.seconds:.0f} s; protocol {bounds.protocol}: {bounds.text}"
+        text = (
+            f"{_of(bounds.images, column)} in {bounds.seconds:.0f} s; protocol {self.protocol}: {bounds.text}"
+        )
         compared = tolerance(row.factor) if self.protocol == DEFAULT_PROTOCOL else None
-        whole = bounds.images == dataset(column.dataset).splits[column.images.partition("/")[2]].count
+        whole = bounds.images == count(column.images)
         return Measured(100 * bounds.scores[row.factor].mean_iu, Source.COMPUTED, text, compared, whole)
 
     def forward_time(self, row: Row, column: Column) -> Finding:
@@ -94,13 +100,13 @@ class Measurements:
     def score(self, row: Row, column: Column) -> Finding:
         """From a stored run; else the model is run, where it and the data are here."""
         runs = [run for run in self._stored if _is_of(run, row, column)]
-        whole = [run for run in runs if self._is_whole(run, column)]
+        whole = [run for run in runs if _is_whole(run, column)]
         if not whole and self.run and row.model and self.disk.model(row.model):
             opened = self._open(column)
             if isinstance(opened, Dataset) and is_whole(opened):
-                return self._found(self._evaluated(row.model, column), row, column, Source.COMPUTED)
-        if runs:
-            return self._found((whole or runs)[0], row, column, Source.STORED)
+                whole = [self._evaluated(row.model, column)]
+        if whole or runs:
+            return self._found((whole or runs)[0], row, column)
         return self._unscored(row, column)
 
     def server(self, row: Row, column: Column) -> Finding:
@@ -108,48 +114,51 @@ class Measurements:
         for model in filter(None, (row.model, row.recipe)):
             if found := self._answer(model, column.images):
                 result, date = found
-                runs = [run for run in self._stored if (run.model, run.split) == (model, "seg11valid")]
-                beside = f"{100 * runs[0].scores.mean_iu:.2f}" if runs else "not evaluated yet"
-                text = (
-                    f"the server's answer for {model}, taken in {date}; its mean IU on seg11valid: {beside}"
-                )
-                kind = "published" if model == row.model else "trained"
-                return Measured(result.mean_iu, Source.STORED, text, TOLERANCES[kind])
-        predict = f"fcn-repro --predict {row.model} --on {column.images}"
-        return Missing(
-            "its labels are the evaluation server's secret", _steps(*self._fetches(row, column), predict)
-        )
+                text = f"the server's answer for {model}, taken in {date}; {self._beside(model)}"
+                tolerance = TOLERANCES["published" if model == row.model else "trained"]
+                return Measured(result.mean_iu, Source.STORED, text, tolerance)
+        predict = f"{self.program} --predict {row.model} --on {column.images}"
+        reason = f"its labels are the evaluation server's secret; {self._beside(row.model)}"
+        return Missing(reason, _steps(*self._fetches(row, column), predict))
+
+    def _beside(self, model: str) -> str:
+        runs = [run for run in self._stored if (run.model, run.split) == (model, "seg11valid")]
+        if not runs:
+            return f"{model} was not evaluated on seg11valid yet"
+        part = "" if runs[0].images == 736 else f", {runs[0].images} images of it"
+        return f"{model} has mean IU {100 * runs[0].scores.mean_iu:.2f} on seg11valid{part}"
 
     def _open(self, column: Column) -> Dataset | Missing:
-        try:
-            return self.disk.open(column.images)
-        except MissingData as error:
-            if self.disk.data:
-                return Missing(str(error))
-            return Missing(_absent(column), _steps(_fetch(column), self.table))
+        if column.images not in self._opened:
+            try:
+                self._opened[column.images] = self.disk.open(column.images)
+            except MissingData as error:
+                reason = str(error) if self.disk.data else f"not here: the data {column.images}"
+                steps = self.table if self.disk.data else _steps(self._fetch(column), self.table)
+                self._opened[column.images] = Missing(reason, steps)
+        return self._opened[column.images]
 
-    def _found(self, run: Evaluation, row: Row, column: Column, source: Source) -> Finding:
+    def _found(self, run: Evaluation, row: Row, column: Column) -> Finding:
         head = run.heads[column.head] if column.head else run.head
         assert column.measure is not None  # noqa: S101 (it chose this method)
         value = head.scores.percent()[column.measure]
-        text = f"{run.model}, {run.images} images, {run.precision}, {run.device}, {run.date}: {run.command}"
+        source = Source.COMPUTED if run in self._now else Source.STORED
+        images = _of(run.images, column)
+        text = f"{run.model}, {images}, {run.precision}, {run.device}, {run.date}: {run.command}"
         tolerance = TOLERANCES["published" if run.model == row.model else "trained"]
-        return Measured(value, source, text, tolerance, self._is_whole(run, column))
+        return Measured(value, source, text, tolerance, _is_whole(run, column))
 
     def _unscored(self, row: Row, column: Column) -> Missing:
         """Why a score is not there, and the way to it."""
         if not row.model:
             name = f"{row.recipe}.safetensors"
-            evaluate = f"fcn-repro --evaluate {name} --on {column.images}"
+            evaluate = f"{self.program} --evaluate {name} --on {column.images}"
             steps = _steps(*self._fetches(row, column), evaluate)
             return Missing(f"no such weights were published; they must be trained: {name}", steps)
         here = self.disk.model(row.model) is not None
         address = zoo().models[row.model].address
-        what = (
-            []
-            if here
-            else [f"the weights {row.model}" + (", of unknown address" if address == UNKNOWN else "")]
-        )
+        unknown = ", whose address is unknown," if address == UNKNOWN else ""
+        what = [] if here else [f"the weights {row.model}{unknown}"]
         opened = self._open(column)
         if isinstance(opened, Missing):
             what.append(f"the data {column.images}")
@@ -160,9 +169,17 @@ class Measurements:
         """The commands that get what is missing."""
         if row.model and self.disk.model(row.model) is None:
             unknown = zoo().models[row.model].address == UNKNOWN
-            yield f"fcn-repro --fetch {row.model}" + (" --from FILE" if unknown else " --yes")
+            yield f"{self.program} --fetch {row.model}" + (" --from FILE" if unknown else " --yes")
         if isinstance(self._open(column), Missing):
-            yield _fetch(column)
+            yield self._fetch(column)
+
+    def _fetch(self, column: Column) -> str:
+        """The command that gets a column's data; "" where nobody says how."""
+        name, _, split = column.images.partition("/")
+        if split == "test" and f"{name}-test" in sources():
+            return f"{self.program} --fetch {name}-test --from FILE"
+        secret = not dataset(name).splits[split].labelled
+        return "" if secret else f"{self.program} --fetch {dataset(name).source} --yes"
 
     def _evaluated(self, model: str, column: Column) -> Evaluation:
         from fcn_repro.running import Run
@@ -173,6 +190,7 @@ class Measurements:
         )
         evaluation = run.evaluate()
         self._stored.insert(0, evaluation)
+        self._now.append(evaluation)
         return evaluation
 
     @cached_property
@@ -190,10 +208,6 @@ class Measurements:
 
         return kept_answer(self.disk, model, images)
 
-    def _is_whole(self, run: Evaluation, column: Column) -> bool:
-        facts = dataset(column.dataset).splits[run.split]
-        return facts.count in (None, run.images)
-
 
 def _is_of(run: Evaluation, row: Row, column: Column) -> bool:
     """Whether a stored run says something of a cell."""
@@ -201,17 +215,14 @@ def _is_of(run: Evaluation, row: Row, column: Column) -> bool:
     return here and bool(run.heads) and run.model in {row.model, row.recipe} - {""}
 
 
-def _absent(column: Column) -> str:
-    return f"not here: the data {column.images}, {dataset(column.dataset).title}"
+def _is_whole(run: Evaluation, column: Column) -> bool:
+    return count(column.images) in (None, run.images)
 
 
-def _fetch(column: Column) -> str:
-    """The command that gets a column's data; "" where nobody says how."""
-    name, _, split = column.images.partition("/")
-    if split == "test" and f"{name}-test" in sources():
-        return f"fcn-repro --fetch {name}-test --from FILE"
-    secret = not dataset(name).splits[split].labelled
-    return "" if secret else f"fcn-repro --fetch {dataset(name).source} --yes"
+def _of(images: int, column: Column) -> str:
+    """How many images were scored, and of how many."""
+    every = count(column.images)
+    return f"{images} images" if every in (None, images) else f"{images} of {every} images"
 
 
 def _steps(*commands: str) -> str:

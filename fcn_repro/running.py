@@ -57,7 +57,7 @@ class Run:
     def evaluate(self) -> Evaluation:
         """The model's scores, stored; an interrupted run goes on where it stopped."""
         evaluation = self._over_images(self.save_predictions)
-        if _first_process() and evaluation.heads:
+        if first_process() and evaluation.heads:
             evaluation.save(self.stored)
         return evaluation
 
@@ -68,7 +68,7 @@ class Run:
             raise MissingData(f"{self.images}: only PASCAL VOC's test sets have a server; name voc2012/test")
         folder = self.save_predictions or self.disk.results / f"{self.stem}-predictions"
         self._over_images(folder)
-        return pack(folder, test, archive) if _first_process() else ""
+        return pack(folder, test, archive) if first_process() else ""
 
     def _over_images(self, folder: Path | None) -> Evaluation:
         opened, module = self.disk.open(self.images), load(self.disk, self.model)
@@ -84,7 +84,7 @@ class Run:
             name=self.called,
             command=self.command,
         )
-        if _first_process():
+        if first_process():
             shutil.rmtree(journal, ignore_errors=True)
         return evaluation
 
@@ -137,6 +137,6 @@ def kept_answer(disk: Disk, model: str, images: str) -> tuple[ServerResult, str]
         raise ReadError(f"{path}: a damaged answer: {type(error).__name__}: {error}") from error
 
 
-def _first_process() -> bool:
+def first_process() -> bool:
     """Whether this is the only process, or the first of those that torchrun started."""
     return os.environ.get("RANK", "0") == "0"
