@@ -307,10 +307,28 @@ def _is_old_batch_norm(layer: Any) -> bool:
     return layer.type == "BatchNorm" and len(layer.param) == 3
 
 
+def needs_crop_bottom(net: Any) -> bool:
+    """Whether a fork's SimpleCrop names the blob whose size it takes, without having it as a bottom."""
+    return any(_names_its_size(layer) for layer in net.layer)
+
+
+def upgrade_crop_bottom(net: Any, source: str) -> Notes:
+    """The blob that a SimpleCrop names becomes its second bottom."""
+    for layer in filter(_names_its_size, net.layer):
+        layer.bottom.append(layer.crop_param.blob_name)
+        layer.ClearField("crop_param")
+    return ("SimpleCrop layers got the blob that they name as a bottom",)
+
+
+def _names_its_size(layer: Any) -> bool:
+    return layer.type == "SimpleCrop" and bool(layer.crop_param.blob_name)
+
+
 _STEPS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Notes]], ...] = (
     (needs_v0, upgrade_v0),
     (needs_transform, upgrade_transform),
     (needs_v1, upgrade_v1),
     (needs_input, upgrade_input),
     (needs_batch_norm, upgrade_batch_norm),
+    (needs_crop_bottom, upgrade_crop_bottom),
 )

@@ -1,4 +1,4 @@
-"""ColorConv and BGR2LabLayer (colorization nets), CropCenter (waifu2x): images into images."""
+"""ColorConv and BGR2LabLayer: the colors of the colorization nets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.geometry import View
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
 
@@ -98,38 +97,3 @@ class BGR2Lab(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         # The Python layer goes through 8-bit numbers; ones that do not fit have no meaning there.
         return _lab(bottoms[0].flip(1).trunc(), _SKIMAGE)
-
-
-@converts("CropCenter")
-class CropCenter(Converter):
-    """waifu2x's: takes `crop_size` values off both ends of each axis."""
-
-    fork_fields = frozenset({"crop_center_param"})
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        self.crop = tuple(layer.fields.crop_center_param.crop_size)
-        axes = len(self.crop) if bottoms[0] is None else len(bottoms[0])
-        if len(self.crop) != axes:
-            raise self.refuse(f"{len(self.crop)} crop_size for {axes} axes; give one each")
-
-    def look(self, view: View) -> View | None:
-        return view.shifted(self.crop[2:])
-
-    def top_shapes(self) -> tuple[Shape | None, ...]:
-        bottom = self.bottoms[0]
-        if bottom is None:
-            return (None,)
-        sizes = zip(bottom, self.crop, strict=True)
-        return (tuple(None if size is None else self._size(size, crop) for size, crop in sizes),)
-
-    def _size(self, size: int, crop: int) -> int:
-        if size <= 2 * crop:
-            raise self.refuse(f"cannot take {crop} values off both ends of {size}")
-        return size - 2 * crop
-
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        (x,) = bottoms
-        for axis, crop in enumerate(self.crop):
-            x = x.narrow(axis, crop, self._size(x.shape[axis], crop))
-        return x

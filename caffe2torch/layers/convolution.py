@@ -197,13 +197,27 @@ class _Sliding(_Kernel):
 
 @converts("Convolution", "HoleConvolution")
 class Convolution(_Sliding):
-    """Convolution over the one to three axes after `axis`, with group, dilation and rectangular kernels."""
+    """Convolution over the one to three axes after `axis`, with group, dilation and rectangular kernels.
+
+    DeepLab's `hole` is the dilation; OpenCL's `fuse_type` and Intel's `relu` put a ReLU after it.
+    """
+
+    fork_fields = _Sliding.fork_fields | {
+        f"convolution_param.{name}" for name in ("fuse_type", "relu_param", "relu", "negative_slope")
+    }
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         f = torch.nn.functional
         convolve: Any = {1: f.conv1d, 2: f.conv2d, 3: f.conv3d}[self.axes]
         y: Tensor = convolve(x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
-        return y
+        slope = self._fused_slope()
+        return y if slope is None else torch.nn.functional.leaky_relu(y, slope)
+
+    def _fused_slope(self) -> float | None:
+        """The slope below zero of the ReLU that a fork put into this layer."""
+        p = self.p
+        slope: float = p.relu_param.negative_slope if p.fuse_type == "FUSED_CONV_RELU" else p.negative_slope
+        return slope if p.relu or p.fuse_type == "FUSED_CONV_RELU" else None
 
 
 @converts("Deconvolution")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.net import Layer
+from caffe2torch.geometry import View
+from caffe2torch.layers.pooling import Pooling
+from caffe2torch.net import Fields, Layer
 from caffe2torch.registry import Converter, Shape, converts
 
 if TYPE_CHECKING:
@@ -14,16 +17,42 @@ if TYPE_CHECKING:
 
 @converts("LRN")
 class LRN(Converter):
-    """Across channels or within a channel; `local_size` is odd, as in Caffe."""
+    """Across channels or within a channel; `local_size` is odd, as in Caffe.
+
+    OpenCL's `fuse_type` puts a MAX pooling after it.
+    """
+
+    fork_fields = frozenset({"lrn_param.fuse_type", "lrn_param.pooling_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        self.p = layer.fields.lrn_param
+        self.p = self._parameters()
         if self.p.local_size % 2 == 0:
             raise self.refuse(f"local_size: {self.p.local_size} must be odd")
+        self.pooling = self._fused_pooling() if self.p.fuse_type == "FUSED_POOL_MAX" else None
 
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        (x,), p, half = bottoms, self.p, self.p.local_size // 2
+    def _parameters(self) -> Fields:
+        p: Fields = self.layer.fields.lrn_param
+        return p
+
+    def _fused_pooling(self) -> Pooling:
+        p = self.p.pooling_param
+        if p.pool != "MAX":
+            raise self.refuse(f"fuse_type: {self.p.fuse_type} with pool: {p.pool}")
+        return Pooling(replace(self.layer, fields=self.layer.fields.replace(pooling_param=p)), self.bottoms)
+
+    def look(self, view: View) -> View | None:
+        return self.pooling.look(view) if self.pooling else view
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return self.pooling.top_shapes() if self.pooling else super().top_shapes()
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        y = self._normalized(*bottoms)
+        return self.pooling.forward(y) if self.pooling else y
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        p, half = self.p, self.p.local_size // 2
         f = torch.nn.functional
         if p.norm_region == "WITHIN_CHANNEL":
             # Caffe's constant is 1 here and `k` is not read; the padding counts in the average.
@@ -34,3 +63,14 @@ class LRN(Converter):
         mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
         scale = p.k + p.alpha * mean
         return x * scale.pow(-p.beta)
+
+
+@converts("LRNMap")
+class LRNMap(LRN):
+    """A branch of BVLC's, from before Caffe's own: within a channel, by `lrn_map_param`."""
+
+    fork_fields = frozenset({"lrn_map_param"})
+
+    def _parameters(self) -> Fields:
+        p: Fields = self.layer.fields.lrn_map_param.replace(norm_region="WITHIN_CHANNEL")
+        return p

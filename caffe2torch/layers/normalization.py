@@ -23,10 +23,14 @@ class BatchNorm(Converter):
 
     has_statistics = True
     depends_on_phase = True
+    fork_fields = frozenset({"batch_norm_param.filler", "batch_norm_param.bias_filler"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.batch_norm_param
+        # Intel's Caffe has a scale and shift of its own here, but not where three `param` speak of the blobs.
+        if (self.p.has("filler") or self.p.has("bias_filler")) and len(layer.fields.param) != 3:
+            raise self.refuse("scale and shift of its own (filler, bias_filler) are not supported")
 
     def blob_specs(self) -> tuple[BlobSpec, ...]:
         bottom = self.bottoms[0]
