@@ -17,6 +17,7 @@ from caffe2torch import __version__
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, VerificationFailed
 from caffe2torch.export import format_for, formats, write
 from caffe2torch.export.conversion import Conversion, conversion, means_of
+from caffe2torch.export.digest import Digest
 from caffe2torch.export.output import DTYPES
 from caffe2torch.export.safetensors import is_safetensors, read_means, read_safetensors
 from caffe2torch.plan import Plan, plan
@@ -204,8 +205,11 @@ def _inspect(options: argparse.Namespace) -> Answer:
 
 
 def _convert(options: argparse.Namespace) -> Answer:
-    start, target, source = time.perf_counter(), _target(options), _read(options)
+    start, target, digest = time.perf_counter(), _target(options), Digest(options.file)
     kind = format_for(target, options.format).name
+    if kind == "safetensors":
+        digest.begin()  # while the file is read and checked
+    source = _read(options)
     if not source.net.weights and kind != "prototxt":
         problem = "is a prototxt, without weights; give the caffemodel, and this as --prototxt"
         raise MissingData(f"{source.file}: {problem}")
@@ -214,7 +218,7 @@ def _convert(options: argparse.Namespace) -> Answer:
         from caffe2torch.architectures import insist
 
         insist(planned, options.arch)
-    converted = _complete(planned, source)
+    converted = replace(_complete(planned, source), source=digest, means=source.means)
     reports = {} if options.verify is None else _verified(converted, options.verify)
     progress = _Progress("MB", 1e6)
     try:
@@ -281,15 +285,14 @@ def _target(options: argparse.Namespace) -> Path:
 
 def _complete(planned: Plan, source: Source) -> Conversion:
     """The plan to write; parameters without values get Caffe's filler, the same numbers every time."""
-    converted = conversion(planned)
     if source.net.weights and any(parameter.blob is None for parameter in planned.parameters()):
         from caffe2torch._torch import torch
         from caffe2torch.caffe_net import CaffeNet
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            converted = replace(conversion(CaffeNet(planned)), source=converted.source)
-    return replace(converted, means=source.means)
+            return conversion(CaffeNet(planned))
+    return conversion(planned)
 
 
 def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
@@ -305,9 +308,8 @@ def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
         roads[converted.architecture.name] = poured(built, converted.architecture)
     reports = {road: verify(model, reference) for road, model in roads.items()}
     if failed := [road for road, report in reports.items() if not report.ok]:
-        problem = (
-            f"{converted.source}: differs from {reference} by {' and '.join(failed)}; nothing was written"
-        )
+        by = " and ".join(failed)
+        problem = f"{converted.net.weights}: differs from {reference} by {by}; nothing was written"
         raise _NotVerified(problem, Answer(compared(reports), {"verified": verified(reports)}))
     return reports
 

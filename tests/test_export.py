@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from safetensors.torch import load_file as load_torch
 import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
+from caffe2torch.export import digest
 from caffe2torch.export.conversion import means_of
 from caffe2torch.export.output import PIECE, create, encoded
 from caffe2torch.export.safetensors import METADATA, read_means, read_safetensors
@@ -142,6 +144,17 @@ def test_the_metadata_says_what_a_reader_needs(golden: Path, tmp_path: Path) -> 
     net = text_format.Parse(metadata["net"], schema.message("NetParameter")())
     assert net.layer[0].type == "Input"
     assert "loss" not in {layer.name for layer in net.layer}
+
+
+def test_a_digest_is_of_the_whole_file_and_says_when_it_cannot_be(tmp_path: Path) -> None:
+    content = np.random.default_rng(0).bytes(2 * digest.PIECE + 777)
+    (tmp_path / "a").write_bytes(content)
+    hashed = digest.Digest(str(tmp_path / "a"))
+    hashed.begin()
+    hashed.begin()
+    assert hashed.sha256() == hashed.sha256() == hashlib.sha256(content).hexdigest()
+    with pytest.raises(ReadError, match="none: cannot be read: No such file"):
+        digest.Digest(str(tmp_path / "none")).sha256()
 
 
 def test_the_header_is_aligned_and_without_gaps(tmp_path: Path) -> None:

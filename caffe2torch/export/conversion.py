@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch.export.digest import Digest
 from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.phase import without_losses
 from caffe2torch.plan import Parameter, Plan, plan
@@ -31,8 +32,8 @@ class Conversion:
     planned: Plan | None = None
     means: Means = field(default_factory=dict)
     """The mean that was subtracted from an input, one value per channel, where it is known."""
-    source: str = ""
-    """The file that holds the values; empty for those of a module."""
+    source: Digest | None = None
+    """The file that holds the values; None for those of a module."""
 
     @cached_property
     def plan(self) -> Plan:
@@ -58,9 +59,9 @@ def conversion(model: nn.Module | Plan | Net) -> Conversion:
     A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
     """
     if isinstance(model, Net):
-        return Conversion(model, means=means_of(model), source=_file(model.weights))
+        return Conversion(model, means=means_of(model), source=_digest(model.weights))
     if isinstance(model, Plan):
-        return Conversion(without_rules(model.net), model, source=_file(model.net.weights))
+        return Conversion(without_rules(model.net), model, source=_digest(model.net.weights))
     planned = _planned(model)
     return Conversion(without_rules(planned.net), planned)
 
@@ -133,5 +134,5 @@ def _values(tensor: Tensor) -> Array:
     return array
 
 
-def _file(path: str) -> str:
-    return path if path and Path(path).is_file() else ""
+def _digest(path: str) -> Digest | None:
+    return Digest(path) if path and Path(path).is_file() else None

@@ -8,15 +8,11 @@ beside where the tensors lie; it is all that the way back needs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -48,7 +44,6 @@ METADATA = {
 
 _DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2)}
 _NUMPY: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_HASH_PIECE = 1 << 18
 
 MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
@@ -59,7 +54,8 @@ MAX_DENSE = 1 << 28
 @writes("safetensors", ".safetensors")
 def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
-    digest = _Digest(converted.source) if converted.source else None
+    if converted.source is not None:
+        converted.source.begin()
     parameters = tuple(converted.plan.parameters())
     metadata = _metadata(converted)
     header = _header(parameters, metadata, dtype)
@@ -68,8 +64,8 @@ def write_safetensors(converted: Conversion, output: Output, dtype: str = "float
     for parameter in parameters:
         for piece in encoded(_values(parameter), dtype, parameter.key):
             output.write(piece)
-    if digest is not None:
-        metadata["source_sha256"] = digest.result()
+    if converted.source is not None:
+        metadata["source_sha256"] = converted.source.sha256()
         output.file.seek(0)
         output.file.write(_header(parameters, metadata, dtype))
 
@@ -91,7 +87,7 @@ def _metadata(converted: Conversion) -> dict[str, str]:
     return {
         "format_version": FORMAT_VERSION,
         "caffe2torch": __version__,
-        "source": os.fsencode(Path(converted.source).name).decode(errors="replace"),
+        "source": converted.source.name if converted.source else "",
         "source_sha256": "0" * 64 if converted.source else "",
         "net_name": converted.net.name,
         "architecture": converted.architecture.name if converted.architecture else "",
@@ -134,32 +130,6 @@ def _values(parameter: Parameter) -> Array:
     assert parameter.blob is not None  # noqa: S101 (kept_shape has asked)
     assert parameter.blob.values is not None  # noqa: S101
     return parameter.read().reshape(-1) if parameter.diagonal else parameter.blob.values()
-
-
-class _Digest(Thread):
-    """The SHA-256 of a file, computed meanwhile: hashing and writing both leave Python's lock."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(daemon=True)
-        self.path, self.text, self.error = path, "", ""
-        self.start()
-
-    def run(self) -> None:
-        digest, piece = hashlib.sha256(), memoryview(bytearray(_HASH_PIECE))
-        try:
-            with Path(self.path).open("rb", buffering=0) as file:
-                while count := file.readinto(piece):
-                    digest.update(piece[:count])
-        except OSError as error:
-            self.error = error.strerror or str(error)
-        self.text = digest.hexdigest()
-
-    def result(self) -> str:
-        """The digest in hexadecimal; waits for it. Raises ReadError for a file that cannot be read."""
-        self.join()
-        if self.error:
-            raise ReadError(f"{self.path}: cannot be read: {self.error}")
-        return self.text
 
 
 @dataclass(frozen=True)
