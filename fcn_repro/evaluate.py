@@ -26,6 +26,7 @@ from fcn_repro.device import Process, device_name, this_process
 from fcn_repro.evaluation import Evaluation, Head
 from fcn_repro.journal import Done, Journal
 from fcn_repro.metrics import Confusion, Over
+from fcn_repro.png import hexadecimal
 from fcn_repro.predict import PredictionFolder, Predictions, Predictor, inference, model_sha256
 from fcn_repro.progress import Progress, eta
 
@@ -76,6 +77,7 @@ def evaluate(
             command=command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             heads=_scored(dataset, total),
             notes=dataset.notes,
+            predictions=str(save_predictions.resolve()) if save_predictions else "",
         )
 
 
@@ -169,7 +171,9 @@ def _scored(dataset: Dataset, done: Done) -> dict[str, Head]:
     if not dataset.labelled:
         return {}
     first = next(iter(dataset.heads))
-    absent = {head: Over.LABELLED if head == first and dataset.absent else Over.SEEN for head in done.heads}
-    return {
-        head: Head(dataset.heads[head].classes, counts, absent[head]) for head, counts in done.heads.items()
-    }
+    heads = {}
+    for name, counts in done.heads.items():
+        labelling = dataset.heads[name]
+        over = Over.LABELLED if name == first and dataset.absent else Over.SEEN
+        heads[name] = Head(labelling.classes, hexadecimal(labelling.palette), counts, over)
+    return heads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,9 +22,11 @@ MAX_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Head:
-    """One labelling that was scored: its classes, and over which of them mean IU is taken."""
+    """One labelling that was scored: its classes, their colours, and over which of them mean IU is taken."""
 
     classes: tuple[str, ...]
+    colours: tuple[str, ...]
+    """#rrggbb, as the data set paints its classes."""
     confusion: Confusion
     over: Over = Over.SEEN
 
@@ -36,6 +39,17 @@ class Head:
     def per_class_iu(self) -> tuple[float, ...]:
         """IU of each class, from 0 to 1; NaN for the classes that are left out."""
         return tuple(self.confusion.per_class_iu(self.over).tolist())
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON; the scores are there to be read, and made anew from the counts when loaded."""
+        return {
+            "classes": self.classes,
+            "colours": self.colours,
+            "over": self.over.value,
+            "scores_percent": {name: _or_null(score) for name, score in self.scores.percent().items()},
+            "iu_percent": [_or_null(100 * iu) for iu in self.per_class_iu],
+            "confusion": self.confusion.counts.tolist(),
+        }
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,8 @@ class Evaluation:
     command: str
     heads: Mapping[str, Head] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    predictions: str = ""
+    """The folder that the predictions were saved to, if they were."""
 
     @property
     def head(self) -> Head:
@@ -72,12 +88,12 @@ class Evaluation:
         return self.head.scores
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON; the scores are there to be read, and made anew from the counts when loaded."""
+        """For JSON."""
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "heads"}
         return {
             "format": FORMAT,
             **facts,
-            "heads": {name: _as_data(head) for name, head in self.heads.items()},
+            "heads": {name: head.as_data() for name, head in self.heads.items()},
         }
 
     def save(self, path: Path) -> None:
@@ -132,19 +148,11 @@ def counts_of(rows: Any, classes: int) -> Confusion:
     return Confusion(classes).with_counts(counts)
 
 
-def _as_data(head: Head) -> dict[str, Any]:
-    return {
-        "classes": head.classes,
-        "over": head.over.value,
-        "scores_percent": {name: _or_null(score) for name, score in head.scores.percent().items()},
-        "iu_percent": [_or_null(100 * iu) for iu in head.per_class_iu],
-        "confusion": head.confusion.counts.tolist(),
-    }
-
-
-def _head(classes: list[str], over: str, confusion: Any, **_derived: Any) -> Head:
+def _head(classes: list[str], colours: list[str], over: str, confusion: Any, **_derived: Any) -> Head:
+    if len(classes) != len(colours) or not all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours):
+        raise ValueError(f"the colours of {len(classes)} classes are {colours}")
     names = tuple(str(name) for name in classes)
-    return Head(names, counts_of(confusion, len(names)), Over(over))
+    return Head(names, tuple(colours), counts_of(confusion, len(names)), Over(over))
 
 
 def _or_null(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,16 @@ def label_png(label: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> b
     image = Image.fromarray(np.ascontiguousarray(label, np.uint8))
     image.putpalette(colours.tobytes())
     return encoded(image, "PNG")
+
+
+def hexadecimal(palette: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+    """Colours (N, 3), RGB, as #rrggbb."""
+    return tuple("#{:02x}{:02x}{:02x}".format(*colour) for colour in palette.tolist())
+
+
+def from_hexadecimal(colours: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Colours #rrggbb as (N, 3), RGB."""
+    return np.array([list(bytes.fromhex(colour[1:])) for colour in colours], np.uint8).reshape(-1, 3)
 
 
 def encoded(image: Image.Image, form: str) -> bytes:

@@ -1,124 +1,116 @@
-"""A paper's table as ours | published | difference, cell by cell, for the terminal and as plain data."""
+"""What a report shows: a table of a paper with what we have of it, and the models that were scored.
+
+Report ─ page ─→ HTML     publish writes all three
+       ─ as_markdown ─→ Markdown
+       ─ as_data ─→ JSON
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import groupby
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from fcn_repro.papers import Cell, Column, Paper, Row, Table
+from fcn_repro.datasets import Dataset
+from fcn_repro.evaluation import Evaluation, Head
+from fcn_repro.panels import Panel, read_panels
+from fcn_repro.papers import Paper
+from fcn_repro.predict import PredictionFolder
+from fcn_repro.table_text import footnote
+from fcn_repro.tables import Compared
+from fcn_repro.tables import as_data as table_data
 
-NOT_MEASURED = "not measured"
-WHY = "this version of fcn-repro evaluates no model yet"
-UNVERIFIED, CORROBORATED = "?", "~"
-LEGEND = {
-    UNVERIFIED: "not verified: quoted from memory, not seen in the paper",
-    CORROBORATED: "from memory, matched by independent numbers",
+SCORES = {
+    "pixel acc.": "pixel_accuracy",
+    "mean acc.": "mean_accuracy",
+    "mean IU": "mean_iu",
+    "f.w. IU": "fw_iu",
 }
 
 
-class _Line(NamedTuple):
-    name: str
-    metric: str
-    on: str
-    ours: str
-    published: str
-    difference: str
-    source: str
+PANELS = 6
+"""Images that are shown of a split."""
 
 
-_HEAD = _Line("", *_Line._fields[1:])
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A model on a split, to be shown: how it was measured, its scores and some of its images."""
+
+    title: str
+    about: str
+    head: Head
+    panels: Sequence[Panel] = ()
 
 
-def as_text(paper: Paper, number: str) -> str:
-    """The table, one line per published cell, with its notes, marks and sources explained."""
-    table = paper.tables[number]
-    lines = [_HEAD]
-    for _, places in groupby(_places(table), key=lambda place: place[0].name):
-        lines += [_line(*place)._replace(**({"name": ""} if i else {})) for i, place in enumerate(places)]
-    notes = [f"{row.name}: {row.note}" for row in table.rows if row.note]
-    marks = {_mark(cell) for cell in table.cells}
-    legend = [f"{mark}: {meaning}" for mark, meaning in LEGEND.items() if mark in marks]
-    sources = [f"{code}: {meaning}" for code, meaning in _cited(paper, table).items()]
-    title = f"{paper.venue}, Table {number}: {table.title}"
-    parts = [title, table.note, _aligned(lines), "\n".join(notes), "\n".join(legend + sources)]
-    return "\n\n".join(part for part in parts if part)
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A table of a paper with what we have of it, `notes` on how, and the results to be shown in full."""
+
+    paper: Paper
+    number: str
+    compared: Sequence[Compared]
+    notes: Sequence[str] = ()
+    results: Sequence[Result] = ()
+
+    @property
+    def footnotes(self) -> list[str]:
+        """What is to be said of the cells; a cell's number is the place in it, from 1."""
+        return list(dict.fromkeys(said for cell in self.compared if (said := footnote(cell.finding))))
+
+    @property
+    def remarks(self) -> list[str]:
+        """Ours, and the paper's on its rows."""
+        rows = self.paper.tables[self.number].rows
+        return [*self.notes, *(f"{row.name}: {row.note}" for row in rows if row.note)]
+
+    def rows(self) -> list[list[Compared | None]]:
+        """The cells in the paper's own shape; None where it prints a dash."""
+        table = self.paper.tables[self.number]
+        cells = {(cell.row.name, cell.column): cell for cell in self.compared}
+        return [[cells.get((row.name, column)) for column in table.columns.values()] for row in table.rows]
+
+    def note_number(self, cell: Compared) -> int:
+        """Of a cell's footnote, 0 without one."""
+        said = footnote(cell.finding)
+        return self.footnotes.index(said) + 1 if said else 0
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON; of the results all but the images."""
+        shown = [{"title": r.title, "about": r.about, **r.head.as_data()} for r in self.results]
+        return {
+            **table_data(self.paper, self.number, self.compared),
+            "notes": [*self.notes],
+            "results": shown,
+        }
 
 
-def as_data(paper: Paper, number: str) -> dict[str, Any]:
-    """The table for JSON, one entry per published cell; `ours` is None, and `why` says why."""
-    table = paper.tables[number]
-    return {
-        "paper": paper.title,
-        "venue": paper.venue,
-        "table": number,
-        "title": table.title,
-        "note": table.note,
-        "cells": [_entry(*place) for place in _places(table)],
-        "sources": _cited(paper, table),
-    }
+def results_of(evaluation: Evaluation, dataset: Dataset | None = None) -> list[Result]:
+    """An evaluation to be shown, head by head; with images of `dataset` if the predictions were saved.
+
+    Raises MissingData and ReadError for images and predictions.
+    """
+    return [
+        Result(_title(evaluation, name), _about(evaluation), head, _panels(evaluation, dataset, name))
+        for name, head in evaluation.heads.items()
+    ]
 
 
-def summary(table: Table) -> str:
-    """How much of the table was measured, in one line."""
-    return f"0 of {len(table.cells)} cells measured: {WHY}"
+def _title(evaluation: Evaluation, head: str) -> str:
+    labelling = f", {head}" if len(evaluation.heads) > 1 else ""
+    return f"{evaluation.model} on {evaluation.dataset} {evaluation.split}{labelling}"
 
 
-def _places(table: Table) -> Iterator[tuple[Row, Column, Cell]]:
-    for row in table.rows:
-        for key, column in table.columns.items():
-            if cell := row.cells[key]:
-                yield row, column, cell
-
-
-def _line(row: Row, column: Column, cell: Cell) -> _Line:
-    return _Line(
-        name=f"{row.name} (baseline)" if row.baseline else row.name,
-        metric=f"{column.metric}, {column.unit}",
-        on=column.split,
-        ours=NOT_MEASURED,
-        published=f"{cell} {_mark(cell) or ' '}",
-        difference="-",
-        source=", ".join(cell.source + cell.corroborated),
+def _about(evaluation: Evaluation) -> str:
+    processes = f", {evaluation.processes} processes" if evaluation.processes > 1 else ""
+    return (
+        f"{evaluation.images} images in {evaluation.seconds:.0f} s, {evaluation.precision}, "
+        f"{evaluation.device}{processes}, {evaluation.date}: {evaluation.command}"
     )
 
 
-def _entry(row: Row, column: Column, cell: Cell) -> dict[str, Any]:
-    return {
-        "row": row.name,
-        "baseline": row.baseline,
-        "note": row.note,
-        "metric": column.metric,
-        "unit": column.unit,
-        "split": column.split,
-        "published": cell.value,
-        "printed": str(cell),
-        "verified": cell.verified,
-        "source": cell.source,
-        "corroborated": cell.corroborated,
-        "ours": None,
-        "difference": None,
-        "why": f"{NOT_MEASURED}: {WHY}",
-    }
-
-
-def _mark(cell: Cell) -> str:
-    if not cell.verified:
-        return UNVERIFIED
-    return CORROBORATED if cell.corroborated else ""
-
-
-def _cited(paper: Paper, table: Table) -> dict[str, str]:
-    """The sources of the table's cells, in the paper's order."""
-    cited = {code for cell in table.cells for code in (*cell.source, *cell.corroborated)}
-    return {code: meaning for code, meaning in paper.sources.items() if code in cited}
-
-
-def _aligned(lines: list[_Line]) -> str:
-    """The lines in columns, `published` to the right and all others to the left."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    justify = [str.rjust if field == "published" else str.ljust for field in _Line._fields]
-    return "\n".join(
-        "  ".join(just(text, width) for just, text, width in zip(justify, line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def _panels(evaluation: Evaluation, dataset: Dataset | None, head: str) -> list[Panel]:
+    saved = Path(evaluation.predictions)
+    if dataset is None or not evaluation.predictions or not saved.is_dir():
+        return []
+    return read_panels(dataset, PredictionFolder(saved, dataset, tuple(evaluation.heads)), head, PANELS)
