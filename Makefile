@@ -6,12 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 install = @$(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt $(1) \
 	> $(VENV)/pip.log 2>&1 || { cat $(VENV)/pip.log; false; }
+ZOO := tests/golden/fcn/voc-fcn8s
 VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
 .PHONY: demo test
 
 demo: $(VENV)/installed
-	@$(BIN)/python -m caffe2torch.demo
+	@$(BIN)/python -m caffe2torch.demo demo
+	@echo "\nThe same with a narrow FCN-8s that real Caffe wrote, against what Caffe computed:"
+	$(BIN)/fcn-convert $(ZOO)/weights.caffemodel -o demo/voc-fcn8s.safetensors --verify $(ZOO)/io.npz
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .

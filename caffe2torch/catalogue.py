@@ -60,7 +60,8 @@ def _fields(converter: type[Converter]) -> Iterator[tuple[str, tuple[str, ...]]]
     code = "".join(map(inspect.getsource, own))
     layer = schema.descriptor("LayerParameter").fields_by_name
     for name in dict.fromkeys(re.findall(r"\.(\w+_param)\b", code)):
-        fields = layer[name].message_type.fields if name in layer else ()
+        message = layer[name].message_type if name in layer else None
+        fields = message.fields if message is not None else ()
         honoured = [f.name for f in fields if _is_honoured(converter, name, f.name, f.number)]
         if honoured:
             yield name, tuple(honoured)
