@@ -89,6 +89,7 @@ svg .axis, svg .absent { fill: var(--soft); }
 .confusion .frame { fill: none; stroke: var(--line); }
 .confusion .hit { fill: var(--hit); }
 .confusion .miss { fill: var(--miss); }
+.panel, .columns { max-width: 960px; }
 .panel { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; margin: 0 0 16px; }
 .panel figcaption { grid-column: 1 / -1; margin: 0; }
 .panel img { display: block; width: 100%; height: auto; border-radius: 6px; }

@@ -31,11 +31,11 @@ class Sleeps(nn.Module):
 
 def test_the_median_leaves_the_warm_up_out():
     model = Sleeps()
-    (timing,) = forward_times(model, [(5, 7)], channels={"color": 3, "depth": 1}, runs=5)
-    assert model.seen == [((1, 3, 5, 7), (1, 1, 5, 7))] * (WARM_UP + 5)
+    (timing,) = forward_times(model, [(5, 7)], channels={"color": 3, "depth": 1}, runs=2)
+    assert model.seen == [((1, 3, 5, 7), (1, 1, 5, 7))] * (WARM_UP + 2)
     assert 20 <= timing.quartiles_ms[0] <= timing.median_ms <= timing.quartiles_ms[1]
     assert timing.median_ms < 150
-    assert (timing.size, timing.runs, timing.precision) == ((5, 7), 5, "fp32")
+    assert (timing.size, timing.runs, timing.precision) == ((5, 7), 2, "fp32")
     assert "5 x 7, fp32, " in str(timing)
     assert "thread" in timing.device
 
