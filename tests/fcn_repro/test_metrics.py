@@ -190,6 +190,15 @@ def test_a_void_label_that_is_also_a_class_is_refused():
     assert Confusion(255).classes == 255
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [np.zeros((2, 2), int), np.zeros((3, 3)), np.full((3, 3), -1), np.full((3, 3), 2**63, np.uint64)],
+)
+def test_counts_that_cannot_be_are_refused(counts):
+    with pytest.raises(ValueError, match=r"expected \(3, 3\) of integers from 0"):
+        Confusion(3).with_counts(counts)
+
+
 def test_matrices_of_other_shapes_are_not_merged():
-    with pytest.raises(ValueError, match=r"\(2, 2\), expected \(3, 3\)"):
+    with pytest.raises(ValueError, match=r"\(2, 2\) of int64, expected \(3, 3\)"):
         Confusion(3).merge(Confusion(2))
