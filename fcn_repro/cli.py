@@ -29,8 +29,8 @@ PROTOCOLS = (DEFAULT_PROTOCOL, "area", "majority", "nearest")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    asked = parser()
+    args = asked.parse_args(argv)
     command = next(COMMANDS[name] for name in COMMANDS if getattr(args, name))
     try:
         code = command(args)
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nfcn-repro: interrupted; the same command goes on from what was done", file=sys.stderr)
         return 130
     except commands.Usage as error:
-        parser.error(str(error))
+        asked.error(str(error))
     except Caffe2TorchError as error:
         if args.debug:
             raise
@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Every option of the command."""
     parser = argparse.ArgumentParser(
         prog="fcn-repro",
         description="The tables of the FCN papers: ours, published, difference.",

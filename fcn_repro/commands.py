@@ -86,21 +86,36 @@ def table(args: argparse.Namespace) -> int:
     else:
         print(table_text.as_text(paper, number, compared, _notes(paper.tables[number])))
     _say(tables.summary(compared))
+    if args.report:
+        from fcn_repro.report import Report, results_of
+
+        shown = [result for run in found.used for result in results_of(run, found.images_of(run))]
+        report = Report(paper, number, compared, _notes(paper.tables[number]), shown)
+        _publish(report, args.report, f"{args.paper}-table-{number}")
     return tables.exit_code(compared)
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """A model's scores on a data set."""
     from fcn_repro.running import first_process
+    from fcn_repro.stated import stated
 
-    evaluation = _run(args, args.evaluate).evaluate()
+    run = _run(args, args.evaluate)
+    evaluation = run.evaluate()
     if not first_process():
         return 0
+    paper, number, compared = stated(evaluation)
     if args.json:
         _print_json(evaluation.as_data())
     else:
         print(scores_text(evaluation))
-    return 0
+        print(f"\n{table_text.as_text(paper, number, compared)}" if compared else "", end="")
+    if args.report:
+        from fcn_repro.report import Report, results_of
+
+        report = Report(paper, number, compared, evaluation.notes, results_of(evaluation, run.opened))
+        _publish(report, args.report, run.stem)
+    return int(any(cell.within is False for cell in compared))
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -176,8 +191,16 @@ def _run(args: argparse.Namespace, model: str) -> Any:
         precision=args.precision,
         mean_bgr=args.mean,
         save_predictions=args.save_predictions,
+        show=args.report is not None,
         command=_typed(),
     )
+
+
+def _publish(report: Any, folder: Path, name: str) -> None:
+    from fcn_repro.publish import publish
+
+    for path in publish(report, folder, name):
+        _say(f"wrote {path}")
 
 
 def _images(args: argparse.Namespace) -> str:

@@ -47,6 +47,8 @@ class Measurements:
     device: str = "cpu"
     precision: str = "fp32"
     protocol: str = DEFAULT_PROTOCOL
+    used: list[Evaluation] = field(default_factory=list)
+    """The runs that are in the table."""
     _bounds: dict[str, Bounds] = field(default_factory=dict)
     _times: dict[str, Timing] = field(default_factory=dict)
     _opened: dict[str, Dataset | Missing] = field(default_factory=dict)
@@ -138,10 +140,20 @@ class Measurements:
                 self._opened[column.images] = Missing(reason, steps)
         return self._opened[column.images]
 
+    def images_of(self, run: Evaluation) -> Dataset | None:
+        """The data set of a run, None if it is not here."""
+        try:
+            opened = self.disk.open(f"{run.dataset}/{run.split}")
+        except MissingData:
+            return None
+        return opened if len(opened) == run.images else None
+
     def _found(self, run: Evaluation, row: Row, column: Column) -> Finding:
         head = run.heads[column.head] if column.head else run.head
         assert column.measure is not None  # noqa: S101 (it chose this method)
         value = head.scores.percent()[column.measure]
+        if run not in self.used:
+            self.used.append(run)
         source = Source.COMPUTED if run in self._now else Source.STORED
         images = _of(run.images, column)
         text = f"{run.model}, {images}, {run.precision}, {run.device}, {run.date}: {run.command}"
@@ -186,7 +198,13 @@ class Measurements:
 
         command = shlex.join(["fcn-repro", "--evaluate", model, "--on", column.images])
         run = Run(
-            self.disk, model, column.images, device=self.device, precision=self.precision, command=command
+            self.disk,
+            model,
+            column.images,
+            device=self.device,
+            precision=self.precision,
+            show=True,
+            command=command,
         )
         evaluation = run.evaluate()
         self._stored.insert(0, evaluation)

@@ -6,12 +6,14 @@ import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.datasets import Dataset
 from fcn_repro.datasets.pascal_voc import PascalVoc
 from fcn_repro.disk import Disk
 from fcn_repro.evaluate import evaluate
@@ -26,7 +28,8 @@ from fcn_repro.zoo import zoo
 class Run:
     """A model on a data set NAME/SPLIT, and how: what the command line says.
 
-    `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's.
+    `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's. To `show`
+    images, their predictions are saved, beside the results unless said otherwise.
     """
 
     disk: Disk
@@ -37,6 +40,7 @@ class Run:
     precision: str = "fp32"
     mean_bgr: tuple[float, ...] | None = None
     save_predictions: Path | None = None
+    show: bool = False
     command: str = ""
 
     @property
@@ -54,24 +58,33 @@ class Run:
         """Where the evaluation is stored."""
         return self.disk.results / f"{self.stem}.json"
 
+    @property
+    def predictions(self) -> Path:
+        """The folder for predictions."""
+        return self.save_predictions or self.disk.results / f"{self.stem}-predictions"
+
+    @cached_property
+    def opened(self) -> Dataset:
+        """The data set. Raises MissingData."""
+        return self.disk.open(self.images)
+
     def evaluate(self) -> Evaluation:
         """The model's scores, stored; an interrupted run goes on where it stopped."""
-        evaluation = self._over_images(self.save_predictions)
+        evaluation = self._over_images(self.predictions if self.show else self.save_predictions)
         if first_process() and evaluation.heads:
             evaluation.save(self.stored)
         return evaluation
 
     def pack(self, archive: Path) -> str:
         """Predicts a VOC test set and packs it for its server; returns what to do with the archive."""
-        test = self.disk.open(self.images)
+        test = self.opened
         if not isinstance(test, PascalVoc) or test.labelled:
             raise MissingData(f"{self.images}: only PASCAL VOC's test sets have a server; name voc2012/test")
-        folder = self.save_predictions or self.disk.results / f"{self.stem}-predictions"
-        self._over_images(folder)
-        return pack(folder, test, archive) if first_process() else ""
+        self._over_images(self.predictions)
+        return pack(self.predictions, test, archive) if first_process() else ""
 
     def _over_images(self, folder: Path | None) -> Evaluation:
-        opened, module = self.disk.open(self.images), load(self.disk, self.model)
+        opened, module = self.opened, load(self.disk, self.model)
         journal = self.disk.results / f"{self.stem}.journal"
         evaluation = evaluate(
             module,

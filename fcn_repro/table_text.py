@@ -82,12 +82,9 @@ def difference_text(compared: Compared) -> str:
         return "-"
     if not compared.difference:
         return "0"
-    outside = OUTSIDE if compared.within is False else ""
-    return (
-        f"{outside}{compared.difference:+.2f}"
-        if compared.column.unit == "%"
-        else f"{outside}{compared.difference:+g}"
-    )
+    outside, percent = OUTSIDE if compared.within is False else "", compared.column.unit == "%"
+    number = f"{compared.difference:+.2f}" if percent else f"{round(compared.difference, 1):+g}"
+    return f"{outside}{number}"
 
 
 def how_text(compared: Compared) -> str:

@@ -6,7 +6,7 @@ Table ─ compare(measures) ─→ Compared, one per printed cell ─ verdict �
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -87,7 +87,7 @@ class Compared:
         return abs(found.value - self.cell.value) <= found.tolerance + 1e-9
 
 
-def compare(table: Table, measures: dict[str, Measure]) -> tuple[Compared, ...]:
+def compare(table: Table, measures: Mapping[str, Measure]) -> tuple[Compared, ...]:
     """Every printed cell with what `measures`, by the column's measure, find of it.
 
     What a measure raises as MissingData is a cell that is missing; other refusals go on.
@@ -100,7 +100,7 @@ def compare(table: Table, measures: dict[str, Measure]) -> tuple[Compared, ...]:
     )
 
 
-def _finding(row: Row, column: Column, measures: dict[str, Measure]) -> Finding:
+def _finding(row: Row, column: Column, measures: Mapping[str, Measure]) -> Finding:
     if row.baseline:
         return BASELINE
     if row.why or column.measure is None:

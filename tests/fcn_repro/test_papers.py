@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.datasets import dataset
 from fcn_repro.papers import Paper, Table, papers
 from fcn_repro.records import load
+from fcn_repro.zoo import zoo
 
 CVPR_1 = {
     "FCN-AlexNet": (39.8, 50, 8, 57, 355, 32),
@@ -168,6 +170,41 @@ def test_a_cell_says_where_it_was_seen() -> None:
     assert (cell.value, cell.source, cell.verified) == (67.2, ("ABS", "REPO", "PSS"), True)
 
 
+def rows_by(name: str) -> dict[tuple[str, str, str], str]:
+    """What a field says of each row that has it, by paper, table and row."""
+    return {
+        (key, number, row.name): value
+        for key, paper in papers().items()
+        for number, table in paper.tables.items()
+        for row in table.rows
+        if (value := getattr(row, name))
+    }
+
+
+def test_every_row_that_is_not_a_baseline_says_how_it_is_measured() -> None:
+    models, nets, factors = rows_by("model"), rows_by("net"), rows_by("factor")
+    assert models["cvpr2015", "2", "FCN-16s"] == "fcn-16s-pascal"
+    assert models["pami2017", "3", "FCN-8s at-once"] == "voc-fcn8s-atonce"
+    assert models["pami2017", "2", "FCN-heavy"] == "voc-fcn32s"
+    assert len(models) == 20
+    assert set(models.values()) <= set(zoo().models)
+    assert {nets[key, "1", "FCN-GoogLeNet"] for key in papers()} == {"FCNGoogLeNet"}
+    assert sorted(factors.values()) == sorted([4, 8, 16, 32, 64, 128] * 2)
+    assert {place[:2] for place in rows_by("why")} == {("pami2017", "8")}
+
+
+def test_what_a_column_is_measured_on_is_a_split_of_a_data_set() -> None:
+    columns = [c for p in papers().values() for t in p.tables.values() for c in t.columns.values() if c.on]
+    assert {column.on for column in columns} == {
+        *("voc2011/val", "voc2011/seg11valid", "voc2011/test", "voc2012/test", "nyudv2/test"),
+        *("sift-flow/test", "sift-flow/test:geo", "pascal-context/val", "pascal-context-33/val"),
+    }
+    for column in columns:
+        kind = dataset(column.dataset)
+        assert column.images.partition("/")[2] in kind.splits
+        assert not column.head or column.head in kind.labellings
+
+
 SMALL = """
 title = "A paper"
 venue = "Here, 2015"
@@ -177,10 +214,11 @@ memory = "from memory"
 [tables.7]
 title = "A table"
 [tables.7.columns]
-iu = { metric = "mean IU", unit = "%", split = "val" }
-time = { metric = "time", unit = "ms", split = "-" }
+iu = { metric = "mean IU", unit = "%", split = "val", measure = "mean_iu", on = "voc2012/val" }
+time = { metric = "time", unit = "ms", split = "-", measure = "time" }
 [[tables.7.rows]]
 name = "net"
+recipe = "voc-net"
 cells.iu = { value = 62.5, source = ["A"], verified = true }
 cells.time = "-"
 """
@@ -207,7 +245,7 @@ def test_a_small_paper_loads(tmp_path: Path) -> None:
         (
             'split = "val"',
             'spilt = "val"',
-            "small.toml: tables.7.columns.iu: unknown key 'spilt'; known are metric, unit, split",
+            "small.toml: tables.7.columns.iu: unknown key 'spilt'; known are metric, unit, split, measure",
         ),
         (
             "value = 62.5",
@@ -235,6 +273,17 @@ def test_a_small_paper_loads(tmp_path: Path) -> None:
         ('cells.time = "-"', "", "small.toml: tables.7: row 'net' and the columns differ in time"),
         ('cells.time = "-"', 'cells.tmie = "-"', "tables.7: row 'net' and the columns differ in time, tmie"),
         ('cells.time = "-"', 'cells.time = "none"', "cells.time: expected a table, found 'none'"),
+        ('measure = "time"', 'measure = "tmie"', "columns.time: measure is 'tmie'; known are pixel_accuracy"),
+        ('on = "voc2012/val"', 'on = "voc2012"', "columns.iu: on is 'voc2012', expected NAME/SPLIT or NAME/"),
+        (
+            ', on = "voc2012/val"',
+            "",
+            "columns.iu: on is '', expected NAME/SPLIT or NAME/SPLIT:HEAD for mean_iu",
+        ),
+        ('measure = "time"', 'measure = "time", on = "a/b"', "on is 'a/b', expected none for time"),
+        ('recipe = "voc-net"', "", "tables.7.rows[0]: a baseline is not measured; any other row needs model"),
+        ('recipe = "voc-net"', 'recipe = "a"\nbaseline = true', "a baseline is not measured; any other row"),
+        ('recipe = "voc-net"', 'net = "FCN8s"', "row 'net' does not say what measures iu (mean_iu)"),
         ("[[tables.7.rows]]", "[tables.7.rows]", "small.toml: tables.7.rows: expected an array"),
         ("[tables.7.columns]", "[tables.7.columns", "small.toml: not readable as TOML"),
     ],

@@ -109,7 +109,7 @@ def test_baselines_are_not_ours_to_measure() -> None:
     text = as_text(PAPER, "3", compared)
     assert text.count("baseline") == 4
     assert "62.70 62.7 0 computed now [1]" in closed(text)
-    assert "31.2 ~175 ms -143.75 computed now [1]" in closed(text)
+    assert "31.2 ~175 ms -143.8 computed now [1]" in closed(text)
 
 
 def test_the_text_says_all_of_it_once() -> None:

@@ -79,6 +79,16 @@ def test_expected_scores(name: str, metric: str, split: str, scores: dict[str, f
     assert {s.source: s.percent for s in stated} == scores
 
 
+def test_sizes_are_those_of_the_parameters() -> None:
+    """FP32 payloads of 544.6, 539.3 and 538.0 MB (136,152,917, 134,815,994 and 134,489,759 parameters)."""
+    about = {name: model.about for name, model in zoo().models.items() if model.about}
+    assert [about[f"voc-fcn{k}"] for k in ("32s", "16s", "8s")] == [544_600_000, 539_300_000, 538_000_000]
+    assert set(zoo().models) - set(about) == {
+        *("fcn-32s-nyudv2", "fcn-16s-nyudv2", "clockwork-nets"),
+        *("caffenet", "alexnet", "googlenet", "vgg16"),
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -88,6 +98,11 @@ def test_expected_scores(name: str, metric: str, split: str, scores: dict[str, f
             f"{HOST}/bvlc_alexnet",
             "file:///bvlc_alexnet",
             "zoo.toml: models.alexnet: address 'file:///bvlc_alexnet",
+        ),
+        (
+            f'sha1 = "{KNOWN_SHA1["caffenet"]}"',
+            'sha1 = "unknown"\nsha256 = "4c8d"',
+            "models.caffenet: sha256 '4c8d' is neither 64 hexadecimal digits",
         ),
         ('source = "G32" }', 'source = "G33" }', "zoo.toml: models.fcn-32s-pascal cites 'G33'"),
         (
