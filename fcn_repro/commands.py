@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +45,9 @@ def list_all(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    for key, paper in papers().items():
-        print(f"{key}: {paper.title} ({paper.venue})")
-        for number, table in _tables(key).items():
-            doubt = f", {table['unverified']} unverified" if table["unverified"] else ""
-            print(f"  --table {number}  {table['title']} ({table['cells']} cells{doubt})")
-        print()
-    for family, meaning in zoo().families.items():
-        print(f"{meaning}:")
-        for name, model in zoo().models.items():
-            if model.family == family:
-                print(_listed(name, found[name]))
-        print()
-    print("Data sets, with their splits:")
-    for name in names():
-        print(_listed(f"{name}: {', '.join(dataset(name).splits)}", here.get(name)))
+    _print_known(found, here)
+    for path in sorted(disk.results.glob("*.json")):
+        print(f"stored run: {path}")
     return 0
 
 
@@ -70,6 +59,7 @@ def table(args: argparse.Namespace) -> int:
     paper, number = known[args.paper], args.table.upper()
     if number not in paper.tables:
         raise Usage(f"{args.paper} has no table {args.table!r}; its tables are {', '.join(paper.tables)}")
+    folder = _report_folder(args)
     found = Measurements(
         _disk(args),
         _program(args),
@@ -86,12 +76,12 @@ def table(args: argparse.Namespace) -> int:
     else:
         print(table_text.as_text(paper, number, compared, _notes(paper.tables[number])))
     _say(tables.summary(compared))
-    if args.report:
+    if folder:
         from fcn_repro.report import Report, results_of
 
         shown = [result for run in found.used for result in results_of(run, found.images_of(run))]
         report = Report(paper, number, compared, _notes(paper.tables[number]), shown)
-        _publish(report, args.report, f"{args.paper}-table-{number}")
+        _publish(report, folder, f"{args.paper}-table-{number}")
     return tables.exit_code(compared)
 
 
@@ -100,7 +90,7 @@ def evaluate(args: argparse.Namespace) -> int:
     from fcn_repro.running import first_process
     from fcn_repro.stated import stated
 
-    run = _run(args, args.evaluate)
+    run, folder = _run(args, args.evaluate), _report_folder(args)
     evaluation = run.evaluate()
     if not first_process():
         return 0
@@ -110,11 +100,11 @@ def evaluate(args: argparse.Namespace) -> int:
     else:
         print(scores_text(evaluation))
         print(f"\n{table_text.as_text(paper, number, compared)}" if compared else "", end="")
-    if args.report:
+    if folder:
         from fcn_repro.report import Report, results_of
 
         report = Report(paper, number, compared, evaluation.notes, results_of(evaluation, run.opened))
-        _publish(report, args.report, run.stem)
+        _publish(report, folder, run.stem)
     return int(any(cell.within is False for cell in compared))
 
 
@@ -133,7 +123,13 @@ def server_result(args: argparse.Namespace) -> int:
 
     if not args.name:
         raise Usage("--server-result needs --name MODEL: whose predictions did the server score?")
-    path = keep_answer(_disk(args), args.server_result, args.name, _images(args), _typed())
+    images = _images(args)
+    shown = [
+        c for p in papers().values() for t in p.tables.values() for c in t.columns.values() if c.on == images
+    ]
+    if not any(column.measure == "server" for column in shown):
+        raise Usage(f"--on {images}: the server scores voc2011/test and voc2012/test")
+    path = keep_answer(_disk(args), args.server_result, args.name, images, _typed())
     print(f"{path}: kept; fcn-repro --table 3 and --paper pami2017 --table 4 show it")
     return 0
 
@@ -175,7 +171,9 @@ def scores_text(evaluation: Any) -> str:
         lines += ["", f"{name}: {scores}"]
         width = max(map(len, head.classes))
         shown = zip(head.classes, head.per_class_iu, strict=True)
-        lines += [f"  {label:{width}}  {'-' if iu != iu else f'{100 * iu:6.2f}':>6}" for label, iu in shown]
+        lines += [
+            f"  {label:{width}}  {'-' if math.isnan(iu) else f'{100 * iu:6.2f}':>6}" for label, iu in shown
+        ]
     return "\n".join([*lines, "", *evaluation.notes])
 
 
@@ -194,6 +192,13 @@ def _run(args: argparse.Namespace, model: str) -> Any:
         show=args.report is not None,
         command=_typed(),
     )
+
+
+def _report_folder(args: argparse.Namespace) -> Path | None:
+    folder: Path | None = args.report
+    if folder is not None and folder.resolve() == _disk(args).results.resolve():
+        raise Usage(f"-o {folder}: the stored runs are there; name another folder for reports")
+    return folder
 
 
 def _publish(report: Any, folder: Path, name: str) -> None:
@@ -234,6 +239,22 @@ def _notes(shown: Table) -> list[str]:
     return [COUNTED] if measures & set(STRUCTURE) else []
 
 
+def _print_known(found: Mapping[str, Path | None], here: Mapping[str, Path]) -> None:
+    """Tables, models and data sets; of these, where they are."""
+    for key, paper in papers().items():
+        print(f"{key}: {paper.title} ({paper.venue})")
+        for number, table in _tables(key).items():
+            doubt = f", {table['unverified']} unverified" if table["unverified"] else ""
+            print(f"  --table {number}  {table['title']} ({table['cells']} cells{doubt})")
+        print()
+    for family, meaning in zoo().families.items():
+        of_family = [name for name, model in zoo().models.items() if model.family == family]
+        print("\n".join([f"{meaning}:", *(_listed(name, found[name]) for name in of_family)]), end="\n\n")
+    print("Data sets, with their splits:")
+    for name in names():
+        print(_listed(f"{name}: {', '.join(dataset(name).splits)}", here.get(name)))
+
+
 def _tables(key: str) -> dict[str, dict[str, Any]]:
     """Of each table of a paper: its title, how many cells it has, and how many of them are unverified."""
     return {
@@ -261,7 +282,10 @@ def _free(folder: Path) -> int:
 
 
 def _agreed() -> bool:
-    return sys.stdin.isatty() and input("Fetch it? [y/N] ").strip().lower() in ("y", "yes")
+    if not sys.stdin.isatty():
+        return False
+    print("Fetch it? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _bytes_so_far() -> Callable[[int, int | None], None]:

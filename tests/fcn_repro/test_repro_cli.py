@@ -176,6 +176,7 @@ def test_a_table_is_found_in_either_case(capsys: pytest.CaptureFixture[str]) -> 
         (["--table", "1", "--list"], "not allowed with argument"),
         (["--evaluate", "voc-fcn8s"], "--on is needed"),
         (["--server-result", "x", "--on", "voc2012/test"], "--server-result needs --name MODEL"),
+        (["--server-result", "x", "--name", "y", "--on", "seg11valid"], "the server scores voc2011/test and"),
         (["--evaluate", "x", "--on", "val", "--mean", "1,2"], "--mean"),
         (["--table", "A", "--protocol", "cubic"], "invalid choice: 'cubic'"),
     ],
@@ -211,6 +212,15 @@ def test_what_is_missing_is_said_in_a_line(
     assert message in err
     assert err.startswith("fcn-repro: ")
     assert err.count("\n") == 1
+
+
+def test_a_report_does_not_go_among_the_stored_runs(
+    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--table", "1", "-o", str(empty_disk / "results")])
+    assert left.value.code == 2
+    assert "the stored runs are there" in capsys.readouterr().err
 
 
 def _refuse() -> None:
