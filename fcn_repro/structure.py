@@ -44,7 +44,7 @@ def structure(net: str) -> Structure:
 def about(net: str, what: str) -> str:
     """What to know of one of the numbers; "" for most."""
     if what == "parameters":
-        return f"exactly {structure(net).parameters:,}"
+        return f"exactly {structure(net).parameters:,} parameters"
     if what == "receptive_field" and net in _WITH_CLASSIFIER_WINDOW:
         without = _table(net).coarsest.receptive_field[0]
         return f"with the classifier's 7 x 7 average pool; the FCN, which drops it, sees {without} pixels"

@@ -40,7 +40,7 @@ def test_googlenet_has_the_published_trunk_and_a_score() -> None:
 def test_what_the_average_pool_adds_to_the_field_is_said() -> None:
     # 6 more cells of the 7 x 7 window, 32 pixels apart: 907 - 192
     assert "sees 715 pixels" in about("FCNGoogLeNet", "receptive_field")
-    assert about("FCNGoogLeNet", "parameters") == "exactly 5,995,077"
+    assert about("FCNGoogLeNet", "parameters") == "exactly 5,995,077 parameters"
     assert about("FCN32s", "receptive_field") == about("FCNGoogLeNet", "stride") == ""
 
 
