@@ -47,6 +47,7 @@ class BN(Converter):
     Whose it is, its fields tell (layers/bn.py). SegNet's second and third top are refused.
     """
 
+    held_against = "NumPy loops"
     depends_on_phase = True
     fork_fields = frozenset({"bn_param"})
 

@@ -70,6 +70,7 @@ class ColorConv(Converter):
     `input` is BGR or RGB, 0 to 255; `output` is BGR, RGB, Gray, XYZ or Lab.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"color_conv_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -93,6 +94,8 @@ class ColorConv(Converter):
 @converts("caffe_traininglayers.BGR2LabLayer")
 class BGR2Lab(Converter):
     """Colorful image colorization's Python layer: BGR, cut to whole numbers from 0 to 255, as Lab."""
+
+    held_against = "NumPy loops"
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         # The Python layer goes through 8-bit numbers; ones that do not fit have no meaning there.

@@ -20,6 +20,7 @@ class ContinuationIndicator(Converter):
     There are `time_step` times; and `batch_size` items, or as many as a bottom has on `axis`.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"continuation_indicator_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

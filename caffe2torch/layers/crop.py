@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class CropCenter(Converter):
     """waifu2x's: takes `crop_size` values off both ends of each axis."""
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"crop_center_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -54,6 +55,7 @@ class SimpleCrop(Converter):
     A net that names the second in `crop_param.blob_name` gets it as a bottom when it is upgraded.
     """
 
+    held_against = "NumPy loops"
     shape_only = frozenset({1})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class SpatialDropout(Converter):
     """ENet's Python layer: scales by 1 / (1 - p), and in phase TRAIN drops whole channels before."""
 
+    held_against = "NumPy loops"
     depends_on_phase = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

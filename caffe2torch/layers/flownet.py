@@ -23,6 +23,7 @@ class Correlation(Converter):
     refused.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"correlation_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -80,6 +81,7 @@ class FlowWarp(Converter):
     What lies outside of the image is `fill_value`: ZERO or NOT_A_NUMBER.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"flow_warp_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -114,6 +116,8 @@ class FlowWarp(Converter):
 @converts("ChannelNorm")
 class ChannelNorm(Converter):
     """FlowNet's: the length of each pixel's channels, (N, 1, H, W)."""
+
+    held_against = "NumPy loops"
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
         bottom = self.bottoms[0]
@@ -153,6 +157,7 @@ class Resample(_Sized):
     axes, which FlowNet 2 mixes up.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"resample_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -205,6 +210,7 @@ class Downsample(_Sized):
     where they weigh more than half of the others, the top is none.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"downsample_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -238,6 +244,7 @@ class Accum(Converter):
     Bilinear, corners kept. Without `have_reference` the sizes are refused unless all are the same.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"accum_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

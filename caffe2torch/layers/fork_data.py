@@ -27,6 +27,8 @@ _PARAMETERS = {
 class ForkData(Data):
     """Data layers of SSD, SegNet, DeepLab, FlowNet, C3D and others: their tops become inputs of the net."""
 
+    held_against = ""
+
     @classmethod
     def data_shapes(cls, layer: Layer) -> tuple[Shape | None, ...]:
         p, transform = getattr(layer.fields, _PARAMETERS[layer.type]), layer.fields.transform_param

@@ -47,6 +47,7 @@ class ForkLoss(Converter):
     They do not train here: in phase TRAIN they are refused.
     """
 
+    held_against = ""
     is_loss = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -58,6 +59,7 @@ class ForkLoss(Converter):
 class ProposalTarget(Converter):
     """Faster R-CNN's Python layer that draws regions to train on; a deploy net takes all of them."""
 
+    held_against = ""
     is_sampler = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -72,6 +74,7 @@ class SmoothL1Loss(Converter):
     Further bottoms weigh the difference inside of the loss and the loss outside, value by value.
     """
 
+    held_against = "NumPy loops"
     is_loss = True
     fork_fields = frozenset({"smooth_l1_loss_param"})
 

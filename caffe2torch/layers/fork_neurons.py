@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class ReLU6(Converter):
     """MobileNet's: min(max(x, 0), 6); a `negative_slope` is refused."""
 
+    held_against = "NumPy loops"
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         if layer.fields.relu_param.negative_slope:
@@ -32,6 +34,7 @@ class TopK(Converter):
     They are `k` in phase TRAIN and `k` times `a` in phase TEST; of equals, Caffe's choice is open.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"topk_param"})
     depends_on_phase = True
 
@@ -53,6 +56,8 @@ class TopK(Converter):
 @converts("Gather")
 class Gather(Converter):
     """yjxiong/caffe's: puts the batches of several machines together; on one, each top is its bottom."""
+
+    held_against = "NumPy loops"
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
         return self.bottoms

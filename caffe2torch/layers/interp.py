@@ -21,6 +21,7 @@ class Interp(Converter):
     `pad_end` crop first. Another `interp_type` than bilinear and a second bottom are refused.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"interp_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

@@ -21,6 +21,7 @@ class Local(Converter):
     It has weights for each place, so that its net runs at one size only.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"local_param", "local_weighted_convolution_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

@@ -69,6 +69,7 @@ class LRN(Converter):
 class LRNMap(LRN):
     """A branch of BVLC's, from before Caffe's own: within a channel, by `lrn_map_param`."""
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"lrn_map_param"})
 
     def _parameters(self) -> Fields:

@@ -58,6 +58,7 @@ class ProposalLayer(Converter):
     stay at most. Plug in your own (layers/python.py) for another configuration.
     """
 
+    held_against = "NumPy loops"
     depends_on_phase = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

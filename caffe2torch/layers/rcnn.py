@@ -58,6 +58,7 @@ class _Pool(Converter):
 class ROIPooling(_Pool):
     """Fast R-CNN's: the maximum of each of `pooled_h` x `pooled_w` parts of a region; 0 for an empty part."""
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"roi_pooling_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -106,6 +107,7 @@ def _maxima(image: Tensor, rows: list[list[int]], columns: list[list[int]]) -> T
 class PSROIPooling(_Pool):
     """R-FCN's: the mean of each of `group_size` x `group_size` parts of a region, of its own channels."""
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"psroi_pooling_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class ShuffleChannel(Converter):
     """ShuffleNet's: the first channel of each of `group` groups, then the second of each, and so on."""
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"shuffle_channel_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -36,6 +37,8 @@ class ConvolutionDepthwise(Convolution):
 
     The forks do not read `group`, and `num_output` must be the number of channels.
     """
+
+    held_against = "NumPy loops"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         p = layer.fields.convolution_param
@@ -58,6 +61,8 @@ class Axpy(Converter):
 
     The factors are (N, C) or (N, C, 1, 1).
     """
+
+    held_against = "NumPy loops"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

@@ -23,6 +23,7 @@ class SpatialPyramidPooling(Converter):
     The windows are whole pixels, so that a size which is no multiple of a bin gets more of them.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"spatial_pyramid_pooling_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

@@ -65,6 +65,7 @@ class Upsample(_Unpool):
     `pad_out_h` and `pad_out_w`. With one bottom, by `scale` alone.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"upsample_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -106,6 +107,8 @@ class Unpooling(_Unpool):
 
     `pool: MAX` alone. The Unpooling with an `unpooling_param` of its own (DeconvNet) is not this one.
     """
+
+    held_against = "NumPy loops"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
