@@ -100,7 +100,10 @@ def _without_samplers(net: Net) -> Net:
         f"{layer.name!r} draws samples by their labels; a deploy net takes all of '{layer.bottoms[0]}'"
         for layer in samplers
     )
-    return replace(net, layers=layers, notes=net.notes + notes)
+    labels = _used(samplers) - _used(layers)
+    idle = [layer for layer in layers if layer.type == "Input" and set(layer.tops) <= labels]
+    shorter = replace(net, layers=layers, notes=net.notes + notes)
+    return _without(shorter, idle, "dropped, as serving labels alone")
 
 
 def without_losses(net: Net) -> Net:

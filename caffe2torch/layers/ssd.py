@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Permute(Converter):
     """SSD's: the axes in another `order`; those that it does not name come last, in their own order."""
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"permute_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -53,6 +54,7 @@ class Normalize(Converter):
     One scale for all with `channel_shared`, else one per channel.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"norm_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -82,6 +84,7 @@ class PriorBox(Converter):
     Top (1, 2, boxes * 4). All of its parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"prior_box_param"})
     shape_only = frozenset({0, 1})
 
@@ -118,9 +121,10 @@ class PriorBox(Converter):
         largest = [int(size) for size in self.p.max_size]
         boxes: list[tuple[float, float]] = []
         for position, size in enumerate(sizes):
-            middle = math.sqrt(size * largest[position]) if largest else float(size)
-            boxes += [(float(size), float(size))] + ([(middle, middle)] if largest else [])
-            boxes += [(middle / math.sqrt(ratio), middle * math.sqrt(ratio)) for ratio in self._ratios()]
+            boxes.append((float(size), float(size)))
+            if largest:
+                boxes.append((math.sqrt(size * largest[position]),) * 2)
+            boxes += [(size / math.sqrt(ratio), size * math.sqrt(ratio)) for ratio in self._ratios()]
         return boxes
 
     def _ratios(self) -> list[float]:
@@ -165,6 +169,7 @@ class DetectionOutput(Converter):
     drawing (`visualize`) are left to the caller.
     """
 
+    held_against = "NumPy loops"
     fork_fields = frozenset({"detection_output_param", "transform_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
