@@ -51,14 +51,15 @@ class Disk:
     def open(self, images: str) -> Dataset:
         """The data set NAME/SPLIT. Raises MissingData, and what `open_dataset` raises."""
         name, _, split = images.partition("/")
-        places = [self.data] if self.data else self._fetched(name, split)
-        place = next((place for place in places if place.is_dir()), places[0])
+        place = self.data or self._fetched(name, split)
         return open_dataset(name, place, split, partial=self.partial)
 
-    def _fetched(self, name: str, split: str) -> list[Path]:
-        # VOC 2012 has the images of VOC 2011, so either serves.
-        also = ["voc2012"] if split == "seg11valid" else [f"{name}-{split}"]
-        return [self.data_sets / source for source in (dataset(name).source or name, *also)]
+    def _fetched(self, name: str, split: str) -> Path:
+        """Where a split lies: test images may come alone, and VOC 2012 has the images of VOC 2011."""
+        own = dataset(name).source or name
+        also = ["voc2012"] if split == "seg11valid" else []
+        places = [self.data_sets / source for source in (f"{name}-{split}", own, *also)]
+        return next((place for place in places if place.is_dir()), self.data_sets / own)
 
     def found_data_sets(self) -> Iterator[tuple[str, Path]]:
         """The data sets that are here, and where."""

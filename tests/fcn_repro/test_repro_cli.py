@@ -16,13 +16,15 @@ import pytest
 import torch
 
 import caffe2torch as c2t
-from caffe2torch.errors import ReadError
+from caffe2torch.errors import MissingData, ReadError
 from fcn_repro import cli, commands, measurements, timing
 from fcn_repro.datasets import open_dataset
+from fcn_repro.disk import Disk
 from fcn_repro.download import Archive, Source
 from fcn_repro.evaluation import Evaluation, Head
 from fcn_repro.metrics import Confusion
 from fcn_repro.papers import papers
+from fcn_repro.running import mean_of
 from fcn_repro.timing import Timing
 from fcn_repro.zoo import UNKNOWN, Model, Zoo
 
@@ -496,6 +498,8 @@ def test_a_table_evaluates_a_model_that_is_here_with_its_data(
     assert "not evaluated yet" in capsys.readouterr().out
     assert cli.main(arguments) == 1
     assert closed(capsys.readouterr().out).count("computed now [") == 4
+    shown = empty_disk / "results" / "voc-fcn32s-voc2011-seg11valid-predictions"
+    assert sorted(path.stem for path in shown.glob("*.png")) == sorted(voc.ids)
     assert cli.main([*arguments, "--stored"]) == 1
     assert closed(capsys.readouterr().out).count("stored run [") == 4
 
@@ -602,6 +606,26 @@ def test_a_test_set_is_predicted_and_packed(
     ).stdout
     assert listed.split()[0] == "results/VOC2012/Segmentation/comp6_test_cls/2007_000042.png"
     assert cli.main(["--predict", str(model), *arguments[2:], "--on", "voc2012/val"]) == 3
+
+
+def test_a_net_gets_the_mean_of_its_data() -> None:
+    """Blue, the first of three, as the data layers of the reference implementation subtract it."""
+    blue = {"voc2011": 104.00699, "pascal-context-59": 104.007, "nyudv2": 116.19, "sift-flow": 114.578}
+    assert {name: mean_of(name)[0] for name in blue} == blue
+    assert mean_of("camvid") == mean_of("folder") == mean_of("voc2011")
+
+
+def test_data_are_found_where_fetching_puts_them(empty_disk: Path, tmp_path: Path) -> None:
+    """Of VOC 2011's splits, seg11valid is in VOC 2012 as well; test images come in an archive of their own."""
+    disk = Disk.at(None, partial=True)
+    for year, split, place in ((2011, "seg11valid", "voc2012"), (2012, "test", "voc2012-test")):
+        made = miniatures.pascal_voc(tmp_path / place, year, split)
+        (kit,) = (tmp_path / place).glob("*/**/VOCdevkit")
+        (empty_disk / "data" / place).mkdir(parents=True)
+        kit.rename(empty_disk / "data" / place / "VOCdevkit")
+        assert set(disk.open(f"voc{year}/{split}").ids) == set(made.images)
+    with pytest.raises(MissingData, match="data/voc2011"):
+        disk.open("voc2011/train")
 
 
 # Fetching
