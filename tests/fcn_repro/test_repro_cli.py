@@ -616,7 +616,7 @@ def test_a_net_gets_the_mean_of_its_data() -> None:
 
 
 def test_data_are_found_where_fetching_puts_them(empty_disk: Path, tmp_path: Path) -> None:
-    """Of VOC 2011's splits, seg11valid is in VOC 2012 as well; test images come in an archive of their own."""
+    """Of VOC 2011's splits, seg11valid is in VOC 2012 as well; test images come alone."""
     disk = Disk.at(None, partial=True)
     for year, split, place in ((2011, "seg11valid", "voc2012"), (2012, "test", "voc2012-test")):
         made = miniatures.pascal_voc(tmp_path / place, year, split)
