@@ -1,4 +1,4 @@
-"""Every data set as a miniature in its true format: fetched, unpacked, opened, compared pixel by pixel."""
+"""Every data set as a miniature in its true format: fetched, unpacked, opened, compared, evaluated."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import dataclasses
 import miniatures
 import numpy as np
 import pytest
+import torch
 from miniatures import CONTEXT_NUMBERS, Miniature
 
 from fcn_repro.datasets import Dataset, dataset, names, open_dataset
 from fcn_repro.download import obtain, plan_fetch
+from fcn_repro.evaluate import evaluate
 
 CONTEXT_59 = tuple(CONTEXT_NUMBERS)
 CONTEXT_33 = (
@@ -53,6 +55,40 @@ def assert_same(found: Dataset, made: Miniature) -> None:
                 np.testing.assert_array_equal(part, made_parts[sample.id])
 
 
+class ByBrightness(torch.nn.Module):
+    """Scores classes by how near a pixel's brightness, 0 to 765, is to theirs; whole numbers throughout."""
+
+    inputs = ("data",)
+
+    def __init__(self, classes: dict[str, int]) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, data: torch.Tensor) -> dict[str, torch.Tensor]:
+        brightness = (data + 128).sum(1, keepdim=True)
+        return {
+            f"score_{head}": -(brightness * 2 * n - (2 * torch.arange(n)[:, None, None] + 1) * 766).abs()
+            for head, n in self.classes.items()
+        }
+
+
+def assert_evaluates(found: Dataset) -> None:
+    """One confusion matrix per labelling, equal to one that is counted pixel by pixel."""
+    classes = {head: len(labelling.classes) for head, labelling in found.heads.items()}
+    evaluation = evaluate(ByBrightness(classes), found, mean_bgr=(128.0, 128.0, 128.0))
+    assert evaluation.images == len(found)
+    assert list(evaluation.heads) == list(classes)
+    for head, n in classes.items():
+        expected = np.zeros((n, n), np.int64)
+        for sample in found:
+            brightness = sample.image_hwc.astype(int).sum(2)
+            for truth, seen in zip(sample.labels[head].ravel(), brightness.ravel(), strict=True):
+                if truth != 255:
+                    expected[truth, max(0, -(-int(seen) * n // 766) - 1)] += 1
+        assert expected.sum() > 0
+        np.testing.assert_array_equal(evaluation.heads[head].confusion.counts, expected, head)
+
+
 def test_each_data_set_has_a_miniature():
     assert {*MINIATURES, "folder"} == set(names())
 
@@ -82,6 +118,7 @@ def test_from_the_address_to_the_pixels(name, server, tmp_path):
         name, folder, made.split, expected_count=len(made.images), partial=name in OUR_LISTS
     )
     assert_same(opened, made)
+    assert_evaluates(opened)
     obtain(dataset(name).source, tmp_path, source=source)
     assert len(server.requests) == 2 * len(served), "what is there was fetched again"
     assert (tmp_path / "archives" / f"{served[0].file}.sha256").is_file()
