@@ -91,6 +91,8 @@ def main() -> None:
             for name, command in commands.items():
                 target.unlink(missing_ok=True)
                 runs[name].append(measure(command))
+                if target.exists() != (name in ("cp", "convert")):
+                    raise SystemExit(f"{' '.join(command)}: did not do what is measured")
         report(source.stat().st_size, runs)
 
 
