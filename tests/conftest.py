@@ -10,7 +10,15 @@ import pytest
 # Small nets gain nothing from threads, and parallel test processes lose much; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import torch
+
 GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same numbers, whatever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
