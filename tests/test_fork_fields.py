@@ -185,7 +185,8 @@ UNSUPPORTED = [
     ("type: 'ColorConv' color_conv_param { input: RGB output: Lab }", [IMAGE], "3 channels"),
     ("type: 'Accum' accum_param { size_divisible_by: 64 }", [IMAGE], "size_divisible_by"),
     ("type: 'MultiBoxLoss'", [IMAGE], "does not train here"),
-    ("type: 'Reorg'", [IMAGE], "no converter"),
+    ("type: 'Reorg'", [IMAGE], "caffe-yolo9000"),
+    ("type: 'MultiStageMeanfield'", [IMAGE] * 3, "theta_alpha"),
 ]
 
 
