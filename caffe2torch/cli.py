@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from caffe2torch import __version__
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, VerificationFailed
 from caffe2torch.export import format_for, formats, write
-from caffe2torch.export.conversion import Conversion, conversion, means_of
+from caffe2torch.export.conversion import Conversion, conversion
 from caffe2torch.export.digest import Digest
 from caffe2torch.export.output import DTYPES
-from caffe2torch.export.safetensors import is_safetensors, read_means, read_safetensors
+from caffe2torch.export.safetensors import is_safetensors, read_preprocessing, read_safetensors
 from caffe2torch.plan import Plan, plan
+from caffe2torch.preprocess import preprocessing
 from caffe2torch.read import HDF5, is_text, mapped, read, read_binaryproto, read_caffemodel
 from caffe2torch.screen import Result, Source, compared, numbers, size_text, verified
 from caffe2torch.table import table_of
@@ -178,7 +179,9 @@ def _survey(options: argparse.Namespace) -> Answer:
 
 def _is_mean(path: str) -> bool:
     """Whether the file begins as a BlobProto does: with `num`, `data` or `shape`."""
-    return mapped(path)[:1] in (b"\x08", b"\x2a", b"\x3a")
+    start = mapped(path)
+    # A safetensors file begins with a length, which may have the same first byte.
+    return start[:1] in (b"\x08", b"\x2a", b"\x3a") and not is_safetensors(start[:9], len(start))
 
 
 def _inspect_mean(options: argparse.Namespace) -> Answer:
@@ -218,7 +221,7 @@ def _convert(options: argparse.Namespace) -> Answer:
         from caffe2torch.architectures import insist
 
         insist(planned, options.arch)
-    converted = replace(_complete(planned, source), source=digest, means=source.means)
+    converted = replace(_complete(planned, source), source=digest, preprocessing=source.preprocessing)
     reports = {} if options.verify is None else _verified(converted, options.verify)
     progress = _Progress("MB", 1e6)
     try:
@@ -254,7 +257,7 @@ def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> Source:
     ignore = ", ignore_unknown=True" if ignore_unknown else ""
     code = f"net = c2t.read({files[0]!r}, {files[1]!r}{ignore})"
     kind = "prototxt" if is_prototxt else _caffemodel_format(path)
-    return Source(path, kind, net, means_of(net), (code,))
+    return Source(path, kind, net, preprocessing(net), (code,))
 
 
 def _read_safetensors(path: str, prototxt: str | None) -> Source:
@@ -264,7 +267,7 @@ def _read_safetensors(path: str, prototxt: str | None) -> Source:
         "from caffe2torch.export.safetensors import read_safetensors",
         f"net = read_safetensors({path!r})",
     )
-    return Source(path, "safetensors of this package", read_safetensors(path), read_means(path), code)
+    return Source(path, "safetensors of this package", read_safetensors(path), read_preprocessing(path), code)
 
 
 def _caffemodel_format(path: str) -> str:

@@ -96,7 +96,11 @@ def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
         return {top: Preprocessing(mean) for top, mean in _python_means(layer).items()}
     if layer.fields.has("transform_param"):
         p = layer.fields.transform_param
-        return {layer.tops[0]: Preprocessing(p.mean_value, p.scale, p.crop_size, p.mirror, p.mean_file)}
+        mean, scale = tuple(map(_decimal, p.mean_value)), _decimal(p.scale)
+        known = Preprocessing(mean, scale, p.crop_size, p.mirror, p.mean_file)
+        # What is no number tells nothing; nor does a layer that leaves images as they are.
+        if known != Preprocessing() and np.isfinite((*mean, scale)).all():
+            return {layer.tops[0]: known}
     return {}
 
 
@@ -107,7 +111,12 @@ def _python_means(layer: Layer) -> dict[str, tuple[float, ...]]:
     mean = _literal(python.param_str).get("mean")
     if not isinstance(mean, (tuple, list)) or not all(map(_is_mean, mean)):
         return {}
-    return {layer.tops[0]: tuple(float(value) for value in mean)}
+    return {layer.tops[0]: tuple(map(_decimal, mean))}
+
+
+def _decimal(value: float) -> float:
+    """A float32 as the number that was written: 103.939, not 103.93900299072266."""
+    return float(str(np.float32(value)))
 
 
 def _is_mean(value: Any) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.net import Net
+from caffe2torch.preprocess import Preprocessing
 from caffe2torch.registry import Shape
 from caffe2torch.table import aligned, count_text, table_of
 
@@ -23,7 +24,7 @@ class Source:
     file: str
     format: str
     net: Net
-    means: Mapping[str, tuple[float, ...]]
+    preprocessing: Mapping[str, Preprocessing]
     code: tuple[str, ...]
     """Lines of Python that make a `model` of it."""
 
@@ -53,7 +54,7 @@ class Result:
             "parameter_layers": table.parameter_layers,
             "parameters": table.parameters,
             "inputs": dict(plan.inputs),
-            "means": dict(self.source.means),
+            "preprocessing": {blob: asdict(known) for blob, known in self.source.preprocessing.items()},
             "outputs": plan.outputs,
             "notes": plan.net.notes,
             "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
@@ -80,10 +81,7 @@ class Result:
             ("layers", f"{len(table.rows)}, {table.parameter_layers} with parameters"),
             ("parameters", count_text(table.parameters)),
             *(("input", f"{blob} {_axes(shape)}") for blob, shape in plan.inputs.items()),
-            *(
-                ("mean", f"{numbers(mean)}, to subtract from {blob}")
-                for blob, mean in self.source.means.items()
-            ),
+            *(line for blob, known in self.source.preprocessing.items() for line in _prepared(blob, known)),
             ("output", ", ".join(plan.outputs)),
             *(("changed", note) for note in plan.net.notes),
             *(("diagonal", f"{key}: frozen and zero off its diagonal, kept as that") for key in diagonal),
@@ -126,6 +124,18 @@ def compared(reports: Mapping[str, Report]) -> str:
     from caffe2torch.verify import side_by_side
 
     return f"against {next(iter(reports.values())).reference}:\n{side_by_side(reports)}"
+
+
+def _prepared(blob: str, known: Preprocessing) -> Iterator[tuple[str, str]]:
+    """What the net was trained to see, a line for each step."""
+    if known.mean_file:
+        yield "mean", f"the image {known.mean_file}, to subtract from {blob}"
+    if known.mean:
+        yield "mean", f"{numbers(known.mean)}, to subtract from {blob}"
+    if known.scale != 1:
+        yield "scale", f"{known.scale:.8g}, to multiply {blob} by"
+    if known.crop_size:
+        yield "crop", f"{known.crop_size} pixels square, from the middle of {blob}"
 
 
 def numbers(values: Sequence[float]) -> str:

@@ -115,7 +115,7 @@ def test_one_screen_says_what_was_done(voc: Path, convert: Convert) -> None:
         "'loss' (SoftmaxWithLoss) dropped, a deploy net measures no loss",
         "5 Split layers removed",
         "diagonal      upscore8.weight",
-        "wrote voc-fcn8s.safetensors: 702.3 kB in ",
+        "wrote voc-fcn8s.safetensors: 702.4 kB in ",
     ):
         assert expected in run.out, run.out
     assert len(run.out.splitlines()) < 25
@@ -186,10 +186,21 @@ def test_there_and_back_through_the_command(voc: Path, convert: Convert) -> None
     }
 
 
+def test_a_safetensors_that_begins_like_a_mean(voc: Path, convert: Convert, tmp_path: Path) -> None:
+    convert(voc, "-o", "a.safetensors")
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    padding = (0x08 - length) % 256
+    start = (length + padding).to_bytes(8, "little") + whole[8 : 8 + length] + b" " * padding
+    (tmp_path / "b.safetensors").write_bytes(start + whole[8 + length :])
+    assert start[:1] == b"\x08"
+    assert "FCN8s" in convert("b.safetensors", "-o", "c.safetensors").out
+
+
 def test_means_survive_another_conversion(voc: Path, convert: Convert) -> None:
     convert(voc, "-o", "a.safetensors")
     run = convert("a.safetensors", "-o", "b.safetensors", "--dtype", "float16", "--json")
-    assert run.json()["means"] == {"data": [104.00699, 116.66877, 122.67892]}
+    assert run.json()["preprocessing"]["data"]["mean"] == [104.00699, 116.66877, 122.67892]
     assert convert("b.safetensors", "--inspect").code == 0
     assert "104.00699" in convert("b.safetensors", "-o", "c.pt").out
 

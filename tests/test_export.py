@@ -24,11 +24,11 @@ import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
 from caffe2torch.export import digest
-from caffe2torch.export.conversion import means_of
 from caffe2torch.export.output import PIECE, create, encoded
-from caffe2torch.export.safetensors import METADATA, read_means, read_safetensors
+from caffe2torch.export.safetensors import METADATA, read_preprocessing, read_safetensors
 from caffe2torch.net import Blob, Net
 from caffe2torch.plan import plan
+from caffe2torch.preprocess import Preprocessing, preprocessing
 from tests.nets import INPUT, net_of
 
 ZOO = sorted(folder.name for folder in (Path(__file__).parent / "golden" / "fcn").iterdir())
@@ -136,8 +136,9 @@ def test_the_metadata_says_what_a_reader_needs(golden: Path, tmp_path: Path) -> 
     assert metadata["net_name"] == "voc-fcn16s"
     assert metadata["caffe2torch"] == c2t.__version__
     assert json.loads(metadata["diagonal"]) == ["upscore2.weight", "upscore16.weight"]
-    assert json.loads(metadata["input_mean"]) == {"data": [104.00699, 116.66877, 122.67892]}
-    assert read_means(tmp_path / "net.safetensors") == {"data": (104.00699, 116.66877, 122.67892)}
+    prepared = {"data": Preprocessing((104.00699, 116.66877, 122.67892))}
+    assert json.loads(metadata["preprocessing"])["data"]["mean"] == [104.00699, 116.66877, 122.67892]
+    assert read_preprocessing(tmp_path / "net.safetensors") == prepared
     layers = {layer["name"]: layer for layer in json.loads(metadata["layers"])}
     assert layers["fc6"]["keys"] == ["fc6.weight", "fc6.bias"]
     assert layers["pool1"] == {"name": "pool1", "type": "Pooling", "keys": [], "shapes": []}
@@ -555,7 +556,7 @@ def test_a_small_file_cannot_ask_for_a_huge_diagonal(tmp_path: Path) -> None:
              convolution_param {{ num_output: 40000 bias_term: false kernel_size: 1 }} }}"""
     size = 40_000 * 4
     entry = {"dtype": "F32", "shape": [40_000, 1, 1, 1], "data_offsets": [0, size]}
-    metadata = {"format_version": "1", "net": text, "diagonal": '["up.weight"]', "input_mean": "{}"}
+    metadata = {"format_version": "1", "net": text, "diagonal": '["up.weight"]', "preprocessing": "{}"}
     put(tmp_path / "net", {"__metadata__": metadata, "up.weight": entry}, bytes(size))
     with pytest.raises(ReadError, match=r"is \(40000, 1, 1, 1\), no diagonal"):
         read_safetensors(tmp_path / "net")
@@ -589,19 +590,23 @@ def test_a_mean_is_taken_from_the_data_layer_where_it_tells_one(
 ) -> None:
     text = f"""layer {{ name: "d" type: "Python" top: "data" top: "label"
                 python_param {{ module: "m" layer: "L" param_str: "{{'mean': {mean}}}" }} }}"""
-    assert means_of(net_of(text)) == known
-    transform = 'layer { name: "d" type: "Data" top: "data" transform_param { mean_value: %s } }'
-    assert means_of(net_of(transform % "103.939")) == {"data": (103.939,)}
-    assert means_of(net_of(transform % "inf")) == {}
+    assert {blob: p.mean for blob, p in preprocessing(net_of(text)).items()} == known
+    transform = 'layer { name: "d" type: "Data" top: "data" transform_param { %s } }'
+    told = transform % "mean_value: 103.939 scale: 0.017 crop_size: 7 mirror: true"
+    assert preprocessing(net_of(told)) == {"data": Preprocessing((103.939,), 0.017, 7, mirror=True)}
+    assert preprocessing(net_of(transform % "mean_value: inf")) == {}
+    assert preprocessing(net_of(transform % "force_color: true")) == {}
 
 
-def test_means_that_are_no_numbers(written: Path) -> None:
+def test_preprocessing_that_cannot_be(written: Path) -> None:
     header, data = header_of(written)
-    for means in ('{"data": ["x"]}', '{"data": 3}', '{"data": [true]}', "[]"):
-        header["__metadata__"]["input_mean"] = means
+    good = {"mean": [1.0], "scale": 1, "crop_size": 0, "mirror": False, "mean_file": ""}
+    bad = ({"mean": ["x"]}, {"mean": 3}, {"mean": [True]}, {"scale": "1"}, {"crop_size": True}, {"mirror": 0})
+    for known in ([], {"data": 3}, {"data": {}}, *({"data": {**good, **wrong}} for wrong in bad)):
+        header["__metadata__"]["preprocessing"] = json.dumps(known)
         put(written, header, data)
-        with pytest.raises(ReadError, match="'input_mean'"):
-            read_means(written)
+        with pytest.raises(ReadError, match="'preprocessing'"):
+            read_preprocessing(written)
 
 
 def test_a_file_on_the_way_has_a_short_name(tmp_path: Path) -> None:

@@ -14,14 +14,12 @@ from caffe2torch.export.digest import Digest
 from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.phase import without_losses
 from caffe2torch.plan import Parameter, Plan, plan
-from caffe2torch.preprocess import preprocessing
+from caffe2torch.preprocess import Preprocessing, preprocessing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from caffe2torch.architectures import Architecture
-
-Means = Mapping[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,8 @@ class Conversion:
 
     net: Net
     planned: Plan | None = None
-    means: Means = field(default_factory=dict)
-    """The mean that was subtracted from an input, one value per channel, where it is known."""
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
+    """What the net's data layers did to its inputs, where they tell it."""
     source: Digest | None = None
     """The file that holds the values; None for those of a module."""
 
@@ -59,7 +57,7 @@ def conversion(model: nn.Module | Plan | Net) -> Conversion:
     A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
     """
     if isinstance(model, Net):
-        return Conversion(model, means=means_of(model), source=_digest(model.weights))
+        return Conversion(model, preprocessing=preprocessing(model), source=_digest(model.weights))
     if isinstance(model, Plan):
         return Conversion(without_rules(model.net), model, source=_digest(model.net.weights))
     planned = _planned(model)
@@ -74,15 +72,6 @@ def _planned(model: Any) -> Plan:
         net = without_rules(net_of(model))
         return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
     raise TypeError(f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}")
-
-
-def means_of(net: Net) -> Means:
-    """The means of a net's inputs, as far as its data layers tell them."""
-    means = {blob: known.mean for blob, known in preprocessing(net).items() if np.isfinite(known.mean).all()}
-    # Those of transform_param are float32; 103.939 is to be seen as that.
-    return {
-        blob: tuple(float(str(np.float32(value))) for value in mean) for blob, mean in means.items() if mean
-    }
 
 
 def without_rules(net: Net) -> Net:

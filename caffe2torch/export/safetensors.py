@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -24,6 +24,7 @@ from caffe2torch.export.output import Output, encoded
 from caffe2torch.export.prototxt import definition
 from caffe2torch.net import Array, Blob, Net, from_message
 from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.preprocess import Preprocessing
 from caffe2torch.read import MAX_TEXT, located, mapped, parse_prototxt
 from caffe2torch.wire import shape_problem
 
@@ -38,7 +39,8 @@ METADATA = {
     "net": "the deploy net's definition, as prototxt",
     "layers": "JSON: for each layer its name, type, keys and shapes",
     "diagonal": "JSON: keys of dense deconvolutions, (C, C, h, w), kept as their diagonal, (C, 1, h, w)",
-    "input_mean": "JSON: for each input with a known mean, one value per channel, in the net's order (BGR)",
+    "preprocessing": "JSON: for each input, as far as it is known: mean (one value per channel, in the net's "
+    "order, BGR), scale, crop_size, mirror, mean_file; see preprocess.py",
 }
 """The entries of `__metadata__`, all text."""
 
@@ -94,8 +96,8 @@ def _metadata(converted: Conversion) -> dict[str, str]:
         "net": definition(without_rules(converted.plan.net)),
         "layers": json.dumps(layers),
         "diagonal": json.dumps(diagonal),
-        "input_mean": json.dumps(
-            {blob: mean for blob, mean in converted.means.items() if blob in converted.plan.inputs}
+        "preprocessing": json.dumps(
+            {blob: asdict(p) for blob, p in converted.preprocessing.items() if blob in converted.plan.inputs}
         ),
     }
 
@@ -163,14 +165,31 @@ def read_safetensors(path: str | PathLike[str]) -> Net:
     return replace(blobs, source=str(path), weights=str(path))
 
 
-def read_means(path: str | PathLike[str]) -> dict[str, tuple[float, ...]]:
-    """The mean of each input, one value per channel, where the file tells it."""
+def read_preprocessing(path: str | PathLike[str]) -> dict[str, Preprocessing]:
+    """For each input, what was done to an image before the net saw it, where the file tells it."""
     _, metadata = read_tensors(path)
     with located(path):
-        means = _json(metadata, "input_mean", dict)
-        if not all(isinstance(mean, list) and all(map(_is_number, mean)) for mean in means.values()):
-            raise ReadError("its metadata 'input_mean' is not a list of numbers per input")
-    return {blob: tuple(map(float, mean)) for blob, mean in means.items()}
+        return {blob: _preprocessing(known) for blob, known in _json(metadata, "preprocessing", dict).items()}
+
+
+def _preprocessing(known: Any) -> Preprocessing:
+    kinds: dict[str, Any] = {
+        "mean": list,
+        "scale": (int, float),
+        "crop_size": int,
+        "mirror": bool,
+        "mean_file": str,
+    }
+    if (
+        not isinstance(known, dict)
+        or known.keys() != kinds.keys()
+        or not all(isinstance(known[name], kind) for name, kind in kinds.items())
+        or not all(map(_is_number, [*known["mean"], known["scale"], known["crop_size"]]))
+    ):
+        raise ReadError(
+            "its metadata 'preprocessing' does not tell mean, scale, crop_size, mirror, mean_file"
+        )
+    return Preprocessing(**{**known, "mean": tuple(map(float, known["mean"]))})
 
 
 def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str, str]]:
