@@ -5,17 +5,19 @@ It is how we, and people with a collection of models, see where the converter st
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.build import build
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
-from caffe2torch.net import Net
-from caffe2torch.plan import Plan, plan
+from caffe2torch.net import Fields, Layer, Net
+from caffe2torch.phase import for_phase
+from caffe2torch.plan import plan
 from caffe2torch.read import read, read_caffemodel, read_prototxt
 from caffe2torch.upgrade import upgrade_net, upgrade_solver
 from caffe2torch.verify import verify
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
+IMAGE = (1, 3, 224, 224)
+MAX_INPUT = 1 << 22
 DEEP_NET = 100
 """Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
 
@@ -90,7 +94,11 @@ def _reference_of(path: Path) -> Path | None:
 def survey(
     cases: Sequence[Case], run: bool = False, watch: Callable[[int], None] = lambda done: None
 ) -> list[Row]:
-    """Every case through the stages. With `run`, nets run on random inputs of their stated sizes, batch 1."""
+    """Every case through the stages.
+
+    With `run`, nets run on random inputs of the sizes that their files state, IMAGE where they state none; a
+    batch of more than MAX_INPUT values is cut to one image.
+    """
     rows = []
     for done, case in enumerate(cases, start=1):
         rows.append(_survey(case, run))
@@ -136,10 +144,10 @@ def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
         net = read(case.prototxt, case.weights)
     yield "upgraded"
     facts["types"] = tuple(layer.type for layer in net.layers)
-    planned = plan(net, "TEST")
+    plan(net, "TEST")
     yield "built"
     if run:
-        _run(net, planned)
+        _run(net)
         yield "ran"
     if case.reference is not None:
         facts["error"] = _match(net, case.reference)
@@ -156,18 +164,31 @@ def _parsed(prototxt: Path) -> tuple[str, Any]:
             raise refusal from None
 
 
-def _run(net: Net, planned: Plan) -> dict[str, Tensor]:
-    inputs = {}
-    for name, shape in planned.inputs.items():
-        if shape is None or None in shape[1:]:
-            raise NetError(
-                f"input {name!r}: its shape, {shape}, is not stated, so there is no size to run at"
-            )
-        sizes = [size for size in shape[1:] if size is not None]
-        inputs[name] = torch.rand((1, *sizes) if shape else ())
+def _run(net: Net) -> dict[str, Tensor]:
+    model = build(_sized(for_phase(net, "TEST")))
+    inputs = {
+        name: torch.rand([size or 1 for size in shape or ()]) for name, shape in model.plan.inputs.items()
+    }
     with torch.no_grad():
-        outputs: dict[str, Tensor] = build(net)(**inputs)
+        outputs: dict[str, Tensor] = model(**inputs)
     return outputs
+
+
+def _sized(net: Net) -> Net:
+    """The net with whole shapes for its inputs: what the file leaves open is that of IMAGE."""
+    return replace(
+        net, layers=tuple(_whole(layer) if layer.type == "Input" else layer for layer in net.layers)
+    )
+
+
+def _whole(layer: Layer) -> Layer:
+    told = [shape.dim for shape in layer.fields.input_param.shape] or [IMAGE]
+    dims = [tuple(IMAGE[min(axis, 3)] if size < 0 else size for axis, size in enumerate(dim)) for dim in told]
+    few = [(1, *dim[1:]) if math.prod(dim) > MAX_INPUT else dim for dim in dims]
+    shapes = tuple(Fields("BlobShape", {"dim": dim}) for dim in few)
+    return replace(
+        layer, fields=layer.fields.replace(input_param=Fields("InputParameter", {"shape": shapes}))
+    )
 
 
 def _match(net: Net, reference: Path) -> float:

@@ -59,6 +59,17 @@ def test_each_case_goes_as_far_as_it_can(folder):
     assert "Quantum" in rows["quantum.prototxt"].refusal
 
 
+def test_sizes_that_a_file_leaves_open_are_those_of_an_image(tmp_path):
+    data = 'layer { name: "d" type: "Data" top: "data" transform_param { crop_size: 31 } }'
+    conv = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { %s } }'
+    (tmp_path / "fits.prototxt").write_text(data + conv % "num_output: 4 kernel_size: 31")
+    (tmp_path / "large.prototxt").write_text(data + conv % "num_output: 4 kernel_size: 32")
+    rows = rows_by_name(tmp_path, run=True)
+    assert rows["fits.prototxt"].passed == ("parsed", "upgraded", "built", "ran")
+    assert rows["large.prototxt"].passed == ("parsed", "upgraded")
+    assert "(None, None, 31, 31) is too small" in rows["large.prototxt"].refusal
+
+
 def test_a_wrong_reference_does_not_match(folder):
     arrays = dict(np.load(folder / "relu.npz"))
     np.savez(folder / "relu.npz", **(arrays | {"out.y": arrays["out.y"] + 0.01}))
