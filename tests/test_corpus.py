@@ -48,6 +48,7 @@ BROKEN = {
 """How the paths end of the files that no Caffe reads as a net, and why."""
 
 SIZES = {
+    ("", "im_info"): (1, 3),
     ("", "rois"): (5, 5),
     ("", "cont_sentence"): (20, 100),
     ("", "input_sentence"): (20, 100),

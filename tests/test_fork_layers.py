@@ -320,18 +320,6 @@ def test_lrn_map_is_within_the_channel():
     assert_close(y, within_channel(x, 3, 0.8, 0.6))
 
 
-def test_spatial_dropout():
-    names = "module: 'spatial_dropout' layer: 'SpatialDropoutLayer'"
-    layer = f"type: 'Python' python_param {{ {names} param_str: \"{{'p': 0.2}}\" }}"
-    x = np.abs(noise(30, 40, 2, 3)) + 1
-    assert_close(run(layer, x)[0], x / 0.8)
-    (dropped,) = run(layer, x, phase="TRAIN")
-    kept = (dropped > 0).all((2, 3))
-    assert ((dropped > 0).any((2, 3)) == kept).all()
-    assert 0.75 < kept.mean() < 0.85
-    assert_close(dropped[kept], x[kept] / 0.8)
-
-
 @pytest.mark.parametrize("weights", [0, 1, 2])
 @pytest.mark.parametrize("sigma", [1, 3])
 def test_smooth_l1_loss(weights, sigma):
