@@ -169,8 +169,12 @@ def _run(net: Net) -> dict[str, Tensor]:
     inputs = {
         name: torch.rand([size or 1 for size in shape or ()]) for name, shape in model.plan.inputs.items()
     }
-    with torch.no_grad():
-        outputs: dict[str, Tensor] = model(**inputs)
+    try:
+        with torch.no_grad():
+            outputs: dict[str, Tensor] = model(**inputs)
+    except RuntimeError as error:
+        shapes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in inputs.items())
+        raise NetError(f"does not run on random {shapes}: {str(error).splitlines()[0]}") from None
     return outputs
 
 

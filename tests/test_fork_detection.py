@@ -240,6 +240,13 @@ def test_roi_pooling():
     assert not y[4].any()
 
 
+def test_no_region_at_all():
+    x = np.ones((1, 2, 5, 7), np.float32)
+    layer = "type: 'ROIPooling' roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.5 }"
+    (top,) = run(layer, x, np.zeros((0, 5), np.float32))
+    assert top.shape == (0, 2, 3, 2)
+
+
 def test_psroi_pooling():
     x = noise(2, 18, 12, 16)  # 2 channels of the top, 3 x 3 parts
     expected = np.zeros((6, 2, 3, 3))

@@ -44,7 +44,7 @@ class _Pool(Converter):
 
     def _regions(self, features: Tensor, rois: Tensor) -> Tensor:
         """The regions as (R, 5); whatever axes they have, Caffe reads five numbers each."""
-        rows = rois.reshape(len(rois), -1)
+        rows = rois.flatten(1)  # there may be none
         if rows.shape[1] != 5:
             raise self.refuse(
                 f"its regions are {tuple(rois.shape)}; each needs 5 numbers (image and corners)"
