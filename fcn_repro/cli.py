@@ -44,11 +44,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except commands.Usage as error:
         asked.error(str(error))
-    except Caffe2TorchError as error:
+    except Exception as error:
         if args.debug:
             raise
-        print(f"fcn-repro: {error}", file=sys.stderr)
-        return error.exit_code
+        return _refuse(error)
+
+
+def _refuse(error: Exception) -> int:
+    """One line for what went wrong; its exit code."""
+    message, code = str(error), getattr(error, "exit_code", 1)
+    if not isinstance(error, Caffe2TorchError):
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where, please report it"
+    print(f"fcn-repro: {' '.join(message.split())}", file=sys.stderr)
+    return code
 
 
 def parser() -> argparse.ArgumentParser:

@@ -235,6 +235,21 @@ def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr().err == "fcn-repro: cvpr2015.toml: tables.1: broken\n"
 
 
+def test_what_nobody_foresaw_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(args: object) -> int:
+        raise ZeroDivisionError("a\nb")
+
+    monkeypatch.setitem(cli.COMMANDS, "list", fails)
+    assert cli.main(["--list"]) == 1
+    assert capsys.readouterr().err == (
+        "fcn-repro: unexpected ZeroDivisionError: a b; --debug shows where, please report it\n"
+    )
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["--list", "--debug"])
+
+
 def test_debug_shows_where_an_error_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "papers", _refuse)
     with pytest.raises(ReadError):
