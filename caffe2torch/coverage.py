@@ -165,16 +165,15 @@ def _parsed(prototxt: Path) -> tuple[str, Any]:
 
 
 def _run(net: Net) -> dict[str, Tensor]:
-    model = build(_sized(for_phase(net, "TEST")))
-    inputs = {
-        name: torch.rand([size or 1 for size in shape or ()]) for name, shape in model.plan.inputs.items()
-    }
+    sized = _sized(for_phase(net, "TEST"))
+    shapes = {name: [size or 1 for size in shape or ()] for name, shape in plan(sized).inputs.items()}
     try:
+        model = build(sized)
         with torch.no_grad():
-            outputs: dict[str, Tensor] = model(**inputs)
+            outputs: dict[str, Tensor] = model(**{name: torch.rand(shape) for name, shape in shapes.items()})
     except RuntimeError as error:
-        shapes = ", ".join(f"{name} {tuple(values.shape)}" for name, values in inputs.items())
-        raise NetError(f"does not run on random {shapes}: {str(error).splitlines()[0]}") from None
+        tried = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise NetError(f"does not run on random {tried}: {str(error).splitlines()[0]}") from None
     return outputs
 
 
