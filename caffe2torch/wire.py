@@ -245,10 +245,11 @@ def _joined(pieces: list[Array]) -> Array:
 
 
 def _delimited(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | LENGTH) + _varint(len(content)) + content
+    return varint(number << 3 | LENGTH) + varint(len(content)) + content
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A number of 0 or more as protobuf writes it: seven bits a byte, the last byte without its top bit."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

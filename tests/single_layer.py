@@ -85,3 +85,12 @@ def assert_close(ours, expected, allowed: float = 1e-5, name: str = "top"):
         f"{name}: relative error {error:.2e}, allowed {allowed:.0e}; max |delta| {delta.max():.2e} "
         f"at {tuple(map(int, where))}, ours {ours[where]:.7g}, expected {expected[where]:.7g}"
     )
+
+
+def within_channel(x, size, alpha, beta):
+    """LRN within a channel, pixel by pixel."""
+    y, half = np.empty_like(x), size // 2
+    for n, c, row, column in np.ndindex(*x.shape):
+        square = x[n, c, max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1] ** 2
+        y[n, c, row, column] = x[n, c, row, column] * (1 + alpha * square.sum() / size**2) ** -beta
+    return y

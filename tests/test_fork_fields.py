@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 from nets import INPUT, net_of
-from single_layer import assert_close, one_layer, run
+from single_layer import assert_close, one_layer, run, within_channel
 
 from caffe2torch import schema
 from caffe2torch.errors import UnsupportedLayer
@@ -23,14 +23,6 @@ rng = np.random.default_rng(17)
 
 def noise(*shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
-
-
-def within_channel(x, size, alpha, beta):
-    y, half = np.empty_like(x), size // 2
-    for n, c, row, column in np.ndindex(*x.shape):
-        square = x[n, c, max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1] ** 2
-        y[n, c, row, column] = x[n, c, row, column] * (1 + alpha * square.sum() / size**2) ** -beta
-    return y
 
 
 def test_pooling_fused_into_an_lrn():

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from single_layer import assert_close, one_layer, run
+from single_layer import assert_close, one_layer, run, within_channel
 
 rng = np.random.default_rng(7)
 
@@ -304,14 +304,6 @@ def test_spatial_pyramid_pooling_has_windows_of_whole_pixels():
     small = [[x[:, :, 2 * row : 2 * row + 2, j].max(2) for j in range(9)] for row in range(7)]
     small = np.moveaxis(np.array(small), (0, 1), (2, 3))
     assert_close(y, np.concatenate([x.max((2, 3)), small.reshape(2, -1)], 1))
-
-
-def within_channel(x, size, alpha, beta):
-    y, half = np.empty_like(x), size // 2
-    for n, c, row, column in np.ndindex(*x.shape):
-        square = x[n, c, max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1] ** 2
-        y[n, c, row, column] = x[n, c, row, column] * (1 + alpha * square.sum() / size**2) ** -beta
-    return y
 
 
 def test_lrn_map_is_within_the_channel():

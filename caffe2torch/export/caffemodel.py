@@ -12,6 +12,7 @@ from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output, encoded
 from caffe2torch.net import Blob, Layer, Net, to_message
+from caffe2torch.wire import varint
 
 _LENGTH = 2
 _FLOAT_BYTES = 4
@@ -78,12 +79,4 @@ def _size(layer: Layer) -> int:
 def _opening(kind: str, field: str, length: int) -> bytes:
     """Tag and length of a field that holds `length` bytes."""
     number = schema.descriptor(kind).fields_by_name[field].number
-    return _varint(number << 3 | _LENGTH) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*out, value))
+    return varint(number << 3 | _LENGTH) + varint(length)
