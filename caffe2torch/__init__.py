@@ -19,6 +19,7 @@ from caffe2torch.build import build
 from caffe2torch.define import define
 from caffe2torch.export import export
 from caffe2torch.read import read
+from caffe2torch.surgery import convolutionalize, transplant
 from caffe2torch.table import table_of
 from caffe2torch.verify import verify
 
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
     from caffe2torch.fcn import from_safetensors, load
 
 __version__ = "0.1.0"
-__all__ = ["build", "define", "export", "from_safetensors", "load", "read", "table_of", "verify"]
+__all__ = [
+    "build",
+    "convolutionalize",
+    "define",
+    "export",
+    "from_safetensors",
+    "load",
+    "read",
+    "table_of",
+    "transplant",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": commands.list_all,
     "table": commands.table,
     "evaluate": commands.evaluate,
+    "train": commands.train,
     "predict": commands.predict,
     "server_result": commands.server_result,
     "fetch": commands.fetch,
@@ -72,6 +73,7 @@ def parser() -> argparse.ArgumentParser:
     action.add_argument(
         "--evaluate", metavar="MODEL", help="the scores of a zoo model, or of a file's, --on SPLIT"
     )
+    action.add_argument("--train", metavar="RECIPE", help="a net by its recipe, or by one of yours, my.toml")
     action.add_argument("--predict", metavar="MODEL", help="a VOC test set, packed for its evaluation server")
     action.add_argument(
         "--server-result", metavar="FILE", type=Path, help="the server's answer for --name MODEL"
@@ -87,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="a traceback instead of a one-line error")
     _table_options(parser.add_argument_group("tables"))
     _run_options(parser.add_argument_group("models on data"))
+    _train_options(parser.add_argument_group("training"))
     _fetch_options(parser.add_argument_group("fetching"))
     return parser
 
@@ -102,13 +105,27 @@ def _table_options(group: argparse._ArgumentGroup) -> None:
 def _run_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--on", metavar="SPLIT", help="seg11valid, or DATASET/SPLIT: nyudv2/test")
     group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:1")
-    group.add_argument("--precision", default="fp32", choices=("fp32", "tf32", "bf16"))
+    group.add_argument(
+        "--precision",
+        choices=("fp32", "tf32", "bf16"),
+        help="default: fp32; to train on a GPU that has it, bf16",
+    )
     group.add_argument("--partial", action="store_true", help="take what is there of an incomplete copy")
     group.add_argument("--save-predictions", metavar="DIR", type=Path, help="a palette PNG for each image")
     group.add_argument("--name", metavar="NAME", help="what the model is called in results and tables")
     group.add_argument(
         "--mean", metavar="B,G,R", type=_mean, help="what the net subtracts (default: its data's)"
     )
+
+
+def _train_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--resume", action="store_true", help="go on from the last snapshot, if there is one")
+    group.add_argument("--init", metavar="FILE", help="start from these weights, not from the recipe's")
+    group.add_argument("--iterations", metavar="N", type=int, help="end after N iterations")
+    group.add_argument("--snapshot", metavar="N", type=int, help="a snapshot every N iterations")
+    group.add_argument("--seed", metavar="N", type=int, help="draw other images, fresh weights and dropout")
+    group.add_argument("--compile", action="store_true", help="run the net through torch.compile")
+    group.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard, too")
 
 
 def _fetch_options(group: argparse._ArgumentGroup) -> None:

@@ -18,6 +18,7 @@ from fcn_repro.datasets import dataset, names
 from fcn_repro.disk import Disk, named
 from fcn_repro.download import obtain, plan_fetch, sources
 from fcn_repro.measurements import Measurements
+from fcn_repro.output import write
 from fcn_repro.papers import STRUCTURE, Table, papers
 from fcn_repro.structure import COUNTED
 from fcn_repro.zoo import zoo
@@ -67,7 +68,7 @@ def table(args: argparse.Namespace) -> int:
         run=not args.stored,
         time=args.time,
         device=args.device,
-        precision=args.precision,
+        precision=args.precision or "fp32",
         protocol=args.protocol,
     )
     compared = tables.compare(paper.tables[number], found.measures)
@@ -106,6 +107,33 @@ def evaluate(args: argparse.Namespace) -> int:
         report = Report(paper, number, compared, evaluation.notes, results_of(evaluation, run.opened))
         _publish(report, folder, run.stem)
     return int(any(cell.within is False for cell in compared))
+
+
+def train(args: argparse.Namespace) -> int:
+    """A net by its recipe: trained, exported, scored, with its curves."""
+    from fcn_repro import from_recipe
+    from fcn_repro.curves import training_page
+    from fcn_repro.device import training_precision
+    from fcn_repro.running import first_process
+    from fcn_repro.train import Options
+
+    given = {"max_iter": args.iterations, "snapshot": args.snapshot}
+    solver = {field: value for field, value in given.items() if value is not None}
+    recipe = from_recipe.adjusted(args.train, init=args.init, seed=args.seed, solver=solver)
+    precision = args.precision or training_precision(args.device)
+    options = Options(precision, args.compile, args.tensorboard, args.resume)
+    training = from_recipe.train(args.train, recipe, _disk(args), device=args.device, options=options)
+    if not first_process():
+        return 0
+    page = training.folder / f"{training.name}.html"
+    write(page, training_page(training))
+    evaluation = training.evaluation
+    if args.json:
+        _print_json(evaluation.as_data() if evaluation else {"model": training.name})
+    elif evaluation:
+        print(scores_text(evaluation))
+    _say(f"wrote {_disk(args).models / training.name}.safetensors, {training.snapshot.caffemodel} and {page}")
+    return 0
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -186,7 +214,7 @@ def _run(args: argparse.Namespace, model: str) -> Any:
         _images(args),
         name=args.name or "",
         device=args.device,
-        precision=args.precision,
+        precision=args.precision or "fp32",
         mean_bgr=args.mean,
         save_predictions=args.save_predictions,
         show=args.report is not None,

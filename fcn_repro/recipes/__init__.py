@@ -6,8 +6,10 @@ A recipe says on which images, which net, from which weights, by which solver, a
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -46,24 +48,27 @@ class Data:
 class Architecture:
     """A net of the FCN papers by its name in `caffe2torch.define`, with a head for each labelling.
 
-    `classes` is one number per head, `heads` their names where there are several; `widths` are the channels
-    of the five stages, of fc6 and of fc7, where they are not the published ones. `learned` deconvolutions are
-    not frozen. `frozen` layers are not trained, `trained` ones alone are, both by patterns such as `conv1_*`.
+    `classes` is one number per head, by default as many as the data set has; `heads` are their names where
+    there are several; `widths` are the channels of the five stages, of fc6 and of fc7, where they are not the
+    published ones. `learned` deconvolutions are not frozen. `frozen` layers are not trained, `trained` ones
+    alone are, both by patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7 that a training step
+    leaves out.
     """
 
     name: str
-    classes: tuple[int, ...]
+    classes: tuple[int, ...] = ()
     heads: tuple[str, ...] = ()
     input: str = "data"
     widths: tuple[int, ...] = ()
     learned: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise ValueError(f"input is {self.input!r}; known are {', '.join(INPUTS)}")
-        if len(self.classes) != max(1, len(self.heads)):
+        if self.classes and len(self.classes) != max(1, len(self.heads)):
             raise ValueError(f"{len(self.classes)} numbers of classes for {max(1, len(self.heads))} heads")
         if self.frozen and self.trained:
             raise ValueError("say which layers are frozen, or which alone are trained, not both")
@@ -147,3 +152,16 @@ def recipe(name: str) -> Recipe:
             f"no recipe is called {name!r}; known are {', '.join(names())}, and your own by its file, my.toml"
         )
     return load(FOLDER / f"{name}.toml", Recipe)
+
+
+def digest(recipe: Recipe) -> str:
+    """A hash of what a training's result depends on: all but words, and what is only shown or kept."""
+    facts = asdict(recipe)
+    for word in ("title", "source", "note", "expected"):
+        del facts[word]
+    solver = facts["solver"]
+    idle = {"display", "snapshot", "test_interval", "average_loss"}
+    idle |= {"max_iter"} if solver["lr_policy"] != "poly" else set()
+    facts["solver"] = {name: value for name, value in solver.items() if name not in idle}
+    facts["data"] = {name: value for name, value in facts["data"].items() if name not in ("val", "folder")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,74 @@
+"""A recipe, carried out: its data opened, its net filled, trained, exported and scored.
+
+models/NAME.safetensors          the trained net, where the papers' tables look for it
+results/NAME-DATASET-SPLIT.json  its scores on the validation split
+training/NAME/                   snapshots, train.csv, val.csv
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+import caffe2torch as c2t
+from fcn_repro.datasets import Dataset
+from fcn_repro.device import this_process
+from fcn_repro.disk import Disk
+from fcn_repro.initial import initial
+from fcn_repro.recipes import Recipe, Source, recipe
+from fcn_repro.train import Options, Training
+
+
+def adjusted(
+    name: str, *, init: str | None = None, seed: int | None = None, solver: Mapping[str, int] | None = None
+) -> Recipe:
+    """The recipe called `name`, or in that file, with other weights to start from, seed or solver fields."""
+    found = recipe(name)
+    if init is not None:
+        first, *others = found.init.sources or (Source(init),)
+        sources = (replace(first, weights=init), *others)
+        found = replace(found, init=replace(found.init, sources=sources))
+    return replace(
+        found,
+        seed=found.seed if seed is None else seed,
+        solver={**found.solver, **(solver or {})},
+    )
+
+
+def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options: Options) -> Training:
+    """Trains a net by the recipe `name`; the first process exports it and stores its scores.
+
+    Raises what opening the data, filling the net and `Training.run` raise.
+    """
+    data, own, name = _disk(name, recipe, disk), recipe.data, Path(name).stem
+    train, val = data.open(own.train), data.open(own.val) if own.val else None
+    recipe = _counted(recipe, train)
+    first = initial(recipe, disk)
+    with this_process(device) as process:
+        model = first.model.to(process.device, memory_format=torch.channels_last)
+        folder = disk.home / "training" / name
+        training = Training(name, recipe, model, train, val, folder, process, options)
+        training.run()
+        if process.rank == 0:
+            disk.models.mkdir(parents=True, exist_ok=True)
+            c2t.export(model, disk.models / f"{name}.safetensors")
+            if training.evaluation is not None:
+                training.evaluation.save(disk.results / f"{name}-{own.val.replace('/', '-')}.json")
+    return training
+
+
+def _disk(name: str, recipe: Recipe, disk: Disk) -> Disk:
+    """Where the data are: in the user's folder, seen from the recipe's file, or as ever."""
+    if not recipe.data.folder or disk.data:
+        return disk
+    return replace(disk, data=Path(name).parent / recipe.data.folder)
+
+
+def _counted(recipe: Recipe, train: Dataset) -> Recipe:
+    """The recipe with the number of classes, which the data tell where it does not."""
+    heads = recipe.net.heads or tuple(train.heads)[:1]
+    counts = recipe.net.classes or tuple(len(train.heads[head].classes) for head in heads)
+    return replace(recipe, net=replace(recipe.net, classes=counts))
