@@ -156,8 +156,7 @@ class Training:
                 "delete the folder to start anew"
             )
         if self.snapshot is not None:
-            c2t.transplant(self.model, c2t.read(weights=self.snapshot.caffemodel))
-            self.solver.restore(self.snapshot.solverstate)
+            self.solver.restore(self.snapshot.solverstate, weights=self.snapshot.caffemodel)
             self.losses = list(self.snapshot.losses)
         self._reported = self.solver.iter, time.perf_counter()
         self.process.wait_for_all()  # nobody writes before all have read
