@@ -5,6 +5,7 @@
     caffemodel┘                                      └─ load ──→ FCN8s, …     a net of the FCN zoo
                                                          model ─ verify ─→ Report
                                                          model ─ export ─→ safetensors, …
+               solver.prototxt, .solverstate ─ Solver ─→ model ─ snapshot ─→ .caffemodel, .solverstate
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")
@@ -24,9 +25,10 @@ from caffe2torch.verify import verify
 
 if TYPE_CHECKING:
     from caffe2torch.fcn import from_safetensors, load
+    from caffe2torch.solver import Solver
 
 __version__ = "0.1.0"
-__all__ = ["build", "define", "export", "from_safetensors", "load", "read", "table_of", "verify"]
+__all__ = ["Solver", "build", "define", "export", "from_safetensors", "load", "read", "table_of", "verify"]
 
 
 def __getattr__(name: str) -> object:
@@ -35,4 +37,8 @@ def __getattr__(name: str) -> object:
         from caffe2torch import fcn
 
         return getattr(fcn, name)
+    if name == "Solver":
+        from caffe2torch.solver import Solver
+
+        return Solver
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
