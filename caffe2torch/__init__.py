@@ -5,6 +5,7 @@
     caffemodel┘                                      └─ load ──→ FCN8s, …     a net of the FCN zoo
                                                          model ─ verify ─→ Report
                                                          model ─ export ─→ safetensors, …
+               solver.prototxt, .solverstate ─ Solver ─→ model ─ snapshot ─→ .caffemodel, .solverstate
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")
@@ -13,21 +14,24 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from caffe2torch.build import build
 from caffe2torch.define import define
 from caffe2torch.export import export
 from caffe2torch.read import read
-from caffe2torch.surgery import convolutionalize, transplant
 from caffe2torch.table import table_of
 from caffe2torch.verify import verify
 
 if TYPE_CHECKING:
     from caffe2torch.fcn import from_safetensors, load
+    from caffe2torch.solver import Solver
+    from caffe2torch.surgery import convolutionalize, transplant
 
 __version__ = "0.1.0"
 __all__ = [
+    "Solver",
     "build",
     "convolutionalize",
     "define",
@@ -40,11 +44,17 @@ __all__ = [
     "verify",
 ]
 
+_LATE = {
+    "Solver": "solver",
+    "convolutionalize": "surgery",
+    "from_safetensors": "fcn",
+    "load": "fcn",
+    "transplant": "surgery",
+}
+"""Names whose modules load at their first use: most need torch, the conversion itself does not (_torch.py)."""
+
 
 def __getattr__(name: str) -> object:
-    # These need torch at import; the conversion itself does not (see _torch.py).
-    if name in ("from_safetensors", "load"):
-        from caffe2torch import fcn
-
-        return getattr(fcn, name)
+    if name in _LATE:
+        return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -227,7 +227,7 @@ class _Planner:
         if not layer.blobs:
             return None
         blob = layer.blobs[position]
-        if not _fits(spec.shape, blob.shape):
+        if not fits(spec.shape, blob.shape):
             hint = "was the net made fully convolutional? see --convolutionalize"
             hint = (
                 hint if len(spec.shape) > 2 == len(_bare(blob.shape)) else "is this the net of these weights?"
@@ -263,7 +263,8 @@ def _bare(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(dropwhile(lambda size: size == 1, shape))
 
 
-def _fits(needed: Shape, found: tuple[int, ...]) -> bool:
+def fits(needed: Shape, found: tuple[int, ...]) -> bool:
+    """Whether a blob has the shape that is needed, leading ones aside where an old file has four axes."""
     if len(found) != len(needed):
         found = (*(1,) * (len(needed) - len(_bare(found))), *_bare(found))
     return len(found) == len(needed) and all(n in (None, f) for n, f in zip(needed, found, strict=True))

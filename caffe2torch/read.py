@@ -105,6 +105,11 @@ def read(
     return _enclosed(stored, str(weights), ignore_unknown)
 
 
+def with_weights(net: Net, weights: AnyPath) -> Net:
+    """The net with the blobs of the caffemodel's layers of the same names, and no others; see `read`."""
+    return _trained(net, read_caffemodel(weights), str(weights))
+
+
 def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
     """The message that a prototxt spells: a NetParameter or a SolverParameter, not upgraded.
 
