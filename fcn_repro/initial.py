@@ -30,6 +30,9 @@ _STREAMS = {
     "color-hha": fcn.COLOR_HHA,
 }
 
+_AS_DEFINED = ("upscore", "scale_")
+"""Bilinear kernels and the at-once net's factors are part of a net's definition: nothing has to fill them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Initial:
@@ -48,7 +51,8 @@ def initial(recipe: Recipe, disk: Disk) -> Initial:
         torch.manual_seed(recipe.seed)
         model: Any = blank(recipe.net)
         layers = model.blobs()
-        fresh = matching(recipe.init.fresh, layers)
+        learned = [name for name in layers if not name.startswith(_AS_DEFINED)]
+        fresh = matching(recipe.init.fresh, learned)
         kept = {*fresh, *_frozen_upsampling(model)}
         untouched = set(layers) - kept
         for source, suffix in _sources(recipe.init, disk):
@@ -58,8 +62,7 @@ def initial(recipe: Recipe, disk: Disk) -> Initial:
         for name in fresh:
             _fill(model.get_submodule(name), scores=name.startswith("score"))
     _freeze(model, recipe.net)
-    unfilled = [name for name in layers if name in untouched and not name.startswith(("upscore", "scale_"))]
-    return Initial(model.train(), tuple(unfilled))
+    return Initial(model.train(), tuple(name for name in learned if name in untouched))
 
 
 def blank(net: recipes.Architecture) -> nn.Module:
