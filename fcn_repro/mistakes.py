@@ -184,7 +184,7 @@ def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:
     if shared:
         raise RecipeError(
             f"{len(shared)} of {len(val)} images of {val.name}/{val.split} are also in "
-            f"{train.name}/{train.split}, as {shared[0]} is: their scores would be too good. Validate on others "
+            f"{train.name}/{train.split}, as {shared[0]} is: their scores would be too good. Take others "
             "(voc2011/seg11valid has those of VOC's val that SBD's train has not), or leave data.val out"
         )
 
