@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch.errors import MissingData
-from fcn_repro import models, table_text, tables
+from fcn_repro import models, recipes, table_text, tables
 from fcn_repro.datasets import dataset, names
 from fcn_repro.disk import Disk, named
 from fcn_repro.download import obtain, plan_fetch, sources
@@ -32,7 +32,7 @@ class Usage(Exception):
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """The tables, the models and the data sets, and which of them are here."""
+    """The tables, the models, the recipes and the data sets, and what of them is here."""
     disk = _disk(args)
     here = dict(disk.found_data_sets())
     found = {name: disk.model(name) for name in zoo().models}
@@ -41,6 +41,7 @@ def list_all(args: argparse.Namespace) -> int:
             {
                 "papers": {key: _tables(key) for key in papers()},
                 "models": {name: _text(path) for name, path in found.items()},
+                "recipes": {name: recipes.recipe(name).title for name in recipes.names()},
                 "data": {name: _text(here.get(name)) for name in names()},
                 "results": [str(path) for path in sorted(disk.results.glob("*.json"))],
             }
@@ -268,7 +269,7 @@ def _notes(shown: Table) -> list[str]:
 
 
 def _print_known(found: Mapping[str, Path | None], here: Mapping[str, Path]) -> None:
-    """Tables, models and data sets; of these, where they are."""
+    """Tables, models, recipes and data sets; of models and data, where they are."""
     for key, paper in papers().items():
         print(f"{key}: {paper.title} ({paper.venue})")
         for number, table in _tables(key).items():
@@ -278,7 +279,11 @@ def _print_known(found: Mapping[str, Path | None], here: Mapping[str, Path]) -> 
     for family, meaning in zoo().families.items():
         of_family = [name for name, model in zoo().models.items() if model.family == family]
         print("\n".join([f"{meaning}:", *(_listed(name, found[name]) for name in of_family)]), end="\n\n")
-    print("Data sets, with their splits:")
+    print("Recipes, for --train:")
+    width = max(map(len, recipes.names()))
+    for name in recipes.names():
+        print(f"  {name:{width}}  {recipes.recipe(name).title}")
+    print("\nData sets, with their splits:")
     for name in names():
         print(_listed(f"{name}: {', '.join(dataset(name).splits)}", here.get(name)))
 

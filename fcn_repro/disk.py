@@ -48,6 +48,11 @@ class Disk:
         files = (self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel"))
         return next((file for file in files if file.is_file()), None)
 
+    def is_trained(self, name: str) -> bool:
+        """Whether a model is here that was not fetched, which leaves a record (transfer.py)."""
+        record = self.models / f"{name}.caffemodel.sha256"
+        return self.model(name) is not None and not record.is_file()
+
     def open(self, images: str) -> Dataset:
         """The data set NAME/SPLIT. Raises MissingData, and what `open_dataset` raises."""
         name, _, split = images.partition("/")

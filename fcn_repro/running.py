@@ -13,6 +13,7 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro import recipes
 from fcn_repro.datasets import Dataset
 from fcn_repro.datasets.pascal_voc import PascalVoc
 from fcn_repro.disk import Disk
@@ -103,15 +104,18 @@ class Run:
 
 
 def load(disk: Disk, model: str) -> nn.Module:
-    """A model by its name in the zoo, or from a file. Raises MissingData, and what `c2t.load` raises."""
-    if Path(model).is_file():
-        return c2t.load(model)
-    if model not in zoo().models:
-        raise MissingData(f"{model}: neither a file nor a model of the zoo; fcn-repro --list names those")
-    found = disk.model(model)
-    if found is None:
+    """A model by the name of its recipe or in the zoo, or from a file.
+
+    Raises MissingData, and what `c2t.load` raises.
+    """
+    found = Path(model) if Path(model).is_file() else disk.model(model)
+    if found is not None:
+        return c2t.load(found)
+    if model in zoo().models:
         raise MissingData(f"{model} is not in {disk.models}; get it with: fcn-repro --fetch {model}")
-    return c2t.load(found)
+    if model in recipes.names():
+        raise MissingData(f"{model} is not in {disk.models}; train it with: fcn-repro --train {model}")
+    raise MissingData(f"{model}: neither a file, nor a model or recipe; fcn-repro --list names those")
 
 
 def mean_of(dataset: str) -> tuple[float, float, float]:

@@ -103,7 +103,7 @@ def compare(table: Table, measures: Mapping[str, Measure]) -> tuple[Compared, ..
 def _finding(row: Row, column: Column, measures: Mapping[str, Measure]) -> Finding:
     if row.baseline:
         return BASELINE
-    if row.why or column.measure is None:
+    if column.measure is None or not row.measurable(column.measure):
         return Missing(f"not measurable here: {row.why}")
     try:
         return measures[column.measure](row, column)

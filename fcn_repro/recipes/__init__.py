@@ -136,7 +136,7 @@ class Recipe:
 
 def names() -> tuple[str, ...]:
     """The recipes' names, those of their files."""
-    return tuple(path.stem for path in sorted(FOLDER.glob("*.toml")))
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
 
 
 @cache
