@@ -13,7 +13,7 @@ from fcn_repro.scenes.chance import Chance
 from fcn_repro.scenes.outlines import Integers
 
 Texture = Callable[[Integers, Integers], Integers]
-"""From rows y (h, 1) and columns x (1, w) of pixels to the mixture (h, w), 0 to FULL, the second colour alone."""
+"""From rows y (h, 1) and columns x (1, w) of pixels to the mixture (h, w), FULL for the second colour."""
 
 FULL = 256
 
