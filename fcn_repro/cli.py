@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "predict": commands.predict,
     "server_result": commands.server_result,
     "fetch": commands.fetch,
+    "render": commands.render,
 }
 PROTOCOLS = (DEFAULT_PROTOCOL, "area", "majority", "nearest")
 
@@ -81,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
     action.add_argument(
         "--fetch", metavar="NAME", help="a data set or a model: shown, then with --yes fetched"
     )
+    action.add_argument(
+        "--render", metavar="SPLIT", help="a split of shapes, as a folder of PNGs: shapes/val"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--home", metavar="DIR", type=Path, help="where data, models and results are (default: .)"
@@ -99,7 +103,9 @@ def _table_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--stored", action="store_true", help="evaluate nothing now, read what was stored")
     group.add_argument("--time", action="store_true", help="measure forward times, with random weights")
     group.add_argument("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS, help="of the upper bounds")
-    group.add_argument("-o", "--report", metavar="PATH", type=Path, help="a report, or --predict's archive")
+    group.add_argument(
+        "-o", "--report", metavar="PATH", type=Path, help="a report, --predict's archive, --render's folder"
+    )
 
 
 def _run_options(group: argparse._ArgumentGroup) -> None:

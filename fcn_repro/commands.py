@@ -15,11 +15,13 @@ from typing import Any
 from caffe2torch.errors import MissingData
 from fcn_repro import models, recipes, table_text, tables
 from fcn_repro.datasets import dataset, names
+from fcn_repro.datasets.folder import save_folder
 from fcn_repro.disk import Disk, named
 from fcn_repro.download import obtain, plan_fetch, sources
 from fcn_repro.measurements import Measurements
 from fcn_repro.output import write
 from fcn_repro.papers import STRUCTURE, Table, papers
+from fcn_repro.progress import eta
 from fcn_repro.structure import COUNTED
 from fcn_repro.zoo import zoo
 
@@ -42,7 +44,7 @@ def list_all(args: argparse.Namespace) -> int:
                 "papers": {key: _tables(key) for key in papers()},
                 "models": {name: _text(path) for name, path in found.items()},
                 "recipes": {name: recipes.recipe(name).title for name in recipes.names()},
-                "data": {name: _text(here.get(name)) for name in names()},
+                "data": {name: here.get(name) for name in names()},
                 "results": [str(path) for path in sorted(disk.results.glob("*.json"))],
             }
         )
@@ -187,6 +189,20 @@ def fetch(args: argparse.Namespace) -> int:
     return 0
 
 
+def render(args: argparse.Namespace) -> int:
+    """A split of a rendered data set, written as a folder of the user's own would be."""
+    if not args.report:
+        raise Usage("--render needs -o DIR: a new folder for images, labels and classes.txt")
+    images = named(args.render)
+    if not dataset(images.partition("/")[0]).rendered:
+        known = ", ".join(name for name in names() if dataset(name).rendered)
+        raise Usage(f"--render {images}: only {known} is rendered, the others lie in files already")
+    opened = _disk(args).open(images)
+    save_folder(opened, args.report, eta("images written"))
+    print(f"{args.report}: {len(opened)} images with their labels; --on folder/all --data DIR opens them")
+    return 0
+
+
 def scores_text(evaluation: Any) -> str:
     """An evaluation for the terminal: the scores, and IU by class."""
     lines = [
@@ -268,7 +284,7 @@ def _notes(shown: Table) -> list[str]:
     return [COUNTED] if measures & set(STRUCTURE) else []
 
 
-def _print_known(found: Mapping[str, Path | None], here: Mapping[str, Path]) -> None:
+def _print_known(found: Mapping[str, Path | None], here: Mapping[str, str]) -> None:
     """Tables, models, recipes and data sets; of models and data, where they are."""
     for key, paper in papers().items():
         print(f"{key}: {paper.title} ({paper.venue})")
@@ -300,7 +316,7 @@ def _tables(key: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _listed(name: str, place: Path | None) -> str:
+def _listed(name: str, place: Path | str | None) -> str:
     return f"  {name}" + (f"  [{place}]" if place else "")
 
 

@@ -66,13 +66,13 @@ class Disk:
         places = [self.data_sets / source for source in (f"{name}-{split}", own, *also)]
         return next((place for place in places if place.is_dir()), self.data_sets / own)
 
-    def found_data_sets(self) -> Iterator[tuple[str, Path]]:
-        """The data sets that are here, and where."""
+    def found_data_sets(self) -> Iterator[tuple[str, str]]:
+        """The data sets that are here, and where; those that need no place are "rendered"."""
         for name in names():
             kind = dataset(name)
             place = self.data or self.data_sets / (kind.source or name)
             try:
-                yield name, kind.find(place)
+                yield name, "rendered" if kind.rendered else str(kind.find(place))
             except MissingData:
                 continue
 

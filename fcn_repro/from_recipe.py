@@ -18,6 +18,7 @@ from fcn_repro.datasets import Dataset
 from fcn_repro.device import this_process
 from fcn_repro.disk import Disk
 from fcn_repro.initial import initial
+from fcn_repro.mistakes import refuse_mistakes
 from fcn_repro.recipes import Recipe, Source, recipe
 from fcn_repro.train import Options, Training
 
@@ -47,6 +48,7 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
     train, val = data.open(own.train), data.open(own.val) if own.val else None
     recipe = _counted(recipe, train)
     first = initial(recipe, disk)
+    refuse_mistakes(recipe, first.model, first.unfilled, train, val)
     with this_process(device) as process:
         model = first.model.to(process.device, memory_format=torch.channels_last)
         folder = disk.home / "training" / name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -43,6 +44,6 @@ class Chance:
 
     def bytes(self, *shape: int) -> npt.NDArray[np.uint8]:
         """An array of numbers from 0 to 255."""
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         words = self._words.random_raw((count + 7) // 8).astype("<u8")
         return words.view(np.uint8)[:count].reshape(shape)
