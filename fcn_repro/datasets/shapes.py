@@ -49,15 +49,12 @@ class Shapes(Dataset):
     }
 
     def __getitem__(self, index: int) -> Sample:
-        identifier = self.ids[index]
-        chance = self._chance(identifier)
-        canvas = self._canvas(identifier, chance)
-        return Sample(identifier, canvas.photograph(chance), {"sem": canvas.label})
+        canvas, chance = self._drawn(index)
+        return Sample(self.ids[index], canvas.photograph(chance), {"sem": canvas.label})
 
     def labels(self, index: int) -> Mapping[str, Label]:
         """A sample's labels; its image is drawn, but not photographed."""
-        identifier = self.ids[index]
-        return {"sem": self._canvas(identifier, self._chance(identifier)).label}
+        return {"sem": self._drawn(index)[0].label}
 
     def listed(self) -> Sequence[str] | None:
         """SPLIT-NUMBER for each number below the count; None for an unknown split."""
@@ -79,11 +76,10 @@ class Shapes(Dataset):
         """Nothing has to be got."""
         return "it is rendered, and always here"
 
-    def _chance(self, identifier: str) -> Chance:
-        split, number = tuple(self.splits).index(self.split), int(identifier.rpartition("-")[2])
-        return Chance((VERSION << 32 | split, number))
-
-    def _canvas(self, identifier: str, chance: Chance) -> Canvas:
-        if not self.split.startswith("objects"):
-            return street(chance)
-        return portrait(chance, int(identifier.rpartition("-")[2]) % len(CLASSES))
+    def _drawn(self, index: int) -> tuple[Canvas, Chance]:
+        """A scene, and the stream of numbers from which its photograph goes on."""
+        number = int(self.ids[index].rpartition("-")[2])
+        chance = Chance((VERSION << 32 | tuple(self.splits).index(self.split), number))
+        if self.split.startswith("objects"):
+            return portrait(chance, number % len(CLASSES)), chance
+        return street(chance), chance

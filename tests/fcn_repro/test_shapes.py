@@ -17,6 +17,7 @@ from caffe2torch.errors import MissingData, WriteError
 from fcn_repro import cli
 from fcn_repro.bounds import upper_bounds
 from fcn_repro.datasets import Dataset, folder, open_dataset
+from fcn_repro.disk import Disk
 from fcn_repro.scenes import street as streets
 from fcn_repro.scenes.canvas import Canvas
 from fcn_repro.scenes.chance import Chance
@@ -256,6 +257,11 @@ def test_objects_teach_a_classifier() -> None:
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(MissingData, match="no list 'trainval' here; published are train, val, test, objects"):
         shapes("trainval")
+
+
+def test_the_commands_find_it_in_any_folder(tmp_path: Path) -> None:
+    for data in (None, tmp_path, tmp_path / "nowhere"):
+        assert Disk.at(tmp_path / "home", data).open("shapes/val").ids == shapes("val").ids
 
 
 # In files
