@@ -51,7 +51,7 @@ _LATE = {
     "load": "fcn",
     "transplant": "surgery",
 }
-"""Names whose modules load at their first use: most need torch, the conversion itself does not (_torch.py)."""
+"""Names whose modules load at their first use: most need torch, converting does not (_torch.py)."""
 
 
 def __getattr__(name: str) -> object:

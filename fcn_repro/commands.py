@@ -135,7 +135,7 @@ def train(args: argparse.Namespace) -> int:
         _print_json(evaluation.as_data() if evaluation else {"model": training.name})
     elif evaluation:
         print(scores_text(evaluation))
-    _say(f"wrote {_disk(args).models / training.name}.safetensors, {training.snapshot.caffemodel} and {page}")
+    _say(f"wrote {_disk(args).models / training.name}.safetensors and {page}; snapshots are beside it")
     return 0
 
 

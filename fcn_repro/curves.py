@@ -12,6 +12,7 @@ from fcn_repro.page import document, scores_view
 from fcn_repro.training_log import TRAIN, VAL, read_rows
 
 if TYPE_CHECKING:
+    from fcn_repro.evaluation import Evaluation
     from fcn_repro.train import Training
 
 WIDTH, HEIGHT, LEFT, BELOW = 640, 220, 64, 24
@@ -28,23 +29,19 @@ def training_page(training: Training) -> str:
     curves = [curve([(row["iteration"], row["smoothed_loss"]) for row in losses], "training loss, smoothed")]
     if scores:
         curves += [curve([(row["iteration"], row["mean_iu"]) for row in scores], "mean IU, %, validation")]
-    final = training.evaluation
     return document(
         training.recipe.title,
         element("div", f"{training.name} · seed {training.recipe.seed}", class_="venue"),
         element("h1", training.recipe.title),
         element("p", training.recipe.note, class_="soft"),
         element("section", element("div", [element("figure", drawn) for drawn in curves], class_="charts")),
-        [
-            element(
-                "section",
-                element("h2", f"{final.dataset} {final.split}"),
-                scores_view(head),
-                class_bars(head),
-            )
-            for head in (final.heads.values() if final else ())
-        ],
+        _scored(training.evaluation) if training.evaluation else "",
     )
+
+
+def _scored(final: Evaluation) -> list[Markup]:
+    title = element("h2", f"{final.dataset} {final.split}")
+    return [element("section", title, scores_view(head), class_bars(head)) for head in final.heads.values()]
 
 
 def curve(points: Points, title: str) -> Markup:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import caffe2torch as c2t
 from fcn_repro.datasets import Dataset
@@ -50,7 +51,7 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
     first = initial(recipe, disk)
     refuse_mistakes(recipe, first.model, first.unfilled, train, val)
     with this_process(device) as process:
-        model = first.model.to(process.device, memory_format=torch.channels_last)
+        model = _channels_last(first.model.to(process.device))
         folder = disk.home / "training" / name
         training = Training(name, recipe, model, train, val, folder, process, options)
         training.run()
@@ -74,3 +75,11 @@ def _counted(recipe: Recipe, train: Dataset) -> Recipe:
     heads = recipe.net.heads or tuple(train.heads)[:1]
     counts = recipe.net.classes or tuple(len(train.heads[head].classes) for head in heads)
     return replace(recipe, net=replace(recipe.net, classes=counts))
+
+
+def _channels_last(model: nn.Module) -> nn.Module:
+    """The model with its kernels as the fast convolutions of CPUs and GPUs want them; the numbers stay."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model

@@ -180,7 +180,7 @@ class Training:
         with arithmetic(self.options.precision, self.process.device):
             scores = by_head(self._forward(**example.inputs), tuple(self.train.heads))
             loss = softmax_loss(scores, example.labels, normalize=self.recipe.loss.normalize)
-            (loss * self.process.world).backward()  # DistributedDataParallel takes the mean
+            torch.autograd.backward(loss * self.process.world)  # DistributedDataParallel takes the mean
         return loss.detach()
 
     def _report(self) -> None:
