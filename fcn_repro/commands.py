@@ -14,6 +14,7 @@ from typing import Any
 
 from caffe2torch.errors import MissingData
 from fcn_repro import models, recipes, table_text, tables
+from fcn_repro.carried_over import carried_over
 from fcn_repro.datasets import dataset, names
 from fcn_repro.datasets.folder import save_folder
 from fcn_repro.disk import Disk, named
@@ -63,6 +64,8 @@ def table(args: argparse.Namespace) -> int:
     paper, number = known[args.paper], args.table.upper()
     if number not in paper.tables:
         raise Usage(f"{args.paper} has no table {args.table!r}; its tables are {', '.join(paper.tables)}")
+    if (images := _rendered(args)) is not None:
+        paper = carried_over(paper, number, images)
     folder = _report_folder(args)
     found = Measurements(
         _disk(args),
@@ -237,6 +240,12 @@ def _run(args: argparse.Namespace, model: str) -> Any:
         show=args.report is not None,
         command=_typed(),
     )
+
+
+def _rendered(args: argparse.Namespace) -> str | None:
+    """The data set that --data names, where that is one that is rendered: it needs no folder."""
+    name = str(args.data)
+    return name if name in names() and dataset(name).rendered else None
 
 
 def _report_folder(args: argparse.Namespace) -> Path | None:

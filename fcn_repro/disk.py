@@ -9,6 +9,7 @@ from pathlib import Path
 
 from caffe2torch.errors import MissingData
 from fcn_repro.datasets import Dataset, dataset, names, open_dataset
+from fcn_repro.zoo import folder
 
 HOME = "FCN_REPRO_HOME"
 """The environment's variable for another folder than the current one."""
@@ -44,8 +45,9 @@ class Disk:
         return self.home / "results"
 
     def model(self, name: str) -> Path | None:
-        """A model's file by its name, as we converted it or as it was published; None without any."""
-        files = (self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel"))
+        """A model's file by its name, converted or as published, or one that comes with us; None without any."""
+        files = [self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel")]
+        files += [folder() / f"{name}.caffemodel"]
         return next((file for file in files if file.is_file()), None)
 
     def is_trained(self, name: str) -> bool:

@@ -75,14 +75,16 @@ class Compared:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus published."""
-        return None if self.ours is None else round(self.ours - self.cell.value, 6)
+        """Ours minus published; None where these are of other images."""
+        return None if self.ours is None or self.column.elsewhere else round(self.ours - self.cell.value, 6)
 
     @property
     def within(self) -> bool | None:
         """Whether the difference is within the tolerance; None where that cannot be said."""
         found = self.finding
         if not isinstance(found, Measured) or found.tolerance is None or not found.whole:
+            return None
+        if self.column.elsewhere:
             return None
         return abs(found.value - self.cell.value) <= found.tolerance + 1e-9
 

@@ -35,6 +35,7 @@ class Column:
     """What a column says, `metric`, and what measures it, one of MEASURES or None.
 
     `split` is "-" for what needs no images; `on` is the same for open_dataset: NAME/SPLIT or NAME/SPLIT:HEAD.
+    `elsewhere` is for columns that are measured on other images than the published values.
     """
 
     metric: str
@@ -42,6 +43,7 @@ class Column:
     split: str
     measure: str | None
     on: str = ""
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
         if self.measure not in (None, *MEASURES):
