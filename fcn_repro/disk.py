@@ -45,7 +45,7 @@ class Disk:
         return self.home / "results"
 
     def model(self, name: str) -> Path | None:
-        """A model's file by its name, converted or as published, or one that comes with us; None without any."""
+        """A model's file by its name, converted, as published or as it comes with us; None without any."""
         files = [self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel")]
         files += [folder() / f"{name}.caffemodel"]
         return next((file for file in files if file.is_file()), None)

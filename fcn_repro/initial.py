@@ -33,6 +33,9 @@ _STREAMS = {
 _AS_DEFINED = ("upscore", "scale_")
 """Bilinear kernels and the at-once net's factors are part of a net's definition: nothing has to fill them."""
 
+PIXEL_SPREAD = 64
+"""How far pixels lie from their mean; He's rule is for inputs that lie 1 from theirs."""
+
 
 @dataclass(frozen=True, eq=False)
 class Initial:
@@ -60,7 +63,7 @@ def initial(recipe: Recipe, disk: Disk) -> Initial:
             if recipe.init.depth_from_color:
                 untouched -= set(_fill_depth(model, source))
         for name in fresh:
-            _fill(model.get_submodule(name), scores=name.startswith("score"))
+            _fill(name, model.get_submodule(name))
     _freeze(model, recipe.net)
     return Initial(model.train(), tuple(name for name in learned if name in untouched))
 
@@ -124,13 +127,15 @@ def _fill_depth(model: nn.Module, source: Any) -> Sequence[str]:
     return [stem]
 
 
-def _fill(layer: Any, *, scores: bool) -> None:
+def _fill(name: str, layer: Any) -> None:
     """A fresh layer: scores start at zero (CVPR, Section 4.3), others as He et al. (2015) do."""
     with torch.no_grad():
-        if scores:
+        if name.startswith("score"):
             layer.weight.zero_()
         else:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if name.startswith("conv1_1") or name == "conv1":
+            layer.weight.div_(PIXEL_SPREAD)
         if getattr(layer, "bias", None) is not None:
             layer.bias.zero_()
 
