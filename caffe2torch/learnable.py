@@ -53,7 +53,7 @@ class Learnable:
         return Blob(self.shape, np.dtype("<f4"), flat)
 
     def values(self, blob: Blob, name: str) -> Tensor:
-        """A blob's values in Caffe's shape, as the model keeps them. Raises WeightsError, with `name`."""
+        """The values of a blob, called `name` in errors, as the model keeps them. Raises WeightsError."""
         if not fits(self.shape, blob.shape):
             raise WeightsError(f"{name} is {blob.shape}, '{self.key}' is {self.shape}")
         if not blob.has_data:

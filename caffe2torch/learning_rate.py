@@ -19,28 +19,33 @@ def single(value: float) -> float:
     return float(np.float32(value))
 
 
+def _power(base: float, exponent: float) -> float:
+    """As C's pow: infinite or NaN where Python's raises."""
+    return float(np.power(base, exponent))
+
+
 def _fixed(p: Fields, iteration: int, step: int) -> float:
     return 1
 
 
 def _stepped(p: Fields, iteration: int, step: int) -> float:
-    return np.power(p.gamma, step)
+    return _power(p.gamma, step)
 
 
 def _exp(p: Fields, iteration: int, step: int) -> float:
-    return np.power(p.gamma, iteration)
+    return _power(p.gamma, iteration)
 
 
 def _inv(p: Fields, iteration: int, step: int) -> float:
-    return np.power(single(1 + single(p.gamma * iteration)), -p.power)
+    return _power(single(1 + single(p.gamma * iteration)), -p.power)
 
 
 def _poly(p: Fields, iteration: int, step: int) -> float:
-    return np.power(single(1 - single(iteration / p.max_iter)), p.power)
+    return _power(single(1 - single(iteration / p.max_iter)), p.power)
 
 
 def _sigmoid(p: Fields, iteration: int, step: int) -> float:
-    return 1 / (1 + np.exp(single(-p.gamma * (iteration - p.stepsize))))
+    return 1 / (1 + float(np.exp(single(-p.gamma * (iteration - p.stepsize)))))
 
 
 POLICIES: dict[str, Callable[[Fields, int, int], float]] = {

@@ -10,6 +10,7 @@ One step is Caffe's ApplyUpdate (sgd_solver.cpp): clip, normalize, regularize, c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from os import fsencode
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ class Solver(torch.optim.Optimizer):
             model.loss(model(data=image, label=label)).backward()
         solver.step()
 
-    `step` uses the gradients up, as Caffe does: it may overwrite them. Weights and history are float32, so
-    that bf16 is for torch.autocast; for DistributedDataParallel, give the module inside. A parameter that
-    does not require a gradient is as one with lr_mult 0.
+    A step uses the gradients up, as in Caffe: what `.grad` holds after it is of no use. A parameter that does
+    not require a gradient is as one with lr_mult 0. Weights stay float32; bf16 is torch.autocast's affair.
+    Give the module inside of a DistributedDataParallel, and a model that is on its device already.
 
-    Raises NetError for a field that Caffe would not take.
+    Raises NetError for fields that Caffe's solvers refuse, or with which nothing is learned; TypeError for
+    other models.
     """
 
     def __init__(self, model: nn.Module, **fields: Any) -> None:
@@ -84,7 +86,7 @@ class Solver(torch.optim.Optimizer):
         return steps_made(self.fields, self.iter, self.current_step)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Caffe's ApplyUpdate with the gradients that `iter_size` backward passes have summed up.
 
         Returns what `closure`, if there is one, returned. Raises NetError at the end of a "poly".
@@ -97,29 +99,30 @@ class Solver(torch.optim.Optimizer):
         self._clip()
         for group in self.param_groups:
             decay = single(self.fields.weight_decay * group["decay_mult"])
-            trained = [p for p in group["params"] if p.requires_grad and group["lr_mult"]]
-            frozen = [p for p in group["params"] if not (p.requires_grad and group["lr_mult"])]
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-            self._update(trained, gradients, single(rate * group["lr_mult"]), decay)
-            changing = [p for p in frozen if self._has_history(p, decay)]
+            trained, frozen = _parted(group)
+            self._update(trained, [_gradient(p) for p in trained], single(rate * group["lr_mult"]), decay)
+            changing = [p for p in frozen if self._changes(p, decay)]
             self._update(changing, [torch.zeros_like(p) for p in changing], 0.0, decay)
         self.current_step, self.iter = self._steps_made(), self.iter + 1
         return loss
 
     def _clip(self) -> None:
-        """ClipGradients: by the norm over all parameters, before it is divided by iter_size."""
+        """ClipGradients: by the norm of all that the passes summed up, not yet divided by iter_size."""
         limit = self.fields.clip_gradients
-        gradients = [p.tensor.grad for p in self._learnable if p.tensor.grad is not None and p.lr_mult]
-        if limit < 0 or not gradients:
+        if limit < 0:
             return
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        # On the device, so that nothing waits for the norm.
-        torch._foreach_mul_(gradients, torch.where(norm > limit, limit / norm, torch.ones_like(norm)))
+        trained = [p for group in self.param_groups for p in _parted(group)[0]]
+        gradients = [p.grad for p in trained if p.grad is not None]
+        if gradients:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            # Compared on the device: the host need not wait for the norm.
+            torch._foreach_mul_(gradients, torch.where(norm > limit, limit / norm, torch.ones_like(norm)))
 
-    def _has_history(self, frozen: Tensor, decay: float) -> bool:
-        """Whether Caffe would change a frozen parameter or its history.
+    def _changes(self, frozen: Tensor, decay: float) -> bool:
+        """Whether a step does anything to a frozen parameter or its history.
 
-        SGD's history of a frozen parameter stays 0; that of the others still sees its weight decay.
+        The rate 0 multiplies what enters the history of SGD and Nesterov. That of the others, which it does
+        not reach, sees the weight decay.
         """
         return frozen in self.state or (decay != 0 and self.fields.type not in ("SGD", "Nesterov"))
 
@@ -155,7 +158,7 @@ class Solver(torch.optim.Optimizer):
         stem, twin = f"{prefix}_iter_{self.iter}", ".h5" if hdf5 else ""
         weights, state = Path(f"{stem}.caffemodel{twin}"), Path(f"{stem}.solverstate{twin}")
         export(self.model, weights)
-        write_solverstate(self._state(str(weights)), state)
+        write_solverstate(self._state(fsencode(weights).decode(errors="replace")), state)
         return weights, state
 
     def _state(self, learned_net: str) -> SolverState:
@@ -183,8 +186,7 @@ class Solver(torch.optim.Optimizer):
         self.iter, self.current_step = state.iter, state.current_step
         self.state.clear()
         for parameter, tensors in zip(self._learnable, history, strict=True):
-            trained = parameter.lr_mult and parameter.tensor.requires_grad
-            if trained or any(tensor.any() for tensor in tensors):
+            if any(tensor.any() for tensor in tensors):
                 self.state[parameter.tensor]["history"] = tensors
 
     def _fitted(self, state: SolverState, path: str) -> list[tuple[Tensor, ...]]:
@@ -220,6 +222,18 @@ class Solver(torch.optim.Optimizer):
             )
         super().load_state_dict(state_dict)
         self.iter, self.current_step = state_dict["iter"], state_dict["current_step"]
+
+
+def _parted(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+    """The parameters of a group that are trained, and those that are frozen."""
+    trained = [p for p in group["params"] if p.requires_grad and group["lr_mult"]]
+    if len(trained) == len(group["params"]):
+        return trained, []
+    return trained, [p for p in group["params"] if not (p.requires_grad and group["lr_mult"])]
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 _DTYPES = (torch.float32, torch.float64)

@@ -7,6 +7,7 @@ which Caffe would go on and learn nothing or nonsense.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 from caffe2torch.errors import NetError
@@ -48,7 +49,11 @@ def read_solver(path: AnyPath) -> dict[str, Any]:
 
 
 def _check_names(p: Fields) -> None:
-    known = {"type": RULES, "lr_policy": POLICIES, "regularization_type": ("L1", "L2")}
+    known: dict[str, Collection[str]] = {
+        "type": RULES,
+        "lr_policy": POLICIES,
+        "regularization_type": ("L1", "L2"),
+    }
     for field, names in known.items():
         if getattr(p, field) not in names:
             raise NetError(f"{field} is {getattr(p, field)!r}; Caffe's are {', '.join(names)}")

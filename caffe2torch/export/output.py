@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -56,6 +57,20 @@ def create(
         if isinstance(error, OSError):
             raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
         raise
+
+
+@contextmanager
+def hdf5_into(output: Output) -> Iterator[Any]:
+    """An h5py.File to fill, which is written when it is whole.
+
+    It is built in memory: where a disk is full, the HDF5 library may take the whole process down.
+    """
+    import h5py  # loads slowly, and few files need it
+
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        yield file
+    output.write(np.frombuffer(buffer.getbuffer(), np.uint8))
 
 
 def _check(target: Path, inputs: Sequence[str]) -> None:
