@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -90,7 +90,7 @@ class Training:
         the recipe cannot be shared among so many processes, WriteError when the disk is full.
         """
         self._begin()
-        with wish_to_stop() as wish:
+        with closing(self.log), wish_to_stop() as wish:
             while self.solver.iter < self.solver.fields.max_iter:
                 self._iterate()
                 self._report()
@@ -102,7 +102,6 @@ class Training:
                     raise Interrupted(f"stopped by {by} at iteration {self.solver.iter}; {self._way_on}")
                 if self.val is not None and (self._is_due(self._validates) or self._is_last):
                     self._validate(self.val)
-        self.log.close()
 
     @cached_property
     def solver(self) -> c2t.Solver:
