@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -90,7 +90,9 @@ class Training:
         the recipe cannot be shared among so many processes, WriteError when the disk is full.
         """
         self._begin()
-        with wish_to_stop() as wish:
+        with closing(self.log), wish_to_stop() as wish:
+            if self.snapshot is not None:
+                self._validate_if_due()  # the stop may have come before it was done
             while self.solver.iter < self.solver.fields.max_iter:
                 self._iterate()
                 self._report()
@@ -100,9 +102,7 @@ class Training:
                 if told:
                     by = wish.signal or "another process"
                     raise Interrupted(f"stopped by {by} at iteration {self.solver.iter}; {self._way_on}")
-                if self.val is not None and (self._is_due(self._validates) or self._is_last):
-                    self._validate(self.val)
-        self.log.close()
+                self._validate_if_due()
 
     @cached_property
     def solver(self) -> c2t.Solver:
@@ -230,10 +230,12 @@ class Training:
         self.process.wait_for_all()
         self.snapshot = self.snapshot if self.process.rank == 0 else self.snapshots.latest()
 
-    def _validate(self, val: Dataset) -> None:
+    def _validate_if_due(self) -> None:
+        if self.val is None or not (self._is_due(self._validates) or self._is_last):
+            return
         self.evaluation = evaluate(
             self.model,
-            val,
+            self.val,
             mean_bgr=self.recipe.data.mean_bgr,
             device=self.process.device,
             precision=self.options.precision,

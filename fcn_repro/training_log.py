@@ -1,6 +1,7 @@
 """What a training says of itself: train.csv and val.csv, TensorBoard's events, and a line in the terminal.
 
-The columns are TRAIN and VAL. A resumed training first drops the rows after its snapshot.
+The columns are TRAIN and VAL. A resumed training first drops the rows after its snapshot, and the scores at
+it, for it validates again: it may have been stopped before it was done with that.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class TrainingLog:
     def __init__(self, folder: Path, iteration: int, *, rank: int = 0, tensorboard: bool = False) -> None:
         self.folder, self._writes = folder, rank == 0
         self._events = _events(folder, iteration) if tensorboard and rank == 0 else None
-        for name, columns in (("train", TRAIN), ("val", VAL)) if self._writes else ():
-            kept = [
-                row for row in read_rows(folder / f"{name}.csv", columns) if row["iteration"] <= iteration
-            ]
-            write(folder / f"{name}.csv", _text(columns, kept))
+        for name, columns, last in (("train", TRAIN, iteration), ("val", VAL, iteration - 1)):
+            if self._writes:
+                path = folder / f"{name}.csv"
+                kept = [row for row in read_rows(path, columns) if row["iteration"] <= last]
+                write(path, _text(columns, kept))
 
     def train(self, row: Mapping[str, float], total: int, seconds_each: float) -> None:
         """A row of train.csv; in a terminal, how far it is of `total` iterations, too."""
