@@ -14,14 +14,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from caffe2torch import export
 from caffe2torch.architectures import Architecture, definition
-from caffe2torch.demo import random_weights
-from caffe2torch.net import from_message
+from caffe2torch.net import Array, Blob, Net, from_message
+from caffe2torch.plan import Parameter, plan
+from caffe2torch.surgery import bilinear_kernel
 
 PROTOBUF = """
 import sys
@@ -32,6 +35,34 @@ arrays = {f"{l.name}.{i}": np.array(b.data, np.float32) for l in net.layer for i
 """
 LIMITS = {"inspect": (0.3, 150), "convert": (1.0, 150)}
 """Seconds and megabytes that we set ourselves."""
+
+
+def random_weights(net: Net, seed: int) -> Net:
+    """The net with blobs that keep values in range through any depth; deconvolutions are bilinear.
+
+    Each blob is made when it is read, from `seed` and its place: a net of any size takes no memory.
+    """
+    blobs: dict[str, list[Blob]] = {}
+    for place, parameter in enumerate(plan(net).parameters()):
+        shape = tuple(size for size in parameter.shape if size is not None)
+        layer = parameter.key.rpartition(".")[0]
+        blobs.setdefault(layer, []).append(_random_blob(shape, parameter, (seed, place)))
+    layers = tuple(replace(layer, blobs=tuple(blobs.get(layer.name, ()))) for layer in net.layers)
+    return replace(net, layers=layers, weights=f"random weights, seed {seed}")
+
+
+def _random_blob(shape: tuple[int, ...], parameter: Parameter, seed: tuple[int, int]) -> Blob:
+    def values() -> Array:
+        if not parameter.trained:
+            kernel = np.zeros(shape, np.float32)
+            kernel[range(shape[0]), range(shape[0])] = bilinear_kernel(shape[-1])
+            return kernel.reshape(-1)
+        drawn = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        fan_in = max(1, int(np.prod(shape[1:])))
+        drawn *= np.float32((2 / fan_in) ** 0.5 if len(shape) > 1 else 0.1)
+        return drawn.reshape(-1)
+
+    return Blob(shape, np.dtype(np.float32), values)
 
 
 @dataclass(frozen=True)
