@@ -81,7 +81,11 @@ class Snapshots:
 
     def _read(self, iteration: int) -> Snapshot:
         marker = self._marker(iteration)
-        content: dict[str, Any] = read_json(marker)
+        back = f"delete {marker} to go on from the snapshot before"
+        try:
+            content: dict[str, Any] = read_json(marker)
+        except ReadError as error:
+            raise ReadError(f"{error}; {back}") from error
         for name, wanted in {"format": FORMAT, **self.key}.items():
             if (found := content.get(name)) != wanted:
                 raise ReadError(
@@ -96,15 +100,10 @@ class Snapshots:
             caffemodel, solverstate = sorted(files)
             losses = tuple(float(loss) for loss in content["losses"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ReadError(
-                f"{marker}: damaged: {error}; delete it to go on from the snapshot before"
-            ) from error
+            raise ReadError(f"{marker}: damaged: {error!r}; {back}") from error
         for path, sha256 in files.items():
             if not path.is_file() or _sha256(path) != sha256:
-                raise ReadError(
-                    f"{path}: missing or changed since it was written; delete {marker} to go on from the "
-                    "snapshot before"
-                )
+                raise ReadError(f"{path}: missing or changed since it was written; {back}")
         return Snapshot(iteration, caffemodel, solverstate, losses)
 
     def _clean(self, oldest: int) -> None:
