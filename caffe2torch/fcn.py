@@ -54,6 +54,7 @@ __all__ = [
     "FCNAlexNet",
     "Head",
     "Stream",
+    "bilinear",
     "from_safetensors",
     "load",
     "module",

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
+from caffe2torch.errors import WriteError
 from fcn_repro.datasets import Dataset
 from fcn_repro.device import this_process
 from fcn_repro.disk import Disk
@@ -43,8 +44,13 @@ def adjusted(
 def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options: Options) -> Training:
     """Trains a net by the recipe `name`; the first process exports it and stores its scores.
 
-    Raises what opening the data, filling the net and `Training.run` raise.
+    Raises WriteError where it would take the place of published weights, and what opening the data, filling
+    the net and `Training.run` raise.
     """
+    if disk.model(name) and not disk.is_trained(name):
+        raise WriteError(
+            f"{disk.model(name)}: has the published weights of that name; train in another --home"
+        )
     data, own, name = _disk(name, recipe, disk), recipe.data, Path(name).stem
     train, val = data.open(own.train), data.open(own.val) if own.val else None
     recipe = _counted(recipe, train)

@@ -73,7 +73,7 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
 def blank(net: recipes.Architecture) -> nn.Module:
     """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
     if net.name.startswith("FCNGoogLeNet"):
-        return c2t.build(c2t.define(net.name, net.classes[0]))
+        return _googlenet(net)
     names = [f"_{head}" for head in net.heads] or [""]
     heads = tuple(fcn.Head(*head) for head in zip(names, net.classes, strict=True))
     widths = net.widths or (fcn.CAFFENET if net.name == "FCNAlexNet" else fcn.VGG16)
@@ -82,6 +82,14 @@ def blank(net: recipes.Architecture) -> nn.Module:
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = net.dropout
+    return model
+
+
+def _googlenet(net: recipes.Architecture) -> nn.Module:
+    """As its definition says, but that leaves the dense deconvolution empty."""
+    model = c2t.build(c2t.define(net.name, net.classes[0]))
+    (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
+    upscore.data[each, each] = fcn.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
     return model
 
 
@@ -101,7 +109,7 @@ def weights_file(name: str, disk: Disk) -> Path:
         raise MissingData(f"{name} is not trained yet; train it with: fcn-repro --train {name}")
     if name in zoo().models:
         raise MissingData(f"{name} is not in {disk.models}; get it with: fcn-repro --fetch {name}")
-    raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo")
+    raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")
 
 
 def _sources(init: Init, disk: Disk) -> Iterator[tuple[nn.Module, str]]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import caffe2torch as c2t
+from caffe2torch import fcn
 from caffe2torch.errors import Caffe2TorchError
 from fcn_repro.datasets import Dataset
 from fcn_repro.recipes import Recipe
@@ -169,10 +170,9 @@ def _is_upsampling(layer: str) -> bool:
 def _is_bilinear(weight: Tensor) -> bool:
     """Of a weight (C, C, k, k) with nothing off its diagonal, or (C, 1, k, k)."""
     channels, each, size, _ = weight.shape
-    ramp = 1 - (torch.arange(size) - (size - 1) / 2).abs() / ((size + 1) // 2)
-    own = weight[range(channels), range(channels) if each > 1 else 0].cpu()
+    own = weight[range(channels), range(channels) if each > 1 else 0].cpu()  # (C, k, k)
     apart = weight.count_nonzero() == own.count_nonzero()
-    return bool(apart) and torch.allclose(own, torch.outer(ramp, ramp).to(own), atol=1e-6)
+    return bool(apart) and torch.allclose(own, fcn.bilinear(channels, size, 1).weight[:, 0], atol=1e-6)
 
 
 def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:
@@ -191,7 +191,7 @@ def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:
 
 def _is_same(train: Dataset, val: Dataset, image: str) -> bool:
     """Whether an id that two splits have is one image: within a data set two folders may count from 1."""
-    if train.name != val.name:
+    if train.name != val.name or train.split == val.split:
         return True
     return filecmp.cmp(train.image_path(image), val.image_path(image), shallow=False)
 

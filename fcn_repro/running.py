@@ -13,12 +13,12 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro import recipes
 from fcn_repro.datasets import Dataset
 from fcn_repro.datasets.pascal_voc import PascalVoc
 from fcn_repro.disk import Disk
 from fcn_repro.evaluate import evaluate
 from fcn_repro.evaluation import Evaluation, read_json
+from fcn_repro.initial import weights_file
 from fcn_repro.output import write_json
 from fcn_repro.transforms import MEAN_BGR
 from fcn_repro.voc_server import ServerResult, pack, read_answer
@@ -104,18 +104,8 @@ class Run:
 
 
 def load(disk: Disk, model: str) -> nn.Module:
-    """A model by the name of its recipe or in the zoo, or from a file.
-
-    Raises MissingData, and what `c2t.load` raises.
-    """
-    found = Path(model) if Path(model).is_file() else disk.model(model)
-    if found is not None:
-        return c2t.load(found)
-    if model in zoo().models:
-        raise MissingData(f"{model} is not in {disk.models}; get it with: fcn-repro --fetch {model}")
-    if model in recipes.names():
-        raise MissingData(f"{model} is not in {disk.models}; train it with: fcn-repro --train {model}")
-    raise MissingData(f"{model}: neither a file, nor a model or recipe; fcn-repro --list names those")
+    """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
+    return c2t.load(weights_file(model, disk))
 
 
 def mean_of(dataset: str) -> tuple[float, float, float]:

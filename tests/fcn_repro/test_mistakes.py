@@ -25,6 +25,7 @@ WIDTHS = (3, 4, 5, 6, 7, 9, 8)
 PIXELS = {"voc2011": 500 * 375, "sbd": 500 * 375, "pascal-context": 500 * 375, "nyudv2": 425 * 560}
 PIXELS |= {"sift-flow": 256 * 256}
 """Of an image, as published; VOC's differ, most are 500 x 375."""
+PUBLISHED = [name for name in recipes.names() if recipe(name).source]
 
 
 def made(
@@ -57,7 +58,7 @@ def pixels(of: Recipe) -> int:
     return PIXELS[of.data.train.partition("/")[0]]
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_rate_pairs_with_its_loss_and_not_with_the_other(name: str) -> None:
     published = recipe(name)
     mistakes.refuse_unpaired_rate(published, pixels(published))
@@ -74,7 +75,7 @@ def test_a_published_rate_pairs_with_its_loss_and_not_with_the_other(name: str) 
     assert paired == pytest.approx(float(published.solver["base_lr"]) * factor, rel=0.05)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_rate_of_the_other_kind_is_refused_for_a_published_loss(name: str) -> None:
     published = recipe(name)
     factor = 1 / pixels(published) if published.loss.normalize else pixels(published)
@@ -133,7 +134,7 @@ def test_other_rates_do_not(solver: dict[str, str | int | float], mean: bool, sa
 # Stages
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_stages_pass(name: str) -> None:
     mistakes.refuse_unstaged(recipe(name))
 
@@ -207,6 +208,9 @@ def test_the_nets_as_they_start_are_bilinear() -> None:
     for channel in range(3):
         dense[channel, channel] = row[:, None] * row
     mistakes.refuse_other_upsampling({"upscore2": [dense]})
+    dense[0, 2, 1, 3] = 1e-3
+    with pytest.raises(RecipeError, match="'upscore2' is frozen but not bilinear"):
+        mistakes.refuse_other_upsampling({"upscore2": [dense]})
 
 
 def shifted(weight: torch.Tensor) -> None:
@@ -291,11 +295,15 @@ def own_splits(root: Path, *, same: bool, classes: int = 5) -> tuple[Dataset, Da
 
 def test_numbers_may_repeat_and_images_not(tmp_path: Path) -> None:
     mistakes.refuse_shared_images(*own_splits(tmp_path / "apart", same=False))
+    rendered = open_dataset("shapes", tmp_path, "val")
+    mistakes.refuse_shared_images(open_dataset("shapes", tmp_path, "train"), rendered)
+    with pytest.raises(RecipeError, match="100 of 100 images of shapes/val are also in shapes/val"):
+        mistakes.refuse_shared_images(rendered, rendered)
     with pytest.raises(RecipeError, match="2 of 2 images of folder/val are also in folder/train, as 1 is"):
         mistakes.refuse_shared_images(*own_splits(tmp_path / "same", same=True))
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_nets_have_the_classes_of_their_data(name: str, tmp_path: Path) -> None:
     published = recipe(name)
     train, val = (unread(images, tmp_path) for images in (published.data.train, published.data.val))

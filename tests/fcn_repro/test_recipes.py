@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+import torch
+from torch import nn
 
 import caffe2torch as c2t
-from fcn_repro import recipes
+from caffe2torch.errors import WriteError
+from fcn_repro import mistakes, recipes
 from fcn_repro.datasets import dataset
+from fcn_repro.disk import Disk
+from fcn_repro.from_recipe import train
+from fcn_repro.initial import blank, initial
 from fcn_repro.papers import SCORES, papers
-from fcn_repro.recipes import Recipe, recipe
+from fcn_repro.recipes import Architecture, Recipe, recipe
+from fcn_repro.train import Options
 from fcn_repro.zoo import zoo
 
 HEAVY = {
@@ -60,6 +70,7 @@ CONFERENCE = {
     "cvpr-pascalcontext-fcn16s": (1e-6, "cvpr-pascalcontext-fcn32s", "FCN16s"),
     "cvpr-pascalcontext-fcn8s": (1e-8, "cvpr-pascalcontext-fcn16s", "FCN8s"),
 }
+PUBLISHED = sorted({*HEAVY, *LIGHT, *CONFERENCE})
 DATA = {
     # train, val, classes, mean of blue, green, red
     "cvpr-voc2011": ("voc2011/train", "voc2011/val", (21,), (104.00699, 116.66877, 122.67892)),
@@ -80,8 +91,12 @@ def shown(solver: dict, *names: str) -> tuple:
 
 
 def test_the_recipes_are_these() -> None:
-    assert recipes.names() == tuple(sorted({*HEAVY, *LIGHT, *CONFERENCE}))
-    assert len(recipes.names()) == 34
+    assert [name for name in recipes.names() if recipe(name).source] == PUBLISHED
+    assert len(PUBLISHED) == 34
+    assert {name.partition("-")[0] for name in recipes.names() if not recipe(name).source} == {
+        "camvid",
+        "shapes",
+    }
 
 
 @pytest.mark.parametrize("name", HEAVY)
@@ -118,15 +133,15 @@ def test_table_1_is_175_passes_over_1112_images() -> None:
     assert [recipe(name).solver["max_iter"] * 20 for name in table_1] == [175 * 1112] * 3
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_data_and_what_all_share(name: str) -> None:
     found = recipe(name)
     kind = next(kind for kind in DATA if name.removeprefix("cvpr-").startswith(kind) or name.startswith(kind))
-    train, val, classes, mean = DATA[kind]
-    assert (found.data.train, found.data.val, found.net.classes) == (train, val, classes)
+    images, val, classes, mean = DATA[kind]
+    assert (found.data.train, found.data.val, found.net.classes) == (images, val, classes)
     assert (found.data.mean_bgr, found.seed) == (mean, 1337)
-    for images in (train, val):
-        data, _, split = images.partition("/")
+    for place in (images, val):
+        data, _, split = place.partition("/")
         assert split in dataset(data).splits
         known = dataset(data).labellings
         assert found.net.classes == tuple(len(known[head].classes) for head in found.net.heads or ["sem"])
@@ -136,7 +151,7 @@ def test_the_data_and_what_all_share(name: str) -> None:
     assert found.net.trained == (("score_fr",) if name.endswith("-fixed") else ())
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_it_starts_from_what_is_there_and_says_what_is_new(name: str) -> None:
     """The scores that no source has, by the layers of the nets as `define` makes them."""
     found = recipe(name)
@@ -159,6 +174,53 @@ def matched(patterns: tuple[str, ...], names: set[str]) -> set[str]:
     """By a star at the end, which is all that these patterns have."""
     stars = tuple(pattern[:-1] for pattern in patterns if pattern.endswith("*"))
     return {name for name in names if name in patterns or (stars and name.startswith(stars))}
+
+
+NARROW = {"FCNAlexNet": (2, 4, 6, 8, 4, 6, 5), "FCNGoogLeNet": ()}
+"""Channels of the other nets are these:"""
+VGG = (3, 4, 5, 6, 7, 9, 8)
+
+
+def narrowed(found: Recipe) -> Recipe:
+    return replace(found, net=replace(found.net, widths=NARROW.get(found.net.name, VGG)))
+
+
+def lay(name: str, disk: Disk, net: str) -> None:
+    """Weights of a narrow net by the name of a recipe, or of the base for `net`, all of them random."""
+    found = recipe(name) if name in PUBLISHED else replace(recipe("voc-fcn32s"), net=Architecture(net, (21,)))
+    model = blank(narrowed(found).net)
+    torch.manual_seed(5)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter)
+    disk.models.mkdir(exist_ok=True)
+    c2t.export(model, disk.models / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_net_it_makes_is_one_to_train(name: str, tmp_path: Path) -> None:
+    """From narrow sources: nothing is left unfilled, and no mistake is found in its layers."""
+    found, disk = narrowed(recipe(name)), Disk(tmp_path)
+    base = {"FCNAlexNet": "FCNAlexNet", "FCNGoogLeNet": "FCNGoogLeNet"}.get(found.net.name, "FCN32s")
+    for source in found.init.sources:
+        lay(source.weights, disk, base)
+    first = initial(found, disk)
+    assert first.unfilled == ()
+    layers = first.model.blobs()
+    mistakes.refuse_zeros(layers)
+    mistakes.refuse_mixed_upsampling(layers)
+    mistakes.refuse_other_upsampling(layers)
+    learning = {layer for layer, (weight, *_) in layers.items() if weight.requires_grad}
+    frozen = {layer for layer in layers if layer.startswith(("upscore", "scale_"))} - {*found.net.learned}
+    assert learning == ({*found.net.trained} or layers.keys() - frozen)
+
+
+def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    lay("voc-fcn32s", disk, "FCN32s")
+    (disk.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
+    with pytest.raises(WriteError, match=r"voc-fcn32s\.safetensors: has the published weights"):
+        train("voc-fcn32s", recipe("voc-fcn32s"), disk, options=Options())
 
 
 def test_what_is_expected_is_what_the_tables_print() -> None:
