@@ -135,6 +135,8 @@ class Recipe:
         for field in ("base_lr", "lr_policy", "max_iter"):
             if field not in self.solver:
                 raise ValueError(f"solver has no {field}")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, expected 0 or more")
 
 
 def names() -> tuple[str, ...]:
