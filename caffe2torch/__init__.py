@@ -20,13 +20,25 @@ from caffe2torch.define import define
 from caffe2torch.export import export
 from caffe2torch.read import read
 from caffe2torch.table import table_of
+from caffe2torch.training import solver_prototxt, training_net
 from caffe2torch.verify import verify
 
 if TYPE_CHECKING:
     from caffe2torch.fcn import from_safetensors, load
 
 __version__ = "0.1.0"
-__all__ = ["build", "define", "export", "from_safetensors", "load", "read", "table_of", "verify"]
+__all__ = [
+    "build",
+    "define",
+    "export",
+    "from_safetensors",
+    "load",
+    "read",
+    "solver_prototxt",
+    "table_of",
+    "training_net",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:
