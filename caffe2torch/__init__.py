@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from caffe2torch.build import build
 from caffe2torch.define import define
 from caffe2torch.export import export
+from caffe2torch.from_torch import from_torch
 from caffe2torch.read import read
 from caffe2torch.table import table_of
 from caffe2torch.training import solver_prototxt, training_net
@@ -32,6 +33,7 @@ __all__ = [
     "define",
     "export",
     "from_safetensors",
+    "from_torch",
     "load",
     "read",
     "solver_prototxt",

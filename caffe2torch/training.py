@@ -28,7 +28,7 @@ def training_net(
     ignore_label: int | None = 255,
     python_param: Mapping[str, str] | None = None,
 ) -> Net:
-    """The net that Caffe trains, of the one that it deploys: as the FCN zoo's train.prototxt is of its deploy.
+    """The net that Caffe trains, of the one that it deploys, as the FCN zoo's train.prototxt.
 
     Each output, a score (N, classes, ...), gets a SoftmaxWithLoss right after it. `labels` names the blob of
     its labels, (N, 1, ...): unless given it is `label` for the only output, and for several what follows
