@@ -39,7 +39,7 @@ def training_net(
     Blobs are kept. Raises NetError for an output without labels, and what `plan` raises.
     """
     planned = plan(net)
-    planned = plan(sized(without_rules(planned.net), planned.inputs))
+    planned = plan(without_rules(sized(planned)))
     labels = _labels(planned, labels)
     loss_param = _fields("LossParameter", {"ignore_label": ignore_label, "normalize": normalize})
     layers = list(planned.net.layers)

@@ -49,7 +49,7 @@ class Conversion:
     @cached_property
     def caffe_net(self) -> Net:
         """The net for Caffe's own files: of a net to deploy, every input has a size, as Caffe asks for."""
-        return self.net if self.planned is None else sized(self.net, self.planned.inputs)
+        return self.net if self.planned is None else without_rules(sized(self.planned))
 
     @property
     def inputs(self) -> tuple[str, ...]:
