@@ -5,6 +5,7 @@
     caffemodel┘                                      └─ load ──→ FCN8s, …     a net of the FCN zoo
                                                          model ─ verify ─→ Report
                                                          model ─ export ─→ safetensors, …
+    a torch module ─ from_torch ─→ Net ─ export ─→ prototxt, caffemodel
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")

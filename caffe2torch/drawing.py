@@ -113,8 +113,6 @@ class Call:
         **fields: Any,
     ) -> list[Top]:
         """Draws a layer with several tops, named `name.0`, `name.1`, …"""
-        if any(isinstance(tensor, Top) for tensor in blobs):
-            self.refuse("its parameters are computed by the net; Caffe's are blobs")
         read = [bottom.written() for bottom in bottoms]
         name = self.drawing.unused(self.name + suffix)
         names = [name] if tops == 1 else [self.drawing.unused(f"{name}.{i}") for i in range(tops)]

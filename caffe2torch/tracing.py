@@ -141,12 +141,15 @@ class _Walk(fx.Interpreter):
             bound = inspect.signature(saying).bind(call, *args, **kwargs)
         except TypeError as error:
             call.refuse(f"is called in a way that is not converted: {error}")
+        if any(isinstance(bound.arguments.get(name), Top) for name in _PARAMETERS):
+            call.refuse("its parameters are computed by the net; Caffe's are blobs")
         top = saying(*bound.args, **bound.kwargs)
         if isinstance(top, Top) and top.shape != shape:
             call.refuse(f"gives {shape}, as layers of Caffe's {top.shape}")
         return top
 
 
+_PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 _FACTS = frozenset({"shape", "size", "ndim", "dim", "numel", "dtype", "device", "is_cuda"})
 """Attributes and methods of a tensor that tell nothing of its values."""
 

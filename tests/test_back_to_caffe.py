@@ -28,6 +28,7 @@ from tests.nets import INPUT, net_of
 from tests.test_architectures import ZOO as PUBLISHED
 from tests.test_architectures import with_shapes
 
+ROOT = Path(__file__).parents[1]
 ZOO = sorted(folder.name for folder in (Path(__file__).parent / "golden" / "fcn").iterdir())
 NARROW = (4, 6, 8, 10, 12, 14, 16)
 
@@ -332,7 +333,7 @@ def test_its_bytes_are_the_same_each_time_and_in_another_process(trained: FCN8s,
     first = (tmp_path / "1.caffemodel").read_bytes()
     assert first == (tmp_path / "2.caffemodel").read_bytes()
     command = [sys.executable, "-m", "caffe2torch.cli", "fcn.safetensors", "-o", "other.caffemodel"]
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)
     assert first == (tmp_path / "other.caffemodel").read_bytes()
 
@@ -369,3 +370,16 @@ def test_the_reader_of_fields_is_no_copy_of_ours() -> None:
     source = Path(__file__).with_name("field_reader.py").read_text()
     assert "caffe2torch" not in source
     assert "google" not in source
+
+
+def test_the_readme_s_snippet_runs(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = (ROOT / "README.md").read_text().split("## Back to Caffe", 1)[1]
+    monkeypatch.chdir(tmp_path)
+    Path("voc-fcn8s.caffemodel").symlink_to(golden / "fcn" / "voc-fcn8s" / "weights.caffemodel")
+    exec(section.split("```python\n", 1)[1].split("```", 1)[0], {})  # noqa: S102 (our own README)
+    pairs = {"fcn.caffemodel": "deploy.prototxt", "module.caffemodel": "module.prototxt"}
+    for weights, prototxt in pairs.items():
+        names = [layer["name"] for layer in read("NetParameter", Path(weights).read_bytes())["layer"]]
+        assert names == [layer.name for layer in message_of(Path(prototxt).read_text()).layer]
+    assert message_of(Path("train.prototxt").read_text()).layer[-1].type == "SoftmaxWithLoss"
+    assert "base_lr: 1e-10\n" in Path("solver.prototxt").read_text()

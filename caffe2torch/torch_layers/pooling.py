@@ -119,11 +119,16 @@ def _pooled(
     if not ceil and call.drawing.floor_pooling:
         p["round_mode"] = "FLOOR"
     y = call.layer("Pooling", x, pooling_param=p)
-    if y.shape != call.shape and call.shape is not None:
-        mode, rounding = ("ceil mode", "padding") if ceil else ("floor mode", "rounding up")
+    if call.shape is not None and y.shape != call.shape:
+        ours, caffes = _by(call.shape[2:]), _by(y.shape[2:])
+        if ceil:
+            call.refuse(
+                f"ceil mode gives {ours} at this size, Caffe's gives {caffes}: without padding, it keeps a "
+                f"last window that begins beyond the image"
+            )
         call.refuse(
-            f"{mode} gives {_by(call.shape[2:])} at this size, Caffe's {rounding} {_by(y.shape[2:])}; "
-            + ("change its padding" if ceil else "set ceil_mode, or see floor_pooling")
+            f"floor mode gives {ours} at this size, Caffe's rounding up gives {caffes}; "
+            f"set ceil_mode, or see floor_pooling"
         )
     return y
 
