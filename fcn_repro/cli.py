@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "table": commands.table,
     "evaluate": commands.evaluate,
     "train": commands.train,
+    "caffe": commands.for_caffe,
     "predict": commands.predict,
     "server_result": commands.server_result,
     "fetch": commands.fetch,
@@ -75,6 +76,9 @@ def parser() -> argparse.ArgumentParser:
         "--evaluate", metavar="MODEL", help="the scores of a zoo model, or of a file's, --on SPLIT"
     )
     action.add_argument("--train", metavar="RECIPE", help="a net by its recipe, or by one of yours, my.toml")
+    action.add_argument(
+        "--caffe", metavar="RECIPE", help="its train.prototxt and solver.prototxt, into -o DIR"
+    )
     action.add_argument("--predict", metavar="MODEL", help="a VOC test set, packed for its evaluation server")
     action.add_argument(
         "--server-result", metavar="FILE", type=Path, help="the server's answer for --name MODEL"

@@ -142,6 +142,19 @@ def train(args: argparse.Namespace) -> int:
     return 0
 
 
+def for_caffe(args: argparse.Namespace) -> int:
+    """A recipe as Caffe's own two files."""
+    from fcn_repro.from_recipe import adjusted, at_home
+    from fcn_repro.to_caffe import write_for_caffe
+
+    if args.report is None:
+        raise Usage("--caffe needs -o DIR: where shall the files go?")
+    recipe, disk = adjusted(args.caffe), at_home(args.caffe, adjusted(args.caffe), _disk(args))
+    for path in write_for_caffe(Path(args.caffe).stem, recipe, disk, args.report):
+        print(path)
+    return 0
+
+
 def predict(args: argparse.Namespace) -> int:
     """A VOC test set, predicted and packed for the evaluation server."""
     run = _run(args, args.predict)

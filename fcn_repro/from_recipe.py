@@ -16,10 +16,9 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import WriteError
-from fcn_repro.datasets import Dataset
 from fcn_repro.device import this_process
 from fcn_repro.disk import Disk
-from fcn_repro.initial import initial
+from fcn_repro.initial import counted, initial
 from fcn_repro.mistakes import refuse_mistakes
 from fcn_repro.recipes import Recipe, Source, recipe
 from fcn_repro.train import Options, Training
@@ -51,9 +50,9 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
         raise WriteError(
             f"{disk.model(name)}: has the published weights of that name; train in another --home"
         )
-    data, own, name = _disk(name, recipe, disk), recipe.data, Path(name).stem
+    data, own, name = at_home(name, recipe, disk), recipe.data, Path(name).stem
     train, val = data.open(own.train), data.open(own.val) if own.val else None
-    recipe = _counted(recipe, train)
+    recipe = counted(recipe, train.heads)
     first = initial(recipe, disk, train)
     refuse_mistakes(recipe, first.model, first.unfilled, train, val)
     with this_process(device) as process:
@@ -69,18 +68,11 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
     return training
 
 
-def _disk(name: str, recipe: Recipe, disk: Disk) -> Disk:
+def at_home(name: str, recipe: Recipe, disk: Disk) -> Disk:
     """Where the data are: in the user's folder, seen from the recipe's file, or as ever."""
     if not recipe.data.folder or disk.data:
         return disk
     return replace(disk, data=Path(name).parent / recipe.data.folder)
-
-
-def _counted(recipe: Recipe, train: Dataset) -> Recipe:
-    """The recipe with the number of classes, which the data tell where it does not."""
-    heads = recipe.net.heads or tuple(train.heads)[:1]
-    counts = recipe.net.classes or tuple(len(train.heads[head].classes) for head in heads)
-    return replace(recipe, net=replace(recipe.net, classes=counts))
 
 
 def _channels_last(model: nn.Module) -> nn.Module:

@@ -6,7 +6,7 @@ Recipe ─ initial ─→ Initial: a module, and the layers that nothing filled
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import caffe2torch as c2t
 from caffe2torch import fcn
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
-from fcn_repro.datasets import Dataset
+from fcn_repro.datasets import Dataset, Head
 from fcn_repro.disk import Disk
 from fcn_repro.examples import Order, examples
 from fcn_repro.recipes import Init, Recipe
@@ -66,7 +66,7 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
         for name in fresh:
             _fill(name, model.get_submodule(name))
         fit(model, [name for name in fresh if not name.startswith("score")], _images(recipe, model, train))
-    _freeze(model, recipe.net)
+    freeze(model, recipe.net)
     return Initial(model.train(), tuple(name for name in learned if name in untouched))
 
 
@@ -91,6 +91,13 @@ def _googlenet(net: recipes.Architecture) -> nn.Module:
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
     upscore.data[each, each] = fcn.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
     return model
+
+
+def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
+    """The recipe with the number of classes, which the data set's labellings tell where it does not."""
+    named = recipe.net.heads or tuple(heads)[:1]
+    counts = recipe.net.classes or tuple(len(heads[head].classes) for head in named)
+    return replace(recipe, net=replace(recipe.net, classes=counts))
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
@@ -198,7 +205,7 @@ def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Ten
     return [example.inputs for example in drawn]
 
 
-def _freeze(model: Any, net: recipes.Architecture) -> None:
+def freeze(model: Any, net: recipes.Architecture) -> None:
     """Takes from training the layers that the recipe does not train."""
     layers: dict[str, list[nn.Parameter]] = model.blobs()
     frozen = matching(net.frozen, layers)

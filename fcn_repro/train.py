@@ -99,6 +99,8 @@ class Training:
     def _go_on(self, wish: Wish) -> None:
         if self.snapshot is not None:
             self._validate_if_due()  # the stop may have come before it was done
+        elif self._is_last:
+            self._save()  # no iteration at all: the first weights, for Caffe to start from
         while self.solver.iter < self.solver.fields.max_iter:
             self._iterate()
             self._report()

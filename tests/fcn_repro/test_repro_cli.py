@@ -182,7 +182,7 @@ def test_a_table_is_found_in_either_case(capsys: pytest.CaptureFixture[str]) -> 
     [
         (
             [],
-            "one of the arguments --list --table --evaluate --train --predict --server-result --fetch "
+            "one of the arguments --list --table --evaluate --train --caffe --predict --server-result "
             "is required",
         ),
         (["--table", "8"], "cvpr2015 has no table '8'; its tables are 1, 2, 3, 4, 5, 6, A"),
