@@ -18,7 +18,7 @@ ZOO = (
     "voc-fcn32s",
     "voc-fcn16s",
     "voc-fcn8s-atonce",
-    "siftflow-fcn8s",
+    "siftflow-fcn16s",
     "nyud-fcn32s-color-hha",
     "voc-fcn-alexnet",
 )
