@@ -6,6 +6,7 @@
                                                          model ─ verify ─→ Report
                                                          model ─ export ─→ safetensors, …
                solver.prototxt, .solverstate ─ Solver ─→ model ─ snapshot ─→ .caffemodel, .solverstate
+    a torch module ─ from_torch ─→ Net ─ export ─→ prototxt, caffemodel
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")
@@ -20,8 +21,10 @@ from typing import TYPE_CHECKING
 from caffe2torch.build import build
 from caffe2torch.define import define
 from caffe2torch.export import export
+from caffe2torch.from_torch import from_torch
 from caffe2torch.read import read
 from caffe2torch.table import table_of
+from caffe2torch.training import solver_prototxt, training_net
 from caffe2torch.verify import verify
 
 if TYPE_CHECKING:
@@ -37,9 +40,12 @@ __all__ = [
     "define",
     "export",
     "from_safetensors",
+    "from_torch",
     "load",
     "read",
+    "solver_prototxt",
     "table_of",
+    "training_net",
     "transplant",
     "verify",
 ]

@@ -296,6 +296,7 @@ def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
     if common is None:
         raise NetError(f"layer {layer.name!r} (Crop): its bottoms see no common input to align them by")
     offset = crop_offset(views[0][common], views[1][common])
+    offset = offset[:1] if len(set(offset)) == 1 else offset  # one serves all axes, as the zoo writes it
     return replace(
         layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))
     )

@@ -54,12 +54,12 @@ class Solver(torch.optim.Optimizer):
         self.fields = solver_parameter(**fields)
         self.model = model
         self.iter = self.current_step = 0
-        self._learnable = learnable_params(model)
-        if odd := next((p for p in self._learnable if p.tensor.dtype not in _DTYPES), None):
+        self.learnable_params = learnable_params(model)
+        if odd := next((p for p in self.learnable_params if p.tensor.dtype not in _DTYPES), None):
             raise NetError(f"'{odd.key}' is {odd.tensor.dtype}; train float32 weights, with torch.autocast")
-        if not self._learnable:
+        if not self.learnable_params:
             raise NetError(f"net '{plan_of(model).net.name}' has no parameters to train")
-        super().__init__(_groups(self._learnable), {})
+        super().__init__(_groups(self.learnable_params), {})
 
     @classmethod
     def from_prototxt(cls, path: AnyPath, model: nn.Module) -> Solver:
@@ -163,7 +163,8 @@ class Solver(torch.optim.Optimizer):
 
     def _state(self, learned_net: str) -> SolverState:
         kept = [
-            (p, self.state[p.tensor]["history"] if p.tensor in self.state else None) for p in self._learnable
+            (p, self.state[p.tensor]["history"] if p.tensor in self.state else None)
+            for p in self.learnable_params
         ]
         history = tuple(
             p.blob(None if tensors is None else tensors[slot])
@@ -185,13 +186,13 @@ class Solver(torch.optim.Optimizer):
             transplant(self.model, _trained(self.model, weights))
         self.iter, self.current_step = state.iter, state.current_step
         self.state.clear()
-        for parameter, tensors in zip(self._learnable, history, strict=True):
+        for parameter, tensors in zip(self.learnable_params, history, strict=True):
             if any(tensor.any() for tensor in tensors):
                 self.state[parameter.tensor]["history"] = tensors
 
     def _fitted(self, state: SolverState, path: str) -> list[tuple[Tensor, ...]]:
         """The history of each parameter, checked."""
-        count = len(self._learnable)
+        count = len(self.learnable_params)
         if len(state.history) != count * self._slots:
             raise WeightsError(
                 f"{path}: holds {len(state.history)} history blobs, {self.fields.type} needs {self._slots} "
@@ -206,7 +207,7 @@ class Solver(torch.optim.Optimizer):
                 p.values(state.history[i], f"{path}: history blob {i}")
                 for i in range(k, len(state.history), count)
             )
-            for k, p in enumerate(self._learnable)
+            for k, p in enumerate(self.learnable_params)
         ]
 
     def state_dict(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def solver_parameter(**fields: Any) -> Fields:
     Raises NetError for an unknown field, type or policy, and for a value that no solver works with.
     """
     try:
-        p = freeze(thaw(Fields("SolverParameter", fields)))
+        p = freeze(thaw(Fields("SolverParameter", {}).replace(**fields)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise NetError(f"no SolverParameter: {error}") from None
     _check_names(p)

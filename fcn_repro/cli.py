@@ -127,9 +127,11 @@ def _run_options(group: argparse._ArgumentGroup) -> None:
 def _train_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resume", action="store_true", help="go on from the last snapshot, if there is one")
     group.add_argument("--init", metavar="FILE", help="start from these weights, not from the recipe's")
-    group.add_argument("--iterations", metavar="N", type=int, help="end after N iterations")
-    group.add_argument("--snapshot", metavar="N", type=int, help="a snapshot every N iterations")
-    group.add_argument("--seed", metavar="N", type=int, help="draw other images, fresh weights and dropout")
+    group.add_argument("--iterations", metavar="N", type=_natural, help="end after N iterations")
+    group.add_argument("--snapshot", metavar="N", type=_natural, help="a snapshot every N iterations")
+    group.add_argument(
+        "--seed", metavar="N", type=_natural, help="draw other images, fresh weights and dropout"
+    )
     group.add_argument("--compile", action="store_true", help="run the net through torch.compile")
     group.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard, too")
 
@@ -138,6 +140,12 @@ def _fetch_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--yes", action="store_true", help="fetch without asking")
     group.add_argument("--from", dest="given", metavar="FILE", type=Path, action="append", default=[],
                        help="a file fetched by hand; may be given several times")  # fmt: skip
+
+
+def _natural(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
 
 
 def _mean(text: str) -> tuple[float, ...]:

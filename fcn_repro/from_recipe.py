@@ -54,7 +54,7 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
     data, own, name = _disk(name, recipe, disk), recipe.data, Path(name).stem
     train, val = data.open(own.train), data.open(own.val) if own.val else None
     recipe = _counted(recipe, train)
-    first = initial(recipe, disk)
+    first = initial(recipe, disk, train)
     refuse_mistakes(recipe, first.model, first.unfilled, train, val)
     with this_process(device) as process:
         model = _channels_last(first.model.to(process.device))

@@ -5,20 +5,22 @@ Recipe ─ initial ─→ Initial: a module, and the layers that nothing filled
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import caffe2torch as c2t
 from caffe2torch import fcn
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
+from fcn_repro.datasets import Dataset
 from fcn_repro.disk import Disk
+from fcn_repro.examples import Order, examples
 from fcn_repro.recipes import Init, Recipe
 from fcn_repro.zoo import zoo
 
@@ -32,9 +34,8 @@ _STREAMS = {
 
 _AS_DEFINED = ("upscore", "scale_")
 """Bilinear kernels and the at-once net's factors are part of a net's definition: nothing has to fill them."""
-
-PIXEL_SPREAD = 64
-"""How far pixels lie from their mean; He's rule is for inputs that lie 1 from theirs."""
+PADDING = 100
+"""Of the first convolution, on each side (CVPR, Section 4.1)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +46,8 @@ class Initial:
     unfilled: tuple[str, ...]
 
 
-def initial(recipe: Recipe, disk: Disk) -> Initial:
-    """The net of a recipe with its first weights, the same every time.
+def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
+    """The net of a recipe with its first weights, the same every time; `train` is what it will learn from.
 
     Raises MissingData for weights that are not here, and what `c2t.load` and `c2t.transplant` raise.
     """
@@ -64,6 +65,7 @@ def initial(recipe: Recipe, disk: Disk) -> Initial:
                 untouched -= set(_fill_depth(model, source))
         for name in fresh:
             _fill(name, model.get_submodule(name))
+        fit(model, [name for name in fresh if not name.startswith("score")], _images(recipe, model, train))
     _freeze(model, recipe.net)
     return Initial(model.train(), tuple(name for name in learned if name in untouched))
 
@@ -142,10 +144,58 @@ def _fill(name: str, layer: Any) -> None:
             layer.weight.zero_()
         else:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if name.startswith("conv1_1") or name == "conv1":
-            layer.weight.div_(PIXEL_SPREAD)
         if getattr(layer, "bias", None) is not None:
             layer.bias.zero_()
+
+
+def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Tensor]]) -> None:
+    """Scales and shifts convolutions, in order, so that each channel has mean 0 and variance 1 over images.
+
+    `images` are inputs by blob, (1, C, H, W). Without any, layers stay as they are.
+    """
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        for name in names if images else ():
+            layer: Any = model.get_submodule(name)
+            values = torch.cat([_seen(model, layer, inputs) for inputs in images], 1)  # (C, positions)
+            scale = 1 / values.std(1).clamp(min=1e-6)
+            layer.weight.mul_(scale[:, None, None, None])
+            layer.bias.sub_(values.mean(1)).mul_(scale)
+    model.train(training)
+
+
+class _Seen(Exception):
+    """A layer's output, on the way out of a forward pass that need not go on."""
+
+
+def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """A layer's output (C, positions) for an image, without what conv1_1's padding adds around it."""
+
+    def stop(layer: nn.Module, bottoms: object, top: Tensor) -> None:
+        raise _Seen(top)
+
+    hook = layer.register_forward_hook(stop)
+    try:
+        model(**inputs)
+    except _Seen as seen:
+        top: Tensor = seen.args[0]
+    finally:
+        hook.remove()
+    size = next(iter(inputs.values())).shape[2:]
+    for axis, pixels in enumerate(size, start=2):
+        stride = (pixels + 2 * PADDING) / top.shape[axis]
+        first, count = round(PADDING / stride), max(1, round(pixels / stride))
+        top = top.narrow(axis, first, min(count, top.shape[axis] - first))
+    return top[0].flatten(1)
+
+
+def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Tensor]]:
+    """The images that fresh layers are fitted to, drawn as those of a training are."""
+    order = Order("random", len(train), recipe.seed)
+    numbers = range(recipe.init.fit)
+    drawn = examples(train, numbers, order, blobs=model.inputs, mean_bgr=recipe.data.mean_bgr)
+    return [example.inputs for example in drawn]
 
 
 def _freeze(model: Any, net: recipes.Architecture) -> None:

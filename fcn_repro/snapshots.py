@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,32 @@ class Snapshots:
             "losses": [*losses],
         }
         write_json(self._marker(solver.iter), content)
-        self._remove_before(sorted(self._iterations())[-KEPT:][0])
+        self._clean(sorted(self._iterations())[-KEPT:][0])
         return Snapshot(solver.iter, caffemodel, solverstate, tuple(losses))
 
     def _iterations(self) -> list[int]:
-        prefix = f"{self.name}_iter_"
-        stems = (path.stem.removeprefix(prefix) for path in self.folder.glob(f"{prefix}*.json"))
-        return [int(stem) for stem in stems if stem.isdecimal()]
+        return [iteration for path, iteration in self._files() if path.suffix == ".json"]
+
+    def _files(self) -> Iterator[tuple[Path, int]]:
+        """Files of snapshots, whole, unfinished (.part) or orphaned, with their iteration; markers first."""
+        pattern = re.compile(
+            rf"\.?{re.escape(self.name)}_iter_(\d+)\.(json|solverstate|caffemodel)(\.[0-9a-f]{{8}}\.part)?"
+        )
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        for path in sorted(there, key=lambda path: path.suffix != ".json"):
+            if match := pattern.fullmatch(path.name):
+                yield path, int(match[1])
 
     def _marker(self, iteration: int) -> Path:
         return self.folder / f"{self.name}_iter_{iteration}.json"
 
     def _read(self, iteration: int) -> Snapshot:
         marker = self._marker(iteration)
-        content: dict[str, Any] = read_json(marker)
+        back = f"delete {marker} to go on from the snapshot before"
+        try:
+            content: dict[str, Any] = read_json(marker)
+        except ReadError as error:
+            raise ReadError(f"{error}; {back}") from error
         for name, wanted in {"format": FORMAT, **self.key}.items():
             if (found := content.get(name)) != wanted:
                 raise ReadError(
@@ -88,22 +100,16 @@ class Snapshots:
             caffemodel, solverstate = sorted(files)
             losses = tuple(float(loss) for loss in content["losses"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ReadError(
-                f"{marker}: damaged: {error}; delete it to go on from the snapshot before"
-            ) from error
+            raise ReadError(f"{marker}: damaged: {error!r}; {back}") from error
         for path, sha256 in files.items():
             if not path.is_file() or _sha256(path) != sha256:
-                raise ReadError(
-                    f"{path}: missing or changed since it was written; delete {marker} to go on from the "
-                    "snapshot before"
-                )
+                raise ReadError(f"{path}: missing or changed since it was written; {back}")
         return Snapshot(iteration, caffemodel, solverstate, losses)
 
-    def _remove_before(self, iteration: int) -> None:
-        """Older snapshots, and what a killed process left of one; markers, by which they count, go first."""
-        pattern = re.compile(re.escape(self.name) + r"_iter_(\d+)\.(json|solverstate|caffemodel)")
-        for path in sorted(self.folder.iterdir(), key=lambda path: path.suffix != ".json"):
-            if (match := pattern.fullmatch(path.name)) and int(match[1]) < iteration:
+    def _clean(self, oldest: int) -> None:
+        """Removes older snapshots, and what a killed process left; markers, by which they count, go first."""
+        for path, iteration in self._files():
+            if iteration < oldest or path.suffix == ".part":
                 path.unlink(missing_ok=True)
 
 

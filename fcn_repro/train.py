@@ -34,7 +34,7 @@ from fcn_repro.examples import Example, Order, dropout_seed, examples
 from fcn_repro.predict import by_head
 from fcn_repro.recipes import Recipe, digest
 from fcn_repro.snapshots import Snapshot, Snapshots
-from fcn_repro.stopping import wish_to_stop
+from fcn_repro.stopping import Wish, wish_to_stop
 from fcn_repro.training_log import TrainingLog
 
 DISPLAY = 20
@@ -90,19 +90,25 @@ class Training:
         the recipe cannot be shared among so many processes, WriteError when the disk is full.
         """
         self._begin()
-        with closing(self.log), wish_to_stop() as wish:
-            if self.snapshot is not None:
-                self._validate_if_due()  # the stop may have come before it was done
-            while self.solver.iter < self.solver.fields.max_iter:
-                self._iterate()
-                self._report()
-                told = self._agreed(bool(wish))
-                if told or self._is_due("snapshot") or self._is_last:
-                    self._save()
-                if told:
-                    by = wish.signal or "another process"
-                    raise Interrupted(f"stopped by {by} at iteration {self.solver.iter}; {self._way_on}")
-                self._validate_if_due()
+        try:
+            with closing(self.log), wish_to_stop() as wish:
+                self._go_on(wish)
+        except WriteError as error:
+            raise WriteError(f"{error}; {self._way_on}") from error
+
+    def _go_on(self, wish: Wish) -> None:
+        if self.snapshot is not None:
+            self._validate_if_due()  # the stop may have come before it was done
+        while self.solver.iter < self.solver.fields.max_iter:
+            self._iterate()
+            self._report()
+            told = self._agreed(bool(wish))
+            if told or self._is_due("snapshot") or self._is_last:
+                self._save()
+            if told:
+                by = wish.signal or "another process"
+                raise Interrupted(f"stopped by {by} at iteration {self.solver.iter}; {self._way_on}")
+            self._validate_if_due()
 
     @cached_property
     def solver(self) -> c2t.Solver:
@@ -223,10 +229,7 @@ class Training:
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
             raise self._diverged("a weight is not finite")
         if self.process.rank == 0:
-            try:
-                self.snapshot = self.snapshots.save(self.solver, self.losses)
-            except WriteError as error:
-                raise WriteError(f"{error}; {self._way_on}") from error
+            self.snapshot = self.snapshots.save(self.solver, self.losses)
         self.process.wait_for_all()
         self.snapshot = self.snapshot if self.process.rank == 0 else self.snapshots.latest()
 

@@ -67,11 +67,11 @@ class TrainingLog:
         try:
             with path.open("a", encoding="utf-8", newline="") as file:
                 file.write(_line([row[column] for column in columns]))
+            if self._events is not None:
+                for column in columns[1:]:
+                    self._events.add_scalar(f"{name}/{column}", row[column], int(row["iteration"]))
         except OSError as error:
             raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
-        if self._events is not None:
-            for column in columns[1:]:
-                self._events.add_scalar(f"{name}/{column}", row[column], int(row["iteration"]))
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:

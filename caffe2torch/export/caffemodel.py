@@ -23,7 +23,7 @@ def write_caffemodel(converted: Conversion, output: Output, dtype: str = "float3
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
     if dtype != "float32":
         raise WriteError(f"a caffemodel holds float32, not {dtype}")
-    net = converted.net
+    net = converted.caffe_net
     refuse_alignment(net)
     message = to_message(net)
     definitions = [layer.SerializeToString(deterministic=True) for layer in message.layer]
