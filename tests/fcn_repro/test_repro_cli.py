@@ -182,7 +182,7 @@ def test_a_table_is_found_in_either_case(capsys: pytest.CaptureFixture[str]) -> 
         (
             [],
             "one of the arguments --list --table --evaluate --train --predict --server-result --fetch "
-            "is required",
+            "--render is required",
         ),
         (["--table", "8"], "cvpr2015 has no table '8'; its tables are 1, 2, 3, 4, 5, 6, A"),
         (["--table", "1", "--paper", "eccv2016"], "no paper 'eccv2016'; known are cvpr2015, pami2017"),
