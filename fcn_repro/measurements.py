@@ -179,8 +179,9 @@ class Measurements:
         if isinstance(self._open(column.images), Missing):
             what.append(f"the data {column.images}")
         reason = f"not here: {' and '.join(what)}" if what else "not evaluated yet"
-        if not here:
-            reason += "; " + (row.why or f"or trained anew: {self.program} --train {row.recipe}")
+        anew = row.recipe and f"or trained anew: {self.program} --train {row.recipe}"
+        if not here and (row.why or anew):
+            reason += f"; {row.why or anew}"
         return Missing(reason, self._typed(*self._fetches(row, column), again=True))
 
     def _untrained(self, row: Row, column: Column) -> Missing:

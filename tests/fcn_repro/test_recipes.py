@@ -12,7 +12,7 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import WriteError
 from fcn_repro import mistakes, recipes
-from fcn_repro.datasets import dataset
+from fcn_repro.datasets import dataset, open_dataset
 from fcn_repro.disk import Disk
 from fcn_repro.from_recipe import train
 from fcn_repro.initial import blank, initial
@@ -204,7 +204,7 @@ def test_the_net_it_makes_is_one_to_train(name: str, tmp_path: Path) -> None:
     base = {"FCNAlexNet": "FCNAlexNet", "FCNGoogLeNet": "FCNGoogLeNet"}.get(found.net.name, "FCN32s")
     for source in found.init.sources:
         lay(source.weights, disk, base)
-    first = initial(found, disk)
+    first = initial(found, disk, open_dataset("shapes", tmp_path, "train"))  # none of which is looked at
     assert first.unfilled == ()
     layers = first.model.blobs()
     mistakes.refuse_zeros(layers)

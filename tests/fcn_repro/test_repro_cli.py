@@ -100,12 +100,11 @@ def test_the_commands_for_what_is_missing_are_commands(capsys: pytest.CaptureFix
         typed |= {command for cell in cells for command in cell["command"].split(" && ") if command}
     assert len(typed) > 50
     for command in typed:
-        if command.startswith("fcn-repro --train "):
-            assert command.removeprefix("fcn-repro --train ") in recipes.names()
-            continue
         args = cli.parser().parse_args(command.split()[1:])
         if args.fetch:
             assert args.fetch in {*commands.sources(), *commands.zoo().models}, command
+        elif args.train:
+            assert args.train in recipes.names(), command
         elif args.on:
             assert commands.named(args.on) == args.on
 
@@ -183,7 +182,7 @@ def test_a_table_is_found_in_either_case(capsys: pytest.CaptureFixture[str]) -> 
         (
             [],
             "one of the arguments --list --table --evaluate --train --caffe --predict --server-result "
-            "is required",
+            "--fetch --render is required",
         ),
         (["--table", "8"], "cvpr2015 has no table '8'; its tables are 1, 2, 3, 4, 5, 6, A"),
         (["--table", "1", "--paper", "eccv2016"], "no paper 'eccv2016'; known are cvpr2015, pami2017"),
