@@ -14,11 +14,12 @@ from collections.abc import Callable
 import torch
 
 import caffe2torch as c2t
+from caffe2torch.architectures import VGG16
 from caffe2torch.fcn import FCN32s
 
-NETS = {"FCN-32s": {}, "FCN-32s, widths / 16": {"widths": (4, 8, 16, 32, 32, 256, 256)}}
+NETS = {"FCN-32s": (VGG16, 21), "FCN-32s, widths / 16": (tuple(width // 16 for width in VGG16), 501)}
+"""Widths, and how many steps are timed."""
 MOMENTUM, DECAY, RATE = 0.9, 5e-4, 1e-10
-RUNS = 31
 
 
 def solvers(model: torch.nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -47,22 +48,22 @@ def seconds(step: Callable[[], object], device: str) -> float:
 
 def main(device: str) -> None:
     """Prints one line per net, as a Markdown table."""
-    print(f"Medians of {RUNS} steps on {device}, {torch.get_num_threads()} threads, milliseconds\n")
-    print("| net | trained parameters | Solver | torch.optim.SGD | ratio |")
-    print("|---|---|---|---|---|")
-    for name, widths in NETS.items():
-        model = FCN32s(**widths).to(device)
+    print(f"Medians of steps on {device}, {torch.get_num_threads()} threads, milliseconds\n")
+    print("| net | trained parameters | steps | Solver | torch.optim.SGD | ratio |")
+    print("|---|---|---|---|---|---|")
+    for name, (widths, runs) in NETS.items():
+        model = FCN32s(widths=widths).to(device)
         trained = [p for p in model.parameters() if p.requires_grad]
         for p in trained:
             p.grad = torch.randn_like(p)
         steps = {who: solver.step for who, solver in solvers(model).items()}
         times: dict[str, list[float]] = {who: [] for who in steps}
-        for _ in range(RUNS + 2):  # the first two make the history
+        for _ in range(runs + 2):  # the first two make the history
             for who, step in steps.items():
                 times[who].append(1000 * seconds(step, device))
         ours, torchs = (statistics.median(times[who][2:]) for who in ("ours", "torch"))
         count = sum(p.numel() for p in trained)
-        print(f"| {name} | {count:,} | {ours:.3g} | {torchs:.3g} | {ours / torchs:.2f} |")
+        print(f"| {name} | {count:,} | {runs} | {ours:.2f} | {torchs:.2f} | {ours / torchs:.2f} |")
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ from caffe2torch.update_rules import RULES
 class Solver(torch.optim.Optimizer):
     """Trains a CaffeNet or an FCN of this package as Caffe's solver of the same fields would.
 
-    `fields` are those of Caffe's SolverParameter, with its defaults: `type="SGD"`, `base_lr=1e-3`,
-    `lr_policy="step"`, `gamma=0.1`, `stepsize=100`, `momentum=0.9`, `iter_size=10`, ... Learning rate and
-    decay are multiplied by what the net's `param` say (a hand-written FCN's: what the zoo's nets say).
+    `fields` are those of Caffe's SolverParameter; the schema has the defaults of the others. Rate and decay are
+    multiplied by what the net's `param` say (a hand-written FCN's: what those of the zoo's nets say).
 
+        solver = Solver(model, base_lr=1e-3, momentum=0.9, lr_policy="step", gamma=0.1, stepsize=5000)
         solver.zero_grad()
         for _ in range(solver.iter_size):
             model.loss(model(data=image, label=label)).backward()
@@ -135,9 +135,8 @@ class Solver(torch.optim.Optimizer):
         if decay:
             l1 = self.fields.regularization_type == "L1"
             torch._foreach_add_(diff, torch._foreach_sign(data) if l1 else data, alpha=decay)
-        rule = RULES[self.fields.type]
-        history = [[self._history(p)[slot] for p in data] for slot in range(rule.slots)]
-        rule.update(self.fields, data, diff, history, rate, self.iter + 1)
+        history = [list(slot) for slot in zip(*map(self._history, data), strict=True)]
+        RULES[self.fields.type].update(self.fields, data, diff, history, rate, self.iter + 1)
 
     def _history(self, parameter: Tensor) -> tuple[Tensor, ...]:
         state: dict[str, tuple[Tensor, ...]] = self.state[parameter]
