@@ -147,6 +147,8 @@ ARITHMETIC = {
                                 std=torch.rand(6, 1, 1) + 0.5), ["Bias", "Scale"]),
     "constant-map": (does(lambda m, x: x * m.w, w=torch.randn(13, 1)), ["Scale"]),
     "constant-minus": (does(lambda m, x: m.w - x, w=torch.randn(6, 1, 1)), ["Power", "Bias"]),
+    "read-again": (does(lambda m, x: (lambda y: F.relu(y) + y)(m.conv(x)), conv=nn.Conv2d(6, 4, 1)),
+                   ["Convolution", "ReLU", "Eltwise"]),
     "gate": (does(lambda m, x: x * x.mean((2, 3), keepdim=True).sigmoid()),
              ["Pooling", "Sigmoid", "Flatten", "Scale"]),
     "shift": (does(lambda m, x: x.mean((2, 3), keepdim=True) + x), ["Pooling", "Flatten", "Bias"]),
