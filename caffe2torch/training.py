@@ -1,7 +1,9 @@
 """What Caffe needs to go on training a net that it deploys: a TRAIN definition, and a solver.
 
-deploy Net --training_net--> TRAIN Net --export--> train.prototxt
-SolverParameter's fields --solver_prototxt--> the text of solver.prototxt
+    deploy Net --training_net--> TRAIN Net --export--> train.prototxt
+    SolverParameter's fields --solver_prototxt--> the text of solver.prototxt
+
+Losses and layers' names are those of the FCN zoo (fcn.berkeleyvision.org).
 """
 
 from __future__ import annotations
