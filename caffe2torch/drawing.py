@@ -1,6 +1,8 @@
 """A net in the making, drawn layer by layer while a torch module is traced.
 
-Call --layer--> Drawing --> layers, each with a top of its own, and the tensors that their blobs hold
+    Call --layer--> Drawing --> layers, each with a top of its own, and the tensors that their blobs hold
+
+Shapes are those at the inputs at hand, as Caffe computes them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Sizes for the inputs of a net that runs at any: Caffe loads none without.
 
-Plan --sized--> the Net that it is of, every Input with a shape
+    Plan --sized--> the Net that it is of, every Input with a shape
+
+The shape is where Caffe starts; pycaffe, and Caffe's users, reshape it to each image.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A module's graph, as torch.fx traces it, walked call by call; and the proof that the net is the module."""
+"""A module's graph, as torch.fx traces it, walked call by call; and the net of it beside the module."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def traced(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: bool) -
     with _evaluating(module), torch.no_grad():
         walk = _Walk(_graph(module, len(inputs)), inputs, floor_pooling)
         try:
-            walk.run(*images)
-            wanted = module(*images)
-        except RuntimeError as error:
-            shapes = ", ".join(f"{blob} {tuple(shape)}" for blob, shape in inputs.items())
+            wanted = module(*(image.clone() for image in images))  # a module may write over its input
+        except Exception as error:  # of the module's own code
+            shapes = ", ".join(f"{blob} {shape}" for blob, shape in inputs.items())
             raise NetError(f"{name}: does not run on {shapes}: {_first_line(error)}") from error
+        walk.run(*(image.clone() for image in images))
         net, outputs = _finished(walk, name)
         _compare(net, dict(zip(inputs, images, strict=True)), outputs, [x for _, x in _named(wanted)])
     return net
@@ -193,12 +193,13 @@ def _finished(walk: _Walk, name: str) -> tuple[Net, list[str]]:
     layers, outputs = _with_splits(layers, outputs, walk.drawing)
     layers, names = in_place(layers, outputs)
     outputs = [names.get(blob, blob) for blob in outputs]
+    keys = {blob: key or blob for blob, (key, _) in zip(outputs, returned, strict=True)}
     blobs = {top for layer in layers for top in layer.tops}
-    keys = {x: key for x, (key, _) in zip(outputs, returned, strict=True) if key and key not in blobs}
-    outputs = [keys.get(blob, blob) for blob in outputs]
-    layers = silenced(called(layers, keys), outputs)
-    specified = tuple(_specified(layer, walk) for layer in layers)
-    return Net(name, specified, weights=f"the values of {name}"), outputs
+    if clash := next((key for blob, key in keys.items() if key != blob and key in blobs), None):
+        raise NetError(f"{name}: returns '{clash}', and another blob of the net has that name; rename it")
+    outputs = list(keys.values())
+    layers = _specified(silenced(called(layers, keys), outputs), walk)
+    return Net(name, layers, weights=f"the values of {name}"), outputs
 
 
 def _with_splits(
@@ -217,17 +218,24 @@ def _with_splits(
     return (*layers, *splits), names
 
 
-def _specified(layer: Layer, walk: _Walk) -> Layer:
-    """A layer with `param` where a parameter is frozen, or is another layer's, too."""
-    held = walk.drawing.held.get(layer.name, ())
-    uses = Counter(id(tensor) for tensors in walk.drawing.held.values() for tensor in tensors)
+def _specified(layers: tuple[Layer, ...], walk: _Walk) -> tuple[Layer, ...]:
+    """The layers, with `param` for a parameter that is frozen, or is another layer's, too."""
+    held = walk.drawing.held
+    uses = Counter(id(tensor) for tensors in held.values() for tensor in tensors)
     names = {id(parameter): name for name, parameter in walk.module.named_parameters()}
-    specs = []
-    for tensor in held:
+
+    def spec(tensor: Tensor) -> Fields:
         shared = {"name": names[id(tensor)]} if uses[id(tensor)] > 1 and id(tensor) in names else {}
-        specs.append(Fields("ParamSpec", shared | ({} if tensor.requires_grad else {"lr_mult": 0.0})))
-    plain = layer.type == "BatchNorm" or all(spec == Fields("ParamSpec", {}) for spec in specs)
-    return layer if plain else replace(layer, fields=layer.fields.replace(param=tuple(specs)))
+        return Fields("ParamSpec", shared | ({} if tensor.requires_grad else {"lr_mult": 0.0}))
+
+    def specified(layer: Layer) -> Layer:
+        specs = tuple(map(spec, held.get(layer.name, ())))
+        # Caffe's BatchNorm freezes its statistics by itself.
+        if layer.type == "BatchNorm" or all(x == Fields("ParamSpec", {}) for x in specs):
+            return layer
+        return replace(layer, fields=layer.fields.replace(param=specs))
+
+    return tuple(map(specified, layers))
 
 
 def _compare(net: Net, images: Mapping[str, Tensor], outputs: list[str], wanted: list[Tensor]) -> None:

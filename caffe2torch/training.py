@@ -1,7 +1,9 @@
 """What Caffe needs to go on training a net that it deploys: a TRAIN definition, and a solver.
 
-deploy Net --training_net--> TRAIN Net --export--> train.prototxt
-SolverParameter's fields --solver_prototxt--> the text of solver.prototxt
+    deploy Net --training_net--> TRAIN Net --export--> train.prototxt
+    SolverParameter's fields --solver_prototxt--> the text of solver.prototxt
+
+Losses and layers' names are those of the FCN zoo (fcn.berkeleyvision.org).
 """
 
 from __future__ import annotations
@@ -9,26 +11,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
-from caffe2torch.export.conversion import without_rules
+from caffe2torch.export.conversion import conversion, without_rules
 from caffe2torch.export.prototxt import text
 from caffe2torch.net import Fields, Layer, Net, freeze
 from caffe2torch.plan import Plan, plan
 from caffe2torch.sizes import sized
 
+if TYPE_CHECKING:
+    from torch import nn
+
 
 def training_net(
-    net: Net,
+    model: nn.Module | Plan | Net,
     labels: Mapping[str, str] | None = None,
     *,
     normalize: bool = False,
     ignore_label: int | None = 255,
     python_param: Mapping[str, str] | None = None,
 ) -> Net:
-    """The net that Caffe trains, of the one that it deploys, as the FCN zoo's train.prototxt.
+    """The net that Caffe trains, of what `export` takes; as the FCN zoo's train.prototxt is of its deploy.
 
     Each output, a score (N, classes, ...), gets a SoftmaxWithLoss right after it. `labels` names the blob of
     its labels, (N, 1, ...): unless given it is `label` for the only output, and for several what follows
@@ -36,10 +41,10 @@ def training_net(
     else their sum. Inputs and labels are Input layers, of one image of 500x500 where the net tells no size;
     or with `python_param` (`module`, `layer`, `param_str`) the tops, in this order, of that Python layer.
 
-    Blobs are kept. Raises NetError for an output without labels, and what `plan` raises.
+    Blobs are kept. Raises NetError for an output without labels or that is a softmax already, and what
+    `plan` raises.
     """
-    planned = plan(net)
-    planned = plan(without_rules(sized(planned)))
+    planned = plan(without_rules(sized(conversion(model).plan)))
     labels = _labels(planned, labels)
     loss_param = _fields("LossParameter", {"ignore_label": ignore_label, "normalize": normalize})
     layers = list(planned.net.layers)
@@ -69,7 +74,12 @@ def _labels(planned: Plan, given: Mapping[str, str] | None) -> dict[str, str]:
     if given is None:
         named = ["label"] if len(outputs) == 1 else [output.removeprefix("score_") for output in outputs]
         given = dict(zip(outputs, named, strict=True))
+    softmaxes = {top for layer in planned.net.layers if layer.type == "Softmax" for top in layer.tops}
     for output in outputs:
+        if output in softmaxes:
+            raise NetError(
+                f"output '{output}' is a softmax, and the loss takes scores; leave its Softmax out"
+            )
         if given.get(output, output) == output:
             raise NetError(
                 f"output '{output}' has no labels; name them, as in labels={{'{output}': 'label'}}"

@@ -53,7 +53,7 @@ def plain(message: Any) -> dict[str, Any]:
         elif field.message_type:
             if inner := plain(value):
                 given[field.name] = inner
-        elif value != field.default_value:
+        elif value != field.default_value or field.name == "phase":  # given, it holds in every phase
             given[field.name] = value
     return given
 
@@ -199,6 +199,7 @@ def test_caffe_s_training_goes_on_from_its_own_caffemodel(golden: Path) -> None:
             "output 'score' has no labels; name them, as in labels={'score': 'label'}",
         ),
         ({"score": "label", "pool5": "x"}, {}, "labels are given for 'pool5', and the outputs are score"),
+        ({"score": "score"}, {}, "output 'score' has no labels"),
         (None, {"python_param": {"modul": "x"}}, "PythonParameter has no field 'modul'; is it 'module'?"),
         (None, {"ignore_label": 25.5}, "LossParameter: ignore_label cannot be 25.5: "),
     ],
@@ -207,6 +208,14 @@ def test_a_training_net_that_cannot_be_is_refused(labels: Any, how: Any, problem
     with pytest.raises(NetError) as refused:
         c2t.training_net(c2t.define("FCN32s", size=(49, 66)), labels, **how)
     assert str(refused.value).startswith(problem)
+
+
+def test_a_softmax_is_no_score() -> None:
+    net = net_of(INPUT + 'layer { name: "prob" type: "Softmax" bottom: "data" top: "prob" }')
+    with pytest.raises(
+        NetError, match="output 'prob' is a softmax, and the loss takes scores; leave its Soft"
+    ):
+        c2t.training_net(net)
 
 
 def test_an_unknown_size_is_refused_unless_a_layer_makes_the_data() -> None:

@@ -74,7 +74,7 @@ CONVOLUTIONS = {
 }  # fmt: skip
 NEURONS = {
     "relu": (nn.ReLU, ["ReLU"]),
-    "x.relu_": (does(lambda m, x: (x + 1).relu_()), ["Power", "ReLU"]),
+    "x.relu_": (does(lambda m, x: x.relu_()), ["ReLU"]),
     "leaky": (lambda: nn.LeakyReLU(0.2), ["ReLU"]),
     "prelu": (lambda: nn.PReLU(6, 0.3), ["PReLU"]),
     "prelu-shared": (lambda: nn.PReLU(init=0.3), ["PReLU"]),
@@ -147,6 +147,8 @@ ARITHMETIC = {
                                 std=torch.rand(6, 1, 1) + 0.5), ["Bias", "Scale"]),
     "constant-map": (does(lambda m, x: x * m.w, w=torch.randn(13, 1)), ["Scale"]),
     "constant-minus": (does(lambda m, x: m.w - x, w=torch.randn(6, 1, 1)), ["Power", "Bias"]),
+    "read-again": (does(lambda m, x: (lambda y: F.relu(y) + y)(m.conv(x)), conv=nn.Conv2d(6, 4, 1)),
+                   ["Convolution", "ReLU", "Eltwise"]),
     "gate": (does(lambda m, x: x * x.mean((2, 3), keepdim=True).sigmoid()),
              ["Pooling", "Sigmoid", "Flatten", "Scale"]),
     "shift": (does(lambda m, x: x.mean((2, 3), keepdim=True) + x), ["Pooling", "Flatten", "Bias"]),
@@ -164,7 +166,7 @@ def test_the_net_has_the_module_s_numbers_also_from_a_file(name: str, tmp_path: 
     model = c2t.build(c2t.read(weights=tmp_path / "net.caffemodel") if net.layers[1].blobs else net)
     image = torch.randn(SHAPE)
     with torch.no_grad():
-        (found,), expected = model(data=image).values(), module(image)
+        (found,), expected = model(data=image).values(), module(image.clone())
     assert found.shape == expected.shape
     error = float((found - expected).norm() / expected.norm())
     assert error < 1e-5, f"relative error {error:.1e}"
@@ -460,6 +462,16 @@ def test_a_pool_that_skips_beyond_the_image_is_refused() -> None:
         (nn.Conv2d(5, 4, 1), ["data"], r"Conv2d: does not run on data \(2, 6, 13, 17\): "),
         (nn.ReLU(), ["a", "b"], r"Sequential: forward takes \(input\); 2 inputs are named"),
         (Residual(), [], "Residual: forward takes .*; 0 inputs are named"),
+        (
+            nn.BatchNorm1d(6),
+            ["data"],
+            r"BatchNorm1d: does not run on data \(2, 6, 13, 17\): expected 2D or 3D",
+        ),
+        (
+            Does(lambda m, x: {"abs": x.abs() + 1}),
+            ["data"],
+            "Does: returns 'abs', and another blob of the net",
+        ),
         (Does(lambda m, x: 3), ["data"], "Does: returns something else than tensors"),
         (Does(lambda m, x: (x, {"y": x})), ["data"], "Does: returns something else than tensors"),
     ],

@@ -77,7 +77,10 @@ def _planned(model: Any) -> Plan:
     if isinstance(getattr(model, "plan", None), Plan):
         net = without_rules(net_of(model))
         return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
-    raise TypeError(f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}")
+    raise TypeError(
+        f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}, "
+        f"of which from_torch makes a Net"
+    )
 
 
 def without_rules(net: Net) -> Net:
