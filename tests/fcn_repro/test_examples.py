@@ -116,7 +116,7 @@ def test_what_reading_raises_comes_at_its_turn(images):
     image.rename(moved)
     try:
         assert [next(got).id for _ in range(turn)] == [f"train{index}" for index in order[:turn]]
-        with pytest.raises((ReadError, MissingData), match="train3.*no such file"):
+        with pytest.raises((ReadError, MissingData), match=r"train3.*no such file"):
             next(got)
     finally:
         moved.rename(image)
