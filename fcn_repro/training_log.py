@@ -78,8 +78,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     """The rows of a log; a last line that a killed process left unfinished is dropped."""
     if not path.is_file():
         return []
-    rows = []
-    for row in csv.reader(path.read_text(encoding="utf-8").splitlines()[1:]):
+    rows, (whole, _, _torn) = [], path.read_text(encoding="utf-8").rpartition("\n")
+    for row in csv.reader(whole.splitlines()[1:]):
         try:
             rows.append(dict(zip(columns, map(float, row), strict=True)))
         except ValueError:
