@@ -257,17 +257,20 @@ class Training:
         return bool(told)
 
     def _diverged(self, what: str) -> TrainingStopped:
-        rate = self.solver.rate
         return TrainingStopped(
-            f"{what} at iteration {self.solver.iter}; lower base_lr (the rate is {rate:.3g}); {self._way_on}"
+            f"{what} at iteration {self.solver.iter}; lower base_lr (the rate is {self.solver.rate:.3g}) and "
+            f"begin anew; {self._last}"
         )
+
+    @property
+    def _last(self) -> str:
+        """The last whole snapshot."""
+        return f"{self.snapshot.caffemodel} is whole" if self.snapshot else "there is no snapshot yet"
 
     @property
     def _way_on(self) -> str:
         """The last whole snapshot, and how to go on from it."""
-        if self.snapshot is None:
-            return "there is no snapshot yet"
-        return f"{self.snapshot.caffemodel} is whole; go on from it with --resume"
+        return f"{self._last}; go on from it with --resume" if self.snapshot else self._last
 
     @property
     def _is_last(self) -> bool:
