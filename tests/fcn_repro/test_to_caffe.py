@@ -18,7 +18,6 @@ ZOO = (
     "voc-fcn32s",
     "voc-fcn16s",
     "voc-fcn8s-atonce",
-    "siftflow-fcn16s",
     "nyud-fcn32s-color-hha",
     "voc-fcn-alexnet",
 )
