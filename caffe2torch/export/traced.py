@@ -27,29 +27,46 @@ if TYPE_CHECKING:
 def traced(converted: Conversion) -> ExportedProgram:
     """The model as a graph: inputs and outputs by blob name.
 
-    Raises UnsupportedLayer for a layer that no graph can hold, because sizes depend on values in it.
+    Raises UnsupportedLayer for a layer that no graph can hold: one that looks at values to know sizes, or
+    takes a bottom apart, of whatever size; NetError where torch does not tell which.
     """
+    try:
+        return _graph(converted)
+    except Exception as error:  # torch has as many kinds of them as there are causes
+        raise _refusal(converted, error) from error
+
+
+def _graph(converted: Conversion, defer: bool = True) -> ExportedProgram:
+    """The graph; what it asks of sizes is asked when it runs (`defer`), or settled now."""
     trials = converted.trials
     arrays = trials.trials[-1].inputs
-    images = {argument(blob): torch.from_numpy(array) for blob, array in arrays.items()}
     free = {argument(blob): dict.fromkeys(trials.free(blob), torch.export.Dim.DYNAMIC) for blob in arrays}
+    with quiet(), torch.no_grad(), _every_size():
+        return torch.export.export(
+            _named(converted),
+            (),
+            {argument(blob): torch.from_numpy(array) for blob, array in arrays.items()},
+            dynamic_shapes=free,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=defer,
+        )
+
+
+def _refusal(converted: Conversion, error: Exception) -> Exception:
+    """The error with the layer that it comes from, which torch does not tell of one that fixes a size."""
+    if isinstance(error, UnsupportedLayer):
+        return error
+    problem = str(error).strip().split("\n", 1)[0]
+    layer = _layer_of(error)
+    if layer is not None:
+        return UnsupportedLayer(layer, f"no graph can hold it: {problem}")
     try:
-        with quiet(), torch.no_grad(), _every_size():
-            return torch.export.export(
-                _named(converted),
-                (),
-                images,
-                dynamic_shapes=free,
-                strict=False,
-                prefer_deferred_runtime_asserts_over_guards=True,
-            )
-    except UnsupportedLayer:
-        raise
-    except Exception as error:  # torch has as many kinds of them as there are causes
-        problem = str(error).strip().split("\n", 1)[0]
-        if (layer := _layer_of(error)) is not None:
-            raise UnsupportedLayer(layer, f"no graph can hold it: {problem}") from error
-        raise NetError(f"no graph can hold its free batch, height and width: {problem}") from error
+        _graph(converted, defer=False)
+    except UnsupportedLayer as refusal:
+        return refusal
+    except Exception:  # noqa: S110 (it tells no more than the first)
+        pass
+    return NetError(f"no graph can hold its free batch, height and width: {problem}")
 
 
 @contextmanager
