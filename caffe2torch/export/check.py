@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from caffe2torch.export import Format, Run
     from caffe2torch.export.trial import Blobs
 
-TOLERANCES = {"float32": 1e-5, "float16": 2e-2, "bfloat16": 2e-1}
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
 """Relative error allowed to outputs, by the dtype of the parameters."""
 _ROUNDING = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
 """Half of the last place of a value, relative to it, and of the smallest ones, absolute."""
