@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,18 @@ MAX_DENSE = 1 << 28
 """Values of a blob that is made from its diagonal: 256 channels of 64x64, where the zoo has 60."""
 
 
-@writes("safetensors", ".safetensors")
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The net in a safetensors file."""
+    return read_safetensors(path)
+
+
+@writes("safetensors", ".safetensors", read=read_back)
 def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
     if converted.source is not None:
         converted.source.begin()
     parameters = tuple(converted.plan.parameters())
-    metadata = _metadata(converted)
+    metadata = metadata_of(converted)
     header = _header(parameters, metadata, dtype)
     output.expected = len(header) + sum(_size(parameter, dtype) for parameter in parameters)
     output.write(header)
@@ -72,7 +78,8 @@ def write_safetensors(converted: Conversion, output: Output, dtype: str = "float
         output.file.write(_header(parameters, metadata, dtype))
 
 
-def _metadata(converted: Conversion) -> dict[str, str]:
+def metadata_of(converted: Conversion) -> dict[str, str]:
+    """What METADATA lists; the digest of the source comes later."""
     from caffe2torch import __version__
 
     steps = converted.plan.steps
@@ -156,13 +163,16 @@ def read_safetensors(path: str | PathLike[str]) -> Net:
     """
     stored, metadata = read_tensors(path)
     with located(path):
-        net = _defined(metadata)
-        keys = {p.key: p.owner for step in net.steps for p in step.parameters}
-        if problem := _difference(set(keys.values()), set(stored)):
-            raise ReadError(problem)
-        diagonal = frozenset(_listed(metadata, "diagonal"))
-        blobs = with_blobs(net, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
-    return replace(blobs, source=str(path), weights=str(path))
+        net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
+    return replace(net, source=str(path), weights=str(path))
+
+
+def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str]) -> Net:
+    """The net of a plan with stored tensors as its blobs; those of the keys `diagonal` are made dense."""
+    owners = {p.owner for step in planned.steps for p in step.parameters}
+    if problem := _difference(owners, set(stored)):
+        raise ReadError(problem)
+    return with_blobs(planned, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
 
 
 def read_preprocessing(path: str | PathLike[str]) -> dict[str, Preprocessing]:
@@ -274,7 +284,7 @@ def _check_cover(offsets: dict[str, list[int]], size: int) -> None:
         raise ReadError(f"its tensors end at byte {at} of the data, the file at {size}")
 
 
-def _defined(metadata: dict[str, str]) -> Plan:
+def defined(metadata: Mapping[str, str]) -> Plan:
     """The plan of the net that the metadata defines, without blobs."""
     version = metadata.get("format_version")
     if version != FORMAT_VERSION or "net" not in metadata:
