@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,9 @@ class Snapshots:
     def _clean(self, oldest: int) -> None:
         """Removes older snapshots, and what a killed process left; markers, by which they count, go first."""
         for path, iteration in self._files():
-            if iteration < oldest or path.suffix == ".part":
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif iteration < oldest or path.suffix == ".part":
                 path.unlink(missing_ok=True)
 
 
