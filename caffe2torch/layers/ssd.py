@@ -10,6 +10,7 @@ from caffe2torch.geometry import View
 from caffe2torch.layers.boxes import suppress
 from caffe2torch.net import Fields, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,12 @@ class Permute(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].permute(self._order(bottoms[0].ndim)).contiguous()
+
+    def source(self, place: Place) -> Source:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return super().source(place)
+        return Source(f"{operand(place.bottoms[0])}.permute{tuple(self._order(len(bottom)))}")
 
 
 @converts("Normalize")

@@ -1,0 +1,56 @@
+"""Statements in lines of at most 88 characters, broken as `ruff format` and `black` break them.
+
+What is broken gets one element a line and a comma after the last, so that a longer limit leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+WIDTH = 88
+
+
+def lines(start: str, expression: str, indent: int = 2) -> list[str]:
+    """A statement, `start` and then an expression such as a call: one line, or as many as it needs."""
+    return list(_lines("    " * indent, start, expression, ""))
+
+
+def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
+    whole = f"{margin}{start}{expression}{end}"
+    node = ast.parse(expression, mode="eval").body
+    elements = _elements(node)
+    if len(whole) <= WIDTH or not (elements or isinstance(node, ast.BinOp)):
+        yield whole
+    elif elements:
+        yield f"{margin}{start}{expression[: elements[0][0]]}"
+        for begin, value in elements:
+            name, inner = expression[begin : value.col_offset], ast.get_source_segment(expression, value)
+            yield from _lines(f"{margin}    ", name, inner or "", ",")
+        yield f"{margin}{expression[elements[-1][1].end_col_offset :]}{end}"
+    else:
+        yield f"{margin}{start}("
+        yield from _terms(f"{margin}    ", expression, node)
+        yield f"{margin}){end}"
+
+
+def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
+    """Where each argument, element or key begins, and its value."""
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return [(key.col_offset, value) for key, value in pairs if key is not None]
+    if isinstance(node, ast.Call):
+        named = [(keyword.col_offset, keyword.value) for keyword in node.keywords]
+        return [*((value.col_offset, value) for value in node.args), *named]
+    values = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+    return [(value.col_offset, value) for value in values]
+
+
+def _terms(margin: str, expression: str, node: ast.expr) -> Iterator[str]:
+    """A sum or product, its operators at the beginnings of lines."""
+    if len(margin + expression) <= WIDTH or not isinstance(node, ast.BinOp):
+        yield f"{margin}{expression}"
+        return
+    at = node.left.end_col_offset or 0
+    yield from _terms(margin, expression[:at], node.left)
+    yield f"{margin}{expression[at:].strip()}"
