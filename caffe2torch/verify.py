@@ -175,7 +175,7 @@ def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) 
     roles = ("out", "blob") if hasattr(model, "every_blob") else ("out",)
     for blob, wanted in arrays.of(key, *roles):
         tensor = found.get(_own_name(blob, found))
-        yield _compare(key, blob, wanted, None if tensor is None else tensor.cpu().numpy(), tolerance)
+        yield compare_blob(key, blob, wanted, None if tensor is None else tensor.cpu().numpy(), tolerance)
 
 
 def _own_name(blob: str, found: Collection[str]) -> str:
@@ -202,7 +202,9 @@ def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
     return found if isinstance(found, dict) else {"": found}
 
 
-def _compare(key: str, blob: str, wanted: Array, found: Array | None, tolerance: float) -> Row:
+def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolerance: float) -> Row:
+    """A blob beside what it should be."""
+
     def row(
         problem: str, delta: float | None = None, where: tuple[int, ...] = (), error: float | None = None
     ) -> Row:

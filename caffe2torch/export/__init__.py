@@ -2,53 +2,87 @@
 
     model, Plan or Net ─ conversion ─→ Conversion ─ a format's writer ─→ a file, whole or not at all
 
-A format is one module of this package: a function decorated with `writes`.
+A format is one module of this package: a function decorated with `writes`, which also says how a written file
+is read back or run. Every file is, before it takes its name (check.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from caffe2torch.errors import WriteError
+from caffe2torch.export.check import Check
+from caffe2torch.export.check import check as compared
 from caffe2torch.export.conversion import Conversion, conversion
 from caffe2torch.export.output import DTYPES, Output, Progress, create
+from caffe2torch.net import Array, Net
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from caffe2torch.net import Net
     from caffe2torch.plan import Plan
 
 Writer = Callable[[Conversion, Output, str], None]
 """Writes a conversion with its parameters in a dtype ("float32", "float16", "bfloat16")."""
+Reader = Callable[[Path, Conversion], Net]
+"""Reads back the net in a written file, with its blobs as float32; needs no torch if writing needs none."""
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Float32 inputs by blob name -> outputs by blob name."""
+Runner = Callable[[Path, Conversion], Run]
+"""Loads a written file afresh, as its user would, to be run; of the conversion it may use the names alone."""
 
 _W = TypeVar("_W", bound=Writer)
 
 
+def _deployed(converted: Conversion) -> Net:
+    return converted.deployed
+
+
 @dataclass(frozen=True)
 class Format:
-    """A format: its name, the suffixes of its files, and the function that writes it."""
+    """A format: its name, the suffixes of its files, the function that writes it, and how that is checked.
+
+    A suffix "/" is that of a folder. Every format has `read` or `run`, or both.
+    """
 
     name: str
     suffixes: tuple[str, ...]
     write: Writer
+    read: Reader | None = None
+    """Reads it back, to be compared with what it `holds`."""
+    holds: Callable[[Conversion], Net] = _deployed
+    run: Runner | None = None
+    """Loads it to be run on random inputs."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of files."""
+        return "/" in self.suffixes
 
 
 _FORMATS: dict[str, Format] = {}
 
 
-def writes(name: str, *suffixes: str) -> Callable[[_W], _W]:
-    """Registers the decorated function as the writer of a format."""
+def writes(
+    name: str,
+    *suffixes: str,
+    read: Reader | None = None,
+    holds: Callable[[Conversion], Net] = _deployed,
+    run: Runner | None = None,
+) -> Callable[[_W], _W]:
+    """Registers the decorated function as the writer of a format; see Format."""
+    if read is None and run is None:
+        raise RuntimeError(f"format {name}: no way to check what it writes")
 
     def register(writer: _W) -> _W:
-        _FORMATS[name] = Format(name, suffixes, writer)
+        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run)
         return writer
 
     return register
@@ -68,7 +102,7 @@ def format_for(path: str | PathLike[str], name: str | None = None) -> Format:
     if name is not None:
         found = known.get(name)
     else:
-        found = next((f for f in known.values() if Path(path).name.endswith(f.suffixes)), None)
+        found = next((f for f in known.values() if str(path).endswith(f.suffixes)), None)
     if found is None:
         what = f"format {name!r}" if name is not None else "format of this suffix"
         suffixes = ", ".join(suffix for f in known.values() for suffix in f.suffixes)
@@ -82,17 +116,22 @@ def export(
     format: str | None = None,  # noqa: A002 (the field's own word)
     *,
     dtype: str = "float32",
-) -> None:
-    """Writes a model to `path` as safetensors, pt, caffemodel or prototxt: `format`, or what the suffix says.
+    check: bool | Literal["run"] = True,
+) -> Check | None:
+    """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
-    A module gives the values that its parameters have now. A Net is written whole to caffemodel and prototxt;
-    all else as the net that one deploys. `dtype` is "float32", "float16" or "bfloat16". The file appears
-    under its name when all of it is written, or not at all.
+    A module gives the values that its parameters have now. A Net is written whole to caffemodel,
+    caffemodel.h5 and prototxt; all else as the net that one deploys. `dtype` is "float32", "float16" or
+    "bfloat16". The file appears under its name when all of it is written and found right, or not at all.
+
+    Formats that hold blobs are read back and compared to the bit; the others, and with `check="run"` all, are
+    loaded and run on random inputs of two sizes. The result is returned, None with `check=False`.
 
     Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be
-    written; WeightsError for a value that `dtype` cannot hold.
+    written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that is not what
+    it was written from; MissingData where the format needs a package that is not installed.
     """
-    write(conversion(model), path, format, dtype)
+    return write(conversion(model), path, format, dtype, check=check)
 
 
 def write(
@@ -101,10 +140,13 @@ def write(
     format: str | None = None,  # noqa: A002
     dtype: str = "float32",
     progress: Progress | None = None,
-) -> None:
+    check: bool | Literal["run"] = True,
+) -> Check | None:
     """Writes a conversion as `export` does; `progress` is told the bytes written and the bytes in all."""
-    writer = format_for(path, format).write
+    chosen = format_for(path, format)
     if dtype not in DTYPES:
         raise WriteError(f"dtype {dtype!r}: parameters are written as {', '.join(DTYPES)}")
-    with create(path, converted.inputs, progress) as output:
-        writer(converted, output, dtype)
+    with create(path, converted.inputs, progress, chosen.is_folder) as output:
+        chosen.write(converted, output, dtype)
+        output.close()
+        return compared(converted, chosen, output.path, dtype, check == "run") if check else None

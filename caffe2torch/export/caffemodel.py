@@ -6,19 +6,32 @@ megabytes of memory. Caffe itself reads up to 2 GiB.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from caffe2torch import schema
 from caffe2torch.errors import NetError, WriteError
 from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output, encoded
 from caffe2torch.net import Blob, Layer, Net, to_message
+from caffe2torch.read import read
 from caffe2torch.wire import varint
 
 _LENGTH = 2
 _FLOAT_BYTES = 4
 
 
-@writes("caffemodel", ".caffemodel")
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The net in a caffemodel."""
+    return read(weights=path)
+
+
+def whole(converted: Conversion) -> Net:
+    """The net with all of its layers, also those that only training uses."""
+    return converted.net
+
+
+@writes("caffemodel", ".caffemodel", read=read_back, holds=whole)
 def write_caffemodel(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
     if dtype != "float32":

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from caffe2torch.architectures import Architecture
+    from caffe2torch.caffe_net import CaffeNet
+    from caffe2torch.export.trial import Trials
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,26 @@ class Conversion:
         from caffe2torch.architectures import recognize  # --inspect does without
 
         return recognize(self.plan)
+
+    @cached_property
+    def deployed(self) -> Net:
+        """The net that one deploys, with the blobs that it uses, in the shapes that its layers need."""
+        owners = {parameter.key: parameter for parameter in self.plan.parameters()}
+        return without_rules(with_blobs(self.plan, lambda p: _needed(owners[p.owner])))
+
+    @cached_property
+    def model(self) -> CaffeNet:
+        """The net as a torch module in eval mode; needs torch."""
+        from caffe2torch.caffe_net import CaffeNet
+
+        return CaffeNet(self.plan).eval()
+
+    @cached_property
+    def trials(self) -> Trials:
+        """What the model gives on random inputs; needs torch."""
+        from caffe2torch.export.trial import try_out
+
+        return try_out(self.model)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -93,6 +115,13 @@ def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
             yield replace(step.layer, blobs=tuple(blob(parameter) for parameter in step.parameters))
 
     return replace(planned.net, layers=tuple(layers()))
+
+
+def _needed(parameter: Parameter) -> Blob:
+    """The values of a parameter in the shape that its layer needs."""
+    shape = tuple(size or 0 for size in parameter.shape)
+    blob = parameter.blob
+    return Blob(shape, np.dtype("<f4"), None) if blob is None else replace(blob, shape=shape)
 
 
 def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:

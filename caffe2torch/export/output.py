@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -21,11 +23,21 @@ PIECE = 1 << 22
 
 
 class Output:
-    """The file being written; `expected` is its size, once the format knows it."""
+    """A file, or a folder of files, on its way: nobody sees it under its name before it is whole.
 
-    def __init__(self, file: IO[bytes], progress: Progress | None) -> None:
-        self.file, self._progress = file, progress
+    `expected` is its size, once the format knows it.
+    """
+
+    def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        self.path, self._progress = path, progress
+        """Where it lies meanwhile, under its own name: for libraries that write by path."""
         self.expected = self.written = 0
+        self._others: list[Output] = []
+
+    @cached_property
+    def file(self) -> IO[bytes]:
+        """The file, open for writing."""
+        return self.path.open("xb")
 
     def write(self, data: bytes | Array) -> None:
         """Appends bytes, or the bytes of an array."""
@@ -34,36 +46,77 @@ class Output:
         if self._progress is not None:
             self._progress(self.written, max(self.expected, self.written))
 
+    def another(self, name: str) -> Output:
+        """A file that appears together with this one: beside it, or in it where this is a folder."""
+        folder = self.path if self.path.is_dir() else self.path.parent
+        self._others.append(Output(folder / name, self._progress))
+        return self._others[-1]
+
+    def close(self) -> None:
+        """Ends the writing: what was written can be read at `path`."""
+        for output in (self, *self._others):
+            if "file" in vars(output):
+                output.file.close()
+
 
 @contextmanager
 def create(
-    path: str | PathLike[str], inputs: Sequence[str] = (), progress: Progress | None = None
+    path: str | PathLike[str],
+    inputs: Sequence[str] = (),
+    progress: Progress | None = None,
+    folder: bool = False,
 ) -> Iterator[Output]:
-    """A new file that takes the name `path` at the end; nothing is left of it when anything goes wrong.
+    """A new file or folder that takes the name `path` at the end; nothing is left of it when anything fails.
 
-    Raises WriteError where it cannot be written, or `path` is one of the files `inputs`.
+    Until then it is under its own name in a hidden folder beside `path`, with the files that belong to it. A
+    folder takes the place of one that holds nothing but files of the same names. Raises WriteError where it
+    cannot be written, or would be one of the files `inputs`.
     """
     target = Path(path)
     partial = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
     try:
-        _check(target, inputs)
-        with partial.open("xb") as file:
-            yield Output(file, progress)
-        partial.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            partial.unlink()
-        if isinstance(error, OSError):
-            raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
-        raise
+        _check(target, inputs, folder)
+        partial.mkdir()
+        output = Output(partial / target.name, progress)
+        if folder:
+            output.path.mkdir()
+        try:
+            yield output
+        finally:
+            output.close()
+        _move(output.path, target, inputs)
+    except OSError as error:
+        raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check(target: Path, inputs: Sequence[str]) -> None:
+def _move(made: Path, target: Path, inputs: Sequence[str]) -> None:
+    """Gives everything beside `made`, and `made` last, its place beside `target`."""
+    others = [path for path in made.parent.iterdir() if path != made]
+    for path in others:
+        _check(target.with_name(path.name), inputs)
+    for path in others:
+        path.replace(target.with_name(path.name))
     if target.is_dir():
+        _check_names(target, made)
+        target.rename(made.with_name(f"{made.name[:200]}.old"))
+    made.replace(target)
+
+
+def _check(target: Path, inputs: Sequence[str], folder: bool = False) -> None:
+    if target.is_dir() and not folder:
         raise WriteError(f"{target}: is a folder; name the file to write with -o")
     for name in inputs:
         if target.exists() and Path(name).exists() and target.samefile(name):
             raise WriteError(f"{target}: is the file that is converted; name another with -o")
+
+
+def _check_names(folder: Path, new: Path) -> None:
+    """A folder is replaced with all that is in it: nothing that we did not write may be lost."""
+    strange = {path.name for path in folder.iterdir()} - {path.name for path in new.iterdir()}
+    if strange:
+        raise WriteError(f"{folder}: also holds {min(strange)!r}; name a new folder with -o")
 
 
 def encoded(values: Array, dtype: str, name: str) -> Iterator[Array]:

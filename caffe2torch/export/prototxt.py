@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from google.protobuf import text_format
 
 from caffe2torch.errors import WriteError
@@ -10,9 +13,21 @@ from caffe2torch.export.caffemodel import refuse_alignment
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
 from caffe2torch.net import Net, to_message
+from caffe2torch.read import read
 
 
-@writes("prototxt", ".prototxt")
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The net that a prototxt defines."""
+    return read(path)
+
+
+def defined(converted: Conversion) -> Net:
+    """The net without blobs."""
+    net = converted.net
+    return replace(net, layers=tuple(replace(layer, blobs=()) for layer in net.layers))
+
+
+@writes("prototxt", ".prototxt", read=read_back, holds=defined)
 def write_prototxt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The net without its blobs."""
     if dtype != "float32":

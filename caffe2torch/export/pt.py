@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import WeightsError
-from caffe2torch.export import writes
+from caffe2torch.export import Run, writes
+from caffe2torch.export.check import as_function
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output, encoded
 
@@ -16,7 +18,16 @@ if TYPE_CHECKING:
     from caffe2torch.plan import Parameter
 
 
-@writes("pt", ".pt", ".pth")
+def run_pt(path: Path, converted: Conversion) -> Run:
+    """A new model with the state dict in a file."""
+    from caffe2torch.caffe_net import CaffeNet
+
+    model = CaffeNet(converted.plan)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return as_function(model)
+
+
+@writes("pt", ".pt", ".pth", run=run_pt)
 def write_pt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in converted.plan.parameters()}

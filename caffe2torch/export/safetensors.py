@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,12 @@ MAX_DENSE = 1 << 28
 """Values of a blob that is made from its diagonal: 256 channels of 64x64, where the zoo has 60."""
 
 
-@writes("safetensors", ".safetensors")
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The net in a safetensors file."""
+    return read_safetensors(path)
+
+
+@writes("safetensors", ".safetensors", read=read_back)
 def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
     if converted.source is not None:
