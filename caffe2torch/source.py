@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ class Source:
     """A layer in Python: an expression of its top, or of as many as it has tops."""
 
     expression: str
-    attributes: Mapping[str, str] | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
     """What its attributes are, by what is added to their names: `{"": "nn.Conv2d(3, 64, 3)"}`."""
     parts: tuple[Callable[..., Any], ...] = ()
     """Functions that the expression calls and torch does not have; the file gets their text."""

@@ -1,7 +1,4 @@
-"""Statements in lines of at most 88 characters, broken as `ruff format` and `black` break them.
-
-What is broken gets one element a line and a comma after the last, so that a longer limit leaves it as it is.
-"""
+"""Statements in lines of at most 88 characters, broken as `ruff format` and `black` break them."""
 
 from __future__ import annotations
 
@@ -11,9 +8,9 @@ from collections.abc import Iterator
 WIDTH = 88
 
 
-def lines(start: str, expression: str, indent: int = 2) -> list[str]:
-    """A statement, `start` and then an expression such as a call: one line, or as many as it needs."""
-    return list(_lines("    " * indent, start, expression, ""))
+def lines(start: str, expression: str, end: str = "") -> list[str]:
+    """A statement of a method, an expression such as a call between two texts, in as many lines as it needs."""
+    return list(_lines(" " * 8, start, expression, end))
 
 
 def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
@@ -23,15 +20,25 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
     if len(whole) <= WIDTH or not (elements or isinstance(node, ast.BinOp)):
         yield whole
     elif elements:
-        yield f"{margin}{start}{expression[: elements[0][0]]}"
-        for begin, value in elements:
-            name, inner = expression[begin : value.col_offset], ast.get_source_segment(expression, value)
-            yield from _lines(f"{margin}    ", name, inner or "", ",")
-        yield f"{margin}{expression[elements[-1][1].end_col_offset :]}{end}"
+        first, last = elements[0][0], elements[-1][1].end_col_offset or 0
+        yield f"{margin}{start}{expression[:first]}"
+        yield from _inside(f"{margin}    ", expression, elements)
+        yield f"{margin}{expression[last:]}{end}"
     else:
         yield f"{margin}{start}("
         yield from _terms(f"{margin}    ", expression, node)
         yield f"{margin}){end}"
+
+
+def _inside(margin: str, expression: str, elements: list[tuple[int, ast.expr]]) -> Iterator[str]:
+    """The elements in one line of their own, or in one each, with a comma after the last."""
+    together = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
+    if len(together) <= WIDTH:
+        yield together
+        return
+    for begin, value in elements:
+        inner = ast.get_source_segment(expression, value) or ""
+        yield from _lines(margin, expression[begin : value.col_offset], inner, ",")
 
 
 def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:

@@ -36,8 +36,13 @@ class Names:
 def identifier(name: str, kind: str) -> str:
     """A name with `_` for what an identifier cannot have; what is left empty or a number gets its kind."""
     # ASCII alone: Python would normalize other letters, so that two spellings become one attribute.
-    plain = re.sub(r"\W+", "_", name, flags=re.ASCII).lstrip("_")[:MAX_NAME]
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_")[:MAX_NAME]
     return plain if plain[:1].isalpha() else f"{kind}_{plain}".rstrip("_")
+
+
+def is_renamed(name: str, identifier: str) -> bool:
+    """Whether an identifier differs from a name by more than `_` for what it cannot have."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII) != identifier
 
 
 def class_name(name: str) -> str:
