@@ -9,7 +9,7 @@ WIDTH = 88
 
 
 def lines(start: str, expression: str, end: str = "") -> list[str]:
-    """A statement of a method, an expression such as a call between two texts, in as many lines as it needs."""
+    """A statement of a method: an expression, such as a call, between two texts."""
     return list(_lines(" " * 8, start, expression, end))
 
 
@@ -22,7 +22,7 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
     elif elements:
         first, last = elements[0][0], elements[-1][1].end_col_offset or 0
         yield f"{margin}{start}{expression[:first]}"
-        yield from _inside(f"{margin}    ", expression, elements)
+        yield from _inside(f"{margin}    ", expression, elements, isinstance(node, ast.Call))
         yield f"{margin}{expression[last:]}{end}"
     else:
         yield f"{margin}{start}("
@@ -30,10 +30,12 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
         yield f"{margin}){end}"
 
 
-def _inside(margin: str, expression: str, elements: list[tuple[int, ast.expr]]) -> Iterator[str]:
-    """The elements in one line of their own, or in one each, with a comma after the last."""
+def _inside(
+    margin: str, expression: str, elements: list[tuple[int, ast.expr]], is_call: bool
+) -> Iterator[str]:
+    """Arguments in one line of their own; they, or elements, in one each, with a comma after the last."""
     together = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
-    if len(together) <= WIDTH:
+    if is_call and len(together) <= WIDTH:
         yield together
         return
     for begin, value in elements:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import groupby
 
 import numpy as np
 
@@ -32,12 +33,13 @@ class Module:
         if not self._graph.outputs:
             raise WriteError(f"net {self._plan.net.name!r} has no outputs; there is nothing to write")
         self._attributes = Names("layer", dir(torch.nn.Module()))
-        self._sources = {node: node.source(self._name(node), [PASSING] * len(node.reads)) for node in self._graph.nodes}
+        self._sources = {node: node.source(self._name(node)) for node in self._graph.nodes}
         self._check_attributes()
         self.parts = tuple(dict.fromkeys(part for source in self._sources.values() for part in source.parts))
         """The functions that it calls and torch does not have."""
         taken = {*_TAKEN, *(part.__name__ for part in self.parts)}
-        self.name = Names("Net", taken)(class_name(architecture.name if architecture else self._plan.net.name))
+        name = architecture.name if architecture else self._plan.net.name
+        self.name = Names("Net", taken)(class_name(name))
         self._forward = Forward(self._graph, self._attributes, Names("blob", {*taken, self.name}))
         channels = {} if architecture is None else dict(i for s in architecture.streams for i in s.inputs)
         self._shapes = _shapes(self._graph, Sizes(self._plan, channels))
@@ -81,15 +83,23 @@ class Module:
                     layers = f"{made[name]!r} and {node.step.key!r}"
                     raise WriteError(f"layers {layers} would both have an attribute {name!r}; rename one")
 
-    def _paragraphs(self) -> Iterator[list[Statement]]:
-        """Statements up to a pooling, or up to where another branch begins."""
-        paragraph: list[Statement] = []
+    def _paragraphs(self) -> list[list[Statement]]:
+        """Statements up to a pooling or a block's sum, or up to where another branch begins.
+
+        Branches of one statement stay together.
+        """
+        paragraphs: list[list[Statement]] = []
         for statement in self._forward.statements:
-            if paragraph and (_ends(paragraph[-1]) or not {*paragraph[-1].makes} & {*statement.reads}):
-                yield paragraph
-                paragraph = []
-            paragraph.append(statement)
-        yield paragraph
+            before = paragraphs[-1][-1] if paragraphs else None
+            if before is None or self._ends(before) or not {*before.makes} & {*statement.reads}:
+                paragraphs.append([])
+            paragraphs[-1].append(statement)
+        return _joined(paragraphs)
+
+    def _ends(self, statement: Statement) -> bool:
+        """Whether a paragraph ends with a statement."""
+        sums = len(statement.reads) > 1 and len(self._graph.readers[statement.makes[0]]) > 1
+        return sums or any(node.step.layer.type == "Pooling" for node in statement.nodes)
 
     def _init(self) -> Iterator[str]:
         """What makes the layers, in the paragraphs of `forward`."""
@@ -160,17 +170,18 @@ class Module:
     def _about(self) -> list[str]:
         keys = [node.step.key for node in self._graph.nodes if self._sources[node].attributes]
         other = any(is_renamed(key, key) for key in keys)
-        about = f"Layers have their Caffe names{', with _ for what an identifier cannot have' * other}."
         merged = any(node.absorbed for node in self._graph.nodes)
-        return textwrap.wrap(
-            about + " Each BatchNorm has taken in the Scale behind it." * merged, WIDTH - 4 - 3
+        about = (
+            f"Layers have their Caffe names{', with _ for what an identifier cannot have' * other}"
+            f"{'; a BatchNorm holds its Scale' * merged}."
         )
+        return textwrap.wrap(about, WIDTH - 4 - 6)
 
     def _promise(self) -> list[str]:
         """What `forward` gives for what."""
         inputs = " and ".join(map(self._named, self._graph.inputs))
         if len(self._graph.outputs) == 1:
-            return textwrap.wrap(f"From {inputs} to {self._named(self._graph.outputs[0])}.", WIDTH - 8 - 3)
+            return textwrap.wrap(f"From {inputs} to {self._named(self._graph.outputs[0])}.", WIDTH - 8 - 6)
         outputs = [self._named(value) for value in self._graph.outputs]
         return [*textwrap.wrap(f"From {inputs} to these, by name:", WIDTH - 8 - 3), "", *outputs]
 
@@ -179,9 +190,13 @@ class Module:
         return f"{remark(value.blob)} {_text(shape)}" if shape else remark(value.blob)
 
 
-def _ends(statement: Statement) -> bool:
-    """Whether a paragraph ends with it."""
-    return any(node.step.layer.type == "Pooling" for node in statement.nodes)
+def _joined(paragraphs: list[list[Statement]]) -> list[list[Statement]]:
+    """Paragraphs of one line, one after the other, as one."""
+    joined: list[list[Statement]] = []
+    for alone, group in groupby(paragraphs, lambda paragraph: len(paragraph) == 1):
+        together = list(group)
+        joined += [[statement for (statement,) in together]] if alone else together
+    return joined
 
 
 def _shapes(whole: Graph, sizes: Sizes) -> dict[Value, Formulas]:
@@ -211,7 +226,7 @@ def _with_comment(written: list[str], *comments: str) -> list[str]:
 
 def _docstring(paragraph: list[str], indent: int) -> Iterator[str]:
     margin, (first, *others) = " " * indent, paragraph
-    if not others and len(margin + first) + 6 <= WIDTH:
+    if not others:
         yield f'{margin}"""{first}"""'
         return
     yield f'{margin}"""{first}'

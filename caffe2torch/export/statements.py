@@ -2,8 +2,8 @@
 
     steps ─ nodes ─→ what depends on what ─ statements ─→ x = F.relu(self.conv1_1(data))
 
-A layer that keeps its bottom's shape is written around the one before it. What only the next statement reads is
-called `x`, between layers of one bottom; all else has the name of its blob.
+A layer that keeps its bottom's shape is written around the one before it. Between layers of one bottom, what
+only the next statement reads is called `x`; all else has the name of its blob.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, pairwise
 
-from caffe2torch.export.lines import WIDTH
+from caffe2torch.export.lines import lines
 from caffe2torch.export.names import Names
 from caffe2torch.export.safetensors import kept_shape
 from caffe2torch.plan import Plan, Step
@@ -44,12 +44,11 @@ class Node:
     makes: tuple[Value, ...]
     absorbed: Step | None = None
 
-    def source(self, name: str, bottoms: Sequence[str]) -> Source:
+    def source(self, name: str, bottoms: Sequence[str] = ()) -> Source:
         """The layer in Python, its attribute called `self.name`."""
         shapes = {p.key.rpartition(".")[2]: kept_shape(p) for p in self.step.parameters}
-        return self.step.converter.source(
-            Place(f"self.{name}", tuple(bottoms), shapes, affine=self.absorbed is not None)
-        )
+        read = tuple(bottoms) or (PASSING,) * len(self.reads)
+        return self.step.converter.source(Place(f"self.{name}", read, shapes, self.absorbed is not None))
 
     @property
     def follows(self) -> bool:
@@ -95,7 +94,7 @@ def graph(plan: Plan) -> Graph:
     inputs = tuple(value for node in nodes if node.step.layer.type == "Input" for value in node.makes)
     outputs = tuple(latest[blob] for blob in plan.outputs)
     used = [node for node in _used(nodes, outputs) if node.step.layer.type != "Input"]
-    return _absorbed(Graph(inputs, tuple(used), outputs))
+    return _absorbed(Graph(inputs, tuple(_branch_by_branch(used)), outputs))
 
 
 def _used(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
@@ -105,6 +104,31 @@ def _used(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
             needed |= set(node.reads)
             used.insert(0, node)
     return used
+
+
+def _branch_by_branch(nodes: Sequence[Node]) -> list[Node]:
+    """The layers in an order that goes on from the last one where it can, and else takes the net's first."""
+    waiting, before, ordered = dict.fromkeys(nodes), _before(nodes), dict[Node, None]()
+    last = set[Value]()
+    while waiting:
+        ready = [node for node in waiting if before[node] <= ordered.keys()]
+        chosen = next((node for node in ready if last & {*node.reads}), ready[0])
+        ordered[chosen], last = waiting.pop(chosen), {*chosen.makes}
+    return list(ordered)
+
+
+def _before(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
+    """The layers that must come before each: what uses a blob comes before what writes over it."""
+    before: dict[Node, set[Node]] = {}
+    users = defaultdict[str, "list[Node]"](list)
+    makers = {value: node for node in nodes for value in node.makes}
+    for node in nodes:
+        written = {value.blob for value in node.makes}
+        before[node] = {other for blob in written for other in users[blob]}
+        before[node] |= {makers[value] for value in node.reads if value in makers}
+        for blob in written | {value.blob for value in node.reads}:
+            users[blob].append(node)
+    return before
 
 
 def _absorbed(whole: Graph) -> Graph:
@@ -156,8 +180,9 @@ class Forward:
                 self._passing |= {*statement.makes}
 
     def _is_too_long(self, statement: Statement) -> bool:
-        line = f"        {self.start(statement)}{self.expression(statement)}"
-        return len(statement.nodes) > 1 and len(line) > WIDTH
+        written = lines(self.start(statement), self.expression(statement))
+        room = 1 if len(statement.reads) == 1 else 3  # a sum may stand in the lines of its ReLU
+        return len(statement.nodes) > 1 and len(written) > room
 
     def expression(self, statement: Statement) -> str:
         """What a statement computes, in Python."""
@@ -173,8 +198,8 @@ class Forward:
         return f"{', '.join(self.variable(value) for value in statement.makes)} = "
 
     def returns(self, statement: Statement) -> bool:
-        """Whether a statement makes what the net gives, and is the last one."""
-        return statement is self.statements[-1] and statement.makes == self.graph.outputs
+        """Whether a statement makes the one output of the net, and is the last one."""
+        return statement is self.statements[-1] and len(self.graph.outputs) == 1
 
     def variable(self, value: Value) -> str:
         """What a value is called."""
