@@ -229,7 +229,7 @@ def _delta(found: Array, wanted: Array) -> Array:
     """|found - wanted| in float64: 0 where both are the same infinity or NaN, infinite where only one is."""
     a, b = found.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        delta = np.abs(a - b)
+        delta = np.asarray(np.abs(a - b))
     delta[np.isnan(delta)] = np.inf
     delta[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
     return delta

@@ -126,10 +126,11 @@ def encoded(values: Array, dtype: str, name: str) -> Iterator[Array]:
     """
     for start in range(0, values.size, PIECE):
         piece = values[start : start + PIECE]
-        yield np.ascontiguousarray(_checked(piece, dtype, name)).view(np.uint8)
+        yield np.ascontiguousarray(checked(piece, dtype, name)).view(np.uint8)
 
 
-def _checked(values: Array, dtype: str, name: str) -> Array:
+def checked(values: Array, dtype: str, name: str) -> Array:
+    """Float values in `dtype`. Raises WeightsError, with `name`, for a finite value that overflows."""
     if dtype == "float32" and values.dtype == np.float32:
         return values
     with np.errstate(over="ignore"):

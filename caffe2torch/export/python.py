@@ -21,7 +21,7 @@ from caffe2torch.export.fresh import run_fresh
 from caffe2torch.export.module import Module
 from caffe2torch.export.names import remark
 from caffe2torch.export.output import Output
-from caffe2torch.export.safetensors import kept_shape, origin, write_safetensors, write_tensors
+from caffe2torch.export.safetensors import kept_shape, metadata_of, write_safetensors, write_tensors
 from caffe2torch.preprocess import Preprocessing
 
 _IMPORTS = {
@@ -55,7 +55,14 @@ def write_python(converted: Conversion, output: Output, dtype: str = "float32") 
         # The same tensors: with the net's definition beside them this package reads them, too.
         write_safetensors(converted, output.another(weights), dtype)
     else:
-        write_tensors(state, origin(converted), output.another(weights), dtype)
+        write_tensors(state, _origin(converted), output.another(weights), dtype)
+
+
+def _origin(converted: Conversion) -> dict[str, str]:
+    """The metadata of values that are not kept as this package reads them."""
+    digest = converted.source.sha256() if converted.source else ""
+    metadata = metadata_of(converted) | {"source_sha256": digest}
+    return {name: metadata[name] for name in ("caffe2torch", "source", "source_sha256", "net_name")}
 
 
 def _file(module: Module, converted: Conversion, name: str) -> Iterator[str]:

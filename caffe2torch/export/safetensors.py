@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from os import PathLike
@@ -66,7 +66,7 @@ def write_safetensors(converted: Conversion, output: Output, dtype: str = "float
     if converted.source is not None:
         converted.source.begin()
     kept = {p.key: Kept(kept_shape(p), partial(_values, p)) for p in converted.plan.parameters()}
-    metadata = {**origin(converted), **_metadata(converted)}
+    metadata = metadata_of(converted)
     write_tensors(kept, metadata, output, dtype)
     if converted.source is not None:
         metadata["source_sha256"] = converted.source.sha256()
@@ -95,19 +95,10 @@ def write_tensors(
             output.write(piece)
 
 
-def origin(converted: Conversion) -> dict[str, str]:
-    """The metadata of any file that holds values: which net they are of, and where they come from."""
+def metadata_of(converted: Conversion) -> dict[str, str]:
+    """What METADATA lists; the digest of the source comes later."""
     from caffe2torch import __version__
 
-    return {
-        "caffe2torch": __version__,
-        "source": converted.source.name if converted.source else "",
-        "source_sha256": "0" * 64 if converted.source else "",
-        "net_name": converted.net.name,
-    }
-
-
-def _metadata(converted: Conversion) -> dict[str, str]:
     steps = converted.plan.steps
     layers = [
         {
@@ -121,6 +112,10 @@ def _metadata(converted: Conversion) -> dict[str, str]:
     diagonal = [parameter.key for parameter in converted.plan.parameters() if parameter.diagonal]
     return {
         "format_version": FORMAT_VERSION,
+        "caffe2torch": __version__,
+        "source": converted.source.name if converted.source else "",
+        "source_sha256": "0" * 64 if converted.source else "",
+        "net_name": converted.net.name,
         "architecture": converted.architecture.name if converted.architecture else "",
         "net": definition(without_rules(converted.plan.net)),
         "layers": json.dumps(layers),
@@ -184,13 +179,16 @@ def read_safetensors(path: str | PathLike[str]) -> Net:
     """
     stored, metadata = read_tensors(path)
     with located(path):
-        net = _defined(metadata)
-        keys = {p.key: p.owner for step in net.steps for p in step.parameters}
-        if problem := _difference(set(keys.values()), set(stored)):
-            raise ReadError(problem)
-        diagonal = frozenset(_listed(metadata, "diagonal"))
-        blobs = with_blobs(net, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
-    return replace(blobs, source=str(path), weights=str(path))
+        net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
+    return replace(net, source=str(path), weights=str(path))
+
+
+def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str]) -> Net:
+    """The net of a plan with stored tensors as its blobs; those of the keys `diagonal` are made dense."""
+    owners = {p.owner for step in planned.steps for p in step.parameters}
+    if problem := _difference(owners, set(stored)):
+        raise ReadError(problem)
+    return with_blobs(planned, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
 
 
 def read_preprocessing(path: str | PathLike[str]) -> dict[str, Preprocessing]:
@@ -302,7 +300,7 @@ def _check_cover(offsets: dict[str, list[int]], size: int) -> None:
         raise ReadError(f"its tensors end at byte {at} of the data, the file at {size}")
 
 
-def _defined(metadata: dict[str, str]) -> Plan:
+def defined(metadata: Mapping[str, str]) -> Plan:
     """The plan of the net that the metadata defines, without blobs."""
     version = metadata.get("format_version")
     if version != FORMAT_VERSION or "net" not in metadata:

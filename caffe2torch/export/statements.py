@@ -17,7 +17,7 @@ from itertools import count, pairwise
 from caffe2torch.export.lines import lines
 from caffe2torch.export.names import Names
 from caffe2torch.export.safetensors import kept_shape
-from caffe2torch.plan import Plan, Step
+from caffe2torch.plan import Parameter, Plan, Step
 from caffe2torch.registry import Converter
 from caffe2torch.source import Place, Source
 
@@ -44,9 +44,19 @@ class Node:
     makes: tuple[Value, ...]
     absorbed: Step | None = None
 
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The layer's blobs by their own names."""
+        return _by_name(self.step)
+
+    @property
+    def absorbed_parameters(self) -> dict[str, Parameter]:
+        """Those of the Scale."""
+        return {} if self.absorbed is None else _by_name(self.absorbed)
+
     def source(self, name: str, bottoms: Sequence[str] = ()) -> Source:
         """The layer in Python, its attribute called `self.name`."""
-        shapes = {p.key.rpartition(".")[2]: kept_shape(p) for p in self.step.parameters}
+        shapes = {name: kept_shape(parameter) for name, parameter in self.parameters.items()}
         read = tuple(bottoms) or (PASSING,) * len(self.reads)
         return self.step.converter.source(Place(f"self.{name}", read, shapes, self.absorbed is not None))
 
@@ -57,6 +67,10 @@ class Node:
         if not keeps or len(self.reads) != 1 or len(self.makes) != 1:
             return False
         return self.source("layer", ["bottom"]).expression.count("bottom") == 1
+
+
+def _by_name(step: Step) -> dict[str, Parameter]:
+    return {parameter.key.rpartition(".")[2]: parameter for parameter in step.parameters}
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class _SoftmaxLoss(Loss):
         label = labels.reshape(shape).long()
         counted = self.counted(label)
         terms = self._terms(logs, label.where(counted, torch.zeros_like(label)), axis, *bottoms[2:])
-        outer = torch.Size(shape[:axis]).numel()
+        outer = math.prod(shape[:axis])
         loss = terms.where(counted, torch.zeros_like(terms)).sum() / normalizer(self.mode, outer, counted)
         return loss if len(self.layer.tops) == 1 else (loss, logs.exp())
 

@@ -1,0 +1,55 @@
+"""Net -> caffemodel.h5: Caffe's snapshot in HDF5, `data/<layer>/<i>`, which holds blobs and no definition.
+
+Caffe reads it beside a prototxt, as it does a caffemodel (net.cpp, ToHDF5, CopyTrainedLayersFromHDF5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.errors import WriteError
+from caffe2torch.export import writes
+from caffe2torch.export.caffemodel import whole
+from caffe2torch.export.conversion import Conversion
+from caffe2torch.export.output import Output, checked
+from caffe2torch.net import Layer, Net
+from caffe2torch.read import read_caffemodel
+
+
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The conversion's net with the blobs of a file, by the names of its layers."""
+    stored, net = read_caffemodel(path), converted.net
+    blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
+    return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
+
+
+@writes("caffemodel.h5", ".caffemodel.h5", read=read_back, holds=whole)
+def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """A group for each layer, with its blobs as float32 arrays.
+
+    Raises WriteError for layers with blobs and one name.
+    """
+    if dtype != "float32":
+        raise WriteError(f"a caffemodel.h5 holds float32, not {dtype}")
+    import h5py  # it loads slowly, and few files need it
+
+    with h5py.File(output.path, "w") as file:
+        data = file.create_group("data")
+        for layer in converted.net.layers:
+            if layer.blobs:
+                try:
+                    _write_layer(data.require_group(layer.name) if layer.name else data, layer)
+                except (ValueError, TypeError):
+                    raise WriteError(
+                        f"layer {layer.name!r}: HDF5 keeps blobs by layer name, and has another of that name"
+                    ) from None
+
+
+def _write_layer(group: Any, layer: Layer) -> None:
+    for position, blob in enumerate(layer.blobs):
+        dataset = group.create_dataset(str(position), blob.shape, "<f4")
+        if blob.values is not None and blob.count:
+            values = checked(blob.values(), "float32", f"layer '{layer.name}' blob {position}")
+            dataset.write_direct(values.reshape(blob.shape))

@@ -1,0 +1,27 @@
+"""Plan -> pt2, a graph that runs without this package: `torch.export.load(path).module()(image)`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import WriteError
+from caffe2torch.export import Run, writes
+from caffe2torch.export.check import as_function
+from caffe2torch.export.conversion import Conversion
+from caffe2torch.export.output import Output
+from caffe2torch.export.traced import argument, traced
+
+
+def run_pt2(path: Path, converted: Conversion) -> Run:
+    """The graph in a file."""
+    program = torch.export.load(path).module()
+    return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
+
+
+@writes("pt2", ".pt2", run=run_pt2)
+def write_pt2(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """torch.export's program: batch, height and width are free where they are in the net (trial.py)."""
+    if dtype != "float32":
+        raise WriteError(f"a pt2 is written in float32, not {dtype}")
+    torch.export.save(traced(converted), output.path)
