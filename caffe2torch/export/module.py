@@ -124,16 +124,16 @@ class Module:
 
     def _shared(self) -> Iterator[str]:
         """What layers share in Caffe (`param { name }`), they share here."""
-        parameters = {
-            parameter.key: (parameter.owner, f"self.{self._name(node)}.{own}")
+        attributes = {
+            parameter.key: (f"self.{self._name(node)}.{name}", parameter.owner)
             for node in self._graph.nodes
-            for own, parameter in node.parameters.items()
-            if f".{own}" in _state(node, self._owners)
+            for name, parameter in node.parameters.items()
+            if f".{name}" in _state(node, self._owners)
         }
-        shared = [(own, owner) for key, (owner, own) in parameters.items() if owner != key and owner in parameters]
+        shared = [own for key, own in attributes.items() if key != own[1] in attributes]
         yield from [""] * bool(shared)
-        for own, owner in shared:
-            yield from lines(f"{own} = ", parameters[owner][1])
+        for attribute, owner in shared:
+            yield from lines(f"{attribute} = ", attributes[owner][0])
 
     def _frozen(self) -> Iterator[str]:
         """What Caffe did not train is not trained here, either."""
@@ -254,96 +254,11 @@ def _learned(node: Node) -> list[Parameter]:
     return [parameter for parameter in every if not parameter.statistics]
 
 
-def _statement(self, statement: Statement) -> list[str]:
-        """A statement, with the shape that it gives where that is a new one."""
-        written = lines(self._forward.start(statement), self._forward.expression(statement))
-        before, after = (self._shapes.get(value) for value in (statement.reads[0], statement.makes[0]))
-        is_new = after is not None and len(statement.makes) == 1 and (before or ())[2:] != after[2:]
-        return _with_comment(written, *_described(after)) if after and is_new else written
-
-    def _returned(self) -> str:
-        values = {value.blob: self._forward.variable(value) for value in self._graph.outputs}
-        if len(values) == 1:
-            return next(iter(values.values()))
-        return f"{{{', '.join(f'{text(blob)}: {variable}' for blob, variable in values.items())}}}"
-
-    def _about(self) -> list[str]:
-        keys = [node.step.key for node in self._graph.nodes if self._sources[node].attributes]
-        other = any(is_renamed(key, key) for key in keys)
-        merged = any(node.absorbed for node in self._graph.nodes)
-        about = (
-            f"Layers have their Caffe names{', with _ for what an identifier cannot have' * other}"
-            f"{'; a BatchNorm holds its Scale' * merged}."
-        )
-        return textwrap.wrap(about, WIDTH - 4 - 6)
-
-    def _promise(self) -> list[str]:
-        """What `forward` gives for what."""
-        inputs = " and ".join(map(self._named, self._graph.inputs))
-        if len(self._graph.outputs) == 1:
-            return textwrap.wrap(f"From {inputs} to {self._named(self._graph.outputs[0])}.", WIDTH - 8 - 6)
-        outputs = [self._named(value) for value in self._graph.outputs]
-        return [*textwrap.wrap(f"From {inputs} to these, by name:", WIDTH - 8 - 3), "", *outputs]
-
-    def _named(self, value: Value) -> str:
-        shape = self._shapes.get(value)
-        return f"{remark(value.blob)} {_text(shape)}" if shape else remark(value.blob)
-
-
-def _joined(paragraphs: list[list[Statement]]) -> list[list[Statement]]:
-    """Paragraphs of one line, one after the other, as one."""
-    joined: list[list[Statement]] = []
-    for alone, group in groupby(paragraphs, lambda paragraph: len(paragraph) == 1):
-        together = list(group)
-        joined += [[statement for (statement,) in together]] if alone else together
-    return joined
-
-
-def _shapes(whole: Graph, sizes: Sizes) -> dict[Value, Formulas]:
-    """The shapes of values, as far as formulas give them."""
-    made = [(value, node.place, top) for node in whole.nodes for top, value in enumerate(node.makes)]
-    shapes = {value: sizes.of(place, top) for value, place, top in made}
-    shapes |= {value: sizes.of_input(value.blob) for value in whole.inputs}
-    return {value: shape for value, shape in shapes.items() if shape is not None}
-
-
-def _text(shape: Formulas) -> str:
-    return f"({', '.join(shape)}{',' * (len(shape) == 1)})"
-
-
-def _described(shape: Formulas) -> Iterator[str]:
-    """A shape, and then shorter: width is as height."""
-    yield _text(shape)
-    if len(shape) == 4 and shape[3] == shape[2].replace("H", "W") != shape[2]:
-        yield f"({shape[0]}, {shape[1]}, h, w), h = {shape[2]}"
-
-
-def _with_comment(written: list[str], *comments: str) -> list[str]:
-    """A statement with the first of some comments for which there is room at its end."""
-    commented = [f"{written[0]}  # {comment}" for comment in comments if len(written) == 1]
-    return next(([line] for line in commented if len(line) <= WIDTH), written)
-
-
-def _docstring(paragraph: list[str], indent: int) -> Iterator[str]:
-    margin, (first, *others) = " " * indent, paragraph
-    if not others:
-        yield f'{margin}"""{first}"""'
-        return
-    yield f'{margin}"""{first}'
-    yield from (f"{margin}{line}".rstrip() for line in others)
-    yield f'{margin}"""'
-
-
-def _learned(node: Node) -> list[Parameter]:
-    """The parameters that a layer keeps as such."""
-    steps = [node.step] if node.absorbed is None else [node.step, node.absorbed]
-    return [parameter for step in steps for parameter in step.parameters if not parameter.statistics]
-
-
 def _state(node: Node, owners: Mapping[str, Parameter]) -> dict[str, Array]:
     """The values of a layer's attributes, by what a state dict adds to its name."""
     own = {name: owners[parameter.owner].read() for name, parameter in node.parameters.items()}
-    taken = {f".{name}": owners[parameter.owner].read() for name, parameter in node.absorbed_parameters.items()}
+    absorbed = node.absorbed_parameters.items()
+    taken = {f".{name}": owners[parameter.owner].read() for name, parameter in absorbed}
     return {**node.step.converter.state(own), **taken}
 
 
