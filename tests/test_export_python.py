@@ -24,10 +24,9 @@ from single_layer import assert_close
 
 from caffe2torch.build import build
 from caffe2torch.cli import main
-from caffe2torch.errors import Caffe2TorchError, UnsupportedLayer, WriteError
+from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
 from caffe2torch.export import write
 from caffe2torch.export.conversion import conversion
-from caffe2torch.export.lines import WIDTH
 from caffe2torch.export.safetensors import read_safetensors
 from caffe2torch.net import Net
 from caffe2torch.read import read
@@ -154,7 +153,6 @@ def layers(tmp_path_factory) -> tuple[list[Job], dict[str, str]]:
             jobs += written(net, folder / f"{prototxt.stem}.py", prototxt.with_suffix(".npz"))
         except UnsupportedLayer as error:
             refused[prototxt.stem] = re.search(r"\((\w+)\)", str(error)).group(1)
-            assert "no readable Python form yet; use --format safetensors or pt2" in str(error)
     return jobs, refused
 
 
@@ -405,3 +403,113 @@ def is_plain_call(node: ast.AST) -> bool:
 
 def class_of(text: str) -> str:
     return re.search(r"^class (\w+)\(nn.Module\):", text, re.MULTILINE).group(1)
+
+
+def test_shared_blobs_are_shared(tmp_path):
+    shared = f'{CONV} param {{ name: "w" }}'
+    net = net_of(
+        INPUT
+        + layer("one", "Convolution", "data", "one", shared)
+        + layer("two", "Convolution", "one", "two", shared),
+        one=KERNEL,
+        two=KERNEL,
+    )
+    assert "        self.two.weight = self.one.weight\n" in agrees(net, tmp_path / "shared.py")
+    loaded = module_of(tmp_path / "shared.py").load()
+    assert loaded.two.weight is loaded.one.weight
+
+
+def test_numbers_of_strangers_stay_numbers(tmp_path):
+    power = "power_param { scale: %s shift: 1e-30 power: nan }"
+    net = net_of(
+        INPUT
+        + layer("a", "Power", "data", "a", power % "inf")
+        + layer("b", "ELU", "a", "b", "elu_param { alpha: 0.1 }")
+    )
+    write(conversion(net), tmp_path / "numbers.py", check=False)
+    text = (tmp_path / "numbers.py").read_text()
+    assert "return F.elu((data * torch.inf + 1e-30) ** torch.nan, 0.1)" in text
+    assert module_of(tmp_path / "numbers.py").load()(torch.ones(1, 3, 2, 2)).isnan().all()
+
+
+REFUSED = {
+    "MVN": ("", "has no readable Python form yet; use --format safetensors or pt2"),
+    "Pooling": (
+        "pooling_param { kernel_size: 1 stride: 3 }",
+        "kernel (1, 1), stride (3, 3) and pad (0, 0) have no",
+    ),
+    "Dropout": ("dropout_param { scale_train: false }", "has no readable Python form yet"),
+    "ArgMax": ("", "has no readable Python form yet"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_written_is_refused_by_name(kind, tmp_path):
+    parameters, problem = REFUSED[kind]
+    with pytest.raises(UnsupportedLayer, match=re.escape(f"layer 'odd' ({kind}): ")) as refused:
+        write(conversion(net_of(INPUT + layer("odd", kind, "data", "y", parameters))), tmp_path / "a.py")
+    assert problem in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_attributes_that_collide_are_refused(tmp_path):
+    scale = "scale_param { bias_term: true }"
+    net = net_of(
+        INPUT + layer("s", "Scale", "data", "s", scale) + layer("s_bias", "Convolution", "s", "y", CONV),
+        s=[np.ones(3), np.ones(3)],
+        s_bias=KERNEL,
+    )
+    with pytest.raises(WriteError, match="layers 's' and 's_bias' would both have an attribute 's_bias'"):
+        write(conversion(net), tmp_path / "a.py", check=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_cannot_have_the_name_of_the_file(tmp_path):
+    with pytest.raises(WriteError, match=r"a\.safetensors: is the name of the weights; name a \.py file"):
+        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.safetensors", "py")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_weights_of_an_fcn_are_ours_to_read_too(fcns):
+    path = next(Path(job.path) for job in fcns if job.path.endswith("voc_fcn8s.py"))
+    net = read_safetensors(path.with_suffix(".safetensors"))
+    assert {"conv1_1", "score_fr", "upscore2"} <= {step.name for step in net.layers}
+
+
+def test_half_the_bytes(tmp_path):
+    net = net_of(INPUT + layer("c", "Convolution", "data", "c", CONV), c=KERNEL)
+    for dtype in ("float32", "float16"):
+        write(conversion(net), tmp_path / f"{dtype}.py", dtype=dtype, check=False)
+    loaded = module_of(tmp_path / "float16.py").load()
+    assert loaded.c.weight.dtype == torch.float32
+    np.testing.assert_array_equal(loaded.c.weight.detach().numpy(), KERNEL[0])
+
+
+def test_the_command_checks_what_it_wrote(tmp_path, capsys):
+    weights = GOLDEN / "fcn" / "siftflow-fcn16s" / "weights.caffemodel"
+    assert main([str(weights), "-o", str(tmp_path / "sift.py")]) == 0
+    assert "loads with" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sift.py", "sift.safetensors"]
+
+
+def test_a_file_that_gives_other_numbers_does_not_appear(tmp_path, monkeypatch):
+    """The check runs the file itself: a wrong text is found, and neither file is left."""
+    from caffe2torch.layers.neuron import TanH
+    from caffe2torch.source import Source
+
+    monkeypatch.setattr(TanH, "source", lambda self, place: Source(f"torch.sin({place.bottoms[0]})"))
+    with pytest.raises(VerificationFailed, match=r"a\.py: output 't' for .* differs from the model's"):
+        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
+    monkeypatch.setattr(TanH, "source", lambda self, place: Source("caffe2torch"))
+    with pytest.raises(VerificationFailed, match=r"a\.py: does not run: NameError"):
+        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_is_what_the_command_writes(tmp_path):
+    """docs/examples/fcn8s.py, by the command in its docstring and with docs/examples/README.md's weights."""
+    (tmp_path / "weights.caffemodel").symlink_to(GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")
+    converted = conversion(read(weights=tmp_path / "weights.caffemodel"))
+    write(converted, tmp_path / "fcn8s.py", check=False)
+    assert (tmp_path / "fcn8s.py").read_text() == EXAMPLE.read_text()
+    assert "    fcn-convert weights.caffemodel -o fcn8s.py\n" in EXAMPLE.read_text()
