@@ -78,8 +78,8 @@ def _file(module: Module, converted: Conversion, name: str) -> Iterator[str]:
 
 def _title(converted: Conversion) -> str:
     """What net it is: one of the papers', or what its author called it."""
-    known = f" ({converted.architecture})" if converted.architecture else ""
-    return f"{remark(converted.net.name or 'A net')}{remark(known)}, from Caffe to PyTorch."
+    known = f" ({converted.architecture.name})" if converted.architecture else ""
+    return f"{remark(converted.net.name or 'A net')}{known}, a Caffe model in PyTorch."
 
 
 def _about(converted: Conversion, name: str) -> Iterator[str]:
@@ -87,12 +87,12 @@ def _about(converted: Conversion, name: str) -> Iterator[str]:
         yield f"Converted from {remark(source.name)}"
         yield f"(SHA-256 {source.sha256()}):\n"
         yield f"    fcn-convert {remark(source.name)} -o {remark(name)}\n"
-    yield "This file needs torch and safetensors. Its weights are beside it, in the .safetensors"
-    yield "file of the same name; `load` gives the net with them. Inputs are float32; images, as"
-    yield "Caffe reads them, BGR from 0 to 255, prepared so:\n"
+    yield "All it needs is torch and safetensors. `load()` gives the net with its weights, from"
+    yield "the .safetensors file beside this one. Inputs are float32; images are as Caffe reads"
+    yield "them, BGR from 0 to 255, and then:\n"
     for blob in converted.plan.inputs:
-        done = " and ".join(_steps(converted.preprocessing.get(blob, Preprocessing())))
-        yield f"    {remark(blob)}: {done or 'the model does not tell how'}"
+        done = ", ".join(_steps(converted.preprocessing.get(blob, Preprocessing())))
+        yield f"    {remark(blob)}: {done or 'as in training, of which the model tells nothing'}"
 
 
 def _steps(known: Preprocessing) -> Iterator[str]:
@@ -100,7 +100,8 @@ def _steps(known: Preprocessing) -> Iterator[str]:
     if known.mean_file:
         yield f"minus the mean image {remark(known.mean_file)}"
     if known.mean:
-        yield f"minus {', '.join(f'{value:.8g}' for value in known.mean)}"
+        mean = ", ".join(f"{value:.8g}" for value in known.mean)
+        yield f"minus ({mean})" if len(known.mean) > 1 else f"minus {mean}"
     if known.scale != 1:
         yield f"times {known.scale:.8g}"
     if known.crop_size:

@@ -106,7 +106,7 @@ class Eltwise(Converter):
 
 
 def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
-    """The last axes of `x`, each from its offset on, at the sizes they have in `like`."""
+    """The last axes of `x`, from `offsets` on, at the sizes they have in `like`."""
     for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
         x = x.narrow(axis, offset, like.shape[axis])
     return x

@@ -109,8 +109,8 @@ def prior_boxes(
 ) -> Tensor:
     """SSD's default boxes and their variances, (1, 2, values), for a map of features.
 
-    `boxes` are (height, width) in the image's pixels; so is `step`, from one pixel of the
-    features to the next. What comes out is xmin, ymin, xmax, ymax as parts of the image.
+    `boxes` are (height, width) in pixels of the image; so is `step`, from one pixel of
+    the features to the next. Values are xmin, ymin, xmax, ymax as parts of the image.
     """
     device, (rows, columns) = features.device, features.shape[2:]
     rise, run = step or (image[0] / rows, image[1] / columns)

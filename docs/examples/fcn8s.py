@@ -1,15 +1,15 @@
-"""voc-fcn8s (FCN8s, 21 classes), from Caffe to PyTorch.
+"""voc-fcn8s (FCN8s), a Caffe model in PyTorch.
 
 Converted from weights.caffemodel
 (SHA-256 6d8d1507badbc5b7c52d887daeb2efbef7430c907b7b01c17957c9f0f1571c3a):
 
     fcn-convert weights.caffemodel -o fcn8s.py
 
-This file needs torch and safetensors. Its weights are beside it, in the .safetensors
-file of the same name; `load` gives the net with them. Inputs are float32; images, as
-Caffe reads them, BGR from 0 to 255, prepared so:
+All it needs is torch and safetensors. `load()` gives the net with its weights, from
+the .safetensors file beside this one. Inputs are float32; images are as Caffe reads
+them, BGR from 0 to 255, and then:
 
-    data: minus 104.00699, 116.66877, 122.67892
+    data: minus (104.00699, 116.66877, 122.67892)
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).with_suffix(".safetensors")
 
 
 def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
-    """The last axes of `x`, each from its offset on, at the sizes they have in `like`."""
+    """The last axes of `x`, from `offsets` on, at the sizes they have in `like`."""
     for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
         x = x.narrow(axis, offset, like.shape[axis])
     return x
