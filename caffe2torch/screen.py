@@ -94,6 +94,8 @@ class Result:
         if self.format == "pt":
             state = f"torch.load({self.target!r}, weights_only=True)"
             return ["import torch, caffe2torch as c2t", *self.source.code, f"model.load_state_dict({state})"]
+        if self.format == "py":
+            return ["import runpy", f"net = runpy.run_path({self.target!r})['load']()", "print(net)"]
         load = "from_safetensors" if self.format == "safetensors" else "load"
         inputs = self._example()
         call = f"tops = model({inputs})" if inputs else "print(model)"
