@@ -8,6 +8,7 @@ is the peak of anonymous memory (RssAnon), sampled; pages of mapped files are th
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from caffe2torch.schema import message
 net = message("NetParameter").FromString(open(sys.argv[1], "rb").read())
 arrays = {f"{l.name}.{i}": np.array(b.data, np.float32) for l in net.layer for i, b in enumerate(l.blobs)}
 """
-LIMITS = {"inspect": (0.3, 150), "convert": (1.0, 150)}
+LIMITS = {"inspect": (0.3, 150), "convert": (1.0, 150), "diff": ("", 150)}
 """Seconds and megabytes that we set ourselves."""
 
 
@@ -109,12 +110,15 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory(dir=".") as folder:
         source, target = Path(folder, "fcn8s.caffemodel"), Path(folder, "fcn8s.safetensors")
+        twin = source.with_name("twin.caffemodel")
         export(random_weights(from_message(definition(Architecture("FCN8s"))), seed=0), source)
+        shutil.copy(source, twin)
         convert = [sys.executable, "-m", "caffe2torch.cli", str(source)]
         commands = {
             "cp": ["cp", str(source), str(target)],
             "inspect": [*convert, "--inspect"],
             "convert": [*convert, "-o", str(target)],
+            "diff": [*convert, "--diff", str(twin)],
             "protobuf + numpy, no output": [sys.executable, "-c", PROTOBUF, str(source)],
         }
         runs: dict[str, list[Measure]] = {name: [] for name in commands}

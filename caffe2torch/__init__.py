@@ -7,6 +7,7 @@
                                                          model ─ export ─→ safetensors, …
                solver.prototxt, .solverstate ─ Solver ─→ model ─ snapshot ─→ .caffemodel, .solverstate
     a torch module ─ from_torch ─→ Net ─ export ─→ prototxt, caffemodel
+    torchvision's, Keras' VGG-16 ─ vgg16_from ─→ Net     two models ─ diff ─→ Difference
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")
@@ -28,9 +29,11 @@ from caffe2torch.training import solver_prototxt, training_net
 from caffe2torch.verify import verify
 
 if TYPE_CHECKING:
+    from caffe2torch.comparison import diff
     from caffe2torch.fcn import from_safetensors, load
     from caffe2torch.solver import Solver
     from caffe2torch.surgery import convolutionalize, transplant
+    from caffe2torch.vgg16 import vgg16_from
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "build",
     "convolutionalize",
     "define",
+    "diff",
     "export",
     "from_safetensors",
     "from_torch",
@@ -48,14 +52,17 @@ __all__ = [
     "training_net",
     "transplant",
     "verify",
+    "vgg16_from",
 ]
 
 _LATE = {
     "Solver": "solver",
     "convolutionalize": "surgery",
+    "diff": "comparison",
     "from_safetensors": "fcn",
     "load": "fcn",
     "transplant": "surgery",
+    "vgg16_from": "vgg16",
 }
 """Names whose modules load at their first use: most need torch, converting does not (_torch.py)."""
 

@@ -203,10 +203,11 @@ def _blobs(source: nn.Module | Net) -> dict[str, tuple[Blob, ...]]:
     """The blobs of each layer that has some."""
     if isinstance(source, Net):
         return {layer.name: layer.blobs for layer in source.layers if layer.blobs}
-    return {name: tuple(map(_blob, tensors)) for name, tensors in _tensors(source).items()}
+    return {name: tuple(map(blob_of, tensors)) for name, tensors in _tensors(source).items()}
 
 
-def _blob(tensor: Tensor) -> Blob:
+def blob_of(tensor: Tensor) -> Blob:
+    """The blob of a dense floating-point tensor: a view of its values where NumPy has their type."""
     wide = torch.promote_types(tensor.dtype, torch.float32)
     array = tensor.detach().cpu().to(wide).numpy()
     return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
