@@ -33,8 +33,8 @@ from caffe2torch.update_rules import RULES
 class Solver(torch.optim.Optimizer):
     """Trains a CaffeNet or an FCN of this package as Caffe's solver of the same fields would.
 
-    `fields` are those of Caffe's SolverParameter; the schema has the defaults of the others. Rate and decay
-    are multiplied by what the net's `param` say (a hand-written FCN's: what those of the zoo's nets say).
+    `fields` are those of Caffe's SolverParameter; the others have the schema's defaults. Rate and decay are
+    multiplied by what the net's `param` say (a hand-written FCN's: what those of the zoo's nets say).
 
         solver = Solver(model, base_lr=1e-3, momentum=0.9, lr_policy="step", gamma=0.1, stepsize=5000)
         solver.zero_grad()
