@@ -1,4 +1,4 @@
-"""One training shared among processes: the weights and losses of one alone, begun and stopped in any number."""
+"""One training shared among processes: the weights and losses of one, begun and stopped in any number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def alone(work):
 
 
 def assert_near(home, alone):
-    """Weights to 1e-6, each and as the error of a layer relative to it; losses to 1e-6; the very same scores."""
+    """Weights to 1e-6, each and by the error of its layer; losses to 1e-6; the very same scores."""
     folder, other = home / "training/my", alone / "training/my"
     own, expected = (c2t.load(path / f"my_iter_{STEPS}.caffemodel").blobs() for path in (folder, other))
     for layer, blobs in expected.items():
