@@ -112,10 +112,10 @@ def weights_file(name: str, disk: Disk) -> Path:
         return Path(name)
     if found := disk.model(name):
         return found
-    if name in recipes.names():
-        raise MissingData(f"{name} is not trained yet; train it with: fcn-repro --train {name}")
-    if name in zoo().models:
-        raise MissingData(f"{name} is not in {disk.models}; get it with: fcn-repro --fetch {name}")
+    ways = [f"train it with: fcn-repro --train {name}"] if name in recipes.names() else []
+    ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
+    if ways:
+        raise MissingData(f"{name} is not in {disk.models}; {', or '.join(ways)}")
     raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")
 
 
