@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch._torch import torch
-from caffe2torch.errors import MissingData, NetError, WriteError
+from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
 from caffe2torch.export import Run, writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
@@ -39,7 +39,16 @@ def run_onnx(path: Path, converted: Conversion) -> Run:
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-@writes("onnx", ".onnx", run=run_onnx)
+@writes(
+    "onnx",
+    ".onnx",
+    run=run_onnx,
+    code=(
+        "import numpy, onnxruntime",
+        "session = onnxruntime.InferenceSession({path!r})",
+        "tops = session.run(None, {arrays})",
+    ),
+)
 def write_onnx(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """A graph that onnx.checker has nothing against."""
     if dtype != "float32":
@@ -49,7 +58,10 @@ def write_onnx(converted: Conversion, output: Output, dtype: str = "float32") ->
     if model.ByteSize() > MAX_BYTES:
         raise WriteError(f"{output.path.name}: would take {model.ByteSize()} bytes, ONNX allows {MAX_BYTES}")
     _name(model, converted)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise VerificationFailed(f"{output.path.name}: onnx.checker refuses it: {error}") from error
     output.write(model.SerializeToString(deterministic=True))
 
 
@@ -106,7 +118,7 @@ def _name(model: Any, converted: Conversion) -> None:
 
     _name_nodes(model.graph, {step.key for step in converted.plan.steps})
     _name_axes(model.graph, converted)
-    model.graph.name = converted.net.name
+    model.graph.name = converted.net.name or "net"
     model.producer_name, model.producer_version = "caffe2torch", __version__
     for message in (model, model.graph, *model.graph.node, *model.graph.initializer, *_values(model.graph)):
         message.ClearField("metadata_props")
