@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from caffe2torch.export.graph import Graph, Node, Value
-from caffe2torch.export.lines import lines
-from caffe2torch.export.names import Names
+from caffe2torch.export.python.graph import Graph, Node, Value
+from caffe2torch.export.python.lines import lines
+from caffe2torch.export.python.names import Names
 
 PASSING = "x"
 """The variable of what only the next statement reads."""

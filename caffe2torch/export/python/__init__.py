@@ -1,7 +1,7 @@
 """Plan -> a Python file with a plain nn.Module, and its weights as safetensors beside it.
 
-    plan ─ graph ─ statements ─→ the text of a module
-                └─ state ─→ the weights, by the module's own keys
+    plan ─ graph ─ statements ─ module ─→ the file
+                                    └─→ the weights, by the module's own keys
 
 The file needs torch and safetensors alone; a person is to read it, and to go on from it. Names in nets are
 strangers': what goes into the text is an identifier, a literal or a remark of names.py.
@@ -17,10 +17,10 @@ from pathlib import Path
 from caffe2torch.errors import WriteError
 from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
-from caffe2torch.export.fresh import run_fresh
-from caffe2torch.export.module import Module
-from caffe2torch.export.names import remark
 from caffe2torch.export.output import Output
+from caffe2torch.export.python.fresh import run_fresh
+from caffe2torch.export.python.module import Module
+from caffe2torch.export.python.names import remark
 from caffe2torch.export.safetensors import kept_shape, metadata_of, write_safetensors, write_tensors
 from caffe2torch.preprocess import Preprocessing
 
