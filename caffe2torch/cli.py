@@ -20,6 +20,8 @@ from caffe2torch.export.conversion import Conversion, conversion
 from caffe2torch.export.digest import Digest
 from caffe2torch.export.output import DTYPES
 from caffe2torch.export.safetensors import is_safetensors, read_preprocessing, read_safetensors
+from caffe2torch.net import Net
+from caffe2torch.phase import without_splits
 from caffe2torch.plan import Plan, plan
 from caffe2torch.preprocess import preprocessing
 from caffe2torch.read import HDF5, is_text, mapped, read, read_binaryproto, read_caffemodel
@@ -39,6 +41,8 @@ wrote, or with --inspect a .prototxt or a mean .binaryproto. Nothing is written 
 exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be), 2 usage, 3 a file or its weights missing,
             4 verification failed, 130 interrupted
 """
+_FORM = "which net a caffemodel or prototxt gets: as one deploys it (default), or as it was trained"
+_CHECK = "run: also a file that can be read back is run on random inputs, before it takes its name"
 _SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5")
 _AGES = {"V0": "V0 format (2013)", "V1": "V1 format (2014)", "current": "current format"}
 
@@ -125,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--prototxt", metavar="P", help="the net's definition, instead of the one that FILE holds")
     add("--arch", metavar="NAME", help="insist on an architecture, such as FCN8s")
     add("--format", choices=tuple(formats()), help="default: what OUT's suffix tells, or safetensors")
+    add("--form", choices=("deploy", "train"), default="deploy", help=_FORM)
+    add("--check", choices=("read", "run"), default="read", help=_CHECK)
     add("--dtype", choices=DTYPES, default="float32", help="of the parameters written (default: float32)")
     add("--inspect", action="store_true", help="print the table of layers; write nothing")
     add("--survey", action="store_true", help="FILE is a folder: print how far each net in it gets")
@@ -208,8 +214,8 @@ def _inspect(options: argparse.Namespace) -> Answer:
 
 
 def _convert(options: argparse.Namespace) -> Answer:
-    start, target, digest = time.perf_counter(), _target(options), Digest(options.file)
-    kind = format_for(target, options.format).name
+    start, digest = time.perf_counter(), Digest(options.file)
+    target, kind = _target(options)
     if kind == "safetensors":
         digest.begin()  # while the file is read and checked
     source = _read(options)
@@ -222,14 +228,16 @@ def _convert(options: argparse.Namespace) -> Answer:
 
         insist(planned, options.arch)
     converted = replace(_complete(planned, source), source=digest, preprocessing=source.preprocessing)
+    if options.form == "train":
+        converted = _as_trained(converted, source.net, kind)
     reports = {} if options.verify is None else _verified(converted, options.verify)
     progress = _Progress("MB", 1e6)
     try:
-        write(converted, target, kind, options.dtype, progress)
+        check = write(converted, target, kind, options.dtype, progress, True, options.check == "run")
     finally:
         progress.wipe()
     seconds = time.perf_counter() - start
-    result = Result(source, converted, reports, str(target), kind, options.dtype, seconds)
+    result = Result(source, converted, reports, str(target), kind, options.dtype, seconds, check)
     return Answer(str(result), result.facts())
 
 
@@ -276,14 +284,22 @@ def _caffemodel_format(path: str) -> str:
     return f"caffemodel, {_AGES[format_of(read_caffemodel(path).message)]}"
 
 
-def _target(options: argparse.Namespace) -> Path:
-    """The file to write; by default beside FILE, under its name."""
+def _target(options: argparse.Namespace) -> tuple[Path, str]:
+    """The file to write, by default beside FILE, under its name; and its format."""
     if options.output is not None:
-        format_for(options.output, options.format)
-        return Path(options.output)
+        return Path(options.output), format_for(options.output, options.format).name
     folder, name = os.path.split(options.file)
     stem = next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
-    return Path(folder, stem + format_for("", options.format or "safetensors").suffixes[0])
+    chosen = format_for("", options.format or "safetensors")
+    return Path(folder, stem + chosen.suffixes[0]), chosen.name
+
+
+def _as_trained(converted: Conversion, net: Net, kind: str) -> Conversion:
+    """The conversion with all layers of the net, also those that only training uses."""
+    if not formats()[kind].keeps_training:
+        whole = ", ".join(name for name, known in formats().items() if known.keeps_training)
+        raise _UsageError(f"--form train is for {whole}; {kind} holds a net to run")
+    return replace(converted, net=without_splits(net))
 
 
 def _complete(planned: Plan, source: Source) -> Conversion:

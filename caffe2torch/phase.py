@@ -24,7 +24,7 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
     if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
         fed = without_losses(_without_samplers(fed))
-    return _without_splits(fed)
+    return without_splits(fed)
 
 
 def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
@@ -182,7 +182,7 @@ def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
     return replace(net, layers=kept, notes=(*net.notes, f"{names} {why}"))
 
 
-def _without_splits(net: Net) -> Net:
+def without_splits(net: Net) -> Net:
     """The net without Split layers: each of their tops is their bottom under another name."""
     source: dict[str, str] = {}
     layers, splits = [], 0

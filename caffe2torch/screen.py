@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from caffe2torch.export import formats
+from caffe2torch.export.check import Check
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.net import Net
 from caffe2torch.preprocess import Preprocessing
@@ -41,6 +43,8 @@ class Result:
     format: str
     dtype: str
     seconds: float
+    check: Check | None = None
+    """How the written file was found right."""
 
     def facts(self) -> dict[str, Any]:
         """The result for JSON."""
@@ -59,6 +63,7 @@ class Result:
             "notes": plan.net.notes,
             "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
             "verified": verified(self.reports),
+            "checked": self.check and self.check.facts(),
             "output": {"file": self.target, "format": self.format, "dtype": self.dtype},
             "seconds": round(self.seconds, 3),
             "load": self.load(),
@@ -67,9 +72,10 @@ class Result:
     def __str__(self) -> str:
         head = f"{self.source.file}: {self.source.format}, {size_text(self.source.file)}"
         lines = aligned([(f"  {name}", value) for name, value in self._lines()])
+        checked = f"checked {self.check}" if self.check else ""
         written = f"wrote {self.target}: {size_text(self.target)} in {self.seconds:.2f} s; it loads with"
         code = "\n".join(f"    {line}" for line in self.load())
-        parts = ["\n".join((head, *lines)), compared(self.reports), f"{written}\n\n{code}"]
+        parts = ["\n".join((head, *lines)), compared(self.reports), checked, f"{written}\n\n{code}"]
         return "\n\n".join(part for part in parts if part)
 
     def _lines(self) -> list[tuple[str, str]]:
@@ -89,29 +95,35 @@ class Result:
 
     def load(self) -> list[str]:
         """Python that loads what was written, and runs it where the sizes of its inputs are known."""
-        if self.format == "prototxt":
-            return ["import caffe2torch as c2t", f"net = c2t.read({self.target!r})", "print(net)"]
-        if self.format == "pt":
-            state = f"torch.load({self.target!r}, weights_only=True)"
-            return ["import torch, caffe2torch as c2t", *self.source.code, f"model.load_state_dict({state})"]
-        if self.format == "py":
-            return ["import runpy", f"net = runpy.run_path({self.target!r})['load']()", "print(net)"]
-        load = "from_safetensors" if self.format == "safetensors" else "load"
-        inputs = self._example()
-        call = f"tops = model({inputs})" if inputs else "print(model)"
-        return ["import torch, caffe2torch as c2t", f"model = c2t.{load}({self.target!r})", call]
+        shapes = self._example()
+        calls = {
+            "path": self.target,
+            "source": "\n".join(self.source.code),
+            "inputs": ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items()),
+            "arrays": _dictionary({blob: f"numpy.zeros({shape}, 'f')" for blob, shape in shapes.items()}),
+        }
+        lines = [line for line in formats()[self.format].code if shapes or not _runs(line)]
+        return [line for template in lines for line in template.format(**calls).split("\n")]
 
-    def _example(self) -> str:
-        """Inputs that the net takes, as Python; empty when their sizes are not known."""
+    def _example(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of inputs that the net takes; empty when they are not known, or no names of Python's."""
         shapes = {}
         for blob, shape in self.converted.plan.inputs.items():
             batch, *sizes = shape or (1, None)
             if self.converted.architecture is not None:
                 sizes[1:] = [size or 500 for size in sizes[1:]]
             if None in sizes or not blob.isidentifier():
-                return ""
-            shapes[blob] = (batch or 1, *sizes)
-        return ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items())
+                return {}
+            shapes[blob] = (batch or 1, *(size or 0 for size in sizes))
+        return shapes
+
+
+def _runs(line: str) -> bool:
+    return "{inputs}" in line or "{arrays}" in line
+
+
+def _dictionary(entries: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{key!r}: {value}" for key, value in entries.items()) + "}"
 
 
 def verified(reports: Mapping[str, Report]) -> dict[str, Any]:
@@ -146,8 +158,9 @@ def numbers(values: Sequence[float]) -> str:
 
 
 def size_text(path: str) -> str:
-    """The size of a file, in MB or kB."""
-    size = Path(path).stat().st_size
+    """The size of a file or of a folder's files, in MB or kB."""
+    files = Path(path).iterdir() if Path(path).is_dir() else [Path(path)]
+    size = sum(file.stat().st_size for file in files)
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 

@@ -465,7 +465,7 @@ REFUSED = {
     "onto its prototxt": Refused(
         GOOD, "is the file that is converted", (*prototxt("good"), "-o", "good.prototxt")
     ),
-    "unknown suffix": Refused(GOOD, "formats are caffemodel, .*safetensors", ("-o", "out.onnx")),
+    "unknown suffix": Refused(GOOD, "formats are caffemodel, .*safetensors", ("-o", "out.xyz")),
     "no such dtype there": Refused(
         GOOD, "holds float32, not float16", ("-o", "a.caffemodel", "--dtype", "float16")
     ),

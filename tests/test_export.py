@@ -389,7 +389,7 @@ def test_a_crop_without_its_offset_is_not_caffes(tmp_path: Path) -> None:
 
 
 def test_formats_and_dtypes_that_are_not_there(tmp_path: Path) -> None:
-    for arguments in ({"path": tmp_path / "net.onnx"}, {"path": tmp_path / "net.bin", "format": "onnx"}):
+    for arguments in ({"path": tmp_path / "net.xyz"}, {"path": tmp_path / "net.bin", "format": "xyz"}):
         with pytest.raises(WriteError, match=r"formats are caffemodel, .*prototxt, pt, .*safetensors"):
             c2t.export(small_net(), **arguments)
     with pytest.raises(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from caffe2torch.errors import WriteError
 from caffe2torch.export.check import Check
@@ -60,6 +60,14 @@ class Format:
     holds: Callable[[Conversion], Net] = _deployed
     run: Runner | None = None
     """Loads it to be run on random inputs."""
+    code: tuple[str, ...] = ()
+    """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
+    `{source}` for the lines that make a `net` and a `model` of the file that it was converted from."""
+
+    @property
+    def keeps_training(self) -> bool:
+        """Whether it holds a net whole, also with the layers that only training uses."""
+        return self.holds is not _deployed
 
     @property
     def is_folder(self) -> bool:
@@ -76,13 +84,14 @@ def writes(
     read: Reader | None = None,
     holds: Callable[[Conversion], Net] = _deployed,
     run: Runner | None = None,
+    code: tuple[str, ...] = (),
 ) -> Callable[[_W], _W]:
     """Registers the decorated function as the writer of a format; see Format."""
     if read is None and run is None:
         raise RuntimeError(f"format {name}: no way to check what it writes")
 
     def register(writer: _W) -> _W:
-        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run)
+        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run, code)
         return writer
 
     return register
@@ -116,7 +125,8 @@ def export(
     format: str | None = None,  # noqa: A002 (the field's own word)
     *,
     dtype: str = "float32",
-    check: bool | Literal["run"] = True,
+    check: bool = True,
+    run: bool = False,
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
@@ -124,14 +134,14 @@ def export(
     caffemodel.h5 and prototxt; all else as the net that one deploys. `dtype` is "float32", "float16" or
     "bfloat16". The file appears under its name when all of it is written and found right, or not at all.
 
-    Formats that hold blobs are read back and compared to the bit; the others, and with `check="run"` all, are
-    loaded and run on random inputs of two sizes. The result is returned, None with `check=False`.
+    Formats that hold blobs are read back and compared to the bit; the others, and with `run` all, are loaded
+    and run on random inputs of two sizes. What was found is returned, None without `check`.
 
     Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be
     written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that is not what
     it was written from; MissingData where the format needs a package that is not installed.
     """
-    return write(conversion(model), path, format, dtype, check=check)
+    return write(conversion(model), path, format, dtype, check=check, run=run)
 
 
 def write(
@@ -140,7 +150,8 @@ def write(
     format: str | None = None,  # noqa: A002
     dtype: str = "float32",
     progress: Progress | None = None,
-    check: bool | Literal["run"] = True,
+    check: bool = True,
+    run: bool = False,
 ) -> Check | None:
     """Writes a conversion as `export` does; `progress` is told the bytes written and the bytes in all."""
     chosen = format_for(path, format)
@@ -149,4 +160,4 @@ def write(
     with create(path, converted.inputs, progress, chosen.is_folder) as output:
         chosen.write(converted, output, dtype)
         output.close()
-        return compared(converted, chosen, output.path, dtype, check == "run") if check else None
+        return compared(converted, chosen, output.path, dtype, run) if check else None

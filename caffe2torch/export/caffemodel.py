@@ -31,7 +31,13 @@ def whole(converted: Conversion) -> Net:
     return converted.net
 
 
-@writes("caffemodel", ".caffemodel", read=read_back, holds=whole)
+@writes(
+    "caffemodel",
+    ".caffemodel",
+    read=read_back,
+    holds=whole,
+    code=("import torch, caffe2torch as c2t", "model = c2t.load({path!r})", "tops = model({inputs})"),
+)
 def write_caffemodel(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
     if dtype != "float32":

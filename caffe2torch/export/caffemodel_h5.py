@@ -25,7 +25,16 @@ def read_back(path: Path, converted: Conversion) -> Net:
     return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
 
 
-@writes("caffemodel.h5", ".caffemodel.h5", read=read_back, holds=whole)
+@writes(
+    "caffemodel.h5",
+    ".caffemodel.h5",
+    read=read_back,
+    holds=whole,
+    code=(
+        "import caffe2torch as c2t",
+        "net = c2t.read(PROTOTXT, {path!r})  # see --format prototxt",
+    ),
+)
 def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """A group for each layer, with its blobs as float32 arrays.
 

@@ -40,7 +40,17 @@ def planned(net: str, format_version: str) -> Plan:
     return defined({"net": net, "format_version": format_version})
 
 
-@writes("hub", "/", read=read_back)
+@writes(
+    "hub",
+    "/",
+    read=read_back,
+    code=(
+        "import torch",
+        "from caffe2torch.hub import HubNet",
+        "model = HubNet.from_pretrained({path!r})",
+        "tops = model({inputs})",
+    ),
+)
 def write_hub(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The safetensors file, and a config that defines the net without it."""
     metadata = metadata_of(converted)

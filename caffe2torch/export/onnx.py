@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch._torch import torch
-from caffe2torch.errors import MissingData, WriteError
+from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
 from caffe2torch.export import Run, writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
@@ -39,29 +39,70 @@ def run_onnx(path: Path, converted: Conversion) -> Run:
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-@writes("onnx", ".onnx", run=run_onnx)
+@writes(
+    "onnx",
+    ".onnx",
+    run=run_onnx,
+    code=(
+        "import numpy, onnxruntime",
+        "session = onnxruntime.InferenceSession({path!r})",
+        "tops = session.run(None, {arrays})",
+    ),
+)
 def write_onnx(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """A graph that onnx.checker has nothing against."""
     if dtype != "float32":
         raise WriteError(f"an ONNX file is written in float32, not {dtype}")
     onnx = _package("onnx")
-    _package("onnxscript")
-    program = traced(converted)
-    with quiet():
-        exported: Any = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            opset_version=OPSET,
-            input_names=list(converted.plan.inputs),
-            output_names=list(converted.plan.outputs),
-        )
-    model = exported.model_proto
+    model = _model(converted)
     if model.ByteSize() > MAX_BYTES:
         raise WriteError(f"{output.path.name}: would take {model.ByteSize()} bytes, ONNX allows {MAX_BYTES}")
     _name(model, converted)
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise VerificationFailed(f"{output.path.name}: onnx.checker refuses it: {error}") from error
     output.write(model.SerializeToString(deterministic=True))
+
+
+def _model(converted: Conversion) -> Any:
+    """The ModelProto, as torch makes it of a graph."""
+    operators = getattr(_package("onnxscript"), f"opset{OPSET}")
+
+    def sort(x: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
+        # TopK, too, gives of equals the first one first; the exporter knows no stable sort.
+        size = operators.Shape(x, start=dim, end=dim + 1 or None)
+        return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
+
+    program = traced(converted)
+    try:
+        with quiet():
+            exported: Any = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(converted.plan.inputs),
+                output_names=list(converted.plan.outputs),
+                custom_translation_table={torch.ops.aten.sort.stable: sort},
+            )
+    except RuntimeError as error:
+        raise _refusal(program, converted, error) from error
+    return exported.model_proto
+
+
+def _refusal(program: Any, converted: Conversion, error: Exception) -> Exception:
+    """The layer whose operator ONNX lacks, where torch tells the operator."""
+    causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
+    name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
+    problem = str(causes[-1]).strip().split("\n", 1)[0]
+    for node in program.graph.nodes:
+        if name and node.name == name[1]:
+            scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+            for step in converted.plan.steps:
+                if step.key in scopes:
+                    return step.converter.refuse(f"ONNX cannot hold it: {problem}")
+    return NetError(f"ONNX cannot hold the net: {problem}")
 
 
 def _package(name: str) -> Any:
@@ -77,7 +118,7 @@ def _name(model: Any, converted: Conversion) -> None:
 
     _name_nodes(model.graph, {step.key for step in converted.plan.steps})
     _name_axes(model.graph, converted)
-    model.graph.name = converted.net.name
+    model.graph.name = converted.net.name or "net"
     model.producer_name, model.producer_version = "caffe2torch", __version__
     for message in (model, model.graph, *model.graph.node, *model.graph.initializer, *_values(model.graph)):
         message.ClearField("metadata_props")

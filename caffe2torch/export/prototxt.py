@@ -27,7 +27,13 @@ def defined(converted: Conversion) -> Net:
     return replace(net, layers=tuple(replace(layer, blobs=()) for layer in net.layers))
 
 
-@writes("prototxt", ".prototxt", read=read_back, holds=defined)
+@writes(
+    "prototxt",
+    ".prototxt",
+    read=read_back,
+    holds=defined,
+    code=("import caffe2torch as c2t", "net = c2t.read({path!r})", "print(net)"),
+)
 def write_prototxt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The net without its blobs."""
     if dtype != "float32":

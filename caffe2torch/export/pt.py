@@ -27,7 +27,17 @@ def run_pt(path: Path, converted: Conversion) -> Run:
     return as_function(model)
 
 
-@writes("pt", ".pt", ".pth", run=run_pt)
+@writes(
+    "pt",
+    ".pt",
+    ".pth",
+    run=run_pt,
+    code=(
+        "import torch, caffe2torch as c2t",
+        "{source}",
+        "model.load_state_dict(torch.load({path!r}, weights_only=True))",
+    ),
+)
 def write_pt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in converted.plan.parameters()}

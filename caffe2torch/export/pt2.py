@@ -19,7 +19,12 @@ def run_pt2(path: Path, converted: Conversion) -> Run:
     return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
 
 
-@writes("pt2", ".pt2", run=run_pt2)
+@writes(
+    "pt2",
+    ".pt2",
+    run=run_pt2,
+    code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
+)
 def write_pt2(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """torch.export's program: batch, height and width are free where they are in the net (trial.py)."""
     if dtype != "float32":

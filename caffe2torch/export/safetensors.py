@@ -60,7 +60,16 @@ def read_back(path: Path, converted: Conversion) -> Net:
     return read_safetensors(path)
 
 
-@writes("safetensors", ".safetensors", read=read_back)
+@writes(
+    "safetensors",
+    ".safetensors",
+    read=read_back,
+    code=(
+        "import torch, caffe2torch as c2t",
+        "model = c2t.from_safetensors({path!r})",
+        "tops = model({inputs})",
+    ),
+)
 def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
     if converted.source is not None:

@@ -49,7 +49,7 @@ class Correlation(Converter):
 
     def _size(self, size: int) -> int:
         border = self.p.max_displacement + (self.p.kernel_size - 1) // 2
-        places = -(-(size + 2 * (self.p.pad - border)) // self.p.stride_1)
+        places = (size + 2 * (self.p.pad - border) + self.p.stride_1 - 1) // self.p.stride_1
         if places < 1:
             raise self.refuse(f"its displacements and kernel do not fit a bottom of {size} pixels")
         return int(places)

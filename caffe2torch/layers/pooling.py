@@ -24,6 +24,12 @@ def _rounded(p: Fields) -> Fields:
     return p if p.ceil_mode else p.replace(round_mode="FLOOR")
 
 
+def _least(a: Any, b: Any) -> Any:
+    """The smaller of two sizes, whichever it is while a graph is made of them."""
+    least: Any = min if isinstance(a, int) else torch.sym_min
+    return least(a, b)
+
+
 @converts("Pooling")
 class Pooling(Converter):
     """MAX (with the mask as a second top) and AVE, rectangular, global, round_mode CEIL and FLOOR.
@@ -82,20 +88,24 @@ class Pooling(Converter):
         if self.p.global_pooling:
             return 1
         span = size + 2 * self.pad[axis] - self.kernel[axis]
-        steps = span // self.stride[axis] if self.p.round_mode == "FLOOR" else -(-span // self.stride[axis])
+        up = 0 if self.p.round_mode == "FLOOR" else self.stride[axis] - 1  # ONNX rounds a negative towards 0
+        steps = (span + up) // self.stride[axis]
         # Caffe drops a last window that starts in the padding, and only where there is some.
-        if any(self.pad) and steps * self.stride[axis] >= size + self.pad[axis]:
-            steps -= 1
-        return steps + 1
+        last = (size + self.pad[axis] - 1) // self.stride[axis]
+        return (_least(steps, last) if any(self.pad) else steps) + 1
 
     @property
     def _torch_agrees(self) -> bool:
         """Whether torch's ceil_mode, which drops windows that start beyond the image, gives what Caffe does.
 
-        It takes pads up to half a kernel.
+        It takes pads up to half a kernel. A graph takes one shape of what it drops at some sizes alone.
         """
-        small = all(2 * pad <= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True))
-        return small and (any(self.pad) or all(s <= k for s, k in zip(self.stride, self.kernel, strict=True)))
+        windows = tuple(zip(self.kernel, self.stride, self.pad, strict=True))
+        if any(self.pad):
+            drops = any(s + pad - 1 >= kernel for kernel, s, pad in windows)
+            small = all(2 * pad <= kernel for kernel, _, pad in windows)
+            return small and not (drops and torch.compiler.is_exporting())
+        return all(s <= kernel for kernel, s, _ in windows)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         (x,) = bottoms

@@ -54,7 +54,7 @@ class SPP(Converter):
         size = {"h": x.shape[2], "w": x.shape[3]}
         window: dict[str, int | str] = {"pool": self.p.pool}
         for axis in size:
-            kernel = -(-size[axis] // bins)
+            kernel = (size[axis] + bins - 1) // bins
             window |= {f"kernel_{axis}": kernel, f"stride_{axis}": kernel}
             window[f"pad_{axis}"] = (kernel * bins - size[axis] + 1) // 2
         fields = Fields("LayerParameter", {"pooling_param": Fields("PoolingParameter", window)})

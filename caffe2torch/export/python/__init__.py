@@ -40,7 +40,12 @@ def load(path: str | Path = WEIGHTS) -> {0}:
 '''
 
 
-@writes("py", ".py", run=run_fresh)
+@writes(
+    "py",
+    ".py",
+    run=run_fresh,
+    code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
+)
 def write_python(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The file, and beside it the weights, under the same name with `.safetensors`."""
     name = output.path.name
