@@ -527,3 +527,14 @@ def test_a_trained_model_is_written_as_it_is_now(tmp_path):
         wanted, found = model(image), module_of(tmp_path / "tuned.py").load()(image)
     assert_close(found.numpy(), wanted.numpy(), 1e-6, "score")
     assert "Converted from" not in (tmp_path / "tuned.py").read_text()
+
+
+def test_a_transposed_weight_is_written_as_linear_has_it(tmp_path):
+    """A square one has the same key and shape on both sides, and other values."""
+    parameters = "inner_product_param { num_output: 3 transpose: true bias_term: false axis: -1 }"
+    inputs = INPUT.replace("dim: 8 dim: 11", "dim: 8 dim: 3")
+    weight = np.arange(9, dtype=np.float32).reshape(3, 3)
+    net = net_of(inputs + layer("ip", "InnerProduct", "data", "y", parameters), ip=[weight])
+    agrees(net, tmp_path / "a.py")
+    loaded = module_of(tmp_path / "a.py").load()
+    np.testing.assert_array_equal(loaded.ip.weight.detach().numpy(), weight.T)
