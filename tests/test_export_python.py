@@ -22,6 +22,7 @@ import torch
 from nets import INPUT, net_of
 from single_layer import assert_close
 
+import caffe2torch as c2t
 from caffe2torch.build import build
 from caffe2torch.cli import main
 from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
@@ -514,3 +515,26 @@ def test_the_example_is_what_the_command_writes(tmp_path):
     write(converted, tmp_path / "fcn8s.py", check=False)
     assert (tmp_path / "fcn8s.py").read_text() == EXAMPLE.read_text()
     assert "    fcn-convert weights.caffemodel -o fcn8s.py\n" in EXAMPLE.read_text()
+
+
+def test_a_trained_model_is_written_as_it_is_now(tmp_path):
+    """A hand-written FCN after a change of its weights, on the road by its own net definition."""
+    model = c2t.load(GOLDEN / "fcn" / "voc-fcn16s" / "weights.caffemodel")
+    with torch.no_grad():
+        model.score_fr.bias += 3
+        image = torch.randn(1, 3, 40, 61)
+        c2t.export(model, tmp_path / "tuned.py", check=False)
+        wanted, found = model(image), module_of(tmp_path / "tuned.py").load()(image)
+    assert_close(found.numpy(), wanted.numpy(), 1e-6, "score")
+    assert "Converted from" not in (tmp_path / "tuned.py").read_text()
+
+
+def test_a_transposed_weight_is_written_as_linear_has_it(tmp_path):
+    """A square one has the same key and shape on both sides, and other values."""
+    parameters = "inner_product_param { num_output: 3 transpose: true bias_term: false axis: -1 }"
+    inputs = INPUT.replace("dim: 8 dim: 11", "dim: 8 dim: 3")
+    weight = np.arange(9, dtype=np.float32).reshape(3, 3)
+    net = net_of(inputs + layer("ip", "InnerProduct", "data", "y", parameters), ip=[weight])
+    agrees(net, tmp_path / "a.py")
+    loaded = module_of(tmp_path / "a.py").load()
+    np.testing.assert_array_equal(loaded.ip.weight.detach().numpy(), weight.T)

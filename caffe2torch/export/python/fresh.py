@@ -32,8 +32,10 @@ spec.loader.exec_module(module)
 inputs = load(sys.stdin.buffer.read())
 with torch.inference_mode():
     outputs = module.load()(*(inputs[str(place)] for place in range(len(inputs))))
-values = outputs.values() if isinstance(outputs, dict) else [outputs]
-sys.stdout.buffer.write(save({str(i): value.clone() for i, value in enumerate(values)}))
+found = {}
+for place, value in enumerate(outputs.values() if isinstance(outputs, dict) else [outputs]):
+    found[str(place)] = value.clone(memory_format=torch.contiguous_format)
+sys.stdout.buffer.write(save(found))
 """
 """Tensors go in and out by their places, so that no name needs to be one that a module can have."""
 

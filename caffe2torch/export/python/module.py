@@ -12,11 +12,12 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.errors import WriteError
 from caffe2torch.export.conversion import Conversion
-from caffe2torch.export.lines import WIDTH, lines
-from caffe2torch.export.names import Names, class_name, is_renamed, remark, text
+from caffe2torch.export.python.graph import Graph, Node, Value, graph
+from caffe2torch.export.python.lines import WIDTH, lines
+from caffe2torch.export.python.names import Names, class_name, is_renamed, remark, text
+from caffe2torch.export.python.sizes import Formulas, Sizes
+from caffe2torch.export.python.statements import PASSING, Forward, Statement
 from caffe2torch.export.safetensors import Kept
-from caffe2torch.export.sizes import Formulas, Sizes
-from caffe2torch.export.statements import PASSING, Forward, Graph, Node, Statement, Value, graph
 from caffe2torch.net import Array
 from caffe2torch.plan import Parameter
 

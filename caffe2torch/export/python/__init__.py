@@ -1,7 +1,7 @@
 """Plan -> a Python file with a plain nn.Module, and its weights as safetensors beside it.
 
-    plan ─ graph ─ statements ─→ the text of a module
-                └─ state ─→ the weights, by the module's own keys
+    plan ─ graph ─ statements ─ module ─→ the file
+                                    └─→ the weights, by the module's own keys
 
 The file needs torch and safetensors alone; a person is to read it, and to go on from it. Names in nets are
 strangers': what goes into the text is an identifier, a literal or a remark of names.py.
@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from caffe2torch.errors import WriteError
 from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
-from caffe2torch.export.fresh import run_fresh
-from caffe2torch.export.module import Module
-from caffe2torch.export.names import remark
 from caffe2torch.export.output import Output
-from caffe2torch.export.safetensors import kept_shape, metadata_of, write_safetensors, write_tensors
+from caffe2torch.export.python.fresh import run_fresh
+from caffe2torch.export.python.module import Module
+from caffe2torch.export.python.names import remark
+from caffe2torch.export.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
 from caffe2torch.preprocess import Preprocessing
 
 _IMPORTS = {
@@ -40,7 +42,12 @@ def load(path: str | Path = WEIGHTS) -> {0}:
 '''
 
 
-@writes("py", ".py", run=run_fresh)
+@writes(
+    "py",
+    ".py",
+    run=run_fresh,
+    code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
+)
 def write_python(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The file, and beside it the weights, under the same name with `.safetensors`."""
     name = output.path.name
@@ -50,12 +57,19 @@ def write_python(converted: Conversion, output: Output, dtype: str = "float32") 
     module = Module(converted)
     output.write("\n".join(_file(module, converted, name)).encode())
     state = module.state()
-    parameters = {parameter.key: kept_shape(parameter) for parameter in converted.plan.parameters()}
-    if {key: kept.shape for key, kept in state.items()} == parameters:
-        # The same tensors: with the net's definition beside them this package reads them, too.
+    if _is_kept(state, converted):
+        # With the net's definition beside its tensors, this package reads the file, too.
         write_safetensors(converted, output.another(weights), dtype)
     else:
         write_tensors(state, _origin(converted), output.another(weights), dtype)
+
+
+def _is_kept(state: Mapping[str, Kept], converted: Conversion) -> bool:
+    """Whether a state is what this package's own files hold: keys, shapes and values."""
+    parameters = {parameter.key: parameter for parameter in converted.plan.parameters()}
+    return {key: kept.shape for key, kept in state.items()} == {
+        key: kept_shape(parameter) for key, parameter in parameters.items()
+    } and all(np.array_equal(state[key].values(), parameters[key].read().reshape(-1)) for key in state)
 
 
 def _origin(converted: Conversion) -> dict[str, str]:
