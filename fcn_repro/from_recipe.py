@@ -46,11 +46,11 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
     Raises WriteError where it would take the place of published weights, and what opening the data, filling
     the net and `Training.run` raise.
     """
+    data, own, name = at_home(name, recipe, disk), recipe.data, Path(name).stem
     if disk.model(name) and not disk.is_trained(name):
         raise WriteError(
             f"{disk.model(name)}: has the published weights of that name; train in another --home"
         )
-    data, own, name = at_home(name, recipe, disk), recipe.data, Path(name).stem
     train, val = data.open(own.train), data.open(own.val) if own.val else None
     recipe = counted(recipe, train.heads)
     first = initial(recipe, disk, train)
