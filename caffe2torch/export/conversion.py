@@ -65,7 +65,8 @@ class Conversion:
         """What the model gives on random inputs; needs torch."""
         from caffe2torch.export.trial import try_out
 
-        return try_out(self.model)
+        streams = self.architecture.streams if self.architecture else ()
+        return try_out(self.model, dict(known for stream in streams for known in stream.inputs))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,8 +98,11 @@ def _planned(model: Any) -> Plan:
 
 
 def without_rules(net: Net) -> Net:
-    """The net of one phase, as a definition that any phase takes whole."""
-    free: dict[str, Any] = dict.fromkeys(("include", "exclude"))
+    """The net of one phase, as a definition that any phase takes whole.
+
+    A caffemodel has `phase: TRAIN` in every layer, and Caffe heeds it: Dropout would drop (net.cpp, Init).
+    """
+    free: dict[str, Any] = dict.fromkeys(("include", "exclude", "phase"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 
