@@ -71,7 +71,8 @@ class Conversion:
         """What the model gives on random inputs; needs torch."""
         from caffe2torch.export.trial import try_out
 
-        return try_out(self.model)
+        streams = self.architecture.streams if self.architecture else ()
+        return try_out(self.model, dict(known for stream in streams for known in stream.inputs))
 
     @property
     def inputs(self) -> tuple[str, ...]:
