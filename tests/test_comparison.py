@@ -93,7 +93,7 @@ def test_one_net_in_every_format_of_caffes(age: str, golden: Path, compare: Run)
             code, out = compare(a, b, *prototxt)
             assert code == 0, out
             assert out.splitlines()[-1].startswith("the same within 1e-05: "), out
-            assert out.splitlines()[-1].endswith("blobs to the bit")
+            assert out.splitlines()[-1].endswith("blobs equal")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "caffemodel", "pt"])

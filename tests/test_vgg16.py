@@ -607,7 +607,7 @@ def test_two_of_them_are_compared(
     c2t.export(c2t.vgg16_from("a.pth"), "c.caffemodel", check=False)
     for other in ("b.pth", "c.caffemodel"):
         assert cli.main(["a.pth", "--diff", other, "--run"]) == 0
-        assert "the same within 1e-05: 40 layers, 32 of 32 blobs to the bit" in capsys.readouterr().out
+        assert "the same within 1e-05: 40 layers, 32 of 32 blobs equal" in capsys.readouterr().out
     mean = ["--mean", "104.00699,116.66877,122.67892"]
     assert cli.main(["a.pth", "--diff", "c.caffemodel", *mean]) == 1
     assert "B differs from A; parameters: 1; blobs: 1 of 32, most in conv1_1" in capsys.readouterr().out
