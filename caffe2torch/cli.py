@@ -378,7 +378,7 @@ def _as_trained(converted: Conversion, net: Net, kind: str) -> Conversion:
     if not formats()[kind].keeps_training:
         whole = ", ".join(name for name, known in formats().items() if known.keeps_training)
         raise _UsageError(f"--form train is for {whole}; {kind} holds a net to run")
-    return replace(converted, net=without_splits(net))
+    return replace(converted, net=without_splits(net), planned=None)
 
 
 def _complete(planned: Plan, source: Source) -> Conversion:
