@@ -173,10 +173,11 @@ def test_a_full_disk_ends_it_at_the_last_snapshot(work, undisturbed, begun, tmp_
     assert_same(home, undisturbed)
 
 
-def test_scores_that_a_stop_left_out_are_made_up_for(work, undisturbed, begun, tmp_path):
-    """As when it came between a snapshot and the validation at it."""
+def test_what_a_stop_left_in_the_logs_is_put_right(work, undisturbed, begun, tmp_path):
+    """Losses after the last snapshot, and no scores at it, as when it came before they were taken."""
     home = shutil.copytree(begun, tmp_path / "home")
-    scores = home / "training/my/val.csv"
+    losses, scores = (home / f"training/my/{name}.csv" for name in ("train", "val"))
+    losses.write_text(losses.read_text() + "7,9,9,9,9\n8,9,9,9,9\n9,9")
     header, *_, last = scores.read_text().splitlines(keepends=True)
     assert last.startswith("6,")
     scores.write_text(header)
