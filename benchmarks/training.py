@@ -102,9 +102,8 @@ def main(device: str) -> None:
     for _ in range(ROUNDS):
         for name, loop in loops.items():
             speeds[name].append(loop())
-    print(
-        f"FCN-32s, widths {WIDTHS}, on {device}, {torch.get_num_threads()} threads, {ROUNDS} rounds; medians\n"
-    )
+    threads = torch.get_num_threads()
+    print(f"FCN-32s, widths {WIDTHS}, on {device}, {threads} threads; medians of {ROUNDS} rounds\n")
     print("| loop | images/s | of plain torch's |")
     print("|---|---|---|")
     medians = {name: statistics.median(found) for name, found in speeds.items()}
