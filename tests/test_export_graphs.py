@@ -1,4 +1,4 @@
-"""ONNX in onnxruntime and pt2 in torch, at sizes that they were not traced at, against what Caffe computed."""
+"""ONNX in onnxruntime and pt2 in torch, at sizes at which they were not traced, against Caffe."""
 
 from __future__ import annotations
 
@@ -52,6 +52,11 @@ def loaded(path: Path, blobs: list[str]) -> Run:
     return lambda inputs: dict(zip(blobs, session.run(blobs, dict(inputs)), strict=True))
 
 
+def named(arrays: Any, prefix: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz that begin with a prefix, by the rest of their names."""
+    return {name[len(prefix) :]: arrays[name] for name in arrays if name.startswith(prefix)}
+
+
 def assert_near(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what: object) -> None:
     for blob, array in wanted.items():
         assert found[blob].shape == array.shape, (what, blob)
@@ -77,24 +82,14 @@ def exported(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 def test_an_fcn_gives_caffes_scores_at_three_sizes(
     name: str, suffix: str, golden: Path, exported: dict[str, Path]
 ) -> None:
-    with np.load(golden / "fcn" / name / "io.npz") as caffe:
-        sets = [
-            {
-                role: {k[6:]: caffe[k] for k in caffe if k.startswith(f"{i}.{role}.")}
-                for role in ("in.", "out")
-            }
-            for i in (0, 1)
-        ]
-    sets = [
-        {role: {k.lstrip("."): v for k, v in blobs.items()} for role, blobs in one.items()} for one in sets
-    ]
-    run = loaded(exported[name].with_suffix(f".{suffix}"), list(sets[0]["out"]))
-    for one in sets:
-        shape = next(iter(one["in."].values())).shape
-        assert_near(run(one["in."]), one["out"], shape)
+    caffe = np.load(golden / "fcn" / name / "io.npz")
+    run = loaded(exported[name].with_suffix(f".{suffix}"), list(named(caffe, "0.out.")))
+    for i in (0, 1):
+        inputs = named(caffe, f"{i}.in.")
+        assert_near(run(inputs), named(caffe, f"{i}.out."), {blob: x.shape for blob, x in inputs.items()})
     # An image smaller than what the net sees of one, and two at once.
     rng = np.random.default_rng(0)
-    images = {b: rng.standard_normal((2, x.shape[1], 31, 9), np.float32) for b, x in sets[0]["in."].items()}
+    images = {b: rng.standard_normal((2, x.shape[1], 31, 9), np.float32) for b, x in inputs.items()}
     model = c2t.build(c2t.read(weights=golden / "fcn" / name / "weights.caffemodel"))
     with torch.no_grad():
         wanted = model(**{blob: torch.from_numpy(image) for blob, image in images.items()})
@@ -153,7 +148,7 @@ def test_a_layer_gives_what_caffe_gave(case: str, suffix: str, golden: Path, tmp
     weights, stored = prototxt.with_suffix(".caffemodel"), np.load(prototxt.with_suffix(".npz"))
     path = tmp_path / f"net.{suffix}"
     c2t.export(c2t.read(prototxt, weights if weights.exists() else None), path)
-    inputs, outputs = ({k[len(r) :]: stored[k] for k in stored if k.startswith(r)} for r in ("in.", "out."))
+    inputs, outputs = named(stored, "in."), named(stored, "out.")
     assert_near(loaded(path, list(outputs))(inputs), outputs, case)
 
 
@@ -190,7 +185,8 @@ def test_a_window_that_some_sizes_drop(pool: str, kernel: int, stride: int, pad:
 
 def test_of_equal_values_the_last_is_the_largest(tmp_path: Path) -> None:
     net = net_of(
-        """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 7 dim: 3 dim: 5 } } }
+        """layer { name: "data" type: "Input" top: "data"
+                input_param { shape { dim: 2 dim: 7 dim: 3 dim: 5 } } }
         layer { name: "a" type: "ArgMax" bottom: "data" top: "a" argmax_param { axis: 1 top_k: 3 } }"""
     )
     c2t.export(net, tmp_path / "net.onnx")

@@ -84,7 +84,7 @@ def check(converted: Conversion, written: Format, path: Path, dtype: str, run: b
     if run or written.read is None:
         sizes = tuple(map(str, converted.trials.trials))
         with _loading(path):
-            runner = written.run(path, converted) if written.run else _built(written, path, converted)
+            runner = loaded(written, path, converted)
         done = replace(done, sizes=sizes, report=_ran(converted, runner, path.name, TOLERANCES[dtype]))
     if written.read is not None:
         with _loading(path):
@@ -123,10 +123,12 @@ def compare(wanted: Net, found: Net, dtype: str, name: str) -> tuple[int, int]:
     return blobs, values
 
 
-def _built(written: Format, path: Path, converted: Conversion) -> Run:
-    """A net that is read back, as a function."""
+def loaded(written: Format, path: Path, converted: Conversion) -> Run:
+    """A written file as a function, loaded afresh."""
     from caffe2torch.caffe_net import CaffeNet
 
+    if written.run is not None:
+        return written.run(path, converted)
     assert written.read is not None  # noqa: S101 (a format has one of the two)
     return as_function(CaffeNet(plan(written.read(path, converted))))
 
