@@ -154,7 +154,11 @@ def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:
 def _blob_of(model: Any, parameter: Parameter) -> Blob:
     owner, _, name = parameter.owner.rpartition(".")
     layer = model.get_submodule(owner)
-    tensor = {**layer._parameters, **layer._buffers}[name]
+    return blob_of({**layer._parameters, **layer._buffers}[name], parameter)
+
+
+def blob_of(tensor: Tensor, parameter: Parameter) -> Blob:
+    """The blob that reads the values of a parameter from its tensor when asked."""
     values = partial(_values, tensor)
     shape = tuple(tensor.shape)
     return dense(shape, values) if parameter.diagonal else Blob(shape, np.dtype("<f4"), values)

@@ -30,6 +30,7 @@ def traced(converted: Conversion) -> ExportedProgram:
     Raises UnsupportedLayer for a layer that no graph can hold: one that looks at values to know sizes, or
     takes a bottom apart, of whatever size; NetError where torch does not tell which.
     """
+    _ = converted.trials  # which may have a problem of its own
     try:
         return _graph(converted)
     except Exception as error:  # torch has as many kinds of them as there are causes
