@@ -59,7 +59,7 @@ class Format:
     """Reads it back, to be compared with what it `holds`."""
     holds: Callable[[Conversion], Net] = _deployed
     run: Runner | None = None
-    """Loads it to be run on random inputs."""
+    """Loads it to be run on random inputs; without it, what was read back is run."""
     code: tuple[str, ...] = ()
     """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
     `{source}` for the lines that make a `net` and a `model` of the file that it was converted from."""
@@ -134,7 +134,7 @@ def export(
     caffemodel.h5 and prototxt; all else as the net that one deploys. `dtype` is "float32", "float16" or
     "bfloat16". The file appears under its name when all of it is written and found right, or not at all.
 
-    Formats that hold blobs are read back and compared to the bit; the others, and with `run` all, are loaded
+    A format that holds blobs is read back and compared to the bit; any other, and with `run` each, is loaded
     and run on random inputs of two sizes. What was found is returned, None without `check`.
 
     Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be

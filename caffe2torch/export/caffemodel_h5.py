@@ -5,6 +5,8 @@ Caffe reads it beside a prototxt, as it does a caffemodel (net.cpp, ToHDF5, Copy
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,22 +40,27 @@ def read_back(path: Path, converted: Conversion) -> Net:
 def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """A group for each layer, with its blobs as float32 arrays.
 
-    Raises WriteError for layers with blobs and one name.
+    Raises WriteError for layers with blobs and one name, or a name that HDF5 does not take for one.
     """
     if dtype != "float32":
         raise WriteError(f"a caffemodel.h5 holds float32, not {dtype}")
     import h5py  # it loads slowly, and few files need it
 
+    layers = [layer for layer in converted.net.layers if layer.blobs]
+    _check_names(layers)
     with h5py.File(output.path, "w") as file:
         data = file.create_group("data")
-        for layer in converted.net.layers:
-            if layer.blobs:
-                try:
-                    _write_layer(data.require_group(layer.name) if layer.name else data, layer)
-                except (ValueError, TypeError):
-                    raise WriteError(
-                        f"layer {layer.name!r}: HDF5 keeps blobs by layer name, and has another of that name"
-                    ) from None
+        for layer in layers:
+            _write_layer(data.create_group(layer.name), layer)
+
+
+def _check_names(layers: Sequence[Layer]) -> None:
+    """Caffe finds blobs by the names of layers, as HDF5 takes them: one with a slash is a path."""
+    counts = Counter(layer.name for layer in layers)
+    for name, count in counts.items():
+        if count > 1 or "/" in name or name in ("", "."):
+            problem = "two layers have this name" if count > 1 else "its name is none that HDF5 takes"
+            raise WriteError(f"layer {name!r}: {problem}; write a caffemodel")
 
 
 def _write_layer(group: Any, layer: Layer) -> None:

@@ -65,7 +65,8 @@ class Conversion:
         """What the model gives on random inputs; needs torch."""
         from caffe2torch.export.trial import try_out
 
-        return try_out(self.model)
+        streams = self.architecture.streams if self.architecture else ()
+        return try_out(self.model, dict(known for stream in streams for known in stream.inputs))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,8 +98,11 @@ def _planned(model: Any) -> Plan:
 
 
 def without_rules(net: Net) -> Net:
-    """The net of one phase, as a definition that any phase takes whole."""
-    free: dict[str, Any] = dict.fromkeys(("include", "exclude"))
+    """The net of one phase, as a definition that any phase takes whole.
+
+    A caffemodel has `phase: TRAIN` in every layer, and Caffe heeds it: Dropout would drop (net.cpp, Init).
+    """
+    free: dict[str, Any] = dict.fromkeys(("include", "exclude", "phase"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 
@@ -141,7 +145,11 @@ def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:
 def _blob_of(model: Any, parameter: Parameter) -> Blob:
     owner, _, name = parameter.owner.rpartition(".")
     layer = model.get_submodule(owner)
-    tensor = {**layer._parameters, **layer._buffers}[name]
+    return blob_of({**layer._parameters, **layer._buffers}[name], parameter)
+
+
+def blob_of(tensor: Tensor, parameter: Parameter) -> Blob:
+    """The blob that reads the values of a parameter from its tensor when asked."""
     values = partial(_values, tensor)
     shape = tuple(tensor.shape)
     return dense(shape, values) if parameter.diagonal else Blob(shape, np.dtype("<f4"), values)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.errors import WeightsError
-from caffe2torch.export import Run, writes
-from caffe2torch.export.check import as_function
-from caffe2torch.export.conversion import Conversion
+from caffe2torch.errors import ReadError, WeightsError
+from caffe2torch.export import writes
+from caffe2torch.export.conversion import Conversion, blob_of, with_blobs, without_rules
 from caffe2torch.export.output import Output, encoded
+from caffe2torch.net import Net
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from caffe2torch.plan import Parameter
 
 
-def run_pt(path: Path, converted: Conversion) -> Run:
-    """A new model with the state dict in a file."""
-    from caffe2torch.caffe_net import CaffeNet
-
-    model = CaffeNet(converted.plan)
-    model.load_state_dict(torch.load(path, weights_only=True))
-    return as_function(model)
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The conversion's net with the state dict in a file."""
+    state = torch.load(path, weights_only=True, mmap=True)
+    keys = {parameter.key for step in converted.plan.steps for parameter in step.parameters}
+    if state.keys() != keys:
+        raise ReadError(f"holds other keys than the net: {min(state.keys() ^ keys)!r}")
+    return without_rules(with_blobs(converted.plan, lambda p: blob_of(state[p.key], p)))
 
 
 @writes(
     "pt",
     ".pt",
     ".pth",
-    run=run_pt,
+    read=read_back,
     code=(
         "import torch, caffe2torch as c2t",
         "{source}",

@@ -30,6 +30,7 @@ def traced(converted: Conversion) -> ExportedProgram:
     Raises UnsupportedLayer for a layer that no graph can hold: one that looks at values to know sizes, or
     takes a bottom apart, of whatever size; NetError where torch does not tell which.
     """
+    _ = converted.trials  # which may have a problem of its own
     try:
         return _graph(converted)
     except Exception as error:  # torch has as many kinds of them as there are causes
@@ -84,8 +85,11 @@ def quiet() -> Iterator[None]:
 
 def _every_size() -> Any:
     """A graph that also takes sizes of 0 and 1, and sets no limit on others that would keep them away."""
-    config: Any = importlib.import_module("torch.fx.experimental._config")
-    return config.patch(backed_size_oblivious=True)
+    return _experimental("_config").patch(backed_size_oblivious=True)
+
+
+def _experimental(name: str) -> Any:
+    return importlib.import_module(f"torch.fx.experimental.{name}")
 
 
 def _named(converted: Conversion) -> Any:
@@ -107,8 +111,7 @@ def _named(converted: Conversion) -> Any:
 @contextmanager
 def _watched(model: CaffeNet, images: Collection[Any]) -> Iterator[None]:
     """Refuses a layer after which a free axis is no longer free: it went through it one by one."""
-    from torch.fx.experimental.symbolic_shapes import is_concrete_int
-
+    is_concrete_int = _experimental("symbolic_shapes").is_concrete_int
     free = [size for image in images for size in image.shape if not is_concrete_int(size)]
 
     def look(layer: CaffeLayer, *_: Any) -> None:

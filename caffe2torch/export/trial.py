@@ -59,13 +59,14 @@ class Trials:
         return axes | ({2: "height", 3: "width"} if blob in self.images else {})
 
 
-def try_out(model: CaffeNet) -> Trials:
+def try_out(model: CaffeNet, channels: Mapping[str, int]) -> Trials:
     """Runs a net on random inputs of two sizes, or of the one that it takes.
 
+    `channels` are those of inputs that the file leaves open, where they are known; 3 where not.
     Raises NetError where it does not run on inputs of the shapes that its file tells.
     """
     problem = ""
-    for own in _own_shapes(model):
+    for own in _own_shapes(model, channels):
         for first, second in _STEPS:
             if (found := _two(model, _grown(own, first), _grown(own, second))) is not None:
                 return found
@@ -76,12 +77,12 @@ def try_out(model: CaffeNet) -> Trials:
     raise NetError(problem)
 
 
-def _own_shapes(model: CaffeNet) -> Iterator[Shapes]:
+def _own_shapes(model: CaffeNet, channels: Mapping[str, int]) -> Iterator[Shapes]:
     """The shapes that the file tells; what it leaves open is that of an image."""
     told = model.plan.inputs
     open_ = any(shape is None or None in shape for shape in told.values())
     for image in _OPEN if open_ else _OPEN[:1]:
-        yield {blob: _whole(shape, (1, 3, *image)) for blob, shape in told.items()}
+        yield {blob: _whole(shape, (1, channels.get(blob, 3), *image)) for blob, shape in told.items()}
 
 
 def _whole(shape: Shape | None, image: tuple[int, ...]) -> tuple[int, ...]:
