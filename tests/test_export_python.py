@@ -500,10 +500,10 @@ def test_a_file_that_gives_other_numbers_does_not_appear(tmp_path, monkeypatch):
     from caffe2torch.source import Source
 
     monkeypatch.setattr(TanH, "source", lambda self, place: Source(f"torch.sin({place.bottoms[0]})"))
-    with pytest.raises(VerificationFailed, match=r"a\.py: output 't' for .* differs from the model's"):
+    with pytest.raises(VerificationFailed, match=r"a\.py: output 't' for .*; nothing was written"):
         write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
     monkeypatch.setattr(TanH, "source", lambda self, place: Source("caffe2torch"))
-    with pytest.raises(VerificationFailed, match=r"a\.py: does not run: NameError"):
+    with pytest.raises(VerificationFailed, match=r"a\.py: does not run on .*: NameError: name 'caffe2torch'"):
         write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
     assert list(tmp_path.iterdir()) == []
 

@@ -48,7 +48,7 @@ def run_fresh(path: Path, converted: Conversion) -> Run:
 def _run(
     path: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], values: Mapping[str, Array]
 ) -> Mapping[str, Array]:
-    """Raises ReadError when the file does not run."""
+    """Raises ReadError with the last line of what is said when the file does not run."""
     done = subprocess.run(  # noqa: S603 (the file is ours, and no name in it is a stranger's)
         # Isolated (-I): neither the environment nor the folder adds modules.
         [sys.executable, "-I", "-B", "-c", _PROGRAM, str(path)],
@@ -58,6 +58,6 @@ def _run(
     )
     if done.returncode:
         *_, line = done.stderr.decode(errors="replace").strip().split("\n")
-        raise ReadError(f"{path.name}: does not run: {line or f'exit code {done.returncode}'}")
+        raise ReadError(line or f"exit code {done.returncode}")
     found = load(done.stdout)
     return {blob: found[str(place)] for place, blob in enumerate(outputs)}
