@@ -296,7 +296,7 @@ def test_a_misspelt_solver_field_is_refused(images, tmp_path):
 
 
 def test_a_net_is_one_graph_to_compile_for_images_of_any_size(images, tmp_path):
-    """What --compile gives to torch.compile, whose C++ takes minutes to build: here the graph runs as it is."""
+    """What --compile gives to torch.compile, whose C++ takes minutes: here the graph runs as it is."""
     model, graphs = training(small_recipe(), images, tmp_path).model.eval(), []
     torch.nn.init.normal_(model.score_fr.weight)
 
