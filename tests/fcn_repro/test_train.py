@@ -293,3 +293,19 @@ def test_an_iteration_that_cannot_be_shared_is_refused(images, tmp_path, process
 def test_a_misspelt_solver_field_is_refused(images, tmp_path):
     with pytest.raises(NetError, match="SolverParameter has no field 'momentun'"):
         run(small_recipe(momentun=0.9), images, tmp_path)
+
+
+def test_a_net_is_one_graph_to_compile_for_images_of_any_size(images, tmp_path):
+    """What --compile gives to torch.compile, whose C++ takes minutes: here the graph runs as it is."""
+    model, graphs = training(small_recipe(), images, tmp_path).model.eval(), []
+    torch.nn.init.normal_(model.score_fr.weight)
+
+    def as_it_is(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, dynamic=True, backend=as_it_is, fullgraph=True)
+    for size in ((96, 128), (97, 121), (104, 131)):
+        image = torch.randn(1, 3, *size)
+        torch.testing.assert_close(compiled(data=image), model(data=image))
+    assert len(graphs) == 1

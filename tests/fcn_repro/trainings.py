@@ -52,7 +52,7 @@ fresh = ["conv*", "fc6", "fc7", "score_fr"]
 normalize = true
 
 [solver]
-base_lr = 0.01
+base_lr = 0.004
 lr_policy = "step"
 gamma = 0.7
 stepsize = 7
