@@ -15,7 +15,7 @@ from caffe2torch.errors import WriteError
 from caffe2torch.export import writes
 from caffe2torch.export.caffemodel import whole
 from caffe2torch.export.conversion import Conversion
-from caffe2torch.export.output import Output, checked
+from caffe2torch.export.output import Output, checked, patiently
 from caffe2torch.net import Layer, Net
 from caffe2torch.read import read_caffemodel
 
@@ -48,7 +48,7 @@ def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "flo
 
     layers = [layer for layer in converted.net.layers if layer.blobs]
     _check_names(layers)
-    with h5py.File(output.path, "w") as file:
+    with patiently(output) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")
         for layer in layers:
             _write_layer(data.create_group(layer.name), layer)
