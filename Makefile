@@ -1,4 +1,4 @@
-# `make demo` converts and verifies a small FCN; `make test` runs every check. Both set up .venv by themselves.
+# `make demo` converts, verifies and scores small FCNs; `make test` runs every check. Both set up .venv.
 # Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -12,9 +12,12 @@ VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 .PHONY: demo test
 
 demo: $(VENV)/installed
-	@$(BIN)/python -m caffe2torch.demo demo
-	@echo "\nThe same with a narrow FCN-8s that real Caffe wrote, against what Caffe computed:"
+	@mkdir -p demo/models
+	@echo "A narrow FCN-8s that Caffe wrote, against what Caffe computed:"
 	$(BIN)/fcn-convert $(ZOO)/weights.caffemodel -o demo/voc-fcn8s.safetensors --verify $(ZOO)/io.npz
+	@echo "\nThe one that comes with us, trained on rendered streets, and its table:"
+	$(BIN)/fcn-convert weights/shapes-fcn8s.caffemodel -o demo/models/shapes-fcn8s.safetensors
+	$(BIN)/fcn-repro --home demo --table 2 --data shapes
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .

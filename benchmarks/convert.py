@@ -8,20 +8,24 @@ is the peak of anonymous memory (RssAnon), sampled; pages of mapped files are th
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from caffe2torch import export
 from caffe2torch.architectures import Architecture, definition
-from caffe2torch.demo import random_weights
-from caffe2torch.net import from_message
+from caffe2torch.net import Array, Blob, Net, from_message
+from caffe2torch.plan import Parameter, plan
+from caffe2torch.surgery import bilinear_kernel
 
 PROTOBUF = """
 import sys
@@ -30,8 +34,36 @@ from caffe2torch.schema import message
 net = message("NetParameter").FromString(open(sys.argv[1], "rb").read())
 arrays = {f"{l.name}.{i}": np.array(b.data, np.float32) for l in net.layer for i, b in enumerate(l.blobs)}
 """
-LIMITS = {"inspect": (0.3, 150), "convert": (1.0, 150)}
+LIMITS = {"inspect": (0.3, 150), "convert": (1.0, 150), "diff": ("", 150)}
 """Seconds and megabytes that we set ourselves."""
+
+
+def random_weights(net: Net, seed: int) -> Net:
+    """The net with blobs that keep values in range through any depth; deconvolutions are bilinear.
+
+    Each blob is made when it is read, from `seed` and its place: a net of any size takes no memory.
+    """
+    blobs: dict[str, list[Blob]] = {}
+    for place, parameter in enumerate(plan(net).parameters()):
+        shape = tuple(size for size in parameter.shape if size is not None)
+        layer = parameter.key.rpartition(".")[0]
+        blobs.setdefault(layer, []).append(_random_blob(shape, parameter, (seed, place)))
+    layers = tuple(replace(layer, blobs=tuple(blobs.get(layer.name, ()))) for layer in net.layers)
+    return replace(net, layers=layers, weights=f"random weights, seed {seed}")
+
+
+def _random_blob(shape: tuple[int, ...], parameter: Parameter, seed: tuple[int, int]) -> Blob:
+    def values() -> Array:
+        if not parameter.trained:
+            kernel = np.zeros(shape, np.float32)
+            kernel[range(shape[0]), range(shape[0])] = bilinear_kernel(shape[-1])
+            return kernel.reshape(-1)
+        drawn = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        fan_in = max(1, int(np.prod(shape[1:])))
+        drawn *= np.float32((2 / fan_in) ** 0.5 if len(shape) > 1 else 0.1)
+        return drawn.reshape(-1)
+
+    return Blob(shape, np.dtype(np.float32), values)
 
 
 @dataclass(frozen=True)
@@ -78,12 +110,15 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     with tempfile.TemporaryDirectory(dir=".") as folder:
         source, target = Path(folder, "fcn8s.caffemodel"), Path(folder, "fcn8s.safetensors")
+        twin = source.with_name("twin.caffemodel")
         export(random_weights(from_message(definition(Architecture("FCN8s"))), seed=0), source)
+        shutil.copy(source, twin)
         convert = [sys.executable, "-m", "caffe2torch.cli", str(source)]
         commands = {
             "cp": ["cp", str(source), str(target)],
             "inspect": [*convert, "--inspect"],
             "convert": [*convert, "-o", str(target)],
+            "diff": [*convert, "--diff", str(twin)],
             "protobuf + numpy, no output": [sys.executable, "-c", PROTOBUF, str(source)],
         }
         runs: dict[str, list[Measure]] = {name: [] for name in commands}

@@ -146,15 +146,21 @@ def definition(architecture: Architecture, size: Sequence[int] = (500, 500)) -> 
 
 def _vgg16(net: Definition, stream: Stream, widths: Sequence[int]) -> dict[str, str]:
     """Simonyan and Zisserman's 16 layers, made fully convolutional; the pad of 100 lets small images pass."""
+    blobs = vgg16_stages(net, stream, widths, first_pad=100)
+    blobs["fc7"] = _classifier(net, stream, blobs["pool5"], widths, 7)
+    return blobs
+
+
+def vgg16_stages(net: Definition, stream: Stream, widths: Sequence[int], first_pad: int) -> dict[str, str]:
+    """VGG-16's five stages of convolutions, which all but the first pad by 1; the blobs between them."""
     x = stream.image
     blobs = {"image": x}
     for stage, (depth, width) in enumerate(zip(VGG16_DEPTHS, widths, strict=False), start=1):
         for i in range(1, depth + 1):
-            pad = 100 if (stage, i) == (1, 1) else 1
+            pad = first_pad if (stage, i) == (1, 1) else 1
             x = net.conv(stream.layer(f"conv{stage}_{i}"), x, width, 3, pad=[pad])
             x = net.relu(stream.layer(f"relu{stage}_{i}"), x)
         x = blobs[f"pool{stage}"] = net.pool(stream.layer(f"pool{stage}"), x, 2)
-    blobs["fc7"] = _classifier(net, stream, x, widths, 7)
     return blobs
 
 

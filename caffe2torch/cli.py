@@ -8,8 +8,10 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -36,14 +38,17 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 FILE is told by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors that this command
-wrote, or with --inspect a .prototxt or a mean .binaryproto. Nothing is written unless all checks pass.
+wrote, VGG-16 as torchvision (.pth, .safetensors) or Keras (.h5) has it, or with --inspect a .prototxt or a
+mean .binaryproto. Nothing is written unless all checks pass.
 
-exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be), 2 usage, 3 a file or its weights missing,
-            4 verification failed, 130 interrupted
+exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be) or different from OTHER, 2 usage,
+            3 a file or its weights missing, 4 verification failed, 130 interrupted
 """
 _FORM = "which net a caffemodel or prototxt gets: as one deploys it (default), or as it was trained"
 _CHECK = "run: also a file that can be read back is run on random inputs, before it takes its name"
-_SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5")
+_SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5", ".pth")
+_OTHERS = (HDF5, b"PK\x03\x04", b"\x80\x02")
+"""How HDF5 files begin, zips and pickles: Keras' and PyTorch's."""
 _AGES = {"V0": "V0 format (2013)", "V1": "V1 format (2014)", "current": "current format"}
 
 
@@ -53,6 +58,7 @@ class Answer:
 
     text: str
     data: dict[str, Any]
+    code: int = 0
 
 
 class _UsageError(Caffe2TorchError):
@@ -76,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs fcn-convert with `argv`, or the process's arguments; returns its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
-        _print(_answer(_parser().parse_args(given)), "--json" in given)
+        answer = _answer(_parser().parse_args(given))
+        _print(answer, "--json" in given)
+        return answer.code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
         return 141
@@ -87,7 +95,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in given:
             traceback.print_exc()
         return _refuse(error, "--json" in given)
-    return 0
 
 
 def _refuse(error: Exception, as_json: bool) -> int:
@@ -134,9 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", choices=DTYPES, default="float32", help="of the parameters written (default: float32)")
     add("--inspect", action="store_true", help="print the table of layers; write nothing")
     add("--survey", action="store_true", help="FILE is a folder: print how far each net in it gets")
-    add("--run", action="store_true", help="with --survey, also run the nets, on random inputs")
+    add("--diff", metavar="OTHER", help="compare FILE with OTHER; write nothing, exit with 1 if they differ")
+    add("--run", action="store_true", help="with --survey or --diff, also run the nets, on random inputs")
+    add("--on", metavar="X.npz", help="with --diff, run the nets on its arrays in.<blob> instead")
+    add("--tolerance", metavar="T", type=float, help="with --diff, relative (default: 1e-5)")
     add("--list-layers", action="store_true", help="print the layer types that are converted")
     add("--convolutionalize", action="store_true", help="turn InnerProduct layers into convolutions")
+    add("--mean", metavar="B,G,R", type=_mean, help="for VGG-16 of others: the mean of the net, not theirs")
     add("--allow-missing", action="store_true", help="leave parameters without values at Caffe's filler")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
     add("--verify", metavar="REF.npz", help="compare with Caffe's blobs first; write only if they agree")
@@ -146,6 +157,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _mean(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
+
+
 def _answer(options: argparse.Namespace) -> Answer:
     if options.list_layers:
         return _list_layers()
@@ -153,16 +168,29 @@ def _answer(options: argparse.Namespace) -> Answer:
         raise _UsageError("give a FILE to convert; see fcn-convert --help")
     if options.inspect and (options.output or options.verify):
         raise _UsageError("--inspect compares and writes nothing; leave out --verify and -o")
+    if options.diff and (options.output or options.verify or options.inspect):
+        raise _UsageError("--diff compares and writes nothing; leave out -o, --verify and --inspect")
+    if options.diff is None and (options.on or options.tolerance is not None):
+        raise _UsageError("--on and --tolerance belong to --diff")
     if options.survey:
         return _survey(options)
+    if options.diff is not None:
+        return _diff(options)
     if _is_mean(options.file):
         return _inspect_mean(options)
-    try:
+    with _naming(options.file):
         return _inspect(options) if options.inspect else _convert(options)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Puts the file's name before what is wrong with its net, unless it is there."""
+    try:
+        yield
     except NetError as error:
-        if options.file in str(error):
+        if path in str(error):
             raise
-        raise NetError(f"{options.file}: {error}") from error
+        raise NetError(f"{path}: {error}") from error
 
 
 def _list_layers() -> Answer:
@@ -185,7 +213,7 @@ def _survey(options: argparse.Namespace) -> Answer:
 
 def _is_mean(path: str) -> bool:
     """Whether the file begins as a BlobProto does: with `num`, `data` or `shape`."""
-    start = mapped(path)
+    start = mapped(path, {})
     # A safetensors file begins with a length, which may have the same first byte.
     return start[:1] in (b"\x08", b"\x2a", b"\x3a") and not is_safetensors(start[:9], len(start))
 
@@ -211,6 +239,29 @@ def _inspect(options: argparse.Namespace) -> Answer:
     notes = "".join(f"\n- {note}" for note in source.net.notes)
     facts = {"file": source.file, "format": source.format, "notes": source.net.notes, **table.as_dict()}
     return Answer(f"{head}\n{table}{notes}", facts)
+
+
+def _diff(options: argparse.Namespace) -> Answer:
+    from caffe2torch.comparison import TOLERANCE, between
+
+    tolerance = TOLERANCE if options.tolerance is None else options.tolerance
+    read = partial(_compared, options)
+    found = between(options.file, options.diff, read, tolerance, run=options.run, on=options.on)
+    return Answer(str(found), found.as_dict(), 0 if found.same else 1)
+
+
+def _compared(options: argparse.Namespace, path: str) -> Conversion:
+    """A side of --diff. A --prototxt is for the HDF5 files, which hold no net, or else for FILE."""
+    hdf5 = [file for file in (options.file, options.diff) if mapped(file, {})[: len(HDF5)] == HDF5]
+    own = {
+        "file": path,
+        "prototxt": options.prototxt if path in (hdf5 or [options.file]) else None,
+        "mean": options.mean if _origin(path) else None,
+    }
+    with _naming(path):
+        source = _read(argparse.Namespace(**{**vars(options), **own}))
+        planned = plan(source.net, allow_missing=options.allow_missing)
+    return replace(conversion(planned), preprocessing=source.preprocessing)
 
 
 def _convert(options: argparse.Namespace) -> Answer:
@@ -243,7 +294,12 @@ def _convert(options: argparse.Namespace) -> Answer:
 
 def _read(options: argparse.Namespace) -> Source:
     """FILE, with --prototxt and --convolutionalize."""
-    source = _read_file(options.file, options.prototxt, options.ignore_unknown_fields)
+    if whose := _origin(options.file):
+        source = _read_vgg16(options, whose)
+    elif options.mean is not None:
+        raise _UsageError("--mean is for weights of torchvision or Keras; other models have their own")
+    else:
+        source = _read_file(options.file, options.prototxt, options.ignore_unknown_fields)
     build = f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"
     if not options.convolutionalize:
         return replace(source, code=(*source.code, build))
@@ -266,6 +322,29 @@ def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> Source:
     code = f"net = c2t.read({files[0]!r}, {files[1]!r}{ignore})"
     kind = "prototxt" if is_prototxt else _caffemodel_format(path)
     return Source(path, kind, net, preprocessing(net), (code,))
+
+
+def _origin(path: str) -> str:
+    """Who wrote the VGG-16 in the file; empty when it is Caffe's or none."""
+    start = mapped(path, {})
+    if not is_safetensors(start[:9], len(start)) and not start[: len(HDF5)].startswith(_OTHERS):
+        return ""
+    from caffe2torch import vgg16  # a caffemodel does without
+
+    return vgg16.origin(path)
+
+
+def _read_vgg16(options: argparse.Namespace, whose: str) -> Source:
+    path = options.file
+    if options.prototxt is not None:
+        raise ReadError(f"{path}: holds {whose}'s VGG-16, whose net is known; leave out --prototxt")
+    from caffe2torch.vgg16 import vgg16_from
+
+    net = vgg16_from(path, options.mean)
+    more = "" if options.mean is None else f", mean={options.mean}"
+    return Source(
+        path, f"VGG-16 of {whose}", net, preprocessing(net), (f"net = c2t.vgg16_from({path!r}{more})",)
+    )
 
 
 def _read_safetensors(path: str, prototxt: str | None) -> Source:
@@ -299,7 +378,7 @@ def _as_trained(converted: Conversion, net: Net, kind: str) -> Conversion:
     if not formats()[kind].keeps_training:
         whole = ", ".join(name for name, known in formats().items() if known.keeps_training)
         raise _UsageError(f"--form train is for {whole}; {kind} holds a net to run")
-    return replace(converted, net=without_splits(net))
+    return replace(converted, net=without_splits(net), planned=None)
 
 
 def _complete(planned: Plan, source: Source) -> Conversion:

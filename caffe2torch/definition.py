@@ -9,6 +9,9 @@ from caffe2torch import schema
 from caffe2torch.net import from_message, to_message
 from caffe2torch.plan import plan
 
+_LEARNING = ({"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0})
+"""Of a weight and its bias."""
+
 
 class Definition:
     """A NetParameter, `message`, in the making. Each method adds a layer and returns the name of its top."""
@@ -28,9 +31,13 @@ class Definition:
 
     def conv(self, name: str, bottom: str, num_output: int, kernel_size: int, **sizes: Any) -> str:
         """A convolution whose biases learn twice as fast and do not decay."""
-        param = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}]
         p = {"num_output": num_output, "kernel_size": [kernel_size], **sizes}
-        return self.add("Convolution", name, bottom, param=param, convolution_param=p)
+        return self.add("Convolution", name, bottom, param=_LEARNING, convolution_param=p)
+
+    def inner_product(self, name: str, bottom: str, num_output: int) -> str:
+        """A fully connected layer that learns as the convolutions do."""
+        p = {"num_output": num_output}
+        return self.add("InnerProduct", name, bottom, param=_LEARNING, inner_product_param=p)
 
     def relu(self, name: str, blob: str) -> str:
         """In place."""

@@ -4,7 +4,8 @@
     ├── ReadError               1   a file that is not what it claims to be
     │   └── SyntaxRefused       1   a prototxt that does not parse: file, line, column and the text there
     ├── NetError                1   a net that contradicts itself
-    │   └── UnsupportedLayer    1   a layer type or parameter we do not convert
+    │   ├── UnsupportedLayer    1   a layer type or parameter we do not convert
+    │   └── UnsupportedModule   1   a torch module or function that Caffe has no layer for
     ├── WeightsError            1   blobs that do not fit the net
     ├── MissingData             3   a file, data set or weights that are not there
     ├── VerificationFailed      4   outputs outside the tolerance
@@ -48,6 +49,10 @@ class UnsupportedLayer(NetError):
 
     def __init__(self, layer: Layer, reason: str) -> None:
         super().__init__(f"layer {layer.name!r} ({layer.type}): {reason}")
+
+
+class UnsupportedModule(NetError):
+    """A torch module or function that Caffe has no layer for, or none at this size; never skipped."""
 
 
 class WeightsError(Caffe2TorchError):

@@ -20,9 +20,13 @@ from torch import Tensor, nn
 from caffe2torch.architectures import (
     AT_ONCE_SCALES,
     CAFFENET,
+    COLOR_DEPTH,
     COLOR_HHA,
+    SIFT_FLOW,
     VGG16,
     Architecture,
+    Head,
+    Stream,
     insist,
     recognize,
 )
@@ -35,13 +39,22 @@ from caffe2torch.plan import Plan, plan
 from caffe2torch.read import mapped, read
 
 __all__ = [
+    "CAFFENET",
+    "COLOR_DEPTH",
+    "COLOR_HHA",
     "FCN",
+    "SIFT_FLOW",
+    "VGG16",
+    "Architecture",
     "FCN8s",
     "FCN8sAtOnce",
     "FCN16s",
     "FCN32s",
     "FCN32sLateFusion",
     "FCNAlexNet",
+    "Head",
+    "Stream",
+    "bilinear",
     "from_safetensors",
     "load",
     "module",

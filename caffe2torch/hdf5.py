@@ -1,12 +1,13 @@
-"""Where the blobs of an HDF5 file lie: Caffe's `.caffemodel.h5` and `.solverstate.h5`. Imports h5py.
+"""Where the blobs of an HDF5 file lie: Caffe's `.caffemodel.h5` and `.solverstate.h5`, Keras' `.h5`.
 
     data/<layer>/<i>                               the i-th blob of a layer; its name may hold slashes
     history/<i>, iter, current_step, learned_net   a solver's state
+    [model_weights/]<layer>/.../<array>            what Keras stores
 
-Caffe writes a blob whole into one place of the file (net.cpp, ToHDF5; sgd_solver.cpp), so that its values can
-be a view of the memory-mapped file. HDF5 can do much more, and reach out of the file: links, external
+Both write an array whole into one place of the file (net.cpp, ToHDF5; sgd_solver.cpp), so that its values
+can be a view of the memory-mapped file. HDF5 can do much more, and reach out of the file: links, external
 storage, virtual datasets, filters, Python objects. All that is refused; the HDF5 library only tells where
-things lie.
+things lie. This module imports h5py.
 """
 
 from __future__ import annotations
@@ -36,18 +37,53 @@ def layer_blobs(path: str, buffer: Any) -> dict[str, list[Blob]]:
     Raises ReadError for anything but whole float32 and float64 arrays under data/<layer>/<i>.
     """
     with _opened(path) as file:
-        found, left = {}, [("", _members(file, "data")["data"])]
-        while left:
-            layer, group = left.pop()
-            members = _members(group)
-            arrays = {name: member for name, member in members.items() if isinstance(member, h5py.Dataset)}
-            found[layer] = _blobs(group, arrays, buffer)
-            left += [
-                (f"{layer}/{name}".lstrip("/"), members[name]) for name in members.keys() - arrays.keys()
-            ]
-            if len(found) + len(left) > MAX_GROUPS or len(layer) > MAX_NAME:
-                raise ReadError(f"{group.name[:MAX_NAME]}: groups without end")
-        return found
+        data = _members(file, "data")["data"]
+        return {layer: _blobs(group, arrays, buffer) for layer, group, arrays in _walk(data)}
+
+
+def is_keras(path: str) -> bool:
+    """Whether Keras wrote the weights of a model into this file."""
+    with _opened(path) as file:
+        return "layer_names" in file.attrs or "model_weights" in file or "block1_conv1" in file
+
+
+def keras_weights(path: str, buffer: Any) -> dict[str, Blob]:
+    """The arrays that Keras stored, by their paths, which begin with the layer's name.
+
+    Raises ReadError for anything but whole float32 and float64 arrays, as `layer_blobs` does, and for
+    kernels that Theano wrote: it turns them by 180 degrees, which their shape does not tell.
+    """
+    with _opened(path) as file:
+        top = _members(file)["model_weights"] if "model_weights" in file else file
+        if _text(top, "backend") == "theano":
+            raise ReadError("Keras wrote it with Theano, whose kernels are turned; give TensorFlow's file")
+        return {
+            f"{place}/{name}".lstrip("/"): _blob(array, buffer)
+            for place, _, arrays in _walk(top)
+            for name, array in arrays.items()
+        }
+
+
+def _text(group: Any, attribute: str) -> str:
+    """A text that is an attribute of a group; empty without it."""
+    if attribute not in group.attrs or group.attrs.get_id(attribute).shape != ():
+        return ""
+    value = group.attrs[attribute]
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _walk(top: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Every group from `top` down: its path from there, itself, and the arrays in it by name."""
+    seen, left = 0, [("", top)]
+    while left:
+        path, group = left.pop()
+        members = _members(group)
+        arrays = {name: member for name, member in members.items() if isinstance(member, h5py.Dataset)}
+        yield path, group, arrays
+        left += [(f"{path}/{name}".lstrip("/"), members[name]) for name in members.keys() - arrays.keys()]
+        seen += 1
+        if seen + len(left) > MAX_GROUPS or len(path) > MAX_NAME:
+            raise ReadError(f"{group.name[:MAX_NAME]}: groups without end")
 
 
 def solver_state(path: str, buffer: Any) -> tuple[int, str, tuple[Blob, ...], int]:

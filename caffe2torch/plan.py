@@ -227,7 +227,7 @@ class _Planner:
         if not layer.blobs:
             return None
         blob = layer.blobs[position]
-        if not _fits(spec.shape, blob.shape):
+        if not fits(spec.shape, blob.shape):
             hint = "was the net made fully convolutional? see --convolutionalize"
             hint = (
                 hint if len(spec.shape) > 2 == len(_bare(blob.shape)) else "is this the net of these weights?"
@@ -263,7 +263,8 @@ def _bare(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(dropwhile(lambda size: size == 1, shape))
 
 
-def _fits(needed: Shape, found: tuple[int, ...]) -> bool:
+def fits(needed: Shape, found: tuple[int, ...]) -> bool:
+    """Whether a blob has the shape that is needed, leading ones aside where an old file has four axes."""
     if len(found) != len(needed):
         found = (*(1,) * (len(needed) - len(_bare(found))), *_bare(found))
     return len(found) == len(needed) and all(n in (None, f) for n, f in zip(needed, found, strict=True))
@@ -295,6 +296,7 @@ def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
     if common is None:
         raise NetError(f"layer {layer.name!r} (Crop): its bottoms see no common input to align them by")
     offset = crop_offset(views[0][common], views[1][common])
+    offset = offset[:1] if len(set(offset)) == 1 else offset  # one serves all axes, as the zoo writes it
     return replace(
         layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))
     )

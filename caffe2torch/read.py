@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -103,6 +103,11 @@ def read(
     if stored is None:
         raise ReadError("no net to read: give a prototxt, a caffemodel or both")
     return _enclosed(stored, str(weights), ignore_unknown)
+
+
+def with_weights(net: Net, weights: AnyPath) -> Net:
+    """The net with the blobs of the caffemodel's layers of the same names, and no others; see `read`."""
+    return _trained(net, read_caffemodel(weights), str(weights))
 
 
 def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
@@ -364,8 +369,11 @@ def located(path: AnyPath) -> Iterator[None]:
         raise ReadError(f"{path}: {error}") from None
 
 
-def mapped(path: AnyPath) -> mmap.mmap:
-    """The file's bytes, memory-mapped; arrays that view them keep the mapping alive."""
+def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap:
+    """The file's bytes, memory-mapped; arrays that view them keep the mapping alive.
+
+    Raises MissingData without the file, ReadError for one that is none, or begins as one of `mistaken` does.
+    """
     try:
         status = Path(path).stat()
         if not S_ISREG(status.st_mode):
@@ -380,7 +388,7 @@ def mapped(path: AnyPath) -> mmap.mmap:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ReadError(f"{path}: cannot be read: {error}") from None
-    for start, what in MISTAKEN.items():
+    for start, what in mistaken.items():
         if buffer[: len(start)] == start:
             raise ReadError(f"{path}: is {what}")
     return buffer

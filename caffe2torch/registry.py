@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.geometry import View
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Array, Fields, Layer
+from caffe2torch.source import Place, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +79,10 @@ class Converter:
         """The error to raise for what this converter does not do."""
         return UnsupportedLayer(self.layer, reason)
 
+    def unwritten(self, what: str) -> UnsupportedLayer:
+        """The error to raise for what `source` does not write."""
+        return self.refuse(f"{what} no readable Python form yet; use --format safetensors or pt2")
+
     @classmethod
     def of(cls, layer: Layer) -> type[Converter]:
         """The converter of one layer of this type; Python layers have one for each class that they name."""
@@ -114,6 +119,21 @@ class Converter:
     def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
         """The tops; blobs come by the names of `blob_specs`, and `training` if the phase matters."""
         raise NotImplementedError
+
+    def source(self, place: Place) -> Source:
+        """The layer as a person writes it, for the `py` format; UnsupportedLayer where there is no such form.
+
+        What it writes gives the numbers of `forward` in phase TEST.
+        """
+        raise self.unwritten("has")
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The values that the attributes of `source` hold, by what a state dict adds to the layer's name."""
+        return {f".{name}": values for name, values in blobs.items()}
+
+    def absorbs(self, reader: Converter) -> bool:
+        """Whether `source` writes the layer that alone reads the top as a part of this one."""
+        return False
 
 
 _C = TypeVar("_C", bound=type[Converter])

@@ -6,7 +6,7 @@ These are the three operations with which the FCN papers turn a classifier into 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -173,8 +173,12 @@ class Transplant:
         return "\n".join(f"{kind}: {', '.join(layers)}" for kind, layers in kinds if layers)
 
 
-def transplant(target: nn.Module | Net, source: nn.Module | Net, suffix: str = "") -> Transplant:
+def transplant(
+    target: nn.Module | Net, source: nn.Module | Net, suffix: str = "", *, leave: Collection[str] = ()
+) -> Transplant:
     """Gives the target's layers the blobs of the source's; `suffix` follows the source's names in the target.
+
+    Layers of the target that are named in `leave` keep what they have.
 
     Modules are CaffeNets or FCNs; one that is the target is changed in place. As in the FCN reference
     implementation, a blob of as many values in another shape is taken as it lies, and layers that one side
@@ -182,7 +186,8 @@ def transplant(target: nn.Module | Net, source: nn.Module | Net, suffix: str = "
     on the other is converted. Raises WeightsError, before anything is changed, for blobs that do not fit.
     """
     theirs, needed = _blobs(source), _shapes(target)
-    given = {name + suffix: blobs for name, blobs in theirs.items() if name + suffix in needed}
+    wanted = needed.keys() - set(leave)
+    given = {name + suffix: blobs for name, blobs in theirs.items() if name + suffix in wanted}
     fitted = {name: _all_fitted(name, blobs, needed[name]) for name, blobs in given.items()}
     reshaped = {name: text for name in given if (text := _changes(given[name], fitted[name]))}
     return Transplant(
@@ -198,10 +203,11 @@ def _blobs(source: nn.Module | Net) -> dict[str, tuple[Blob, ...]]:
     """The blobs of each layer that has some."""
     if isinstance(source, Net):
         return {layer.name: layer.blobs for layer in source.layers if layer.blobs}
-    return {name: tuple(map(_blob, tensors)) for name, tensors in _tensors(source).items()}
+    return {name: tuple(map(blob_of, tensors)) for name, tensors in _tensors(source).items()}
 
 
-def _blob(tensor: Tensor) -> Blob:
+def blob_of(tensor: Tensor) -> Blob:
+    """The blob of a dense floating-point tensor: a view of its values where NumPy has their type."""
     wide = torch.promote_types(tensor.dtype, torch.float32)
     array = tensor.detach().cpu().to(wide).numpy()
     return Blob(array.shape, array.dtype, lambda: array.reshape(-1))

@@ -104,6 +104,13 @@ def verify(model: nn.Module, reference: str | PathLike[str], tolerance: float = 
     return Report(str(reference), tolerance, tuple(rows))
 
 
+def stored_inputs(reference: str | PathLike[str]) -> Iterator[tuple[str, dict[str, Array]]]:
+    """The inputs in a reference, set by set, float32; the errors are those of `verify`."""
+    arrays = _Arrays(reference)
+    for key in arrays.sets:
+        yield key, {blob: array.astype(np.float32) for blob, array in arrays.of(key, "in")}
+
+
 class _Arrays:
     """The arrays of an .npz by set and role, read one at a time, each size checked before it is read."""
 
@@ -144,7 +151,7 @@ class _Arrays:
             with zipfile.ZipFile(self.path) as archive:
                 yield archive
         except FileNotFoundError:
-            problem = "no such file; --verify takes an .npz with Caffe's inputs and outputs"
+            problem = "no such file; it is an .npz with inputs and, to verify, Caffe's outputs"
             raise MissingData(f"{self.path}: {problem}") from None
         except _DAMAGE as error:
             raise ReadError(f"{self.path}: is not an .npz, or is damaged: {error}") from None
@@ -216,7 +223,7 @@ def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolera
         return row(f"the model's is {found.shape}")
     if wanted.size == 0:
         return row("", 0.0, (), 0.0)
-    delta = _delta(found, wanted)
+    delta = deltas(found, wanted)
     where = tuple(map(int, np.unravel_index(int(delta.argmax()), delta.shape)))
     largest = float(delta.max())
     error = _relative(delta, wanted)
@@ -225,7 +232,7 @@ def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolera
     return row("", largest, where, error)
 
 
-def _delta(found: Array, wanted: Array) -> Array:
+def deltas(found: Array, wanted: Array) -> Array:
     """|found - wanted| in float64: 0 where both are the same infinity or NaN, infinite where only one is."""
     a, b = found.astype(np.float64), wanted.astype(np.float64)
     with np.errstate(invalid="ignore"):

@@ -6,5 +6,8 @@
     zoo.toml ─ models ─ evaluate ────┤
     the VOC server ── voc_server ────┘
 
+    recipes/*.toml ─ recipes ─→ Recipe ─ initial ─→ module ─ train ─→ snapshots, logs, a model to evaluate
+    data sets ─────── examples ─→ Example ────────────┘
+
 `caffe2torch` knows nothing of this package, and this package uses only its public names and its errors.
 """

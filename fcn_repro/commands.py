@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch.errors import MissingData
-from fcn_repro import models, table_text, tables
+from fcn_repro import models, recipes, table_text, tables
+from fcn_repro.carried_over import carried_over
 from fcn_repro.datasets import dataset, names
+from fcn_repro.datasets.folder import save_folder
 from fcn_repro.disk import Disk, named
 from fcn_repro.download import obtain, plan_fetch, sources
 from fcn_repro.measurements import Measurements
+from fcn_repro.output import write
 from fcn_repro.papers import STRUCTURE, Table, papers
+from fcn_repro.progress import eta
 from fcn_repro.structure import COUNTED
 from fcn_repro.zoo import zoo
 
@@ -31,7 +35,7 @@ class Usage(Exception):
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """The tables, the models and the data sets, and which of them are here."""
+    """The tables, the models, the recipes and the data sets, and what of them is here."""
     disk = _disk(args)
     here = dict(disk.found_data_sets())
     found = {name: disk.model(name) for name in zoo().models}
@@ -40,7 +44,8 @@ def list_all(args: argparse.Namespace) -> int:
             {
                 "papers": {key: _tables(key) for key in papers()},
                 "models": {name: _text(path) for name, path in found.items()},
-                "data": {name: _text(here.get(name)) for name in names()},
+                "recipes": {name: recipes.recipe(name).title for name in recipes.names()},
+                "data": {name: here.get(name) for name in names()},
                 "results": [str(path) for path in sorted(disk.results.glob("*.json"))],
             }
         )
@@ -59,6 +64,8 @@ def table(args: argparse.Namespace) -> int:
     paper, number = known[args.paper], args.table.upper()
     if number not in paper.tables:
         raise Usage(f"{args.paper} has no table {args.table!r}; its tables are {', '.join(paper.tables)}")
+    if (images := _rendered(args)) is not None:
+        paper = carried_over(paper, number, images)
     folder = _report_folder(args)
     found = Measurements(
         _disk(args),
@@ -67,7 +74,7 @@ def table(args: argparse.Namespace) -> int:
         run=not args.stored,
         time=args.time,
         device=args.device,
-        precision=args.precision,
+        precision=args.precision or "fp32",
         protocol=args.protocol,
     )
     compared = tables.compare(paper.tables[number], found.measures)
@@ -106,6 +113,46 @@ def evaluate(args: argparse.Namespace) -> int:
         report = Report(paper, number, compared, evaluation.notes, results_of(evaluation, run.opened))
         _publish(report, folder, run.stem)
     return int(any(cell.within is False for cell in compared))
+
+
+def train(args: argparse.Namespace) -> int:
+    """A net by its recipe: trained, exported, scored, with its curves."""
+    from fcn_repro import from_recipe
+    from fcn_repro.curves import training_page
+    from fcn_repro.device import training_precision
+    from fcn_repro.running import first_process
+    from fcn_repro.train import Options
+
+    given = {"max_iter": args.iterations, "snapshot": args.snapshot}
+    solver = {field: value for field, value in given.items() if value is not None}
+    recipe = from_recipe.adjusted(args.train, init=args.init, seed=args.seed, solver=solver)
+    precision = args.precision or training_precision(args.device)
+    options = Options(precision, args.compile, args.tensorboard, args.resume)
+    training = from_recipe.train(args.train, recipe, _disk(args), device=args.device, options=options)
+    if not first_process():
+        return 0
+    page = training.folder / f"{training.name}.html"
+    write(page, training_page(training))
+    evaluation = training.evaluation
+    if args.json:
+        _print_json(evaluation.as_data() if evaluation else {"model": training.name})
+    elif evaluation:
+        print(scores_text(evaluation))
+    _say(f"wrote {_disk(args).models / training.name}.safetensors and {page}; snapshots are beside it")
+    return 0
+
+
+def for_caffe(args: argparse.Namespace) -> int:
+    """A recipe as Caffe's own two files."""
+    from fcn_repro.from_recipe import adjusted, at_home
+    from fcn_repro.to_caffe import write_for_caffe
+
+    if args.report is None:
+        raise Usage("--caffe needs -o DIR: where shall the files go?")
+    recipe, disk = adjusted(args.caffe), at_home(args.caffe, adjusted(args.caffe), _disk(args))
+    for path in write_for_caffe(Path(args.caffe).stem, recipe, disk, args.report):
+        print(path)
+    return 0
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -158,6 +205,20 @@ def fetch(args: argparse.Namespace) -> int:
     return 0
 
 
+def render(args: argparse.Namespace) -> int:
+    """A split of a rendered data set, written as a folder of the user's own would be."""
+    if not args.report:
+        raise Usage("--render needs -o DIR: a new folder for images, labels and classes.txt")
+    images = named(args.render)
+    if not dataset(images.partition("/")[0]).rendered:
+        known = ", ".join(name for name in names() if dataset(name).rendered)
+        raise Usage(f"--render {images}: only {known} is rendered, the others lie in files already")
+    opened = _disk(args).open(images)
+    save_folder(opened, args.report, eta("images written"))
+    print(f"{args.report}: {len(opened)} images with their labels; --on folder/all --data DIR opens them")
+    return 0
+
+
 def scores_text(evaluation: Any) -> str:
     """An evaluation for the terminal: the scores, and IU by class."""
     lines = [
@@ -186,12 +247,18 @@ def _run(args: argparse.Namespace, model: str) -> Any:
         _images(args),
         name=args.name or "",
         device=args.device,
-        precision=args.precision,
+        precision=args.precision or "fp32",
         mean_bgr=args.mean,
         save_predictions=args.save_predictions,
         show=args.report is not None,
         command=_typed(),
     )
+
+
+def _rendered(args: argparse.Namespace) -> str | None:
+    """The data set that --data names, where that is one that is rendered: it needs no folder."""
+    name = str(args.data)
+    return name if name in names() and dataset(name).rendered else None
 
 
 def _report_folder(args: argparse.Namespace) -> Path | None:
@@ -239,8 +306,8 @@ def _notes(shown: Table) -> list[str]:
     return [COUNTED] if measures & set(STRUCTURE) else []
 
 
-def _print_known(found: Mapping[str, Path | None], here: Mapping[str, Path]) -> None:
-    """Tables, models and data sets; of these, where they are."""
+def _print_known(found: Mapping[str, Path | None], here: Mapping[str, str]) -> None:
+    """Tables, models, recipes and data sets; of models and data, where they are."""
     for key, paper in papers().items():
         print(f"{key}: {paper.title} ({paper.venue})")
         for number, table in _tables(key).items():
@@ -250,7 +317,11 @@ def _print_known(found: Mapping[str, Path | None], here: Mapping[str, Path]) -> 
     for family, meaning in zoo().families.items():
         of_family = [name for name, model in zoo().models.items() if model.family == family]
         print("\n".join([f"{meaning}:", *(_listed(name, found[name]) for name in of_family)]), end="\n\n")
-    print("Data sets, with their splits:")
+    print("Recipes, for --train:")
+    width = max(map(len, recipes.names()))
+    for name in recipes.names():
+        print(f"  {name:{width}}  {recipes.recipe(name).title}")
+    print("\nData sets, with their splits:")
     for name in names():
         print(_listed(f"{name}: {', '.join(dataset(name).splits)}", here.get(name)))
 
@@ -267,7 +338,7 @@ def _tables(key: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _listed(name: str, place: Path | None) -> str:
+def _listed(name: str, place: Path | str | None) -> str:
     return f"  {name}" + (f"  [{place}]" if place else "")
 
 

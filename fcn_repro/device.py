@@ -46,7 +46,8 @@ class Process:
 def this_process(device: str | torch.device) -> Iterator[Process]:
     """A Process: one of a group when torchrun started it, and then each takes a CUDA device of its own.
 
-    A group that is there already is used and left alone; a new one is of gloo. Raises DeviceError.
+    A group that is there already is used and left alone; a new one is of gloo, and of NCCL between CUDA
+    devices. Raises DeviceError.
     """
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     if dist.is_initialized():
@@ -55,7 +56,7 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
         yield Process(0, 1, usable(device))
     else:
         place = usable(device, local)
-        dist.init_process_group("gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
         try:
             yield Process(dist.get_rank(), world, place)
         finally:
@@ -113,6 +114,12 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
         if precision == "bf16":
             settings.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
         yield
+
+
+def training_precision(device: str) -> str:
+    """What nets are trained in unless told: bf16 on GPUs that have it, else fp32."""
+    has_bf16 = device.startswith("cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bf16" if has_bf16 else "fp32"
 
 
 def synchronize(device: torch.device) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from caffe2torch.errors import MissingData
 from fcn_repro.datasets import Dataset, dataset, names, open_dataset
+from fcn_repro.zoo import folder
 
 HOME = "FCN_REPRO_HOME"
 """The environment's variable for another folder than the current one."""
@@ -44,9 +45,15 @@ class Disk:
         return self.home / "results"
 
     def model(self, name: str) -> Path | None:
-        """A model's file by its name, as we converted it or as it was published; None without any."""
-        files = (self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel"))
+        """A model's file by its name, converted, as published or as it comes with us; None without any."""
+        files = [self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel")]
+        files += [folder() / f"{name}.caffemodel"]
         return next((file for file in files if file.is_file()), None)
+
+    def is_trained(self, name: str) -> bool:
+        """Whether a model is here that was not fetched, which leaves a record (transfer.py)."""
+        record = self.models / f"{name}.caffemodel.sha256"
+        return self.model(name) is not None and not record.is_file()
 
     def open(self, images: str) -> Dataset:
         """The data set NAME/SPLIT. Raises MissingData, and what `open_dataset` raises."""
@@ -61,13 +68,13 @@ class Disk:
         places = [self.data_sets / source for source in (f"{name}-{split}", own, *also)]
         return next((place for place in places if place.is_dir()), self.data_sets / own)
 
-    def found_data_sets(self) -> Iterator[tuple[str, Path]]:
-        """The data sets that are here, and where."""
+    def found_data_sets(self) -> Iterator[tuple[str, str]]:
+        """The data sets that are here, and where; those that need no place are "rendered"."""
         for name in names():
             kind = dataset(name)
             place = self.data or self.data_sets / (kind.source or name)
             try:
-                yield name, kind.find(place)
+                yield name, "rendered" if kind.rendered else str(kind.find(place))
             except MissingData:
                 continue
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData
-from fcn_repro.datasets import Dataset, dataset
+from fcn_repro import recipes, steps
+from fcn_repro.datasets import Dataset
 from fcn_repro.disk import Disk, count, is_whole
-from fcn_repro.download import sources
 from fcn_repro.papers import SCORES, STRUCTURE, Column, Row
 from fcn_repro.structure import about, structure
 from fcn_repro.tables import TOLERANCES, Finding, Measure, Measured, Missing, Source
@@ -75,7 +75,7 @@ class Measurements:
     def bound(self, row: Row, column: Column) -> Finding:
         """From the labels alone."""
         if column.images not in self._bounds:
-            opened = self._open(column)
+            opened = self._open(column.images)
             if isinstance(opened, Missing):
                 return opened
             self._bounds[column.images] = _upper_bounds(opened, self.protocol)
@@ -103,10 +103,10 @@ class Measurements:
         """From a stored run; else the model is run, where it and the data are here."""
         runs = [run for run in self._stored if _is_of(run, row, column)]
         whole = [run for run in runs if _is_whole(run, column)]
-        if not whole and self.run and row.model and self.disk.model(row.model):
-            opened = self._open(column)
+        if not whole and self.run and (model := self._here(row, column)):
+            opened = self._open(column.images)
             if isinstance(opened, Dataset) and is_whole(opened):
-                whole = [self._evaluated(row.model, column)]
+                whole = [self._evaluated(model, column)]
         if whole or runs:
             return self._found((whole or runs)[0], row, column)
         return self._unscored(row, column)
@@ -117,11 +117,10 @@ class Measurements:
             if found := self._answer(model, column.images):
                 result, date = found
                 text = f"the server's answer for {model}, taken in {date}; {self._beside(model)}"
-                tolerance = TOLERANCES["published" if model == row.model else "trained"]
-                return Measured(result.mean_iu, Source.STORED, text, tolerance)
-        predict = f"{self.program} --predict {row.model} --on {column.images}"
+                return Measured(result.mean_iu, Source.STORED, text, self._tolerance(model, row))
+        predict = f"--predict {row.model} --on {column.images}"
         reason = f"its labels are the evaluation server's secret; {self._beside(row.model)}"
-        return Missing(reason, _steps(*self._fetches(row, column), predict))
+        return Missing(reason, self._typed(*self._fetches(row, column), predict))
 
     def _beside(self, model: str) -> str:
         runs = [run for run in self._stored if (run.model, run.split) == (model, "seg11valid")]
@@ -130,15 +129,15 @@ class Measurements:
         part = "" if runs[0].images == 736 else f", {runs[0].images} images of it"
         return f"{model} has mean IU {100 * runs[0].scores.mean_iu:.2f} on seg11valid{part}"
 
-    def _open(self, column: Column) -> Dataset | Missing:
-        if column.images not in self._opened:
+    def _open(self, images: str) -> Dataset | Missing:
+        if images not in self._opened:
             try:
-                self._opened[column.images] = self.disk.open(column.images)
+                self._opened[images] = self.disk.open(images)
             except MissingData as error:
-                reason = str(error) if self.disk.data else f"not here: the data {column.images}"
-                steps = self.table if self.disk.data else _steps(self._fetch(column), self.table)
-                self._opened[column.images] = Missing(reason, steps)
-        return self._opened[column.images]
+                reason = str(error) if self.disk.data else f"not here: the data {images}"
+                fetched = [] if self.disk.data else [steps.fetch_data(images)]
+                self._opened[images] = Missing(reason, self._typed(*fetched, again=True))
+        return self._opened[images]
 
     def images_of(self, run: Evaluation) -> Dataset | None:
         """The data set of a run, None if it is not here."""
@@ -157,41 +156,58 @@ class Measurements:
         source = Source.COMPUTED if run in self._now else Source.STORED
         images = _of(run.images, column)
         text = f"{run.model}, {images}, {run.precision}, {run.device}, {run.date}: {run.command}"
-        tolerance = TOLERANCES["published" if run.model == row.model else "trained"]
-        return Measured(value, source, text, tolerance, _is_whole(run, column))
+        return Measured(value, source, text, self._tolerance(run.model, row), _is_whole(run, column))
+
+    def _tolerance(self, model: str, row: Row) -> float:
+        """Of published weights, or of some that were trained here, maybe under the published ones' name."""
+        trained = model != row.model or (model == row.recipe and self.disk.is_trained(model))
+        return TOLERANCES["trained" if trained else "published"]
+
+    def _here(self, row: Row, column: Column) -> str:
+        """The model on this disk that measures a row: the published one, or one trained by its recipe."""
+        suited = [row.model, *([row.recipe] if _suits(row.recipe, column) else [])]
+        return next((model for model in suited if model and self.disk.model(model)), "")
 
     def _unscored(self, row: Row, column: Column) -> Missing:
         """Why a score is not there, and the way to it."""
         if not row.model:
-            name = f"{row.recipe}.safetensors"
-            evaluate = f"{self.program} --evaluate {name} --on {column.images}"
-            steps = _steps(*self._fetches(row, column), evaluate)
-            return Missing(f"no such weights were published; they must be trained: {name}", steps)
+            return self._untrained(row, column)
         here = self.disk.model(row.model) is not None
         address = zoo().models[row.model].address
         unknown = ", whose address is unknown," if address == UNKNOWN else ""
         what = [] if here else [f"the weights {row.model}{unknown}"]
-        opened = self._open(column)
-        if isinstance(opened, Missing):
+        if isinstance(self._open(column.images), Missing):
             what.append(f"the data {column.images}")
         reason = f"not here: {' and '.join(what)}" if what else "not evaluated yet"
-        return Missing(reason, _steps(*self._fetches(row, column), self.table))
+        anew = row.recipe and f"or trained anew: {self.program} --train {row.recipe}"
+        if not here and (row.why or anew):
+            reason += f"; {row.why or anew}"
+        return Missing(reason, self._typed(*self._fetches(row, column), again=True))
+
+    def _untrained(self, row: Row, column: Column) -> Missing:
+        """Of a row for which no weights were published."""
+        if row.recipe not in recipes.names():
+            return Missing(f"{row.why}; nor were such weights published")
+        if not _suits(row.recipe, column):
+            return Missing(f"no recipe: {row.recipe} is not for the classes of {column.dataset}")
+        if self.disk.model(row.recipe):
+            reason, train = f"not evaluated yet: {row.recipe}, trained here", []
+        else:
+            reason = f"no such weights were published; the recipe {row.recipe} trains them"
+            train = [*steps.train(row.recipe, self.disk)]
+        return Missing(reason, self._typed(*train, *self._fetches(row, column), again=True))
 
     def _fetches(self, row: Row, column: Column) -> Iterator[str]:
-        """The commands that get what is missing."""
+        """What gets published weights and data that are missing."""
         if row.model and self.disk.model(row.model) is None:
-            unknown = zoo().models[row.model].address == UNKNOWN
-            yield f"{self.program} --fetch {row.model}" + (" --from FILE" if unknown else " --yes")
-        if isinstance(self._open(column), Missing):
-            yield self._fetch(column)
+            yield steps.fetch_model(row.model)
+        if isinstance(self._open(column.images), Missing):
+            yield steps.fetch_data(column.images)
 
-    def _fetch(self, column: Column) -> str:
-        """The command that gets a column's data; "" where nobody says how."""
-        name, _, split = column.images.partition("/")
-        if split == "test" and f"{name}-test" in sources():
-            return f"{self.program} --fetch {name}-test --from FILE"
-        secret = not dataset(name).splits[split].labelled
-        return "" if secret else f"{self.program} --fetch {dataset(name).source} --yes"
+    def _typed(self, *options: str, again: bool = False) -> str:
+        """One command after the other, each once; then the table `again`."""
+        commands = [f"{self.program} {option}" for option in dict.fromkeys(options) if option]
+        return " && ".join([*commands, *([self.table] if again else [])])
 
     def _evaluated(self, model: str, column: Column) -> Evaluation:
         from fcn_repro.running import Run
@@ -243,9 +259,9 @@ def _of(images: int, column: Column) -> str:
     return f"{images} images" if every in (None, images) else f"{images} of {every} images"
 
 
-def _steps(*commands: str) -> str:
-    """One command after the other."""
-    return " && ".join(filter(None, commands))
+def _suits(recipe: str, column: Column) -> bool:
+    """Whether a net trained by a recipe, if that is one, can be scored on a column's images."""
+    return recipe not in recipes.names() or recipes.recipe(recipe).data.val.startswith(f"{column.dataset}/")
 
 
 def _upper_bounds(opened: Dataset, protocol: str) -> Bounds:

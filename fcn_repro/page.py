@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from fcn_repro.charts import class_bars, confusion_picture
+from fcn_repro.evaluation import Head
 from fcn_repro.markup import Content, Markup, element, joined
 from fcn_repro.panels import panels_view
 from fcn_repro.papers import Column
@@ -21,16 +22,8 @@ _NOTHING_IS_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inli
 def page(report: Report) -> str:
     """The whole page. The same report gives the same bytes."""
     table, name = report.paper.tables[report.number], f"{report.paper.venue}, Table {report.number}"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=_NOTHING_IS_FETCHED),
-        element("title", name),
-        element("style", Markup(STYLE)),
-    )
-    main = element(
-        "main",
+    return document(
+        name,
         element("div", f"{report.paper.title} · {name}", class_="venue"),
         element("h1", table.title),
         element("p", f"{summary(report.compared)}. {table.note}", class_="soft"),
@@ -38,7 +31,20 @@ def page(report: Report) -> str:
         [_result_section(result) for result in report.results],
         element("footer", "Written by fcn-repro. A difference is ours minus published."),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
+
+
+def document(title: str, *content: Content) -> str:
+    """A page that loads nothing, in our style."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_NOTHING_IS_FETCHED),
+        element("title", title),
+        element("style", Markup(STYLE)),
+    )
+    body = element("body", element("main", *content))
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
 def _table_section(report: Report) -> Markup:
@@ -128,12 +134,12 @@ def _footnotes(report: Report) -> list[Markup]:
 
 
 def _result_section(result: Result) -> Markup:
-    head, percent = result.head, result.head.scores.percent()
+    head = result.head
     return element(
         "section",
         element("h2", result.title),
         element("p", result.about, class_="soft"),
-        element("div", [_score(name, percent[key]) for name, key in SCORES.items()], class_="scores"),
+        scores_view(head),
         element("h3", "By class"),
         element(
             "div",
@@ -148,6 +154,12 @@ def _result_section(result: Result) -> Markup:
         ),
         panels_view(result.panels, head) if result.panels else "",
     )
+
+
+def scores_view(head: Head) -> Markup:
+    """The four scores, large."""
+    percent = head.scores.percent()
+    return element("div", [_score(name, percent[key]) for name, key in SCORES.items()], class_="scores")
 
 
 def _score(name: str, percent: float) -> Markup:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,10 +17,8 @@ from fcn_repro.datasets import Dataset, Sample
 from fcn_repro.device import arithmetic
 from fcn_repro.output import write
 from fcn_repro.png import label_png
+from fcn_repro.read_ahead import read_ahead
 from fcn_repro.transforms import net_inputs
-
-READ_AHEAD = 4
-"""Images that are read while the net works on one."""
 
 Predictions = Mapping[str, Tensor]
 """By head: the class of each pixel, uint8 (H, W), on the device."""
@@ -49,17 +45,8 @@ class Predictor:
 
     def predictions(self, indices: Sequence[int]) -> Iterator[tuple[Sample, Predictions]]:
         """Samples by index with what the model predicts; the next ones are read meanwhile."""
-        ahead: deque[Future[_Ready]] = deque()
-        with ThreadPoolExecutor(1) as pool:
-            try:
-                for index in indices:
-                    ahead.append(pool.submit(self._read, index))
-                    if len(ahead) > READ_AHEAD:
-                        yield self._next(ahead)
-                while ahead:
-                    yield self._next(ahead)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        for sample, inputs in read_ahead(self._read, indices):
+            yield sample, self.predict(sample, inputs)
 
     def predict(self, sample: Sample, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Predictions:
         """The classes of one image's pixels; ties go to the lower class.
@@ -78,10 +65,6 @@ class Predictor:
             if not torch.isfinite(score).all():
                 raise NetError(f"{sample.id}: the model's scores of {head!r} are not finite")
         return {head: score[0].argmax(0).to(torch.uint8) for head, score in scores.items()}
-
-    def _next(self, ahead: deque[Future[_Ready]]) -> tuple[Sample, Predictions]:
-        sample, inputs = ahead.popleft().result()
-        return sample, self.predict(sample, inputs)
 
     def _read(self, index: int) -> _Ready:
         sample = self.dataset[index]

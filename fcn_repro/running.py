@@ -18,6 +18,7 @@ from fcn_repro.datasets.pascal_voc import PascalVoc
 from fcn_repro.disk import Disk
 from fcn_repro.evaluate import evaluate
 from fcn_repro.evaluation import Evaluation, read_json
+from fcn_repro.initial import weights_file
 from fcn_repro.output import write_json
 from fcn_repro.transforms import MEAN_BGR
 from fcn_repro.voc_server import ServerResult, pack, read_answer
@@ -103,15 +104,8 @@ class Run:
 
 
 def load(disk: Disk, model: str) -> nn.Module:
-    """A model by its name in the zoo, or from a file. Raises MissingData, and what `c2t.load` raises."""
-    if Path(model).is_file():
-        return c2t.load(model)
-    if model not in zoo().models:
-        raise MissingData(f"{model}: neither a file nor a model of the zoo; fcn-repro --list names those")
-    found = disk.model(model)
-    if found is None:
-        raise MissingData(f"{model} is not in {disk.models}; get it with: fcn-repro --fetch {model}")
-    return c2t.load(found)
+    """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
+    return c2t.load(weights_file(model, disk))
 
 
 def mean_of(dataset: str) -> tuple[float, float, float]:

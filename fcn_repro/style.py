@@ -85,6 +85,7 @@ svg .axis, svg .absent { fill: var(--soft); }
 .bars .grid { stroke: var(--line); }
 .bars .bar { fill: var(--bar); }
 .bars .mean { stroke: var(--mean); stroke-width: 1.5; stroke-dasharray: 4 3; }
+.bars .curve { fill: none; stroke: var(--bar); stroke-width: 1.5; }
 .swatch { stroke: var(--line); }
 .confusion .frame { fill: none; stroke: var(--line); }
 .confusion .hit { fill: var(--hit); }

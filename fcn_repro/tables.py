@@ -75,14 +75,16 @@ class Compared:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus published."""
-        return None if self.ours is None else round(self.ours - self.cell.value, 6)
+        """Ours minus published; None where these are of other images."""
+        return None if self.ours is None or self.column.elsewhere else round(self.ours - self.cell.value, 6)
 
     @property
     def within(self) -> bool | None:
         """Whether the difference is within the tolerance; None where that cannot be said."""
         found = self.finding
         if not isinstance(found, Measured) or found.tolerance is None or not found.whole:
+            return None
+        if self.column.elsewhere:
             return None
         return abs(found.value - self.cell.value) <= found.tolerance + 1e-9
 
@@ -103,7 +105,7 @@ def compare(table: Table, measures: Mapping[str, Measure]) -> tuple[Compared, ..
 def _finding(row: Row, column: Column, measures: Mapping[str, Measure]) -> Finding:
     if row.baseline:
         return BASELINE
-    if row.why or column.measure is None:
+    if column.measure is None or not row.measurable(column.measure):
         return Missing(f"not measurable here: {row.why}")
     try:
         return measures[column.measure](row, column)

@@ -168,4 +168,4 @@ def test_a_crop_of_the_cvpr_nets_is_aligned():
         'layer { name: "crop" type: "Crop" bottom: "up" bottom: "data" top: "y" crop_param { align: true } }'
     )
     crop = plan(net_of(INPUT + pool + up + crop)).steps[-1].layer.fields.crop_param
-    assert (crop.axis, crop.offset, crop.align) == (2, (3, 3), False)
+    assert (crop.axis, crop.offset, crop.align) == (2, (3,), False)

@@ -28,7 +28,7 @@ def read_back(path: Path, converted: Conversion) -> Net:
 
 def whole(converted: Conversion) -> Net:
     """The net with all of its layers, also those that only training uses."""
-    return converted.net
+    return converted.caffe_net
 
 
 @writes(
@@ -42,7 +42,7 @@ def write_caffemodel(converted: Conversion, output: Output, dtype: str = "float3
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
     if dtype != "float32":
         raise WriteError(f"a caffemodel holds float32, not {dtype}")
-    net = converted.net
+    net = converted.caffe_net
     refuse_alignment(net)
     message = to_message(net)
     definitions = [layer.SerializeToString(deterministic=True) for layer in message.layer]
@@ -62,20 +62,26 @@ def refuse_alignment(net: Net) -> None:
             )
 
 
+def write_blob(kind: str, field: str, blob: Blob, name: str, output: Output) -> None:
+    """A blob as one value of a message's field; `name` is for errors."""
+    head = _blob_head(blob)
+    output.write(_opening(kind, field, len(head) + _data_size(blob)) + head)
+    _write_values(blob, name, output)
+
+
 def _write_layer(layer: Layer, definition: bytes, output: Output) -> None:
-    heads = [_blob_head(blob) for blob in layer.blobs]
-    sizes = [len(head) + _data_size(blob) for head, blob in zip(heads, layer.blobs, strict=True)]
+    sizes = [len(_blob_head(blob)) + _data_size(blob) for blob in layer.blobs]
     tags = [_opening("LayerParameter", "blobs", size) for size in sizes]
     total = len(definition) + sum(map(len, tags)) + sum(sizes)
     output.write(_opening("NetParameter", "layer", total) + definition)
     for position, blob in enumerate(layer.blobs):
-        output.write(tags[position] + heads[position])
-        _write_values(blob, f"layer '{layer.name}' blob {position}", output)
+        write_blob("LayerParameter", "blobs", blob, f"layer '{layer.name}' blob {position}", output)
 
 
 def _blob_head(blob: Blob) -> bytes:
     """A BlobProto up to the first byte of its values."""
     proto = schema.message("BlobProto")()
+    proto.shape.SetInParent()  # a scalar's has no axes, and is one all the same
     proto.shape.dim.extend(blob.shape)
     head: bytes = proto.SerializeToString(deterministic=True)
     return head + _opening("BlobProto", "data", _data_size(blob)) if blob.has_data else head

@@ -22,7 +22,7 @@ from caffe2torch.read import read_caffemodel
 
 def read_back(path: Path, converted: Conversion) -> Net:
     """The conversion's net with the blobs of a file, by the names of its layers."""
-    stored, net = read_caffemodel(path), converted.net
+    stored, net = read_caffemodel(path), converted.caffe_net
     blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
     return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
 
@@ -46,7 +46,7 @@ def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "flo
         raise WriteError(f"a caffemodel.h5 holds float32, not {dtype}")
     import h5py  # it loads slowly, and few files need it
 
-    layers = [layer for layer in converted.net.layers if layer.blobs]
+    layers = [layer for layer in converted.caffe_net.layers if layer.blobs]
     _check_names(layers)
     with patiently(output) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")

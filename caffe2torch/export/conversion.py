@@ -15,6 +15,7 @@ from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.phase import without_losses
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.preprocess import Preprocessing, preprocessing
+from caffe2torch.sizes import sized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,6 +47,11 @@ class Conversion:
         from caffe2torch.architectures import recognize  # --inspect does without
 
         return recognize(self.plan)
+
+    @cached_property
+    def caffe_net(self) -> Net:
+        """The net for Caffe's own files: of a net to deploy, every input has a size, as Caffe asks for."""
+        return self.net if self.planned is None else without_rules(sized(self.planned))
 
     @cached_property
     def deployed(self) -> Net:
@@ -94,13 +100,16 @@ def _planned(model: Any) -> Plan:
     if isinstance(getattr(model, "plan", None), Plan):
         net = without_rules(net_of(model))
         return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
-    raise TypeError(f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}")
+    raise TypeError(
+        f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}, "
+        f"of which from_torch makes a Net"
+    )
 
 
 def without_rules(net: Net) -> Net:
     """The net of one phase, as a definition that any phase takes whole.
 
-    A caffemodel has `phase: TRAIN` in every layer, and Caffe heeds it: Dropout would drop (net.cpp, Init).
+    A layer of a trained net says `phase: TRAIN`, and Caffe would drop values in it when deployed (net.cpp).
     """
     free: dict[str, Any] = dict.fromkeys(("include", "exclude", "phase"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))

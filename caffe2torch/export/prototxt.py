@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 
@@ -25,7 +26,7 @@ def read_back(path: Path, converted: Conversion) -> Net:
 
 def defined(converted: Conversion) -> Net:
     """The net without blobs."""
-    net = converted.net
+    net = converted.caffe_net
     return replace(net, layers=tuple(replace(layer, blobs=()) for layer in net.layers))
 
 
@@ -51,10 +52,15 @@ def write_prototxt(converted: Conversion, output: Output, dtype: str = "float32"
     """The net without its blobs."""
     if dtype != "float32":
         raise WriteError(f"a prototxt holds no parameters, and so none in {dtype}")
-    refuse_alignment(converted.net)
-    output.write(definition(converted.net).encode())
+    refuse_alignment(converted.caffe_net)
+    output.write(definition(converted.caffe_net).encode())
 
 
 def definition(net: Net) -> str:
-    """The net's definition as prototxt text; floats as short as float32 allows."""
-    return text_format.MessageToString(to_message(net), as_utf8=True)
+    """The net's definition as prototxt text."""
+    return text(to_message(net))
+
+
+def text(message: Any) -> str:
+    """A message as prototxt text; floats as short as float32 allows."""
+    return text_format.MessageToString(message, as_utf8=True)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.export import writes
-from caffe2torch.export.conversion import Conversion, blob_of, with_blobs, without_rules
+from caffe2torch.export.conversion import Conversion, blob_of, dense, with_blobs, without_rules
 from caffe2torch.export.output import Output, encoded, patiently
-from caffe2torch.net import Net
+from caffe2torch.net import Blob, Net
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from caffe2torch.plan import Parameter
+
+
+def read_pt(path: Path, converted: Conversion) -> Net:
+    """The conversion's net with the values of a state dict, which may come from anywhere.
+
+    Raises ReadError for a file that holds none, WeightsError for keys that are not those of the net.
+    """
+    from caffe2torch.pth import read_state_dict  # writing does without
+
+    state = read_state_dict(path)
+    keys = {parameter.key for step in converted.plan.steps for parameter in step.parameters}
+    if odd := sorted(keys ^ state.keys()):
+        problem = "has no" if odd[0] in keys else "has a"
+        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of {converted.net.name!r}?")
+
+    def blob(parameter: Parameter) -> Blob:
+        found = state[parameter.key]
+        if parameter.diagonal and found.shape != parameter.shape:
+            return dense(found.shape, lambda: found.read().reshape(-1))
+        return found
+
+    return replace(with_blobs(converted.plan, blob), source=str(path), weights=str(path))
 
 
 def read_back(path: Path, converted: Conversion) -> Net:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -73,18 +74,34 @@ def write_safetensors(converted: Conversion, output: Output, dtype: str = "float
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
     if converted.source is not None:
         converted.source.begin()
-    parameters = tuple(converted.plan.parameters())
+    kept = {p.key: Kept(kept_shape(p), partial(_values, p)) for p in converted.plan.parameters()}
     metadata = metadata_of(converted)
-    header = _header(parameters, metadata, dtype)
-    output.expected = len(header) + sum(_size(parameter, dtype) for parameter in parameters)
-    output.write(header)
-    for parameter in parameters:
-        for piece in encoded(_values(parameter), dtype, parameter.key):
-            output.write(piece)
+    write_tensors(kept, metadata, output, dtype)
     if converted.source is not None:
         metadata["source_sha256"] = converted.source.sha256()
         output.file.seek(0)
-        output.file.write(_header(parameters, metadata, dtype))
+        output.file.write(_header(kept, metadata, dtype))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A tensor to write."""
+
+    shape: tuple[int, ...]
+    values: Callable[[], Array]
+    """Its values, 1-D."""
+
+
+def write_tensors(
+    tensors: Mapping[str, Kept], metadata: dict[str, str], output: Output, dtype: str = "float32"
+) -> None:
+    """A safetensors file of tensors by key, in `dtype`."""
+    header = _header(tensors, metadata, dtype)
+    output.expected = len(header) + sum(_size(tensor, dtype) for tensor in tensors.values())
+    output.write(header)
+    for key, tensor in tensors.items():
+        for piece in encoded(tensor.values(), dtype, key):
+            output.write(piece)
 
 
 def metadata_of(converted: Conversion) -> dict[str, str]:
@@ -118,21 +135,20 @@ def metadata_of(converted: Conversion) -> dict[str, str]:
     }
 
 
-def _header(parameters: Sequence[Parameter], metadata: dict[str, str], dtype: str) -> bytes:
+def _header(tensors: Mapping[str, Kept], metadata: dict[str, str], dtype: str) -> bytes:
     """Length and JSON, padded with spaces so that the tensors start at a multiple of 8 bytes."""
     entries: dict[str, Any] = {"__metadata__": metadata}
     at = 0
-    for parameter in parameters:
-        offsets = [at, at := at + _size(parameter, dtype)]
-        shape = kept_shape(parameter)
-        entries[parameter.key] = {"dtype": _DTYPES[dtype][0], "shape": shape, "data_offsets": offsets}
+    for key, tensor in tensors.items():
+        offsets = [at, at := at + _size(tensor, dtype)]
+        entries[key] = {"dtype": _DTYPES[dtype][0], "shape": tensor.shape, "data_offsets": offsets}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text
 
 
-def _size(parameter: Parameter, dtype: str) -> int:
-    return math.prod(kept_shape(parameter)) * _DTYPES[dtype][1]
+def _size(tensor: Kept, dtype: str) -> int:
+    return math.prod(tensor.shape) * _DTYPES[dtype][1]
 
 
 def kept_shape(parameter: Parameter) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from caffe2torch.geometry import View
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source, literal, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +43,19 @@ class Concat(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.cat(bottoms, self.axis)
 
+    def source(self, place: Place) -> Source:
+        return Source(f"torch.cat([{', '.join(place.bottoms)}], dim={self.axis})")
+
 
 def _agree(a: Shape, b: Shape) -> bool:
     return len(a) == len(b) and all(None in (x, y) or x == y for x, y in zip(a, b, strict=True))
+
+
+def _term(x: str, coeff: float) -> str:
+    """A bottom times its coefficient in Python."""
+    if coeff in (1, -1):
+        return operand(x) if coeff == 1 else f"-{operand(x)}"
+    return f"{literal(coeff)} * {operand(x)}"
 
 
 @converts("Eltwise")
@@ -78,6 +89,27 @@ class Eltwise(Converter):
             else:
                 y = y + (x * self.p.coeff[position] if self.p.coeff else x)
         return y
+
+    def source(self, place: Place) -> Source:
+        if self.p.operation == "PROD":
+            return Source(" * ".join(map(operand, place.bottoms)))
+        if self.p.operation == "MAX":
+            first, *others = place.bottoms
+            for other in others:
+                first = f"torch.maximum({first}, {other})"
+            return Source(first)
+        terms = [
+            _term(bottom, coeff)
+            for bottom, coeff in zip(place.bottoms, self.p.coeff or (1,) * len(place.bottoms), strict=True)
+        ]
+        return Source(" + ".join(terms).replace("+ -", "- "))
+
+
+def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
+    """The last axes of `x`, from `offsets` on, at the sizes they have in `like`."""
+    for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
+        x = x.narrow(axis, offset, like.shape[axis])
+    return x
 
 
 @converts("Crop")
@@ -119,8 +151,11 @@ class Crop(Converter):
                 raise self.refuse(
                     f"offset {offset} + {reference.shape[axis]} is past {y.shape[axis]} on axis {axis}"
                 )
-            y = y.narrow(axis, offset, reference.shape[axis])
-        return y
+        return crop(y, reference, *self.offsets)
+
+    def source(self, place: Place) -> Source:
+        arguments = [*place.bottoms, *map(str, self.offsets)]
+        return Source(f"crop({', '.join(arguments)})", parts=(crop,))
 
 
 @converts("Split")
@@ -129,6 +164,9 @@ class Split(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
         return bottoms * len(self.layer.tops)
+
+    def source(self, place: Place) -> Source:
+        return Source(", ".join(place.bottoms * len(self.layer.tops)))
 
 
 @converts("Slice")
@@ -175,6 +213,14 @@ class Slice(Converter):
         edges = self._edges(x.shape[self.axis])
         return tuple(x.narrow(self.axis, start, end - start) for start, end in pairwise(edges))
 
+    def source(self, place: Place) -> Source:
+        (x,), tops = place.bottoms, len(self.layer.tops)
+        if tops == 1:
+            return Source(x)
+        if self.points:
+            return Source(f"{operand(x)}.tensor_split({literal(self.points)}, dim={self.axis})")
+        return Source(f"{operand(x)}.chunk({tops}, dim={self.axis})")
+
 
 @converts("Tile")
 class Tile(Converter):
@@ -198,6 +244,9 @@ class Tile(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.cat(bottoms * self.p.tiles, self.p.axis)
+
+    def source(self, place: Place) -> Source:
+        return Source(f"torch.cat([{place.bottoms[0]}] * {self.p.tiles}, dim={self.p.axis})")
 
 
 @converts("HDF5Output")

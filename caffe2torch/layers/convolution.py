@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View, Window
 from caffe2torch.layers.axes import canonical, product
+from caffe2torch.layers.neuron import rectified
 from caffe2torch.net import Blob, Fields, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, alike, call, unless
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,6 +196,33 @@ class _Sliding(_Kernel):
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
 
+    def source(self, place: Place) -> Source:
+        if self.channel_axis != 1:
+            raise self.unwritten(f"axis: {self.p.axis} has")
+        module = call(
+            f"nn.Conv{'Transpose' * self.transposed}{self.axes}d",
+            *self._channels_of(place.shapes["weight"]),
+            alike(self.kernel),
+            stride=unless(self.stride, 1),
+            padding=unless(self.pad, 0),
+            dilation=unless(self.dilation, 1),
+            groups=unless(self._groups(place.shapes["weight"]), 1),
+            bias=unless("bias" in place.shapes, True),
+        )
+        # One layer may have several bottoms and as many tops, all with the same weights.
+        tops = (self._written(f"{place.name}({bottom})") for bottom in place.bottoms)
+        return Source(", ".join(tops), {"": module})
+
+    def _channels_of(self, weight: tuple[int, ...]) -> tuple[int, int]:
+        """In and out, by the weight as it is kept."""
+        raise NotImplementedError
+
+    def _groups(self, weight: tuple[int, ...]) -> int:
+        return int(self.p.group)
+
+    def _written(self, top: str) -> str:
+        return top
+
 
 @converts("Convolution", "HoleConvolution")
 class Convolution(_Sliding):
@@ -212,6 +241,13 @@ class Convolution(_Sliding):
         y: Tensor = convolve(x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
         slope = self._fused_slope()
         return y if slope is None else torch.nn.functional.leaky_relu(y, slope)
+
+    def _channels_of(self, weight: tuple[int, ...]) -> tuple[int, int]:
+        return weight[1] * self.p.group, weight[0]
+
+    def _written(self, top: str) -> str:
+        slope = self._fused_slope()
+        return top if slope is None else rectified(top, slope)
 
     def _fused_slope(self) -> float | None:
         """The slope below zero of the ReLU that a fork put into this layer."""
@@ -242,6 +278,12 @@ class Deconvolution(_Sliding):
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         f = torch.nn.functional
         spread: Any = {1: f.conv_transpose1d, 2: f.conv_transpose2d, 3: f.conv_transpose3d}[self.axes]
-        group = self.p.num_output // weight.shape[1]  # the diagonal of a dense kernel is (channels, 1, h, w)
+        group = self._groups(weight.shape)
         y: Tensor = spread(x, weight, bias, self.stride, self.pad, 0, group, self.dilation)
         return y
+
+    def _channels_of(self, weight: tuple[int, ...]) -> tuple[int, int]:
+        return weight[0], self.p.num_output
+
+    def _groups(self, weight: tuple[int, ...]) -> int:
+        return int(self.p.num_output // weight[1])  # the diagonal of a dense kernel is (channels, 1, h, w)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch.geometry import View
+from caffe2torch.layers.assemble import crop
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,9 +45,13 @@ class CropCenter(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
-        for axis, crop in enumerate(self.crop):
-            x = x.narrow(axis, crop, self._size(x.shape[axis], crop))
+        for axis, cut in enumerate(self.crop):
+            x = x.narrow(axis, cut, self._size(x.shape[axis], cut))
         return x
+
+    def source(self, place: Place) -> Source:
+        cuts = ", ".join(f"{cut}:-{cut}" if cut else ":" for cut in self.crop)
+        return Source(f"{place.bottoms[0]}[{cuts}]")
 
 
 @converts("SimpleCrop")
@@ -75,3 +81,6 @@ class SimpleCrop(Converter):
         if x.shape[2] < height or x.shape[3] < width:
             raise self.refuse(f"cannot crop {tuple(x.shape)} to {height} x {width}")
         return x[:, :, :height, :width]
+
+    def source(self, place: Place) -> Source:
+        return Source(f"crop({', '.join(place.bottoms)}, 0, 0)", parts=(crop,))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,9 @@ class ReLU6(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].clamp(0, 6)
+
+    def source(self, place: Place) -> Source:
+        return Source(f"F.relu6({place.bottoms[0]})")
 
 
 @converts("TopK")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View
 from caffe2torch.layers.axes import canonical, product
-from caffe2torch.net import Layer
+from caffe2torch.net import Array, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, operand, unless
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,3 +46,15 @@ class InnerProduct(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         weight = blobs["weight"].T if self.p.transpose else blobs["weight"]
         return torch.nn.functional.linear(bottoms[0].flatten(self.p.axis), weight, blobs.get("bias"))
+
+    def source(self, place: Place) -> Source:
+        (x,), bottom, weight = place.bottoms, self.bottoms[0], place.shapes["weight"]
+        sizes = weight if self.p.transpose else weight[::-1]
+        if bottom is None or self._axis(bottom) != len(bottom) - 1:
+            x = f"{operand(x)}.flatten({self.p.axis})"
+        module = call("nn.Linear", *sizes, bias=unless("bias" in place.shapes, True))
+        return Source(f"{place.name}({x})", {"": module})
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        kept = {".weight": blobs["weight"].T if self.p.transpose else blobs["weight"]}
+        return kept | ({".bias": blobs["bias"]} if "bias" in blobs else {})

@@ -8,6 +8,7 @@ from caffe2torch._torch import torch
 from caffe2torch.geometry import View
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,3 +75,14 @@ class Interp(Converter):
         begin, end = -self.p.pad_beg, self.p.pad_end
         x = x[:, :, begin : x.shape[2] + end, begin : x.shape[3] + end]
         return torch.nn.functional.interpolate(x, (height, width), mode="bilinear", align_corners=True)
+
+    def source(self, place: Place) -> Source:
+        (x,), p = place.bottoms, self.p
+        if p.pad_beg or p.pad_end or p.shrink_factor != 1:
+            raise self.unwritten("pad_beg, pad_end or shrink_factor have")
+        if p.has("height") and p.has("width") and p.has("zoom_factor") == p.has("shrink_factor"):
+            size = f"({p.height}, {p.width})"
+        else:
+            sides = (f"({x}.shape[{axis}] - 1) * {p.zoom_factor} + 1" for axis in (2, 3))
+            size = f"({', '.join(sides)})"
+        return Source(f'F.interpolate({x}, {size}, mode="bilinear", align_corners=True)')

@@ -10,9 +10,16 @@ from caffe2torch.geometry import View
 from caffe2torch.layers.pooling import Pooling
 from caffe2torch.net import Fields, Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, literal, unless
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def lrn_within_channel(x: Tensor, size: int, alpha: float, beta: float) -> Tensor:
+    """Caffe's LRN within each channel; unlike torch's, over a square of pixels."""
+    mean = torch.nn.functional.avg_pool2d(x * x, size, 1, size // 2)  # pads count
+    return x * (1 + alpha * mean).pow(-beta)
 
 
 @converts("LRN")
@@ -55,14 +62,26 @@ class LRN(Converter):
         p, half = self.p, self.p.local_size // 2
         f = torch.nn.functional
         if p.norm_region == "WITHIN_CHANNEL":
-            # Caffe's constant is 1 here and `k` is not read; the padding counts in the average.
-            mean = f.avg_pool2d(x * x, p.local_size, 1, half)
-            scale: Tensor = 1 + p.alpha * mean
-            return x * scale.pow(-p.beta)
+            return lrn_within_channel(x, p.local_size, p.alpha, p.beta)
         padded = f.pad((x * x).unsqueeze(1), (0, 0, 0, 0, half, half))
         mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
-        scale = p.k + p.alpha * mean
+        scale: Tensor = p.k + p.alpha * mean
         return x * scale.pow(-p.beta)
+
+    def source(self, place: Place) -> Source:
+        (x,), p = place.bottoms, self.p
+        if self.pooling:
+            return super().source(place)
+        if p.norm_region == "WITHIN_CHANNEL":
+            numbers = ", ".join(map(literal, (p.local_size, p.alpha, p.beta)))
+            return Source(f"lrn_within_channel({x}, {numbers})", parts=(lrn_within_channel,))
+        alpha, beta = (literal(value) for value in (p.alpha, p.beta))
+        options = {
+            "alpha": None if alpha == "0.0001" else p.alpha,
+            "beta": None if beta == "0.75" else p.beta,
+            "k": unless(p.k, 1),
+        }
+        return Source.module(place, call("nn.LocalResponseNorm", p.local_size, **options))
 
 
 @converts("LRNMap")

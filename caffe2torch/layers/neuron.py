@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.net import Layer
+from caffe2torch.net import Array, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, literal, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def rectified(x: str, slope: float) -> str:
+    """A ReLU in Python, with a slope below zero the leaky form."""
+    return f"F.leaky_relu({', '.join([x, *_given(slope, 0.01)])})" if slope else f"F.relu({x})"
+
+
+def linear(x: str, scale: float, shift: float) -> str:
+    """The expression x, times a scale, plus a shift, as short as it can be."""
+    y = x if scale == 1 else f"{operand(x)} * {literal(scale)}"
+    if not shift:
+        return y
+    return f"{y} - {literal(-shift)}" if shift < 0 else f"{y} + {literal(shift)}"
+
+
+def _given(value: float, default: float) -> list[str]:
+    """The value in Python, nothing for the default."""
+    return [] if literal(value) == literal(default) else [literal(value)]
 
 
 @converts("AbsVal")
@@ -20,6 +40,9 @@ class AbsVal(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].abs()
 
+    def source(self, place: Place) -> Source:
+        return Source(f"torch.abs({place.bottoms[0]})")
+
 
 @converts("BNLL")
 class BNLL(Converter):
@@ -27,6 +50,9 @@ class BNLL(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.softplus(bottoms[0], threshold=50)
+
+    def source(self, place: Place) -> Source:
+        return Source(f"F.softplus({place.bottoms[0]})")
 
 
 @converts("Clip")
@@ -41,6 +67,9 @@ class Clip(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].clamp(self.p.min, self.p.max)
+
+    def source(self, place: Place) -> Source:
+        return Source(f"torch.clamp({place.bottoms[0]}, {literal(self.p.min)}, {literal(self.p.max)})")
 
 
 @converts("Dropout")
@@ -63,6 +92,12 @@ class Dropout(Converter):
         y = torch.nn.functional.dropout(bottoms[0], self.ratio, training)
         return y if self.layer.fields.dropout_param.scale_train else y * (1 - self.ratio)
 
+    def source(self, place: Place) -> Source:
+        if not self.layer.fields.dropout_param.scale_train:
+            return super().source(place)
+        ratio = () if self.ratio == 0.5 else (self.ratio,)
+        return Source.module(place, call("nn.Dropout", *ratio))
+
 
 @converts("ELU")
 class ELU(Converter):
@@ -70,6 +105,10 @@ class ELU(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.elu(bottoms[0], self.layer.fields.elu_param.alpha)
+
+    def source(self, place: Place) -> Source:
+        alpha = self.layer.fields.elu_param.alpha
+        return Source(f"F.elu({', '.join([*place.bottoms, *_given(alpha, 1)])})")
 
 
 class _Logarithmic(Converter):
@@ -93,6 +132,10 @@ class Exp(_Logarithmic):
         y: Tensor = (bottoms[0] * (self.log_base * self.p.scale)).exp() * outer
         return y
 
+    def source(self, place: Place) -> Source:
+        power = linear(place.bottoms[0], self.log_base * self.p.scale, 0)
+        return Source(linear(f"torch.exp({power})", math.exp(self.log_base * self.p.shift), 0))
+
 
 @converts("Log")
 class Log(_Logarithmic):
@@ -107,6 +150,10 @@ class Log(_Logarithmic):
         y: Tensor = (bottoms[0] * self.p.scale + self.p.shift).log() / self.log_base
         return y
 
+    def source(self, place: Place) -> Source:
+        logarithm = f"torch.log({linear(place.bottoms[0], self.p.scale, self.p.shift)})"
+        return Source(logarithm if self.log_base == 1 else f"{logarithm} / {literal(self.log_base)}")
+
 
 @converts("Power")
 class Power(Converter):
@@ -120,6 +167,12 @@ class Power(Converter):
         # A constant does not look at its bottom, be that NaN (power_layer.cpp).
         y = x * p.scale + p.shift if p.scale else torch.full_like(x, p.shift)
         return y if p.power == 1 else y**p.power
+
+    def source(self, place: Place) -> Source:
+        (x,), p = place.bottoms, self.layer.fields.power_param
+        constant = f"torch.full_like({x}, {literal(p.shift)})"
+        y = linear(x, p.scale, p.shift) if p.scale else constant
+        return Source(y if p.power == 1 else f"{operand(y)} ** {literal(p.power)}")
 
 
 @converts("PReLU")
@@ -141,6 +194,12 @@ class PReLU(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.prelu(bottoms[0], blobs["weight"].reshape(-1))
 
+    def source(self, place: Place) -> Source:
+        return Source.module(place, call("nn.PReLU", *place.shapes["weight"]))
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {".weight": blobs["weight"].reshape(-1)}
+
 
 @converts("ReLU")
 class ReLU(Converter):
@@ -151,6 +210,9 @@ class ReLU(Converter):
         f = torch.nn.functional
         return f.leaky_relu(bottoms[0], slope) if slope else f.relu(bottoms[0])
 
+    def source(self, place: Place) -> Source:
+        return Source(rectified(place.bottoms[0], self.layer.fields.relu_param.negative_slope))
+
 
 @converts("Sigmoid")
 class Sigmoid(Converter):
@@ -158,6 +220,9 @@ class Sigmoid(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].sigmoid()
+
+    def source(self, place: Place) -> Source:
+        return Source(f"torch.sigmoid({place.bottoms[0]})")
 
 
 @converts("Swish")
@@ -169,6 +234,11 @@ class Swish(Converter):
         gate: Tensor = (x * self.layer.fields.swish_param.beta).sigmoid()
         return x * gate
 
+    def source(self, place: Place) -> Source:
+        (x,), beta = place.bottoms, self.layer.fields.swish_param.beta
+        y = f"F.silu({x})" if beta == 1 else f"{operand(x)} * torch.sigmoid({linear(x, beta, 0)})"
+        return Source(y)
+
 
 @converts("TanH")
 class TanH(Converter):
@@ -176,6 +246,9 @@ class TanH(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].tanh()
+
+    def source(self, place: Place) -> Source:
+        return Source(f"torch.tanh({place.bottoms[0]})")
 
 
 @converts("Threshold")
@@ -186,3 +259,7 @@ class Threshold(Converter):
         (x,) = bottoms
         y: Tensor = (x > self.layer.fields.threshold_param.threshold).to(x.dtype)
         return y
+
+    def source(self, place: Place) -> Source:
+        threshold = literal(self.layer.fields.threshold_param.threshold)
+        return Source(f"({operand(place.bottoms[0])} > {threshold}).float()")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.gradients import valued
-from caffe2torch.net import Layer
+from caffe2torch.layers.scale import Scale
+from caffe2torch.net import Array, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, literal, unless
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,10 +42,12 @@ class BatchNorm(Converter):
         channels = None if bottom is None else 1 if len(bottom) == 1 else bottom[1]
         return BlobSpec("mean", (channels,)), BlobSpec("variance", (channels,)), BlobSpec("factor", (1,))
 
+    def _uses_stored(self, training: bool) -> bool:
+        return bool(self.p.use_global_stats) if self.p.has("use_global_stats") else not training
+
     def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Any) -> Tensor:
         (x,) = bottoms
-        uses_stored = self.p.use_global_stats if self.p.has("use_global_stats") else not training
-        if uses_stored:
+        if self._uses_stored(training):
             factor = blobs["factor"]
             scale = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
             mean, variance = blobs["mean"] * scale, blobs["variance"] * scale
@@ -51,6 +58,24 @@ class BatchNorm(Converter):
         shape = (1, -1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
         y: Tensor = (x - mean.view(shape)) / (variance.view(shape) + self.p.eps).sqrt()
         return y
+
+    def source(self, place: Place) -> Source:
+        bottom = self.bottoms[0]
+        if bottom is None or len(bottom) not in (2, 4, 5) or not self._uses_stored(training=False):
+            return super().source(place)
+        eps = None if literal(self.p.eps) == "1e-05" else self.p.eps
+        kind = {2: "1d", 4: "2d", 5: "3d"}[len(bottom)]
+        channels = place.shapes["mean"]
+        module = call(f"nn.BatchNorm{kind}", *channels, eps=eps, affine=unless(place.affine, True))
+        return Source.module(place, module)
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        factor = float(blobs["factor"][0])
+        scale = np.float32(1 / factor if factor else 0)
+        return {".running_mean": blobs["mean"] * scale, ".running_var": blobs["variance"] * scale}
+
+    def absorbs(self, reader: Converter) -> bool:
+        return isinstance(reader, Scale) and reader.is_affine and bool(reader.p.bias_term)
 
     def _move(self, blobs: dict[str, Tensor], mean: Tensor, variance: Tensor, count: int) -> None:
         keep = self.p.moving_average_fraction

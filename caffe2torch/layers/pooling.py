@@ -10,6 +10,7 @@ from caffe2torch._torch import torch
 from caffe2torch.geometry import View, Window
 from caffe2torch.net import Fields, Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source, alike, call, unless
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,6 +115,23 @@ class Pooling(Converter):
             pool = self._max if self.p.pool == "MAX" else self._average
             return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
         return self._padded(x)
+
+    def source(self, place: Place) -> Source:
+        if len(self.layer.tops) > 1:
+            raise self.unwritten("its mask has")
+        kind = "Max" if self.p.pool == "MAX" else "Avg"
+        if self.p.global_pooling:
+            return Source.module(place, call(f"nn.Adaptive{kind}Pool2d", 1))
+        if not self._torch_agrees:
+            raise self.unwritten(f"kernel {self.kernel}, stride {self.stride} and pad {self.pad} have")
+        module = call(
+            f"nn.{kind}Pool2d",
+            alike(self.kernel),
+            stride=unless(self.stride, alike(self.kernel)),
+            padding=unless(self.pad, 0),
+            ceil_mode=unless(self.p.round_mode == "CEIL", False),
+        )
+        return Source.module(place, module)
 
     def _global(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         f = torch.nn.functional

@@ -8,6 +8,7 @@ from caffe2torch.geometry import View
 from caffe2torch.layers.axes import canonical
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source, literal, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,3 +39,9 @@ class Reduction(Converter):
             x = x.square()
         y: Tensor = (x.mean(-1) if self.p.operation == "MEAN" else x.sum(-1)) * self.p.coeff
         return y
+
+    def source(self, place: Place) -> Source:
+        first = {"ASUM": ".abs()", "SUMSQ": ".square()"}.get(self.p.operation, "")
+        last = "mean" if self.p.operation == "MEAN" else "sum"
+        y = f"{operand(place.bottoms[0])}.flatten({self.p.axis}){first}.{last}(-1)"
+        return Source(y if self.p.coeff == 1 else f"{y} * {literal(self.p.coeff)}")

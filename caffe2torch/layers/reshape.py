@@ -10,6 +10,7 @@ from caffe2torch.geometry import View
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,11 @@ class Flatten(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         p = self.layer.fields.flatten_param
         return bottoms[0].flatten(p.axis, p.end_axis)
+
+    def source(self, place: Place) -> Source:
+        p = self.layer.fields.flatten_param
+        axes = (p.axis,) if p.end_axis == -1 else (p.axis, p.end_axis)
+        return Source(f"{operand(place.bottoms[0])}.flatten({', '.join(map(str, axes))})")
 
 
 @converts("Reshape")
@@ -91,3 +97,12 @@ class Reshape(Converter):
         if x.numel() % given if -1 in self.dims else x.numel() != given:
             raise self.refuse(f"shape: {self.dims} does not fit its bottom {tuple(x.shape)}")
         return x.reshape(sizes)
+
+    def source(self, place: Place) -> Source:
+        (x,), bottom = place.bottoms, self.bottoms[0]
+        if bottom is None:
+            return super().source(place)
+        start, end = self._span(len(bottom))
+        sizes = [f"{x}.shape[{axis}]" for axis in range(len(bottom))]
+        given = [sizes[start + i] if dim == 0 else str(dim) for i, dim in enumerate(self.dims)]
+        return Source(f"{x}.reshape({', '.join([*sizes[:start], *given, *sizes[end:]])})")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch.layers.axes import canonical
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Array, Fields, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +49,25 @@ class _Along(Converter):
             )
         return operand.reshape(*operand.shape, *(1,) * (x.ndim - axis - operand.ndim))
 
+    def operand(self, place: Place) -> str:
+        """The second bottom in Python, with the axes that broadcasting needs after its own."""
+        bottom, other = self.bottoms
+        if bottom is None or other is None:
+            raise self.unwritten("bottoms of unknown shape have")
+        after = len(bottom) - canonical(self, bottom, self.p.axis) - len(other) if other else 0
+        return f"{place.bottoms[1]}[..., {', '.join(['None'] * after)}]" if after else place.bottoms[1]
+
+    def parameter(self, place: Place, name: str) -> str:
+        """A learned operand in Python."""
+        return f"nn.Parameter({call('torch.empty', *self._kept(place.shapes[name]))})"
+
+    def _kept(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A learned operand's shape, with the axes that broadcasting needs after its own."""
+        bottom = self.bottoms[0]
+        if bottom is None:
+            raise self.unwritten("a bottom of unknown shape has")
+        return (*shape, *(1,) * (len(bottom) - canonical(self, bottom, self.p.axis) - len(shape)))
+
 
 @converts("Bias")
 class Bias(_Along):
@@ -61,6 +82,15 @@ class Bias(_Along):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0] + self.spread(blobs["bias"] if self.learned else bottoms[1], bottoms[0])
+
+    def source(self, place: Place) -> Source:
+        x = operand(place.bottoms[0])
+        if not self.learned:
+            return Source(f"{x} + {self.operand(place)}")
+        return Source(f"{x} + {place.name}", {"": self.parameter(place, "bias")})
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {"": blobs["bias"].reshape(self._kept(blobs["bias"].shape))} if blobs else {}
 
 
 @converts("Scale")
@@ -84,3 +114,22 @@ class Scale(_Along):
         x = bottoms[0]
         y = x * self.spread(blobs["weight"] if self.learned else bottoms[1], x)
         return y + self.spread(blobs["bias"], x) if self.p.bias_term else y
+
+    def source(self, place: Place) -> Source:
+        factor = place.name if self.learned else self.operand(place)
+        attributes = {"": self.parameter(place, "weight")} if self.learned else {}
+        y = f"{operand(place.bottoms[0])} * {factor}"
+        if self.p.bias_term:
+            y += f" + {place.name}_bias"
+            attributes["_bias"] = self.parameter(place, "bias")
+        return Source(y, attributes)
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        names = {"weight": "", "bias": "_bias"}
+        return {names[name]: values.reshape(self._kept(values.shape)) for name, values in blobs.items()}
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether it has a factor and maybe a term for each channel, as batch normalization may."""
+        bottom = self.bottoms[0]
+        return bottom is not None and self.learned and self.p.num_axes == 1 and self.p.axis % len(bottom) == 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from caffe2torch.layers.convolution import Convolution
 from caffe2torch.net import Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,9 @@ class ShuffleChannel(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
         return x.reshape(len(x), self.group, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+
+    def source(self, place: Place) -> Source:
+        return Source(f"F.channel_shuffle({place.bottoms[0]}, {self.group})")
 
 
 @converts("ConvolutionDepthwise", "DepthwiseConvolution")
@@ -78,3 +82,11 @@ class Axpy(Converter):
             shapes = ", ".join(str(tuple(bottom.shape)) for bottom in bottoms)
             raise self.refuse(f"its bottoms {shapes} should be (N, C), (N, C, H, W) and (N, C, H, W)")
         return factor.reshape(*x.shape[:2], *(1,) * (x.ndim - 2)) * x + y
+
+    def source(self, place: Place) -> Source:
+        factor, x, y = place.bottoms
+        axes = [None if bottom is None else len(bottom) for bottom in self.bottoms[:2]]
+        if axes not in ([2, 4], [4, 4]):
+            return super().source(place)
+        spread = factor if axes[0] == 4 else f"{factor}[:, :, None, None]"
+        return Source(f"{spread} * {x} + {y}")

@@ -12,6 +12,7 @@ from caffe2torch.layers.gradients import valued
 from caffe2torch.layers.losses import LOG_THRESHOLD, Loss, normalizer
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,9 @@ class Softmax(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].softmax(self.layer.fields.softmax_param.axis)
+
+    def source(self, place: Place) -> Source:
+        return Source(f"F.softmax({place.bottoms[0]}, dim={self.layer.fields.softmax_param.axis})")
 
 
 class _SoftmaxLoss(Loss):

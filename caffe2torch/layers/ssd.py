@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View
 from caffe2torch.layers.boxes import suppress
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Array, Fields, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, literal, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +48,12 @@ class Permute(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].permute(self._order(bottoms[0].ndim)).contiguous()
 
+    def source(self, place: Place) -> Source:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return super().source(place)
+        return Source(f"{operand(place.bottoms[0])}.permute{tuple(self._order(len(bottom)))}")
+
 
 @converts("Normalize")
 class Normalize(Converter):
@@ -76,6 +84,48 @@ class Normalize(Converter):
         y: Tensor = x / length * (weight if self.p.channel_shared else weight.view(-1, *(1,) * (x.ndim - 2)))
         return y
 
+    def source(self, place: Place) -> Source:
+        (x,), shape = place.bottoms, place.shapes["weight"]
+        axes = "(1, 2, 3)" if self.p.across_spatial else "1"
+        if self.bottoms[0] is None or len(self.bottoms[0]) != 4:
+            return super().source(place)
+        length = f"({x}.square().sum({axes}, keepdim=True) + {literal(self.p.eps)}).sqrt()"
+        weight = call("torch.empty", *shape, *(1, 1) * bool(shape)) if shape else "torch.empty(())"
+        return Source(f"{x} / {length} * {place.name}", {"": f"nn.Parameter({weight})"})
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        weight = blobs["weight"]
+        return {"": weight.reshape(-1, 1, 1) if weight.ndim else weight}
+
+
+def prior_boxes(
+    features: Tensor,
+    image: tuple[float, ...],
+    step: tuple[float, ...] | None,
+    offset: float,
+    clip: bool,
+    boxes: list[tuple[float, float]],
+    variance: list[float],
+) -> Tensor:
+    """SSD's default boxes and their variances, (1, 2, values), for a map of features.
+
+    `boxes` are (height, width) in pixels of the image; so is `step`, from one pixel of
+    the features to the next. Values are xmin, ymin, xmax, ymax as parts of the image.
+    """
+    device, (rows, columns) = features.device, features.shape[2:]
+    rise, run = step or (image[0] / rows, image[1] / columns)
+    y = (torch.arange(rows, device=device) + offset) * rise
+    x = (torch.arange(columns, device=device) + offset) * run
+    centre = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)[:, :, None]
+    half = torch.tensor(boxes, device=device) / 2  # (boxes, 2)
+    size = torch.tensor([float(side) for side in image], device=device)
+    ends = [((centre + end * half) / size).flip(-1) for end in (-1, 1)]
+    corners = torch.cat(ends, -1)  # (rows, columns, boxes, 4)
+    if clip:
+        corners = corners.clamp(0, 1)
+    spread = torch.tensor(variance, device=device).expand_as(corners)
+    return torch.stack([corners, spread]).view(1, 2, -1)
+
 
 @converts("PriorBox")
 class PriorBox(Converter):
@@ -104,6 +154,7 @@ class PriorBox(Converter):
         if len(bottoms) != 2 and self.image is None:
             raise self.refuse("needs two bottoms, the features and the image, or img_size")
         self.boxes = self._boxes()
+        self.variance = list(p.variance or (0.1,))
 
     def _pair(self, name: str, both: str) -> tuple[float, float] | None:
         """(height, width) of the image or of a step, None when the bottoms tell them."""
@@ -145,19 +196,15 @@ class PriorBox(Converter):
         return ((1, 2, bottom[2] * bottom[3] * len(self.boxes) * 4),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        features, image = bottoms[0], self.image or bottoms[1].shape[2:]
-        device, (rows, columns) = features.device, features.shape[2:]
-        step = self.step or (image[0] / rows, image[1] / columns)
-        y = (torch.arange(rows, device=device) + self.p.offset) * step[0]
-        x = (torch.arange(columns, device=device) + self.p.offset) * step[1]
-        centre = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)[:, :, None]  # (rows, columns, 1, 2)
-        half = torch.tensor(self.boxes, device=device) / 2  # (boxes, 2)
-        size = torch.tensor([float(side) for side in image], device=device)
-        # The corners' coordinates are x before y.
-        corners = torch.cat([((centre + end * half) / size).flip(-1) for end in (-1, 1)], -1)
-        boxes = corners.clamp(0, 1) if self.p.clip else corners  # (rows, columns, boxes, 4)
-        variance = torch.tensor(self.p.variance or (0.1,), device=device).expand_as(boxes)
-        return torch.stack([boxes, variance]).view(1, 2, -1)
+        p, image = self.p, self.image or tuple(bottoms[1].shape[2:])
+        return prior_boxes(bottoms[0], image, self.step, p.offset, p.clip, self.boxes, self.variance)
+
+    def source(self, place: Place) -> Source:
+        image = literal(self.image) if self.image else f"{place.bottoms[1]}.shape[2:]"
+        step = literal(self.step) if self.step else "None"
+        numbers = map(literal, (self.p.offset, self.p.clip, self.boxes, self.variance))
+        arguments = ", ".join([place.bottoms[0], image, step, *numbers])
+        return Source(f"prior_boxes({arguments})", parts=(prior_boxes,))
 
 
 @converts("DetectionOutput")

@@ -84,6 +84,8 @@ class Dataset:
     labellings: ClassVar[Mapping[str, Head]] = {}
     splits: ClassVar[Mapping[str, Split]] = {}
     quirks: ClassVar[tuple[str, ...]] = ()
+    rendered: ClassVar[bool] = False
+    """Whether samples are made when asked for: no folder is needed."""
     source: ClassVar[str] = ""
     """Its name in sources.toml, if it can be fetched."""
     places: ClassVar[tuple[str, ...]] = (".",)

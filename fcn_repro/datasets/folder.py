@@ -14,10 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from caffe2torch.errors import ReadError
+from PIL import Image
+
+from caffe2torch.errors import ReadError, WriteError
+from fcn_repro import png
 from fcn_repro.datasets import files
 from fcn_repro.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
+from fcn_repro.output import write
 from fcn_repro.palette import colormap, frozen
+from fcn_repro.progress import Progress
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _COLOURED = re.compile(r"(.+?)\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})")
@@ -74,6 +79,25 @@ class Folder(Dataset):
     def how_to_get(cls) -> str:
         """Nobody has it but the user."""
         return "put classes.txt (one class a line, in the order of the labels) beside images/ and labels/"
+
+
+def save_folder(dataset: Dataset, folder: Path, progress: Progress | None = None) -> None:
+    """Writes a split as such a folder: its split "all", with the labels of the first head and their colours.
+
+    classes.txt comes last, so that what was interrupted does not open. Raises WriteError for a folder that
+    has something in it, and what reading raises.
+    """
+    if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
+        raise WriteError(f"{folder}: there is something already; name a new folder, or an empty one")
+    for done, sample in enumerate(dataset, start=1):
+        image = png.encoded(Image.fromarray(sample.image_hwc), "PNG")
+        write(folder / "images" / f"{sample.id}.png", image)
+        write(folder / "labels" / f"{sample.id}.png", png.label_png(sample.label, dataset.palette))
+        if progress is not None:
+            progress(done, len(dataset))
+    colours = (" ".join(map(str, colour)) for colour in dataset.palette.tolist())
+    lines = [f"{name} {colour}\n" for name, colour in zip(dataset.classes, colours, strict=True)]
+    write(folder / "classes.txt", "".join(lines))
 
 
 def read_classes(path: Path) -> Head:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from caffe2torch.errors import ReadError
+from fcn_repro import recipes
 from fcn_repro.records import load
 from fcn_repro.zoo import zoo
 
@@ -34,6 +35,7 @@ class Column:
     """What a column says, `metric`, and what measures it, one of MEASURES or None.
 
     `split` is "-" for what needs no images; `on` is the same for open_dataset: NAME/SPLIT or NAME/SPLIT:HEAD.
+    `elsewhere` is for columns that are measured on other images than the published values.
     """
 
     metric: str
@@ -41,6 +43,7 @@ class Column:
     split: str
     measure: str | None
     on: str = ""
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
         if self.measure not in (None, *MEASURES):
@@ -96,8 +99,8 @@ class Row:
     """One line of a table; a cell is None where the paper prints a dash.
 
     What measures it: published weights by their name in the zoo, the recipe that trains such weights, the net
-    by its name in `c2t.define`, or a down-sampling factor; else `why` says why nothing can. Baselines are the
-    methods of others, which nobody measures here.
+    by its name in `c2t.define`, or a down-sampling factor; `why` says why nothing can, or why there is no
+    recipe. Baselines are the methods of others, which nobody measures here.
     """
 
     name: str
@@ -175,4 +178,6 @@ def papers() -> Mapping[str, Paper]:
     rows = [row for paper in found.values() for table in paper.tables.values() for row in table.rows]
     if unknown := sorted({row.model for row in rows if row.model} - zoo().models.keys()):
         raise ReadError(f"a row is measured with {unknown[0]!r}, which is not in the zoo")
+    if unknown := sorted({row.recipe for row in rows if row.recipe and not row.why} - {*recipes.names()}):
+        raise ReadError(f"a row names the recipe {unknown[0]!r}, which is not there, and does not say why")
     return found

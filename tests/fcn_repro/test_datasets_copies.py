@@ -134,6 +134,8 @@ def test_a_copy_is_found_where_its_archive_puts_it_and_refused_elsewhere(tmp_pat
     for place in ("", "VOCdevkit", "VOCdevkit/VOC2012"):
         assert len(open_dataset("voc2012", folder / place, "val", expected_count=3)) == 3
     for name in names():
+        if dataset(name).rendered:
+            continue
         with pytest.raises(MissingData, match=r"no .* here"):
             open_dataset(name, tmp_path / "nowhere", "val")
     with pytest.raises(MissingData, match="no data set is called 'coco'; known are camvid, folder"):

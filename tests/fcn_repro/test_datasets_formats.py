@@ -90,7 +90,7 @@ def assert_evaluates(found: Dataset) -> None:
 
 
 def test_each_data_set_has_a_miniature():
-    assert {*MINIATURES, "folder"} == set(names())
+    assert {*MINIATURES, "folder", "shapes"} == set(names())
 
 
 @pytest.mark.parametrize("name", MINIATURES)

@@ -1,0 +1,65 @@
+"""Statements in lines of at most 88 characters, broken as `ruff format` and `black` break them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+WIDTH = 88
+
+
+def lines(start: str, expression: str, end: str = "") -> list[str]:
+    """A statement of a method: an expression, such as a call, between two texts."""
+    return list(_lines(" " * 8, start, expression, end))
+
+
+def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
+    whole = f"{margin}{start}{expression}{end}"
+    node = ast.parse(expression, mode="eval").body
+    elements = _elements(node)
+    if len(whole) <= WIDTH or not (elements or isinstance(node, ast.BinOp)):
+        yield whole
+    elif elements:
+        first, last = elements[0][0], elements[-1][1].end_col_offset or 0
+        yield f"{margin}{start}{expression[:first]}"
+        yield from _inside(f"{margin}    ", expression, elements, isinstance(node, ast.Call))
+        yield f"{margin}{expression[last:]}{end}"
+    else:
+        yield f"{margin}{start}("
+        yield from _terms(f"{margin}    ", expression, node)
+        yield f"{margin}){end}"
+
+
+def _inside(
+    margin: str, expression: str, elements: list[tuple[int, ast.expr]], is_call: bool
+) -> Iterator[str]:
+    """Arguments in one line of their own; they, or elements, in one each, with a comma after the last."""
+    together = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
+    if is_call and len(together) <= WIDTH:
+        yield together
+        return
+    for begin, value in elements:
+        inner = ast.get_source_segment(expression, value) or ""
+        yield from _lines(margin, expression[begin : value.col_offset], inner, ",")
+
+
+def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
+    """Where each argument, element or key begins, and its value."""
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return [(key.col_offset, value) for key, value in pairs if key is not None]
+    if isinstance(node, ast.Call):
+        named = [(keyword.col_offset, keyword.value) for keyword in node.keywords]
+        return [*((value.col_offset, value) for value in node.args), *named]
+    values = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+    return [(value.col_offset, value) for value in values]
+
+
+def _terms(margin: str, expression: str, node: ast.expr) -> Iterator[str]:
+    """A sum or product, its operators at the beginnings of lines."""
+    if len(margin + expression) <= WIDTH or not isinstance(node, ast.BinOp):
+        yield f"{margin}{expression}"
+        return
+    at = node.left.end_col_offset or 0
+    yield from _terms(margin, expression[:at], node.left)
+    yield f"{margin}{expression[at:].strip()}"

@@ -1,0 +1,71 @@
+"""Identifiers and literals for the names in a net: strangers gave them, and they go into source code."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+from itertools import chain, count
+
+MAX_NAME = 40
+"""Characters of an identifier, so that lines stay short."""
+_AMBIGUOUS = frozenset({"l", "O", "I"})
+"""Names that linters refuse (pycodestyle E741): they look like digits."""
+
+
+class Names:
+    """An identifier for each name: the name itself wherever it is one that is free."""
+
+    def __init__(self, kind: str, taken: Iterable[str]) -> None:
+        self.kind, self._taken = kind, {*taken, *_AMBIGUOUS}
+        self._given: dict[str, str] = {}
+
+    def __call__(self, name: str) -> str:
+        """The identifier of a name, the same each time."""
+        if name not in self._given:
+            self._given[name] = self._free(identifier(name, self.kind))
+        return self._given[name]
+
+    def _free(self, name: str) -> str:
+        candidates = chain([name, f"{name}_"], (f"{name}_{number}" for number in count(2)))
+        free = next(c for c in candidates if c not in self._taken and not keyword.iskeyword(c))
+        self._taken.add(free)
+        return free
+
+
+def identifier(name: str, kind: str) -> str:
+    """A name with `_` for what an identifier cannot have; what is left empty or a number gets its kind."""
+    # ASCII alone: Python would normalize other letters, so that two spellings become one attribute.
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_")[:MAX_NAME]
+    return plain if plain[:1].isalpha() else f"{kind}_{plain}".rstrip("_")
+
+
+def is_renamed(name: str, identifier: str) -> bool:
+    """Whether an identifier differs from a name by more than `_` for what it cannot have."""
+    return re.sub(r"\W", "_", name, flags=re.ASCII) != identifier
+
+
+def class_name(name: str) -> str:
+    """A name in capitalized words: `cifar10_quick` is `Cifar10Quick`."""
+    words = re.findall(r"[A-Za-z0-9]+", name)
+    joined = "".join(word[0].upper() + word[1:] for word in words)[:MAX_NAME]
+    return joined if joined[:1].isalpha() else f"Net{joined}"
+
+
+def text(name: str) -> str:
+    """A string literal of a name: printable ASCII in double quotes, all else escaped."""
+    return f'"{"".join(c if _is_plain(c) else _escaped(c) for c in name)}"'
+
+
+def remark(name: str) -> str:
+    """A name in a comment or docstring, which it can neither end nor break."""
+    return "".join(c if _is_plain(c) else "?" for c in name[:60])
+
+
+def _is_plain(character: str) -> bool:
+    return " " <= character <= "~" and character not in "\"'\\"
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\U{number:08x}"

@@ -1,0 +1,38 @@
+"""What PyTorch's modules and functions are in Caffe's layers: one file per family, found by themselves.
+
+One function says a module and its functional forms. Its parameters have the names that PyTorch gives the
+function's, which are also those of the module's attributes: `stride` is `F.conv2d(…, stride=2)` or
+`nn.Conv2d(…).stride`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+Saying = Callable[..., Any]
+"""Takes a Call and the arguments of what is called, with Tops for tensors; returns its Top or Tops."""
+
+_S = TypeVar("_S", bound=Saying)
+_SAYINGS: dict[object, Saying] = {}
+
+
+def says(*targets: object) -> Callable[[_S], _S]:
+    """Registers the decorated function for module classes, functions, and by name for methods of a tensor."""
+
+    def register(saying: _S) -> _S:
+        _SAYINGS.update(dict.fromkeys(targets, saying))
+        return saying
+
+    return register
+
+
+@cache
+def sayings() -> dict[object, Saying]:
+    """Every registered function by what it says; importing the modules of this package registers them."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return _SAYINGS

@@ -1,0 +1,83 @@
+"""A recipe, carried out: its data opened, its net filled, trained, exported and scored.
+
+models/NAME.safetensors          the trained net, where the papers' tables look for it
+results/NAME-DATASET-SPLIT.json  its scores on the validation split
+training/NAME/                   snapshots, train.csv, val.csv
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import caffe2torch as c2t
+from caffe2torch.errors import WriteError
+from fcn_repro.device import this_process
+from fcn_repro.disk import Disk
+from fcn_repro.initial import counted, initial
+from fcn_repro.mistakes import refuse_mistakes
+from fcn_repro.recipes import Recipe, Source, recipe
+from fcn_repro.train import Options, Training
+
+
+def adjusted(
+    name: str, *, init: str | None = None, seed: int | None = None, solver: Mapping[str, int] | None = None
+) -> Recipe:
+    """The recipe called `name`, or in that file, with other weights to start from, seed or solver fields."""
+    found = recipe(name)
+    if init is not None:
+        first, *others = found.init.sources or (Source(init),)
+        sources = (replace(first, weights=init), *others)
+        found = replace(found, init=replace(found.init, sources=sources))
+    return replace(
+        found,
+        seed=found.seed if seed is None else seed,
+        solver={**found.solver, **(solver or {})},
+    )
+
+
+def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options: Options) -> Training:
+    """Trains a net by the recipe `name`; the first process exports it and stores its scores.
+
+    Raises WriteError where it would take the place of published weights, and what opening the data, filling
+    the net and `Training.run` raise.
+    """
+    data, own, name = at_home(name, recipe, disk), recipe.data, Path(name).stem
+    if disk.model(name) and not disk.is_trained(name):
+        raise WriteError(
+            f"{disk.model(name)}: has the published weights of that name; train in another --home"
+        )
+    train, val = data.open(own.train), data.open(own.val) if own.val else None
+    recipe = counted(recipe, train.heads)
+    first = initial(recipe, disk, train)
+    refuse_mistakes(recipe, first.model, first.unfilled, train, val)
+    with this_process(device) as process:
+        model = _channels_last(first.model.to(process.device))
+        folder = disk.home / "training" / name
+        training = Training(name, recipe, model, train, val, folder, process, options)
+        training.run()
+        if process.rank == 0:
+            disk.models.mkdir(parents=True, exist_ok=True)
+            c2t.export(model, disk.models / f"{name}.safetensors")
+            if training.evaluation is not None:
+                training.evaluation.save(disk.results / f"{name}-{own.val.replace('/', '-')}.json")
+    return training
+
+
+def at_home(name: str, recipe: Recipe, disk: Disk) -> Disk:
+    """Where the data are: in the user's folder, seen from the recipe's file, or as ever."""
+    if not recipe.data.folder or disk.data:
+        return disk
+    return replace(disk, data=Path(name).parent / recipe.data.folder)
+
+
+def _channels_last(model: nn.Module) -> nn.Module:
+    """The model with its kernels as the fast convolutions of CPUs and GPUs want them; the numbers stay."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model

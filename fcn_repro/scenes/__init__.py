@@ -1,0 +1,6 @@
+"""Scenes rendered by integers alone, so that every pixel is the same on every machine.
+
+key ─ Chance ─→ numbers ─ street, portrait ─→ Parts ─ Canvas ─→ label, and photograph ─→ image
+      chance              things, colours,    an Outline, a
+                          textures            Texture, two colours
+"""

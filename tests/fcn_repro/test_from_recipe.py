@@ -1,0 +1,121 @@
+"""A user's own data and recipe, from the published net to its scores; the recipe is the one in the docs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from trainings import WIDTHS, Command, write_images
+
+import caffe2torch as c2t
+from caffe2torch import fcn
+from caffe2torch.errors import WriteError
+from fcn_repro.disk import Disk
+from fcn_repro.from_recipe import adjusted, train
+from fcn_repro.mistakes import RecipeError
+from fcn_repro.train import Options
+
+CLASSES = ("road", "sky", "tree", "a <b> & c")
+DOCS = Path(__file__).parents[2] / "docs/training.md"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Images of four classes, a narrow FCN-8s of 21 under the published one's name, and my.toml."""
+    folder = tmp_path_factory.mktemp("work")
+    write_images(folder / "my-images", classes=CLASSES)
+    torch.manual_seed(1)
+    model = fcn.FCN8s(21, widths=WIDTHS)
+    for name, blobs in model.blobs().items():
+        for blob in blobs if not name.startswith("upscore") else ():
+            torch.nn.init.normal_(blob, std=0.2)
+    (folder / "home/models").mkdir(parents=True)
+    c2t.export(model, folder / "home/models/voc-fcn8s.caffemodel")
+    (text,) = re.findall(r"```toml\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
+    narrow = re.sub(r'(name = "FCN8s".*)', rf"\1\nwidths = {list(WIDTHS)}", text)
+    assert narrow != text
+    (folder / "my.toml").write_text(narrow.replace("max_iter = 4000", "max_iter = 3"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(work):
+    said = Command("--train", work / "my.toml", "--home", work / "home").done()
+    return work / "home", said
+
+
+def blobs_before_and_after(home):
+    """Of the published net, and of what was trained."""
+    models = (c2t.load(home / "models" / name) for name in ("voc-fcn8s.caffemodel", "my.safetensors"))
+    return [
+        {name: [blob.detach() for blob in blobs] for name, blobs in model.blobs().items()} for model in models
+    ]
+
+
+def test_before_its_first_step_all_but_the_scores_is_the_published_nets(work, tmp_path):
+    """Bit for bit; the scores are new, zero, and of the user's classes."""
+    shutil.copytree(work / "home/models", tmp_path / "models")
+    recipe = adjusted(str(work / "my.toml"), solver={"max_iter": 0})
+    train(str(work / "my.toml"), recipe, Disk(tmp_path), options=Options())
+    published, own = blobs_before_and_after(tmp_path)
+    assert published.keys() == own.keys()
+    for name, blobs in own.items():
+        if name.startswith("score"):
+            assert len(blobs[0]) == len(CLASSES)
+            assert not any(blob.any() for blob in blobs)
+        elif name.startswith("upscore"):
+            assert all(torch.equal(channel, published[name][0][0]) for channel in blobs[0]), name
+        else:
+            assert all(map(torch.equal, blobs, published[name])), name
+
+
+def test_it_trains_all_of_the_net_and_is_scored(trained):
+    home, said = trained
+    published, own = blobs_before_and_after(home)
+    for name, blobs in own.items():
+        if name.startswith("score"):
+            assert any(blob.any() for blob in blobs), name
+        elif not name.startswith("upscore"):
+            assert not torch.equal(blobs[0], published[name][0]), name
+    assert said.startswith("my on folder val: 2 images")
+    result = json.loads((home / "results/my-folder-val.json").read_text())
+    assert result["heads"]["sem"]["classes"] == list(CLASSES)
+    assert (home / "training/my/my.html").read_text().count("<polyline") == 2
+
+
+def test_the_result_is_evaluated_like_any_model(work, trained):
+    home, _ = trained
+    mean = ",".join(map(str, (104.00699, 116.66877, 122.67892)))
+    said = Command(
+        *("--evaluate", home / "models/my.safetensors", "--on", "folder/val", "--home", home, "--json"),
+        *("--data", work / "my-images", "--mean", mean),
+    ).done()
+    stored = json.loads((home / "results/my-folder-val.json").read_text())
+    assert json.loads(said)["heads"]["sem"]["confusion"] == stored["heads"]["sem"]["confusion"]
+
+
+def test_published_weights_are_not_written_over(work, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(work / "home/models", models)
+    (models / "voc-fcn8s.caffemodel.sha256").write_text("recorded when it was fetched")
+    own = str(shutil.copy(work / "my.toml", work / "voc-fcn8s.toml"))
+    with pytest.raises(WriteError, match=r"voc-fcn8s\.caffemodel: has the published weights of that name"):
+        train(own, adjusted(own), Disk(tmp_path), options=Options())
+
+
+def test_another_number_of_classes_is_refused(work, tmp_path):
+    own = work / "classes.toml"
+    own.write_text((work / "my.toml").read_text().replace("[init]", "classes = [21]\n[init]"))
+    with pytest.raises(RecipeError, match=r"the net scores 21 classes, .* has 4, road to a <b> & c"):
+        train(str(own), adjusted(str(own)), Disk(work / "home"), options=Options())
+
+
+def test_other_weights_seeds_and_numbers_may_be_given(work):
+    recipe = adjusted(str(work / "my.toml"), init="other.caffemodel", seed=8, solver={"max_iter": 2})
+    assert [source.weights for source in recipe.init.sources] == ["other.caffemodel"]
+    assert (recipe.seed, recipe.solver["max_iter"], recipe.solver["snapshot"]) == (8, 2, 500)
+    assert adjusted(str(work / "my.toml")).seed != 8
