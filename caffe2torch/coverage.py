@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from caffe2torch._torch import torch
 from caffe2torch.build import build
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
+from caffe2torch.export.trial import MAX_INPUT
 from caffe2torch.net import Fields, Layer, Net
 from caffe2torch.phase import for_phase
 from caffe2torch.plan import plan
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
 IMAGE = (1, 3, 224, 224)
-MAX_INPUT = 1 << 22
 DEEP_NET = 100
 """Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
 

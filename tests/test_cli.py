@@ -604,10 +604,10 @@ def test_a_reader_that_leaves(voc: Path, tmp_path: Path) -> None:
 
 def test_a_full_disk(voc: Path, tmp_path: Path) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-    for name in ("a.safetensors", "a.pt", "a.caffemodel"):
+    for name in ("a.safetensors", "a/", "a.pt", "a.pt2", "a.caffemodel", "a.caffemodel.h5"):
         run = process(voc, "-o", name, code=limit + MAIN, cwd=tmp_path, capture_output=True)
         assert (run.returncode, run.stdout) == (1, ""), run.stderr
-        assert run.stderr == f"fcn-convert: {name}: cannot be written: File too large\n"
+        assert run.stderr == f"fcn-convert: {name.rstrip('/')}: cannot be written: File too large\n"
         assert names(tmp_path) == {voc.name}
 
 

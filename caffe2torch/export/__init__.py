@@ -59,7 +59,7 @@ class Format:
     """Reads it back, to be compared with what it `holds`."""
     holds: Callable[[Conversion], Net] = _deployed
     run: Runner | None = None
-    """Loads it to be run on random inputs; without it, what was read back is run."""
+    """Loads it to be run on random inputs; without it, what was read back is."""
     code: tuple[str, ...] = ()
     """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
     `{source}` for the lines that make a `net` and a `model` of the file that it was converted from."""

@@ -15,14 +15,14 @@ from caffe2torch.errors import WriteError
 from caffe2torch.export import writes
 from caffe2torch.export.caffemodel import whole
 from caffe2torch.export.conversion import Conversion
-from caffe2torch.export.output import Output, checked
+from caffe2torch.export.output import Output, checked, patiently
 from caffe2torch.net import Layer, Net
 from caffe2torch.read import read_caffemodel
 
 
 def read_back(path: Path, converted: Conversion) -> Net:
     """The conversion's net with the blobs of a file, by the names of its layers."""
-    stored, net = read_caffemodel(path), converted.net
+    stored, net = read_caffemodel(path), converted.caffe_net
     blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
     return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
 
@@ -46,9 +46,9 @@ def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "flo
         raise WriteError(f"a caffemodel.h5 holds float32, not {dtype}")
     import h5py  # it loads slowly, and few files need it
 
-    layers = [layer for layer in converted.net.layers if layer.blobs]
+    layers = [layer for layer in converted.caffe_net.layers if layer.blobs]
     _check_names(layers)
-    with h5py.File(output.path, "w") as file:
+    with patiently(output) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")
         for layer in layers:
             _write_layer(data.create_group(layer.name), layer)

@@ -45,7 +45,7 @@ def run_onnx(path: Path, converted: Conversion) -> Run:
     run=run_onnx,
     code=(
         "import numpy, onnxruntime",
-        "session = onnxruntime.InferenceSession({path!r})",
+        f"session = onnxruntime.InferenceSession({{path!r}})  # opset {OPSET}",
         "tops = session.run(None, {arrays})",
     ),
 )

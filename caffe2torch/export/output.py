@@ -38,7 +38,7 @@ class Output:
     @cached_property
     def file(self) -> IO[bytes]:
         """The file, open for writing."""
-        return self.path.open("xb")
+        return self.path.open("x+b")
 
     def write(self, data: bytes | Array) -> None:
         """Appends bytes, or the bytes of an array."""
@@ -58,6 +58,43 @@ class Output:
         for output in (self, *self._others):
             if "file" in vars(output):
                 output.file.close()
+
+
+class _Patient:
+    """A file that takes all that is written, and keeps what went wrong."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.problem: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, data: Any) -> int:
+        """Writes, unless something went wrong before."""
+        self._try(lambda: self._file.write(data))
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        """Writes what is held back."""
+        self._try(self._file.flush)
+
+    def _try(self, action: Callable[[], object]) -> None:
+        if self.problem is None:
+            try:
+                action()
+            except OSError as error:
+                self.problem = error
+
+
+@contextmanager
+def patiently(output: Output) -> Iterator[Any]:
+    """The file of an output for a library that does not bear a full disk: it hears of none."""
+    file = _Patient(output.file)
+    yield file
+    file.flush()
+    if file.problem is not None:
+        raise file.problem
 
 
 @contextmanager

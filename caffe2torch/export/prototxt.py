@@ -9,11 +9,13 @@ from typing import Any
 from google.protobuf import text_format
 
 from caffe2torch.errors import WriteError
-from caffe2torch.export import writes
+from caffe2torch.export import Run, writes
 from caffe2torch.export.caffemodel import refuse_alignment
-from caffe2torch.export.conversion import Conversion
+from caffe2torch.export.check import as_function
+from caffe2torch.export.conversion import Conversion, net_of
 from caffe2torch.export.output import Output
 from caffe2torch.net import Net, to_message
+from caffe2torch.plan import plan
 from caffe2torch.read import read
 
 
@@ -28,10 +30,21 @@ def defined(converted: Conversion) -> Net:
     return replace(net, layers=tuple(replace(layer, blobs=()) for layer in net.layers))
 
 
+def run_prototxt(path: Path, converted: Conversion) -> Run:
+    """The net that a prototxt defines, with the model's values."""
+    from caffe2torch.caffe_net import CaffeNet
+
+    blobs = {layer.name: layer.blobs for layer in net_of(converted.model).layers}
+    net = read(path)
+    layers = tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers)
+    return as_function(CaffeNet(plan(replace(net, layers=layers))))
+
+
 @writes(
     "prototxt",
     ".prototxt",
     read=read_back,
+    run=run_prototxt,
     holds=defined,
     code=("import caffe2torch as c2t", "net = c2t.read({path!r})", "print(net)"),
 )

@@ -10,7 +10,7 @@ from caffe2torch._torch import torch
 from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion, blob_of, dense, with_blobs, without_rules
-from caffe2torch.export.output import Output, encoded
+from caffe2torch.export.output import Output, encoded, patiently
 from caffe2torch.net import Blob, Net
 
 if TYPE_CHECKING:
@@ -65,11 +65,8 @@ def write_pt(converted: Conversion, output: Output, dtype: str = "float32") -> N
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in converted.plan.parameters()}
     parameters = (parameter for step in converted.plan.steps for parameter in step.parameters)
-    try:
-        torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, output.file)
-    except RuntimeError as error:
-        # On a full disk, torch fails once more while it closes its archive.
-        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+    with patiently(output) as file:
+        torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, file)
 
 
 def _tensor(parameter: Parameter, dtype: str) -> Tensor:
