@@ -68,10 +68,8 @@ class Snapshots:
         return [iteration for path, iteration in self._files() if path.suffix == ".json"]
 
     def _files(self) -> Iterator[tuple[Path, int]]:
-        """Files of snapshots, whole, unfinished (.part) or orphaned, with their iteration; markers first."""
-        pattern = re.compile(
-            rf"\.?{re.escape(self.name)}_iter_(\d+)\.(json|solverstate|caffemodel)(\.[0-9a-f]{{8}}\.part)?"
-        )
+        """Files of snapshots, with a marker or without, and their iteration; markers first."""
+        pattern = re.compile(rf"{re.escape(self.name)}_iter_(\d+)\.(json|solverstate|caffemodel)")
         there = self.folder.iterdir() if self.folder.is_dir() else ()
         for path in sorted(there, key=lambda path: path.suffix != ".json"):
             if match := pattern.fullmatch(path.name):
@@ -109,10 +107,11 @@ class Snapshots:
 
     def _clean(self, oldest: int) -> None:
         """Removes older snapshots, and what a killed process left; markers, by which they count, go first."""
-        for path, iteration in self._files():
+        old = [path for path, iteration in self._files() if iteration < oldest]
+        for path in (*old, *self.folder.glob(".*.part")):
             if path.is_dir():
                 shutil.rmtree(path)
-            elif iteration < oldest or path.suffix == ".part":
+            else:
                 path.unlink(missing_ok=True)
 
 

@@ -88,8 +88,8 @@ def test_files_without_a_marker_do_not_count(folder):
 def test_what_killed_processes_left_is_removed_by_the_next_snapshot(folder):
     left = [
         "a-net_iter_1.caffemodel",
-        ".a-net_iter_9.caffemodel.0123abcd.part",
-        ".a-net_iter_3.json.89abcdef.part",
+        ".a-net_iter_9.c.0123abcd.part/a-net_iter_9.caffemodel",
+        ".train.csv.part",
     ]
     kept = [
         "train.csv",
@@ -98,6 +98,7 @@ def test_what_killed_processes_left_is_removed_by_the_next_snapshot(folder):
         "ba-net_iter_1.caffemodel",
         "a-net_iter_x.json",
     ]
+    (folder / left[1]).parent.mkdir()
     for name in (*left, *kept):
         (folder / name).write_text("x")
     snapshots, solver = Snapshots(folder, "a-net", KEY), new_solver()
