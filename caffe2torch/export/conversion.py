@@ -19,6 +19,7 @@ from caffe2torch.sizes import sized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
     from caffe2torch.architectures import Architecture
     from caffe2torch.caffe_net import CaffeNet
@@ -73,6 +74,13 @@ class Conversion:
 
         streams = self.architecture.streams if self.architecture else ()
         return try_out(self.model, dict(known for stream in streams for known in stream.inputs))
+
+    @cached_property
+    def graph(self) -> ExportedProgram:
+        """The model as torch's graph of any size; needs torch."""
+        from caffe2torch.export.traced import traced
+
+        return traced(self)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -21,10 +21,12 @@ from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteE
 from caffe2torch.export import Run, writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
-from caffe2torch.export.traced import quiet, traced
+from caffe2torch.export.traced import quiet
 
 OPSET = 20
 """The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
+_FLOAT = 1
+"""TensorProto.FLOAT."""
 MAX_BYTES = (1 << 31) - 1
 """Protobuf's limit for one message."""
 
@@ -74,7 +76,7 @@ def _model(converted: Conversion) -> Any:
         size = operators.Shape(x, start=dim, end=dim + 1 or None)
         return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
-    program = traced(converted)
+    program = converted.graph
     try:
         with quiet():
             exported: Any = torch.onnx.export(
@@ -133,8 +135,9 @@ def _values(graph: Any) -> Iterator[Any]:
 
 
 def _name_nodes(graph: Any, layers: set[str]) -> None:
-    """A layer of one node gives it its name; of several, `layer/operator`; those of sizes keep theirs."""
-    owners = [_owner(node, layers) for node in graph.node]
+    """A layer of one node gives it its name; of several, `layer/operator`; sizes keep theirs."""
+    values = {x.name for x in (*graph.value_info, *graph.output) if x.type.tensor_type.elem_type == _FLOAT}
+    owners = [_owner(node, layers) if node.output[0] in values else "" for node in graph.node]
     taken: set[str] = set()
     for node, owner in zip(graph.node, owners, strict=True):
         if owner:
