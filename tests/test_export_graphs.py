@@ -157,11 +157,17 @@ WINDOWS = [("MAX", 3, 3, 1), ("AVE", 2, 2, 1), ("MAX", 2, 3, 0), ("AVE", 5, 4, 3
 """Pooling that drops its last window at some sizes and not at others, and what torch has no name for."""
 
 
+def bounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Without the lowest float, which Caffe gives for a window that sees nothing, and what becomes of it."""
+    return np.where(np.abs(values) < 1e30, values, 0)
+
+
 @pytest.mark.parametrize(("pool", "kernel", "stride", "pad"), WINDOWS)
 def test_a_window_that_some_sizes_drop(pool: str, kernel: int, stride: int, pad: int, tmp_path: Path) -> None:
     up = 2 * stride + pad + 1
     net = net_of(
-        f"""layer {{ name: "data" type: "Input" top: "data" }}
+        f"""layer {{ name: "data" type: "Input" top: "data"
+                 input_param {{ shape {{ dim: 1 dim: 2 dim: 24 dim: 25 }} }} }}
         layer {{ name: "p" type: "Pooling" bottom: "data" top: "p"
                  pooling_param {{ pool: {pool} kernel_size: {kernel} stride: {stride} pad: {pad} }} }}
         layer {{ name: "u" type: "Deconvolution" bottom: "p" top: "u" convolution_param {{
@@ -178,10 +184,8 @@ def test_a_window_that_some_sizes_drop(pool: str, kernel: int, stride: int, pad:
         image = np.random.default_rng(height).standard_normal((1, 2, height, height + 1), np.float32)
         with torch.no_grad():
             wanted = model(data=torch.from_numpy(image))["c"].numpy()
-        finite = np.nan_to_num(wanted, posinf=0, neginf=0)
         for suffix, run in runs.items():
-            found = np.nan_to_num(run({"data": image})["c"], posinf=0, neginf=0)
-            assert_near({"c": found}, {"c": finite}, (suffix, height))
+            assert_near({"c": bounded(run({"data": image})["c"])}, {"c": bounded(wanted)}, (suffix, height))
 
 
 def test_of_equal_values_the_last_is_the_largest(tmp_path: Path) -> None:
