@@ -243,6 +243,15 @@ def test_a_training_that_is_there_is_not_begun_anew(images, tmp_path):
         assert torch.equal(own, other), "a training that is done is only read"
 
 
+def test_what_was_logged_before_any_snapshot_is_dropped(images, tmp_path):
+    (tmp_path / "train.csv").write_text(
+        "iteration,loss,smoothed_loss,rate,images_per_s\n1,9,9,9,9\n2,9,9,9,9\n"
+    )
+    run(small_recipe(max_iter=2), images, tmp_path)
+    assert [row["iteration"] for row in read_rows(tmp_path / "train.csv", TRAIN)] == [1, 2]
+    assert 9 not in losses_of(training(small_recipe(), images, tmp_path))
+
+
 def test_snapshots_of_another_recipe_are_refused(images, tmp_path):
     recipe = small_recipe(max_iter=2)
     run(recipe, images, tmp_path)

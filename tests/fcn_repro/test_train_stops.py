@@ -15,10 +15,10 @@ from trainings import Command, write_images, write_recipe
 from caffe2torch.read import read_solverstate
 from fcn_repro.stopping import TOGETHER_S, wish_to_stop
 
-ITERATIONS, SNAPSHOT = 60, 3
+ITERATIONS, SNAPSHOT = 42, 3
 LAST = f"my_iter_{ITERATIONS}"
 NAMES = sorted(
-    [f"my_iter_{n}.{suffix}" for n in (57, 60) for suffix in ("caffemodel", "json", "solverstate")]
+    [f"my_iter_{n}.{suffix}" for n in (39, 42) for suffix in ("caffemodel", "json", "solverstate")]
     + ["my.html", "train.csv", "val.csv"]
 )
 
@@ -55,7 +55,7 @@ def assert_same(home, expected):
     assert sorted(path.name for path in own.iterdir()) == NAMES
     assert (own / f"{LAST}.caffemodel").read_bytes() == (other / f"{LAST}.caffemodel").read_bytes()
     states = [read_solverstate(folder / f"{LAST}.solverstate") for folder in (own, other)]
-    assert [(state.iter, state.current_step) for state in states] == [(ITERATIONS, ITERATIONS // 7)] * 2
+    assert [(state.iter, state.current_step) for state in states] == [(ITERATIONS, (ITERATIONS - 1) // 7)] * 2
     for blob, wanted in zip(*(state.history for state in states), strict=True):
         np.testing.assert_array_equal(blob.read(), wanted.read())
     assert any(blob.read().any() for blob in states[0].history)
@@ -196,6 +196,6 @@ def test_without_resume_it_is_left_alone(work, undisturbed):
     assert code == 1
     folder = undisturbed / "training/my"
     assert said == (
-        f"fcn-repro: {folder} has a training, at iteration 60; {folder}/{LAST}.caffemodel is whole; go on "
+        f"fcn-repro: {folder} has a training, at iteration {ITERATIONS}; {folder}/{LAST}.caffemodel is whole; go on "
         "from it with --resume, or delete the folder to start anew\n"
     )
