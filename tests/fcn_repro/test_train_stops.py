@@ -196,6 +196,6 @@ def test_without_resume_it_is_left_alone(work, undisturbed):
     assert code == 1
     folder = undisturbed / "training/my"
     assert said == (
-        f"fcn-repro: {folder} has a training, at iteration {ITERATIONS}; {folder}/{LAST}.caffemodel is whole; "
-        "go on from it with --resume, or delete the folder to start anew\n"
+        f"fcn-repro: {folder} has a training, at iteration {ITERATIONS}; "
+        f"{folder}/{LAST}.caffemodel is whole; go on from it with --resume, or delete the folder to start anew\n"
     )
