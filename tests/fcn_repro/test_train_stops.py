@@ -197,5 +197,6 @@ def test_without_resume_it_is_left_alone(work, undisturbed):
     folder = undisturbed / "training/my"
     assert said == (
         f"fcn-repro: {folder} has a training, at iteration {ITERATIONS}; "
-        f"{folder}/{LAST}.caffemodel is whole; go on from it with --resume, or delete the folder to start anew\n"
+        f"{folder}/{LAST}.caffemodel is whole; go on from it with --resume, "
+        "or delete the folder to start anew\n"
     )
