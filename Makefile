@@ -17,7 +17,7 @@ demo: $(VENV)/installed
 	$(BIN)/fcn-convert $(ZOO)/weights.caffemodel -o demo/voc-fcn8s.safetensors --verify $(ZOO)/io.npz
 	@echo "\nThe one that comes with us, trained on rendered streets, and its table:"
 	$(BIN)/fcn-convert weights/shapes-fcn8s.caffemodel -o demo/models/shapes-fcn8s.safetensors
-	$(BIN)/fcn-repro --home demo --table 2 --data shapes
+	OMP_NUM_THREADS=1 $(BIN)/fcn-repro --home demo --table 2 --data shapes # small nets gain nothing from threads
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .
