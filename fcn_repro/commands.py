@@ -149,7 +149,8 @@ def for_caffe(args: argparse.Namespace) -> int:
 
     if args.report is None:
         raise Usage("--caffe needs -o DIR: where shall the files go?")
-    recipe, disk = adjusted(args.caffe), at_home(args.caffe, adjusted(args.caffe), _disk(args))
+    recipe = adjusted(args.caffe)
+    disk = at_home(args.caffe, recipe, _disk(args))
     for path in write_for_caffe(Path(args.caffe).stem, recipe, disk, args.report):
         print(path)
     return 0
