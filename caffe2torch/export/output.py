@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -75,6 +74,11 @@ class _Patient:
         self._try(lambda: self._file.write(data))
         return memoryview(data).nbytes
 
+    def truncate(self, size: int) -> int:
+        """Gives the file a size, which HDF5 does at its end."""
+        self._try(lambda: self._file.truncate(size))
+        return size
+
     def flush(self) -> None:
         """Writes what is held back."""
         self._try(self._file.flush)
@@ -127,20 +131,6 @@ def create(
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def hdf5_into(output: Output) -> Iterator[Any]:
-    """An h5py.File to fill, which is written when it is whole.
-
-    It is built in memory: where a disk is full, the HDF5 library may take the whole process down.
-    """
-    import h5py  # loads slowly, and few files need it
-
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        yield file
-    output.write(np.frombuffer(buffer.getbuffer(), np.uint8))
 
 
 def _move(made: Path, target: Path, inputs: Sequence[str]) -> None:

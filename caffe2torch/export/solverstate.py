@@ -9,7 +9,7 @@ import numpy as np
 
 from caffe2torch import schema
 from caffe2torch.export.caffemodel import write_blob
-from caffe2torch.export.output import Output, create, hdf5_into
+from caffe2torch.export.output import Output, create, patiently
 from caffe2torch.read import AnyPath, SolverState
 
 
@@ -33,7 +33,9 @@ def _write_binary(state: SolverState, output: Output) -> None:
 
 
 def _write_hdf5(state: SolverState, output: Output) -> None:
-    with hdf5_into(output) as file:
+    import h5py  # loads slowly, and few files need it
+
+    with patiently(output) as target, h5py.File(target, "w") as file:
         for name in ("iter", "current_step"):
             file[name] = np.array([getattr(state, name)], np.int32)
         _write_string(file, "learned_net", state.learned_net.encode())
