@@ -21,7 +21,6 @@ from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteE
 from caffe2torch.export import Run, writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
-from caffe2torch.export.traced import quiet
 
 OPSET = 20
 """The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
@@ -69,6 +68,8 @@ def write_onnx(converted: Conversion, output: Output, dtype: str = "float32") ->
 
 def _model(converted: Conversion) -> Any:
     """The ModelProto, as torch makes it of a graph."""
+    from caffe2torch.export.traced import quiet  # loads slowly, and other formats do without
+
     operators = getattr(_package("onnxscript"), f"opset{OPSET}")
 
     def sort(x: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:

@@ -10,11 +10,12 @@ from caffe2torch.export import Run, writes
 from caffe2torch.export.check import as_function
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output, patiently
-from caffe2torch.export.traced import argument, quiet
 
 
 def run_pt2(path: Path, converted: Conversion) -> Run:
     """The graph in a file."""
+    from caffe2torch.export.traced import argument  # loads slowly, and other formats do without
+
     program = torch.export.load(path).module()
     return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
 
@@ -29,6 +30,8 @@ def write_pt2(converted: Conversion, output: Output, dtype: str = "float32") -> 
     """torch.export's program: batch, height and width are free where they are in the net (trial.py)."""
     if dtype != "float32":
         raise WriteError(f"a pt2 is written in float32, not {dtype}")
+    from caffe2torch.export.traced import quiet
+
     program = converted.graph
     with patiently(output) as file, quiet():
         torch.export.save(program, file)

@@ -13,6 +13,7 @@ import ast
 import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,10 +22,12 @@ from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
 from caffe2torch.export.python.fresh import run_fresh
-from caffe2torch.export.python.module import Module
 from caffe2torch.export.python.names import remark
 from caffe2torch.export.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
 from caffe2torch.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from caffe2torch.export.python.module import Module
 
 _IMPORTS = {
     "torch": "import torch",
@@ -50,6 +53,8 @@ def load(path: str | Path = WEIGHTS) -> {0}:
 )
 def write_python(converted: Conversion, output: Output, dtype: str = "float32") -> None:
     """The file, and beside it the weights, under the same name with `.safetensors`."""
+    from caffe2torch.export.python.module import Module  # loads slowly, and other formats do without
+
     name = output.path.name
     weights = str(Path(name).with_suffix(".safetensors"))
     if weights == name:
