@@ -24,7 +24,7 @@ from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.export.conversion import Conversion, conversion
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "fcn"
-RUN = ("safetensors", "hub", "pt", "caffemodel", "caffemodel.h5", "pt2", "onnx")
+RUN = ("safetensors", "hub", "pt", "py", "caffemodel", "caffemodel.h5", "pt2", "onnx")
 export = import_module("caffe2torch.export")  # c2t.export is the function
 
 
@@ -83,9 +83,11 @@ def main() -> None:
             start = time.perf_counter()
             try:
                 converted = conversion(c2t.read(case.prototxt, case.weights))
-                _ = converted.plan
+                missing = any(parameter.blob is None for parameter in converted.plan.parameters())
             except Caffe2TorchError:
-                continue  # no net, or none that is converted; --survey tells which
+                continue  # no net, or none that is converted: --survey tells which
+            if missing:
+                continue  # a definition alone
             cells = [cell(converted, name, case) for name in options.formats]
             seconds = f"{time.perf_counter() - start:.0f}"
             print(f"| {case.name(folder)} | {' | '.join([*cells, seconds])} |", flush=True)

@@ -25,7 +25,7 @@ def sized(planned: Plan) -> Net:
     A net that does not run at that size, or has an input that is no image, is returned as it is: its owner
     alone knows a size.
     """
-    net, shapes = planned.net, _shapes(planned)
+    net, shapes = planned.net, known_shapes(planned)
     whole = replace(net, layers=tuple(_sized(layer, shapes) for layer in net.layers))
     if whole == net:
         return net
@@ -36,7 +36,7 @@ def sized(planned: Plan) -> Net:
     return whole
 
 
-def _shapes(planned: Plan) -> dict[str, Shape | None]:
+def known_shapes(planned: Plan) -> dict[str, Shape | None]:
     """The inputs' shapes. Early fusion's weights tell the sum of its channels; its architecture, each."""
     shapes = dict(planned.inputs)
     if None in shapes.values():

@@ -15,7 +15,7 @@ from caffe2torch.net import Array, Blob, Layer, Net
 from caffe2torch.phase import without_losses
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.preprocess import Preprocessing, preprocessing
-from caffe2torch.sizes import sized
+from caffe2torch.sizes import known_shapes, sized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -72,8 +72,7 @@ class Conversion:
         """What the model gives on random inputs; needs torch."""
         from caffe2torch.export.trial import try_out
 
-        streams = self.architecture.streams if self.architecture else ()
-        return try_out(self.model, dict(known for stream in streams for known in stream.inputs))
+        return try_out(self.model, known_shapes(self.plan))
 
     @cached_property
     def graph(self) -> ExportedProgram:

@@ -10,7 +10,8 @@ import re
 import traceback
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
@@ -72,11 +73,11 @@ def _refusal(converted: Conversion, error: Exception) -> Exception:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what torch's exporters say to those who write them."""
+    """Without what torch's exporters say to those who write them: also a graph as far as it got, on stderr."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -59,14 +59,14 @@ class Trials:
         return axes | ({2: "height", 3: "width"} if blob in self.images else {})
 
 
-def try_out(model: CaffeNet, channels: Mapping[str, int]) -> Trials:
+def try_out(model: CaffeNet, told: Mapping[str, Shape | None]) -> Trials:
     """Runs a net on random inputs of two sizes, or of the one that it takes.
 
-    `channels` are those of inputs that the file leaves open, where they are known; 3 where not.
+    `told` are the shapes of its inputs, as far as they are known.
     Raises NetError where it does not run on inputs of the shapes that its file tells.
     """
     problem = ""
-    for own in _own_shapes(model, channels):
+    for own in _own_shapes(told):
         for first, second in _STEPS:
             if (found := _two(model, _grown(own, first), _grown(own, second))) is not None:
                 return found
@@ -77,12 +77,11 @@ def try_out(model: CaffeNet, channels: Mapping[str, int]) -> Trials:
     raise NetError(problem)
 
 
-def _own_shapes(model: CaffeNet, channels: Mapping[str, int]) -> Iterator[Shapes]:
-    """The shapes that the file tells; what it leaves open is that of an image."""
-    told = model.plan.inputs
+def _own_shapes(told: Mapping[str, Shape | None]) -> Iterator[Shapes]:
+    """Whole shapes: what is not known is that of an image."""
     open_ = any(shape is None or None in shape for shape in told.values())
     for image in _OPEN if open_ else _OPEN[:1]:
-        yield {blob: _whole(shape, (1, channels.get(blob, 3), *image)) for blob, shape in told.items()}
+        yield {blob: _whole(shape, (1, 3, *image)) for blob, shape in told.items()}
 
 
 def _whole(shape: Shape | None, image: tuple[int, ...]) -> tuple[int, ...]:
