@@ -21,15 +21,21 @@ from caffe2torch.export import format_for, formats, write
 from caffe2torch.export.conversion import Conversion, conversion
 from caffe2torch.export.digest import Digest
 from caffe2torch.export.output import DTYPES
-from caffe2torch.export.safetensors import is_safetensors, read_preprocessing, read_safetensors
+from caffe2torch.model_file import (
+    ModelFile,
+    defines_net,
+    is_hdf5,
+    is_mean,
+    open_model,
+    vgg16_origin,
+    weights_in,
+)
 from caffe2torch.net import Net
 from caffe2torch.phase import without_splits
 from caffe2torch.plan import Plan, plan
-from caffe2torch.preprocess import preprocessing
-from caffe2torch.read import HDF5, is_text, mapped, read, read_binaryproto, read_caffemodel
-from caffe2torch.screen import Result, Source, compared, numbers, size_text, verified
+from caffe2torch.read import read_binaryproto
+from caffe2torch.screen import Result, compared, numbers, size_text, verified
 from caffe2torch.table import table_of
-from caffe2torch.upgrade import format_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,9 +53,6 @@ exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be) or different from
 _FORM = "which net a caffemodel or prototxt gets: as one deploys it (default), or as it was trained"
 _CHECK = "run: also a file that can be read back is run on random inputs, before it takes its name"
 _SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5", ".pth")
-_OTHERS = (HDF5, b"PK\x03\x04", b"\x80\x02")
-"""How HDF5 files begin, zips and pickles: Keras' and PyTorch's."""
-_AGES = {"V0": "V0 format (2013)", "V1": "V1 format (2014)", "current": "current format"}
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,10 @@ def _answer(options: argparse.Namespace) -> Answer:
         raise _UsageError("--on and --tolerance belong to --diff")
     if options.survey:
         return _survey(options)
+    options.file = weights_in(options.file)
     if options.diff is not None:
         return _diff(options)
-    if _is_mean(options.file):
+    if is_mean(options.file):
         return _inspect_mean(options)
     with _naming(options.file):
         return _inspect(options) if options.inspect else _convert(options)
@@ -211,13 +215,6 @@ def _survey(options: argparse.Namespace) -> Answer:
     return Answer(summary(rows, folder), facts(rows))
 
 
-def _is_mean(path: str) -> bool:
-    """Whether the file begins as a BlobProto does: with `num`, `data` or `shape`."""
-    start = mapped(path, {})
-    # A safetensors file begins with a length, which may have the same first byte.
-    return start[:1] in (b"\x08", b"\x2a", b"\x3a") and not is_safetensors(start[:9], len(start))
-
-
 def _inspect_mean(options: argparse.Namespace) -> Answer:
     try:
         mean = read_binaryproto(options.file)
@@ -242,22 +239,23 @@ def _inspect(options: argparse.Namespace) -> Answer:
 
 
 def _diff(options: argparse.Namespace) -> Answer:
-    from caffe2torch.comparison import TOLERANCE, between
+    from caffe2torch.comparison import TOLERANCE
+    from caffe2torch.file_comparison import between
 
     tolerance = TOLERANCE if options.tolerance is None else options.tolerance
+    options.diff = weights_in(options.diff)
     read = partial(_compared, options)
     found = between(options.file, options.diff, read, tolerance, run=options.run, on=options.on)
     return Answer(str(found), found.as_dict(), 0 if found.same else 1)
 
 
-def _compared(options: argparse.Namespace, path: str) -> Conversion:
-    """A side of --diff. A --prototxt is for the HDF5 files, which hold no net, or else for FILE."""
-    hdf5 = [file for file in (options.file, options.diff) if mapped(file, {})[: len(HDF5)] == HDF5]
-    own = {
-        "file": path,
-        "prototxt": options.prototxt if path in (hdf5 or [options.file]) else None,
-        "mean": options.mean if _origin(path) else None,
-    }
+def _compared(options: argparse.Namespace, path: str) -> Conversion | None:
+    """A side of --diff; None where none defines its net. A --prototxt is for HDF5 files, or else for FILE."""
+    hdf5 = list(filter(is_hdf5, (options.file, options.diff)))
+    prototxt = options.prototxt if path in (hdf5 or [options.file]) else None
+    if not defines_net(path) and (prototxt is None or not is_hdf5(path)):
+        return None
+    own = {"file": path, "prototxt": prototxt, "mean": options.mean if vgg16_origin(path) else None}
     with _naming(path):
         source = _read(argparse.Namespace(**{**vars(options), **own}))
         planned = plan(source.net, allow_missing=options.allow_missing)
@@ -292,14 +290,12 @@ def _convert(options: argparse.Namespace) -> Answer:
     return Answer(str(result), result.facts())
 
 
-def _read(options: argparse.Namespace) -> Source:
+def _read(options: argparse.Namespace) -> ModelFile:
     """FILE, with --prototxt and --convolutionalize."""
-    if whose := _origin(options.file):
-        source = _read_vgg16(options, whose)
-    elif options.mean is not None:
+    if options.mean is not None and not vgg16_origin(options.file):
         raise _UsageError("--mean is for weights of torchvision or Keras; other models have their own")
-    else:
-        source = _read_file(options.file, options.prototxt, options.ignore_unknown_fields)
+    unknown, mean = options.ignore_unknown_fields, options.mean
+    source = open_model(options.file, options.prototxt, ignore_unknown=unknown, mean=mean)
     build = f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"
     if not options.convolutionalize:
         return replace(source, code=(*source.code, build))
@@ -307,60 +303,6 @@ def _read(options: argparse.Namespace) -> Source:
 
     lines = ("from caffe2torch.surgery import convolutionalize", "net = convolutionalize(net)")
     return replace(source, net=convolutionalize(source.net), code=(*source.code, *lines, build))
-
-
-def _read_file(path: str, prototxt: str | None, ignore_unknown: bool) -> Source:
-    start = mapped(path)
-    if is_safetensors(start[:9], len(start)):
-        return _read_safetensors(path, prototxt)
-    is_prototxt = is_text(start) and not path.endswith((".caffemodel", ".h5"))
-    if is_prototxt and prototxt is not None:
-        raise ReadError(f"{path}: is text, and so is --prototxt; FILE must hold the weights")
-    files = (path, None) if is_prototxt else (prototxt, path)
-    net = read(*files, ignore_unknown=ignore_unknown)
-    ignore = ", ignore_unknown=True" if ignore_unknown else ""
-    code = f"net = c2t.read({files[0]!r}, {files[1]!r}{ignore})"
-    kind = "prototxt" if is_prototxt else _caffemodel_format(path)
-    return Source(path, kind, net, preprocessing(net), (code,))
-
-
-def _origin(path: str) -> str:
-    """Who wrote the VGG-16 in the file; empty when it is Caffe's or none."""
-    start = mapped(path, {})
-    if not is_safetensors(start[:9], len(start)) and not start[: len(HDF5)].startswith(_OTHERS):
-        return ""
-    from caffe2torch import vgg16  # a caffemodel does without
-
-    return vgg16.origin(path)
-
-
-def _read_vgg16(options: argparse.Namespace, whose: str) -> Source:
-    path = options.file
-    if options.prototxt is not None:
-        raise ReadError(f"{path}: holds {whose}'s VGG-16, whose net is known; leave out --prototxt")
-    from caffe2torch.vgg16 import vgg16_from
-
-    net = vgg16_from(path, options.mean)
-    more = "" if options.mean is None else f", mean={options.mean}"
-    return Source(
-        path, f"VGG-16 of {whose}", net, preprocessing(net), (f"net = c2t.vgg16_from({path!r}{more})",)
-    )
-
-
-def _read_safetensors(path: str, prototxt: str | None) -> Source:
-    if prototxt is not None:
-        raise ReadError(f"{path}: holds its own net; --prototxt is for Caffe's files")
-    code = (
-        "from caffe2torch.export.safetensors import read_safetensors",
-        f"net = read_safetensors({path!r})",
-    )
-    return Source(path, "safetensors of this package", read_safetensors(path), read_preprocessing(path), code)
-
-
-def _caffemodel_format(path: str) -> str:
-    if mapped(path)[: len(HDF5)] == HDF5:
-        return "caffemodel in HDF5"
-    return f"caffemodel, {_AGES[format_of(read_caffemodel(path).message)]}"
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, str]:
@@ -381,7 +323,7 @@ def _as_trained(converted: Conversion, net: Net, kind: str) -> Conversion:
     return replace(converted, net=without_splits(net), planned=None)
 
 
-def _complete(planned: Plan, source: Source) -> Conversion:
+def _complete(planned: Plan, source: ModelFile) -> Conversion:
     """The plan to write; parameters without values get Caffe's filler, the same numbers every time."""
     if source.net.weights and any(parameter.blob is None for parameter in planned.parameters()):
         from caffe2torch._torch import torch

@@ -1,4 +1,4 @@
-"""Two models -> a Difference: layers, their parameters, the shapes and values of their blobs, their outputs.
+"""Two nets -> a Difference: layers, their parameters, the shapes and values of their blobs, their outputs.
 
 What is compared is the nets that one deploys of both (plan.py), layer by layer by name. Blobs are compared
 piece by piece where they lie, without torch; outputs, which need it, are those of B for inputs of A.
@@ -6,25 +6,21 @@ piece by piece where they lie, without torch; outputs, which need it, are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch import vgg16
 from caffe2torch.difference import BlobRow, Change, Difference
-from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
-from caffe2torch.export import Run, Runner, formats
+from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.export import Run
 from caffe2torch.export.check import as_function
 from caffe2torch.export.conversion import Conversion, conversion, dense
-from caffe2torch.export.pt import read_pt
 from caffe2torch.export.trial import Trial
 from caffe2torch.net import Blob, Fields, Layer, Net
 from caffe2torch.plan import Plan, Step
-from caffe2torch.pth import is_pth
 from caffe2torch.table import shape_text
 from caffe2torch.verify import Report, compare_blob, deltas, stored_inputs
 
@@ -34,6 +30,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 PIECE = 1 << 18
 """Values compared at a time; bounds the memory that it takes."""
+
+Answers = Iterator[tuple[str, Trial]]
+"""Inputs and what A gives on them, by a name for each."""
 
 _SIZES = ("kernel", "stride", "pad", "dilation")
 """Sizes that Caffe allows to write in several ways; the converters know them."""
@@ -57,60 +56,19 @@ def diff(
     """
     first, second = conversion(a), conversion(b)
     found = compare(first, second, tolerance)
-    return _with_outputs(found, first, second, on) if run or on is not None else found
+    return with_outputs(found, first, second, on) if run or on is not None else found
 
 
-def between(
-    a: str,
-    b: str,
-    read: Callable[[str], Conversion],
-    tolerance: float = TOLERANCE,
-    *,
-    run: bool = False,
-    on: str | PathLike[str] | None = None,
-) -> Difference:
-    """Compares two files as `diff` does; the function `read` gives the net in one that holds its definition.
-
-    One of the two may hold only values, as a state dict, whose keys are those of the other's net; or be of a
-    format that only runs, such as ONNX: then outputs are all that is compared.
-    """
-    whole = [path for path in (a, b) if not _is_state_dict(path) and _runner(path) is None]
-    if not whole:
-        raise ReadError(f"neither {a} nor {b} defines a net; compare each with the file that it came from")
-    base = read(whole[0])
-    sides = [base if path == whole[0] else _opened(path, base, read) for path in (a, b)]
-    for path, side in zip((a, b), sides, strict=True):
-        if not isinstance(side, Conversion):
-            outputs = compare_outputs(base, side, tolerance, on)
-            return Difference(whole[0], path, tolerance, outputs=outputs)
-    first, second = (side for side in sides if isinstance(side, Conversion))
-    found = replace(compare(first, second, tolerance), a=a, b=b)
-    return _with_outputs(found, first, second, on) if run or on is not None else found
-
-
-def _opened(path: str, base: Conversion, read: Callable[[str], Conversion]) -> Conversion | Run:
-    runner = _runner(path)
-    if _is_state_dict(path):
-        return conversion(read_pt(Path(path), base))
-    return read(path) if runner is None else runner(Path(path), base)
-
-
-def _is_state_dict(path: str) -> bool:
-    """Whether a file holds values alone, by the keys of our modules."""
-    return is_pth(path) and not vgg16.origin(path)
-
-
-def _runner(path: str) -> Runner | None:
-    """How a file is run of which nothing else is known, as its suffix tells."""
-    if is_pth(path):
-        return None
-    return next((x.run for x in formats().values() if x.read is None and path.endswith(x.suffixes)), None)
-
-
-def _with_outputs(
+def with_outputs(
     found: Difference, a: Conversion, b: Conversion, on: str | PathLike[str] | None
 ) -> Difference:
-    return replace(found, outputs=compare_outputs(a, as_function(b.model), found.tolerance, on))
+    """The comparison with B's outputs beside A's, for random inputs or those in the file `on`."""
+    for side in (a, b):
+        parameters = list(side.plan.parameters())
+        if parameters and all(parameter.blob is None for parameter in parameters):
+            raise WeightsError(f"{_name(side)}: defines a net and holds no values to run it with")
+    wanted = answers(a, on)
+    return replace(found, outputs=compare_outputs(_name(a), wanted, as_function(b.model), found.tolerance))
 
 
 def compare(a: Conversion, b: Conversion, tolerance: float = TOLERANCE) -> Difference:
@@ -119,7 +77,7 @@ def compare(a: Conversion, b: Conversion, tolerance: float = TOLERANCE) -> Diffe
     both = [key for key in first if key in second]
     pairs = [_both_dense(first[key], second[key]) for key in both]
     changes = [change for pair in pairs for change in _changes(*pair, first, second)]
-    rows = [row for ours, theirs in pairs for row in _blobs(ours.layer, theirs.layer, tolerance)]
+    blobs = ((ours.layer.name, ours.layer.blobs, theirs.layer.blobs) for ours, theirs in pairs)
     return Difference(
         _name(a),
         _name(b),
@@ -128,37 +86,38 @@ def compare(a: Conversion, b: Conversion, tolerance: float = TOLERANCE) -> Diffe
         tuple(f"{key} ({x.layer.type})" for key, x in first.items() if key not in second),
         tuple(f"{key} ({x.layer.type})" for key, x in second.items() if key not in first),
         (*changes, *_means(a, b)),
-        tuple(sorted(rows, key=lambda row: np.inf if row.relative is None else row.relative, reverse=True)),
+        blob_rows(blobs, tolerance),
     )
 
 
-def compare_outputs(
-    a: Conversion, run: Run, tolerance: float = TOLERANCE, on: str | PathLike[str] | None = None
-) -> Report:
-    """What `run` gives beside what the net A gives, on random inputs or on those in the file `on`."""
+def compare_outputs(a: str, wanted: Answers, run: Run, tolerance: float = TOLERANCE) -> Report:
+    """What `run` gives beside the answers of A."""
     rows = []
-    for name, trial in _trials(a, on):
+    for name, trial in wanted:
         try:
             found, problem = run(trial.inputs), ""
-        except (Caffe2TorchError, RuntimeError, IndexError) as error:
+        except Exception as error:  # whichever library runs it
             found, problem = {}, f"B does not run: {str(error).splitlines()[0]}"
-        for blob, wanted in trial.outputs.items():
-            row = compare_blob(name, blob, wanted, found.get(blob), tolerance)
+        for blob, output in trial.outputs.items():
+            row = compare_blob(name, blob, output, found.get(blob), tolerance)
             rows.append(replace(row, problem=problem or row.problem))
-    return Report(_name(a), tolerance, tuple(rows))
+    return Report(a, tolerance, tuple(rows))
 
 
-def _trials(a: Conversion, on: str | PathLike[str] | None) -> Iterator[tuple[str, Trial]]:
-    """What A gives on random inputs or on those in the file `on`, by a name for each."""
+def answers(a: Conversion, on: str | PathLike[str] | None) -> Answers:
+    """What a net gives on random inputs, or on those in the file `on`."""
     if on is None:
-        yield from ((str(trial), trial) for trial in a.trials.trials)
-        return
-    run = as_function(a.model)
-    for key, inputs in stored_inputs(on):
+        return ((str(trial), trial) for trial in a.trials.trials)
+    return stored_answers(_name(a), as_function(a.model), on)
+
+
+def stored_answers(a: str, run: Run, on: str | PathLike[str]) -> Answers:
+    """What `run`, called A, gives on the inputs in the file `on`. Raises NetError where it does not run."""
+    for name, inputs in stored_inputs(on):
         try:
-            yield key, Trial(inputs, run(inputs))
-        except RuntimeError as error:
-            raise NetError(f"{_name(a)}: does not run on {on}: {str(error).splitlines()[0]}") from None
+            yield name, Trial(inputs, run(inputs))
+        except Exception as error:  # whichever library runs it
+            raise NetError(f"{a}: does not run on {on}: {str(error).splitlines()[0]}") from None
 
 
 def _name(side: Conversion) -> str:
@@ -266,11 +225,18 @@ def _are_messages(a: Any, b: Any) -> bool:
     return isinstance(a, tuple) and len(a) == len(b) > 0 and isinstance(a[0], Fields)
 
 
-def _blobs(a: Layer, b: Layer, tolerance: float) -> Iterator[BlobRow]:
-    for i, (ours, theirs) in enumerate(zip(a.blobs, b.blobs, strict=False)):
+def blob_rows(
+    pairs: Iterable[tuple[str, Sequence[Blob], Sequence[Blob]]], tolerance: float
+) -> tuple[BlobRow, ...]:
+    """The blobs of layers that both have, by their names; the largest relative difference comes first."""
+    rows = [
+        _row(name, i, ours, theirs, tolerance)
+        for name, a, b in pairs
+        for i, (ours, theirs) in enumerate(zip(a, b, strict=False))
         # Definitions alone have shapes to compare, and no values.
-        if ours.has_data or theirs.has_data or ours.shape != theirs.shape:
-            yield _row(a.name, i, ours, theirs, tolerance)
+        if ours.has_data or theirs.has_data or ours.shape != theirs.shape
+    ]
+    return tuple(sorted(rows, key=lambda row: np.inf if row.relative is None else row.relative, reverse=True))
 
 
 def _row(layer: str, i: int, a: Blob, b: Blob, tolerance: float) -> BlobRow:

@@ -101,8 +101,8 @@ class Difference:
         wrong = [row for row in outputs if not row.ok]
         if self.same:
             exact = sum(row.max_delta == 0 for row in self.blobs)
-            found = [f"{self.layers} layers", f"{exact} of {len(self.blobs)} blobs equal"]
-            shown = found[: 1 + bool(self.blobs)] if self.layers else []
+            shown = [f"{self.layers} layers"] if self.layers else []
+            shown += [f"{exact} of {len(self.blobs)} blobs equal"] if self.blobs else []
             shown += [f"{len(outputs)} outputs"] if outputs else []
             return f"the same within {self.tolerance:g}: {', '.join(shown)}"
         counts = {

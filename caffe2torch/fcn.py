@@ -31,12 +31,11 @@ from caffe2torch.architectures import (
     recognize,
 )
 from caffe2torch.caffe_net import CaffeNet
-from caffe2torch.errors import ReadError
-from caffe2torch.export.safetensors import is_safetensors, read_safetensors
+from caffe2torch.export.safetensors import read_safetensors
 from caffe2torch.fcn_base import FCN, Features, Scores
 from caffe2torch.fcn_layers import Layers, Mean, Scale, Sum, bilinear, max_pool, score
+from caffe2torch.model_file import open_model, weights_in
 from caffe2torch.plan import Plan, plan
-from caffe2torch.read import mapped, read
 
 __all__ = [
     "CAFFENET",
@@ -236,17 +235,14 @@ def load(
 ) -> nn.Module:
     """A Caffe net as a torch module with its weights, in eval mode: an FCN of this file, else a CaffeNet.
 
-    `weights` is a caffemodel of any format, or the safetensors that fcn-convert wrote. Which FCN it is, the
-    net's structure tells, never the file's name; `arch` insists on one by name. With `allow_missing`, blobs
-    that the file lacks are left at Caffe's filler. Raises what `read` and `build` raise, and NetError where
-    the net is not the one insisted on.
+    `weights` is any model that fcn-convert takes: a caffemodel of any format, the safetensors or the folder
+    that it wrote, VGG-16 of others. Which FCN it is, the net's structure tells, never the file's name; `arch`
+    insists on one by name. With `allow_missing`, blobs that the file lacks are left at Caffe's filler. Raises
+    what `read` and `build` raise, and NetError where the net is not the one insisted on.
     """
-    file = mapped(weights)
-    if not is_safetensors(file[:9], len(file)):
-        return _module(plan(read(prototxt, weights), allow_missing=allow_missing), arch)
-    if prototxt is not None:
-        raise ReadError(f"{weights}: holds its own net; a prototxt is for Caffe's files")
-    return _module(plan(read_safetensors(weights)), arch)
+    definition = None if prototxt is None else str(prototxt)
+    net = open_model(weights_in(str(weights)), definition).net
+    return _module(plan(net, allow_missing=allow_missing), arch)
 
 
 def from_safetensors(path: str | PathLike[str]) -> nn.Module:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from caffe2torch.export import formats
 from caffe2torch.export.check import Check
 from caffe2torch.export.conversion import Conversion
-from caffe2torch.net import Net
+from caffe2torch.model_file import ModelFile
 from caffe2torch.preprocess import Preprocessing
 from caffe2torch.registry import Shape
 from caffe2torch.table import aligned, count_text, table_of
@@ -20,22 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A net as it was read."""
-
-    file: str
-    format: str
-    net: Net
-    preprocessing: Mapping[str, Preprocessing]
-    code: tuple[str, ...]
-    """Lines of Python that make a `model` of it."""
-
-
-@dataclass(frozen=True)
 class Result:
     """A conversion that was done; str(result) is one screen."""
 
-    source: Source
+    source: ModelFile
     converted: Conversion
     reports: Mapping[str, Report]
     """What --verify found, by the road to the model: "build", or the hand-written module's name."""

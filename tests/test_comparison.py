@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import caffe2torch as c2t
 from caffe2torch import cli, diff
@@ -106,6 +107,35 @@ def test_one_net_in_our_formats(name: str, suffix: str, golden: Path, compare: R
         layers = len(c2t.table_of(c2t.read(weights=path)).rows)
         assert code == 0, out
         assert out.splitlines()[-1].startswith(f"the same within 1e-05: {layers} layers, "), out
+
+
+def test_a_folder_of_the_hub(voc: Path, compare: Run) -> None:
+    c2t.export(c2t.read(weights=voc), "net/")
+    assert compare("net", voc)[0] == compare(voc, "net/", "--run")[0] == 0
+    from caffe2torch.hub import HubNet
+
+    model = HubNet.from_pretrained("net")
+    with torch.no_grad():
+        model.get_parameter("score_fr.bias")[3] += 0.5
+    model.save_pretrained("tuned")  # with a config, and no metadata in the tensors' file
+    code, out = compare("net", "tuned")
+    assert code == 1, out
+    assert out.splitlines()[-1] == "B differs from A; blobs: 1 of 39, most in score_fr"
+    assert diff(c2t.load("tuned"), model).same
+    Path("tuned/config.json").write_text("{")
+    code, out = compare("net", "tuned")
+    assert (code, out.count("\n")) == (1, 1)
+    assert out.startswith("fcn-convert: tuned/config.json: it is not JSON: ")
+
+
+@pytest.mark.parametrize("name", ["voc-fcn8s", "siftflow-fcn16s"])
+def test_values_alone_are_those_of_the_others_net(name: str, golden: Path, compare: Run) -> None:
+    path = golden / "fcn" / name / "weights.caffemodel"
+    c2t.export(c2t.read(weights=path), "b.caffemodel.h5", check=False)
+    for sides in ((path, "b.caffemodel.h5"), ("b.caffemodel.h5", path)):
+        code, out = compare(*sides, "--run")
+        assert code == 0, out
+        assert re.search(r"layers, (\d+) of \1 blobs equal, ", out.splitlines()[-1]), out
 
 
 def test_a_hand_written_fcn_and_the_file_it_came_from(voc: Path) -> None:
@@ -344,6 +374,9 @@ def test_nets_without_weights(golden: Path, compare: Run) -> None:
     code, out = compare(files[0], weights)
     assert code == 1
     assert "differs: has values in B alone" in out
+    code, out = compare(files[0], weights, "--run")
+    assert (code, out.count("\n")) == (1, 1)
+    assert "train.prototxt: defines a net and holds no values to run it with" in out
 
 
 # --- outputs
@@ -397,6 +430,69 @@ def test_a_format_that_only_runs(name: str, compare: Run) -> None:
     assert compare(other, other)[0] == 1
 
 
+def on(**arrays: np.ndarray) -> str:
+    """A file of inputs."""
+    np.savez("on.npz", **{f"in.{blob}": array for blob, array in arrays.items()})
+    return "on.npz"
+
+
+def test_two_that_only_run(voc: Path, golden: Path, compare: Run) -> None:
+    net = c2t.read(weights=voc)
+    other = edited(net, "fc7", with_blob(blob_of(net, "fc7") * np.float32(1.01)))
+    for file, model in (("a.onnx", net), ("a.pt2", net), ("b.onnx", other)):
+        c2t.export(model, file, check=False)
+    code, out = compare("a.onnx", "a.pt2")
+    assert (code, out.count("\n")) == (1, 1)
+    assert out.endswith("two of ONNX or pt2 also run on the inputs of --on\n")
+    image = np.random.default_rng(3).standard_normal((1, 3, 41, 58), np.float32)
+    for sides, expected in ((("a.onnx", "a.pt2"), 0), (("a.pt2", "a.onnx"), 0), (("a.pt2", "b.onnx"), 1)):
+        code, out = compare(*sides, "--on", on(data=image))
+        assert code == expected, out
+        assert "(1, 21, 41, 58)" in out
+    assert compare("a.onnx", "a.pt2", "--on", golden / "fcn" / "voc-fcn8s" / "io.npz")[0] == 0
+    code, out = compare(voc, "b.onnx", "--on", on(data=image[:, :2]))
+    assert code == 1
+    assert out.startswith(f"fcn-convert: {voc}: does not run on on.npz: ")
+    code, out = compare("a.onnx", "a.pt2", "--on", on(image=image))
+    assert code == 1
+    assert out.startswith("fcn-convert: a.onnx: does not run on on.npz: ")
+
+
+def test_b_that_does_not_run_is_a_difference(voc: Path, compare: Run) -> None:
+    small = net_of(INPUT + 'layer { name: "score" type: "ReLU" bottom: "data" top: "score" }')  # 3 channels
+    wide = net_of(
+        INPUT.replace("dim: 3", "dim: 5") + 'layer { name: "x" type: "ReLU" bottom: "data" top: "score" }'
+    )
+    c2t.export(small, "a.prototxt", check=False)
+    c2t.export(c2t.build(wide), "b.onnx")
+    code, out = compare("a.prototxt", "b.onnx")
+    assert (code, out.splitlines()[-1]) == (1, "B differs from A; outputs: 2 of 2")
+    assert "B does not run: " in out
+
+
+def test_two_state_dicts_by_their_keys(voc: Path, compare: Run) -> None:
+    net = c2t.read(weights=voc)
+    other = edited(net, "fc7", with_blob(blob_of(net, "fc7") + np.float32(0.25)))
+    for file, model in (("a", net), ("b", other)):
+        c2t.export(model, f"{file}.pt", check=False)
+        c2t.export(model, f"{file}.caffemodel.h5", check=False)
+    assert compare("a.pt", "a.pt") == (0, "A  a.pt\nB  a.pt\n\nthe same within 1e-05: 39 of 39 blobs equal\n")
+    for suffix, most in (("pt", "fc7.weight"), ("caffemodel.h5", "fc7/0")):
+        code, out = compare(f"a.{suffix}", f"b.{suffix}")
+        assert code == 1, out
+        assert out.splitlines()[-1] == f"B differs from A; blobs: 1 of 39, most in {most}"
+    state = torch.load("b.pt", weights_only=True)
+    torch.save({key.replace("fc7", "fc8"): value for key, value in state.items()}, "c.pt")
+    code, out = compare("a.pt", "c.pt")
+    assert code == 1, out
+    assert re.findall(r"^only in (.) +(\S+)$", out, re.MULTILINE) == [
+        ("A", "fc7.weight"), ("A", "fc7.bias"), ("B", "fc8.weight"), ("B", "fc8.bias"),
+    ]  # fmt: skip
+    code, out = compare("a.pt", "a.caffemodel.h5")
+    assert (code, out.count("\n")) == (1, 1)
+    assert "neither a.pt nor a.caffemodel.h5 defines a net; compare each with" in out
+
+
 # --- the command
 
 
@@ -407,7 +503,6 @@ def test_what_cannot_be_compared(voc: Path, golden: Path, compare: Run) -> None:
     for a, b, options, code, message in (
         (voc, "none.caffemodel", (), 3, "none.caffemodel: no such file"),
         ("none.caffemodel", voc, (), 3, "none.caffemodel: no such file"),
-        ("a.pt", "a.pt", (), 1, "neither a.pt nor a.pt defines a net"),
         (
             golden / "legacy" / "v1.caffemodel",
             "a.pt",
@@ -415,7 +510,7 @@ def test_what_cannot_be_compared(voc: Path, golden: Path, compare: Run) -> None:
             1,
             "a.pt: has no 'branch.bias'; is it the state dict of",
         ),
-        (voc, h5, (), 1, "give the net's --prototxt"),
+        (voc, h5, (), 1, "has no blobs for layer 'conv1_1'"),
         (voc, golden / "legacy" / "mean.binaryproto", (), 1, "mean.binaryproto: "),
         (golden / "legacy" / "mean.binaryproto", voc, (), 1, "mean.binaryproto: "),
         (voc, voc, ("-o", "x.pt"), 2, "--diff compares and writes nothing"),

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -37,12 +37,18 @@ Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Float32 inputs by blob name -> outputs by blob name."""
 Runner = Callable[[Path, Conversion], Run]
 """Loads a written file afresh, as its user would, to be run; of the conversion it may use the names alone."""
+Opener = Callable[[Path], Run]
+"""The same for a file that needs no conversion: it tells its names."""
 
 _W = TypeVar("_W", bound=Writer)
 
 
 def _deployed(converted: Conversion) -> Net:
     return converted.deployed
+
+
+def _opened(opener: Opener, path: Path, converted: Conversion) -> Run:
+    return opener(path)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class Format:
     holds: Callable[[Conversion], Net] = _deployed
     run: Runner | None = None
     """Loads it to be run on random inputs; without it, what was read back is."""
+    open: Opener | None = None
+    """Loads any file of this format to be run; it is `run` as well."""
     code: tuple[str, ...] = ()
     """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
     `{source}` for the lines that make a `net` and a `model` of the file that it was converted from."""
@@ -84,14 +92,17 @@ def writes(
     read: Reader | None = None,
     holds: Callable[[Conversion], Net] = _deployed,
     run: Runner | None = None,
+    open: Opener | None = None,  # noqa: A002
     code: tuple[str, ...] = (),
 ) -> Callable[[_W], _W]:
     """Registers the decorated function as the writer of a format; see Format."""
+    if open is not None:
+        run = partial(_opened, open)
     if read is None and run is None:
         raise RuntimeError(f"format {name}: no way to check what it writes")
 
     def register(writer: _W) -> _W:
-        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run, code)
+        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run, open, code)
         return writer
 
     return register

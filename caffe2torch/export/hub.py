@@ -13,26 +13,26 @@ from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
 from caffe2torch.export.safetensors import (
+    CONFIG,
     defined,
     filled,
     kept_shape,
     metadata_of,
+    read_config,
     read_tensors,
     write_safetensors,
 )
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan
-from caffe2torch.read import located
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 def read_back(path: Path, converted: Conversion) -> Net:
     """The net of a folder: the definition in its config, the tensors in its file."""
     stored, _ = read_tensors(path / WEIGHTS)
-    with located(path / CONFIG):
-        config = json.loads((path / CONFIG).read_text())
-        return filled(planned(config["net"], config["format_version"]), stored, config["diagonal"])
+    config = read_config(path / CONFIG)
+    return filled(planned(config["net"], config["format_version"]), stored, config["diagonal"])
 
 
 def planned(net: str, format_version: str) -> Plan:

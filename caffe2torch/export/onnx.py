@@ -30,7 +30,7 @@ MAX_BYTES = (1 << 31) - 1
 """Protobuf's limit for one message."""
 
 
-def run_onnx(path: Path, converted: Conversion) -> Run:
+def open_onnx(path: Path) -> Run:
     """The file in onnxruntime, on a CPU."""
     onnxruntime = _package("onnxruntime")
     options = onnxruntime.SessionOptions()
@@ -43,7 +43,7 @@ def run_onnx(path: Path, converted: Conversion) -> Run:
 @writes(
     "onnx",
     ".onnx",
-    run=run_onnx,
+    open=open_onnx,
     code=(
         "import numpy, onnxruntime",
         f"session = onnxruntime.InferenceSession({{path!r}})  # opset {OPSET}",

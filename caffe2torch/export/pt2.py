@@ -12,7 +12,7 @@ from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output, patiently
 
 
-def run_pt2(path: Path, converted: Conversion) -> Run:
+def open_pt2(path: Path) -> Run:
     """The graph in a file."""
     from caffe2torch.export.traced import argument  # loads slowly, and other formats do without
 
@@ -23,7 +23,7 @@ def run_pt2(path: Path, converted: Conversion) -> Run:
 @writes(
     "pt2",
     ".pt2",
-    run=run_pt2,
+    open=open_pt2,
     code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
 )
 def write_pt2(converted: Conversion, output: Output, dtype: str = "float32") -> None:

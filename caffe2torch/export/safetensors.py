@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,11 @@ from caffe2torch.export.prototxt import definition
 from caffe2torch.net import Array, Blob, Net, from_message
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.preprocess import Preprocessing
-from caffe2torch.read import MAX_TEXT, located, mapped, parse_prototxt
+from caffe2torch.read import MAX_TEXT, AnyPath, located, mapped, parse_prototxt
 from caffe2torch.wire import shape_problem
 
+CONFIG = "config.json"
+"""The file that defines the net beside its tensors, in a folder of the hub's form."""
 FORMAT_VERSION = "1"
 METADATA = {
     "format_version": "of this table; a reader refuses one that it does not know",
@@ -181,15 +182,35 @@ class Stored:
         return self.values.astype("<f4", copy=False)
 
 
-def read_safetensors(path: str | PathLike[str]) -> Net:
+def read_safetensors(path: AnyPath) -> Net:
     """The deploy net of a file that `write_safetensors` wrote, its blobs dense float32, as Caffe has them.
 
+    One that the hub's own writer made has no metadata; the CONFIG beside it defines its net.
     Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
     """
-    stored, metadata = read_tensors(path)
+    stored, metadata = _described(path)
     with located(path):
         net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
     return replace(net, source=str(path), weights=str(path))
+
+
+def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of a file, and its metadata, or what a CONFIG beside it says in their place."""
+    stored, metadata = read_tensors(path)
+    config = Path(path).with_name(CONFIG)
+    if "net" in metadata or not config.is_file():
+        return stored, metadata
+    texts = {name: x if isinstance(x, str) else json.dumps(x) for name, x in read_config(config).items()}
+    return stored, texts
+
+
+def read_config(path: AnyPath) -> dict[str, Any]:
+    """What a CONFIG says. Raises ReadError for one that is no JSON table, or too large."""
+    text = mapped(path)[: MAX_HEADER + 1]
+    with located(path):
+        if len(text) > MAX_HEADER:
+            raise ReadError(f"is over {MAX_HEADER} bytes; no net's is")
+        return _parsed(text, "it")
 
 
 def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str]) -> Net:
@@ -200,9 +221,9 @@ def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str
     return with_blobs(planned, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
 
 
-def read_preprocessing(path: str | PathLike[str]) -> dict[str, Preprocessing]:
+def read_preprocessing(path: AnyPath) -> dict[str, Preprocessing]:
     """For each input, what was done to an image before the net saw it, where the file tells it."""
-    _, metadata = read_tensors(path)
+    _, metadata = _described(path)
     with located(path):
         return {blob: _preprocessing(known) for blob, known in _json(metadata, "preprocessing", dict).items()}
 
@@ -227,7 +248,7 @@ def _preprocessing(known: Any) -> Preprocessing:
     return Preprocessing(**{**known, "mean": tuple(map(float, known["mean"]))})
 
 
-def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str, str]]:
+def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     """The tensors of a safetensors file by key, as views of the memory-mapped file, and its metadata.
 
     Every number of the header is checked against the file before it is used. Raises MissingData, ReadError.
@@ -237,7 +258,7 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Stored], dict[str
         length = int.from_bytes(buffer[:8], "little")
         if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
             raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
-        header = _parsed(buffer[8 : 8 + length])
+        header = _parsed(buffer[8 : 8 + length], "its header")
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
             raise ReadError("its __metadata__ is not a table of texts")
@@ -252,14 +273,14 @@ def is_safetensors(start: bytes, size: int) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
+def _parsed(text: bytes, what: str) -> dict[str, Any]:
     try:
-        header = json.loads(text.decode(), object_pairs_hook=_unrepeated)
+        table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
-        raise ReadError(f"its header is not JSON: {error}") from None
-    if not isinstance(header, dict):
-        raise ReadError("its header is not a JSON table")
-    return header
+        raise ReadError(f"{what} is not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ReadError(f"{what} is not a JSON table")
+    return table
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

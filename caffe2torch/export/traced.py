@@ -73,7 +73,7 @@ def _refusal(converted: Conversion, error: Exception) -> Exception:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what torch's exporters say to those who write them: also a graph as far as it got, on stderr."""
+    """Without what torch's exporters say to those who write them; on stderr, a graph as far as they got."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

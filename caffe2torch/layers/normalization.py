@@ -52,13 +52,12 @@ class BatchNorm(Converter):
             scale = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
             channels = x if x.ndim > 1 else x[:, None]  # a blob of one axis is one channel
             mean, variance = blobs["mean"] * scale, blobs["variance"] * scale
-            y: Tensor = torch.nn.functional.batch_norm(channels, mean, variance, eps=self.p.eps)
-            return y.view(x.shape)
+            return torch.nn.functional.batch_norm(channels, mean, variance, eps=self.p.eps).view_as(x)
         axes = [axis for axis in range(x.ndim) if axis != 1]
         variance, mean = torch.var_mean(x, axes, correction=0)
         self._move(blobs, mean.detach(), variance.detach(), x.numel() // mean.numel())
         shape = (1, -1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (-1,)
-        y = (x - mean.view(shape)) / (variance.view(shape) + self.p.eps).sqrt()
+        y: Tensor = (x - mean.view(shape)) / (variance.view(shape) + self.p.eps).sqrt()
         return y
 
     def source(self, place: Place) -> Source:

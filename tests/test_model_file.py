@@ -1,0 +1,56 @@
+"""What a file is, its content tells, and what it is not good for is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import caffe2torch as c2t
+from caffe2torch import cli
+from caffe2torch.errors import ReadError
+from caffe2torch.export import formats
+from caffe2torch.model_file import defines_net, open_model, weights_in
+from tests.test_export import bits, small_net
+
+
+@pytest.mark.parametrize("name", formats())
+def test_each_of_our_formats(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that define a net are models to convert; of the others one line says why they are none."""
+    known = formats()[name]
+    path = f"{tmp_path}/net{known.suffixes[0]}"
+    c2t.export(small_net(), path, check=False)
+    file = weights_in(path)
+    assert defines_net(file) == (name in ("safetensors", "hub", "caffemodel", "prototxt"))
+    code = cli.main([path, "--inspect"])
+    out, err = capsys.readouterr()
+    if defines_net(file):
+        assert (code, err) == (0, "")
+        assert open_model(file).net.layers[1].name in out
+        return
+    expected = {
+        "pt": "a state dict holds values and no net; export the module that loads it",
+        "caffemodel.h5": "an HDF5 file holds blobs and no net; give the net's --prototxt",
+    }.get(name, f"is {name}, which only runs; give the model that it came from")
+    assert (code, err) == (1, f"fcn-convert: {path}: {expected}\n")
+
+
+def test_a_name_tells_nothing(golden: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.safetensors").write_bytes((golden / "fcn/voc-fcn32s/weights.caffemodel").read_bytes())
+    assert open_model(f"{tmp_path}/net.safetensors").format == "caffemodel, current format"
+    c2t.export(small_net(), tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").rename(tmp_path / "a.caffemodel")
+    assert open_model(f"{tmp_path}/a.caffemodel").format == "safetensors of this package"
+
+
+@pytest.mark.parametrize("name", ["safetensors", "hub"])
+def test_load_takes_what_fcn_convert_takes(name: str, tmp_path: Path) -> None:
+    path = f"{tmp_path}/net{formats()[name].suffixes[0]}"
+    c2t.export(small_net(), path)
+    found, wanted = (
+        {key: bits(value.numpy()) for key, value in model.state_dict().items()}
+        for model in (c2t.load(path), c2t.build(small_net()))
+    )
+    assert found == wanted
+    with pytest.raises(ReadError, match="holds its own net; --prototxt is for Caffe's files"):
+        c2t.load(path, prototxt="net.prototxt")
