@@ -24,6 +24,7 @@ from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.export.conversion import Conversion, conversion
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "fcn"
+ALLOWED = 1e-5
 RUN = ("safetensors", "hub", "pt", "py", "caffemodel", "caffemodel.h5", "pt2", "onnx")
 export = import_module("caffe2torch.export")  # c2t.export is the function
 
@@ -60,37 +61,61 @@ def through(converted: Conversion, name: str, case: Case, folder: str) -> float:
     return max(errors)
 
 
-def cell(converted: Conversion, name: str, case: Case) -> str:
-    """The error, or why there is none."""
-    with tempfile.TemporaryDirectory() as folder:
+def results(converted: Conversion, case: Case, formats: list[str]) -> Iterator[float | str]:
+    """For each format the error, or why there is none."""
+    for name in formats:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                yield through(converted, name, case, folder)
+            except Caffe2TorchError as problem:
+                yield f"{type(problem).__name__}: {problem}".replace("|", "¦")
+
+
+def cell(result: float | str) -> str:
+    """A result in the table; what is not within 1e-5 stands out."""
+    if isinstance(result, str):
+        return result
+    return f"{result:.1e}" if result <= ALLOWED else f"**{result:.1e}**"
+
+
+def last_row(columns: list[list[float | str]]) -> list[str]:
+    """The largest error of each format, of how many nets, and how many it refused."""
+    cells = []
+    for column in columns:
+        errors = [result for result in column if isinstance(result, float)]
+        refused = f", {len(column) - len(errors)} refused" if len(errors) < len(column) else ""
+        cells.append(f"{cell(max(errors, default=0.0))} of {len(errors)}{refused}")
+    return cells
+
+
+def nets(folder: Path) -> Iterator[tuple[Case, Conversion]]:
+    """The nets below a folder that convert and have values; `--survey` tells of the others."""
+    for case in find(folder):
         try:
-            worst = through(converted, name, case, folder)
-        except Caffe2TorchError as problem:
-            return f"{type(problem).__name__}: {problem}".replace("|", "¦")
-    return f"{worst:.1e}" if worst <= 1e-5 else f"**{worst:.1e}**"
+            converted = conversion(c2t.read(case.prototxt, case.weights))
+            if all(parameter.blob is not None for parameter in converted.plan.parameters()):
+                yield case, converted
+        except Caffe2TorchError:
+            continue
 
 
 def main() -> None:
-    """Prints one line per net, as a Markdown table."""
+    """Prints one line per net, as a Markdown table, and one for all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="*", type=Path, default=[GOLDEN])
-    parser.add_argument("--formats", nargs="+", choices=RUN, default=RUN)
+    parser.add_argument("--formats", nargs="+", choices=RUN, default=list(RUN))
     options = parser.parse_args()
     print(f"| net | {' | '.join(options.formats)} | seconds |")
     print("|---" * (len(options.formats) + 2) + "|")
+    rows = []
     for folder in options.folders:
-        for case in find(folder):
+        for case, converted in nets(folder):
             start = time.perf_counter()
-            try:
-                converted = conversion(c2t.read(case.prototxt, case.weights))
-                missing = any(parameter.blob is None for parameter in converted.plan.parameters())
-            except Caffe2TorchError:
-                continue  # no net, or none that is converted: --survey tells which
-            if missing:
-                continue  # a definition alone
-            cells = [cell(converted, name, case) for name in options.formats]
+            rows.append(list(results(converted, case, options.formats)))
             seconds = f"{time.perf_counter() - start:.0f}"
-            print(f"| {case.name(folder)} | {' | '.join([*cells, seconds])} |", flush=True)
+            print(f"| {case.name(folder)} | {' | '.join([*map(cell, rows[-1]), seconds])} |", flush=True)
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    print(f"| the largest of {len(rows)} | {' | '.join(last_row(columns))} | |")
 
 
 if __name__ == "__main__":

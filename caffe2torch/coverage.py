@@ -6,6 +6,7 @@ It is how we, and people with a collection of models, see where the converter st
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
 IMAGE = (1, 3, 224, 224)
+_WEIGHTS = re.compile(
+    r"\.caffemodel(\.h5)?$|_iter_\d+$"
+)  # solver.cpp of 2013 named snapshots without a suffix
 DEEP_NET = 100
 """Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
 
@@ -64,10 +68,10 @@ def find(folder: Path) -> Iterator[Case]:
     """The cases below a folder.
 
     Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` beside them
-    when they are the only ones there. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
+    when they are the only ones there; the oldest have no suffix, as in `caffe_train_iter_310000`. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    weights = {path for path in files if path.name.endswith((".caffemodel", ".caffemodel.h5"))}
+    weights = {path for path in files if _WEIGHTS.search(path.name)}
     paired: set[Path] = set()
     for path in files:
         if path.suffix in (".prototxt", ".pt", ".prototext"):

@@ -42,6 +42,15 @@ def test_files_that_belong_together_are_one_case(folder):
     assert len(cases) == 7
 
 
+def test_snapshots_of_old_have_no_suffix(golden, tmp_path):
+    legacy, weights = golden / "legacy", tmp_path / "caffe_train_iter_310000"
+    shutil.copy(legacy / "v0.caffemodel", weights)
+    weights.with_suffix(".solverstate").write_bytes(b"\xff" * 100)
+    assert list(find(tmp_path)) == [Case(None, weights, None)]
+    shutil.copy(legacy / "v0.prototxt", tmp_path / "deploy.prototxt")
+    assert list(find(tmp_path)) == [Case(tmp_path / "deploy.prototxt", weights, None)]
+
+
 def test_each_case_goes_as_far_as_it_can(folder):
     rows = rows_by_name(folder, run=True)
     everything = ("parsed", "upgraded", "built", "ran", "matched")
