@@ -68,7 +68,7 @@ def find(folder: Path) -> Iterator[Case]:
     """The cases below a folder.
 
     Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` beside them
-    when they are the only ones there; the oldest have no suffix, as in `caffe_train_iter_310000`. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
+    when they are the only ones there. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     weights = {path for path in files if _WEIGHTS.search(path.name)}
