@@ -56,7 +56,7 @@ def open_model(
         raise ReadError(f"{path}: is {known.name}, which only runs; give the model that it came from")
     if is_state_dict(path):
         raise ReadError(f"{path}: a state dict holds values and no net; export the module that loads it")
-    start = mapped(path)
+    start = mapped(path, {})
     if is_safetensors(start[:9], len(start)):
         return _safetensors(path, prototxt)
     is_prototxt = is_text(start) and not path.endswith((".caffemodel", ".h5"))

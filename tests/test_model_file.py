@@ -43,6 +43,21 @@ def test_a_name_tells_nothing(golden: Path, tmp_path: Path) -> None:
     assert open_model(f"{tmp_path}/a.caffemodel").format == "safetensors of this package"
 
 
+@pytest.mark.parametrize("start", [b"\x80\x02", b"\x88\x08", b"\x08\x0a"])
+def test_a_header_as_long_as_another_formats_first_bytes(start: bytes, tmp_path: Path) -> None:
+    """Of a pickle, as one file in some thousands has it; of a mean; of a mean and more."""
+    path = tmp_path / "net.safetensors"
+    c2t.export(small_net(), path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    longer = int.from_bytes(start, "little") + (1 << 16)
+    header = content[8 : 8 + length] + b" " * (longer - length)
+    path.write_bytes(longer.to_bytes(8, "little") + header + content[8 + length :])
+    assert open_model(str(path)).net.name == "small"
+    assert cli.main([str(path), "--inspect"]) == 0
+    assert len(c2t.from_safetensors(path).state_dict()) == 3
+
+
 @pytest.mark.parametrize("name", ["safetensors", "hub"])
 def test_load_takes_what_fcn_convert_takes(name: str, tmp_path: Path) -> None:
     path = f"{tmp_path}/net{formats()[name].suffixes[0]}"

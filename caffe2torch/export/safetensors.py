@@ -253,7 +253,11 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
 
     Every number of the header is checked against the file before it is used. Raises MissingData, ReadError.
     """
-    buffer = mapped(path)
+    buffer = mapped(path, {})
+    if not is_safetensors(buffer[:9], len(buffer)):
+        mapped(
+            path
+        )  # which knows what a file may have been mistaken for; a header's length may begin like it
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
         if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
