@@ -105,3 +105,22 @@ class MVN(Converter):
         # The deviation's part of the gradient, finite where the deviation is 0 (mvn_layer.cpp).
         through = -y.detach() * (y.detach() * y).mean(-1, keepdim=True)
         return valued(y, y + through).reshape(x.shape)
+
+    def source(self, place: Place) -> Source:
+        p = self.layer.fields.mvn_param
+        start, x = 1 if p.across_channels else 2, place.bottoms[0]
+        if not p.normalize_variance:
+            return Source(f"centred({x}, {start})", parts=(centred,))
+        return Source(f"standardized({x}, {start}, eps={literal(p.eps)})", parts=(centred, standardized))
+
+
+def centred(x: Tensor, start_dim: int) -> Tensor:
+    """Minus the mean over the axes from `start_dim` on."""
+    return x - x.mean(tuple(range(start_dim, x.ndim)), keepdim=True)
+
+
+def standardized(x: Tensor, start_dim: int, eps: float) -> Tensor:
+    """Of mean 0 and variance 1 over the axes from `start_dim` on."""
+    x = centred(x, start_dim)
+    variance = x.square().mean(tuple(range(start_dim, x.ndim)), keepdim=True)
+    return x / (variance.sqrt() + eps)

@@ -9,6 +9,7 @@ from caffe2torch.geometry import View
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.net import Layer
 from caffe2torch.registry import Converter, Shape, converts
+from caffe2torch.source import Place, Source, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,3 +108,17 @@ class ArgMax(Converter):
         value, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
         position = (x.shape[axis] - 1 - order).to(x.dtype)
         return value.narrow(axis, 0, self.p.top_k), position.narrow(axis, 0, self.p.top_k)
+
+    def source(self, place: Place) -> Source:
+        bottom, x = self.bottoms[0], operand(place.bottoms[0])
+        if bottom is None or self.p.top_k != 1 or self.p.out_max_val:
+            raise self.unwritten("several values, or values beside positions, have")
+        if self.has_axis:
+            return Source(f"last_argmax({place.bottoms[0]}, {self.p.axis})", parts=(last_argmax,))
+        ones = ", 1" * max(2, len(bottom) - 1)
+        return Source(f"last_argmax({x}.flatten(1), 1).reshape(-1{ones})", parts=(last_argmax,))
+
+
+def last_argmax(x: Tensor, dim: int) -> Tensor:
+    """Where the largest value lies along an axis: of equals, the last one."""
+    return (x.shape[dim] - 1 - x.flip(dim).argmax(dim, keepdim=True)).to(x.dtype)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.geometry import View
-from caffe2torch.net import Layer
+from caffe2torch.net import Array, Layer
 from caffe2torch.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.source import Place, Source, call, operand
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,10 @@ class BatchReindex(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         x, index = bottoms
         return x.index_select(0, index.reshape(-1).long())
+
+    def source(self, place: Place) -> Source:
+        x, index = map(operand, place.bottoms)
+        return Source(f"{x}[{index}.flatten().long()]")
 
 
 @converts("Filter")
@@ -47,6 +53,10 @@ class Filter(Converter):
         if any(selector.numel() != x.shape[0] for x in items):
             raise self.refuse(f"its selector {tuple(selector.shape)} needs one value per item")
         return tuple(x[selector.reshape(-1) != 0] for x in items)
+
+    def source(self, place: Place) -> Source:
+        *items, selector = map(operand, place.bottoms)
+        return Source(", ".join(f"{x}[{selector}.flatten() != 0]" for x in items))
 
 
 @converts("Embed")
@@ -74,3 +84,15 @@ class Embed(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         y = torch.nn.functional.embedding(bottoms[0].long(), blobs["weight"])
         return y + blobs["bias"] if self.p.bias_term else y
+
+    def source(self, place: Place) -> Source:
+        y = f"{place.name}({operand(place.bottoms[0])}.long())"
+        attributes = {"": call("nn.Embedding", self.p.input_dim, self.p.num_output)}
+        if not self.p.bias_term:
+            return Source(y, attributes)
+        bias = f"nn.Parameter({call('torch.empty', self.p.num_output)})"
+        return Source(f"{y} + {place.name}_bias", {**attributes, "_bias": bias})
+
+    def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
+        names = {"weight": ".weight", "bias": "_bias"}
+        return {names[name]: values for name, values in blobs.items()}
