@@ -261,9 +261,11 @@ def test_more_layers(kind, tmp_path):
 
 
 def test_an_embedding_without_bias(tmp_path):
-    embed = layer("l", "Embed", "x", "y", "embed_param { num_output: 4 input_dim: 9 bias_term: false }")
-    net = net_of(INPUT + layer("x", "AbsVal", "data", "x") + embed, l=[np.arange(36).reshape(9, 4)])
-    assert "self.l(x.long())" in agrees(net, tmp_path / "l.py")
+    embed = layer("words", "Embed", "x", "y", "embed_param { num_output: 4 input_dim: 9 bias_term: false }")
+    net = net_of(INPUT + layer("x", "AbsVal", "data", "x") + embed, words=[np.arange(36).reshape(9, 4)])
+    text = agrees(net, tmp_path / "words.py")
+    assert "        self.words = nn.Embedding(9, 4)\n" in text
+    assert "        return self.words(x.long())  # (N, 3, H, W, 4)\n" in text
 
 
 def test_a_block_reads_as_a_person_writes_it(tmp_path):
