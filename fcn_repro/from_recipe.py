@@ -20,6 +20,7 @@ from fcn_repro.device import this_process
 from fcn_repro.disk import Disk
 from fcn_repro.initial import counted, initial
 from fcn_repro.mistakes import refuse_mistakes
+from fcn_repro.output import make_folder
 from fcn_repro.recipes import Recipe, Source, recipe
 from fcn_repro.train import Options, Training
 
@@ -59,9 +60,10 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
         model = _channels_last(first.model.to(process.device))
         folder = disk.home / "training" / name
         training = Training(name, recipe, model, train, val, folder, process, options)
+        if process.rank == 0:
+            make_folder(disk.models)  # now, not after days of training
         training.run()
         if process.rank == 0:
-            disk.models.mkdir(parents=True, exist_ok=True)
             c2t.export(model, disk.models / f"{name}.safetensors")
             if training.evaluation is not None:
                 training.evaluation.save(disk.results / f"{name}-{own.val.replace('/', '-')}.json")

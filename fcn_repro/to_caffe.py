@@ -13,7 +13,7 @@ import caffe2torch as c2t
 from fcn_repro.datasets import dataset
 from fcn_repro.disk import Disk
 from fcn_repro.initial import blank, counted, freeze
-from fcn_repro.output import write
+from fcn_repro.output import make_folder, write
 from fcn_repro.recipes import Recipe
 
 _PYTHON = {
@@ -33,7 +33,7 @@ def write_for_caffe(name: str, recipe: Recipe, disk: Disk, folder: Path) -> tupl
     data = recipe.data
     heads = dataset(data.train.partition("/")[0]).labellings or disk.open(data.train).heads
     recipe = counted(recipe, heads)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     net, solver = folder / "train.prototxt", folder / "solver.prototxt"
     normalize = recipe.loss.normalize
     trained = c2t.training_net(_net(recipe), normalize=normalize, python_param=python_param(recipe))
