@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
-from caffe2torch.errors import WriteError
+from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.device import this_process
 from fcn_repro.disk import Disk
 from fcn_repro.initial import counted, initial
@@ -28,17 +28,20 @@ from fcn_repro.train import Options, Training
 def adjusted(
     name: str, *, init: str | None = None, seed: int | None = None, solver: Mapping[str, int] | None = None
 ) -> Recipe:
-    """The recipe called `name`, or in that file, with other weights to start from, seed or solver fields."""
+    """The recipe called `name`, or in that file, with other weights to start from, seed or solver fields.
+
+    Raises what `recipe` raises, also for a number that the recipe cannot hold.
+    """
     found = recipe(name)
     if init is not None:
         first, *others = found.init.sources or (Source(init),)
         sources = (replace(first, weights=init), *others)
         found = replace(found, init=replace(found.init, sources=sources))
-    return replace(
-        found,
-        seed=found.seed if seed is None else seed,
-        solver={**found.solver, **(solver or {})},
-    )
+    seed = found.seed if seed is None else seed
+    try:
+        return replace(found, seed=seed, solver={**found.solver, **(solver or {})})
+    except ValueError as error:
+        raise ReadError(f"{name}: {error}") from error
 
 
 def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options: Options) -> Training:

@@ -66,7 +66,8 @@ def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     1e-10 belongs to the sum, 1e-4 to the mean (wkentaro/pytorch-fcn, #17 and #54; apache/mxnet, #1517). Of
     the solvers only SGD and Nesterov are judged: the others do not feel a loss's scale.
     """
-    solver, mean = recipe.solver, recipe.loss.normalize
+    solver: Mapping[str, Any] = recipe.solver
+    mean = recipe.loss.normalize
     if solver.get("type", "SGD") not in ("SGD", "Nesterov"):
         return
     base_lr, momentum = float(solver["base_lr"]), float(solver.get("momentum", 0))

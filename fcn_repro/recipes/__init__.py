@@ -1,7 +1,8 @@
 """How each net was trained, as data: one TOML file per net beside this module.
 
 A recipe says on which images, which net, from which weights, by which solver, and what score was published.
-`[solver]` is Caffe's SolverParameter, field by field; what is left out has Caffe's default.
+`[solver]` is Caffe's SolverParameter, field by field, a repeated one as an array (`stepvalue = [200, 300]`);
+what is left out has Caffe's default.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
-from caffe2torch.errors import MissingData
+import caffe2torch as c2t
+from caffe2torch.errors import MissingData, NetError
 from fcn_repro.records import load
 
 FOLDER = Path(__file__).parent
@@ -21,6 +23,8 @@ INPUTS = ("data", "color", "hha", "color-depth", "color-hha")
 """What a net sees: a BGR image, or NYUDv2's colour and depth, alone, early fused or late."""
 ORDERS = ("random", "epochs")
 """Images drawn with replacement, as the reference implementation does (voc_layers.py), or shuffled passes."""
+SolverValue = str | int | float | tuple[str | int | float, ...]
+"""Of a field of SolverParameter; several of one that is repeated."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Recipe:
     net: Architecture
     init: Init
     loss: Loss
-    solver: Mapping[str, str | int | float]
+    solver: Mapping[str, SolverValue]
     note: str = ""
     seed: int = 1337
     expected: tuple[Expected, ...] = ()
@@ -135,8 +139,34 @@ class Recipe:
         for field in ("base_lr", "lr_policy", "max_iter"):
             if field not in self.solver:
                 raise ValueError(f"solver has no {field}")
+        for field, value in self.solver.items():
+            _refuse_unlike_caffe(field, value)
+        if self.solver["lr_policy"] == "multistep" and not self.solver.get("stepvalue"):
+            raise ValueError("solver has no stepvalue, the iterations at which lr_policy 'multistep' steps")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected 0 or more")
+
+
+def _refuse_unlike_caffe(field: str, value: SolverValue) -> None:
+    """Raises ValueError for a field that SolverParameter has not, and for a value that it does not hold."""
+    several, given = isinstance(value, tuple), list(value) if isinstance(value, tuple) else value
+    try:
+        c2t.solver_prototxt({field: None})
+        if several != _is_repeated(field):
+            kind = "one value" if several else "an array, as it is repeated"
+            raise ValueError(f"solver.{field} is {given!r}; Caffe's field takes {kind}")
+        c2t.solver_prototxt({field: given})
+    except NetError as error:
+        raise ValueError(f"solver: {error}") from error
+
+
+def _is_repeated(field: str) -> bool:
+    """Whether SolverParameter's field takes several values: only such a one takes none."""
+    try:
+        c2t.solver_prototxt({field: ()})
+    except NetError:
+        return False
+    return True
 
 
 def names() -> tuple[str, ...]:

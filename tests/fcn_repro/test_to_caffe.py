@@ -66,6 +66,16 @@ def test_the_solver_is_heavy_learnings(tmp_path: Path) -> None:
     assert (solver.lr_policy, solver.iter_size, solver.max_iter) == ("fixed", 1, 100_000)
 
 
+def test_a_multistep_keeps_its_steps(tmp_path: Path) -> None:
+    recipe = tmp_path / "falling.toml"
+    steps = 'lr_policy = "multistep"\ngamma = 0.1\nstepvalue = [3_000, 3_500]'
+    recipe.write_text(
+        (FOLDER / "shapes-classifier.toml").read_text().replace('lr_policy = "poly"\npower = 0.9', steps)
+    )
+    _, solver = written(str(recipe), tmp_path)
+    assert (solver.lr_policy, list(solver.stepvalue)) == ("multistep", [3000, 3500])
+
+
 def test_what_is_frozen_has_no_rate(tmp_path: Path) -> None:
     net, _ = written("shapes-fcn32s-fixed", tmp_path)
     rates = {x.name: [p.lr_mult for p in x.param] for x in net.layer if x.type == "Convolution"}
