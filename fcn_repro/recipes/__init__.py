@@ -80,7 +80,10 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to start from: a zoo model, a recipe's result, or a file; `suffix` ends its layers' names."""
+    """Weights to start from: a zoo model, a recipe's result, or a file, seen from the recipe's.
+
+    `suffix` ends the names of its layers.
+    """
 
     weights: str
     suffix: str = ""
