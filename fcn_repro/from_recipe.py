@@ -19,10 +19,11 @@ import caffe2torch as c2t
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.device import this_process
 from fcn_repro.disk import Disk
-from fcn_repro.initial import counted, initial
-from fcn_repro.mistakes import refuse_mistakes
+from fcn_repro.initial import counted, initial, unfilled
+from fcn_repro.mistakes import refuse_mistakes, refuse_other_data
 from fcn_repro.output import make_folder
 from fcn_repro.recipes import Recipe, Source, recipe
+from fcn_repro.snapshots import is_begun
 from fcn_repro.train import Options, Training
 
 
@@ -55,19 +56,24 @@ def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options
     Raises WriteError where it would take the place of published weights, and what opening the data, filling
     the net and `Training.run` raise.
     """
-    data, own, placed = at_home(name, recipe, disk), recipe.data, from_here(name, recipe)
-    name = Path(name).stem
+    data, own, file, name = at_home(name, recipe, disk), recipe.data, name, Path(name).stem
     if disk.model(name) and not disk.is_trained(name):
         raise WriteError(
             f"{disk.model(name)}: has the published weights of that name; train in another --home"
         )
     train, val = data.open(own.train), data.open(own.val) if own.val else None
-    recipe, placed = (counted(found, train.heads) for found in (recipe, placed))
-    first = initial(placed, disk, train)
-    refuse_mistakes(placed, first.model, first.unfilled, train, val)
+    recipe, folder = counted(recipe, train.heads), disk.home / "training" / name
+    if options.resume and is_begun(folder, name):
+        # All values are in the snapshot, so what the recipe started from need not be here any more.
+        refuse_other_data(recipe, train, val)
+        module = unfilled(recipe)
+    else:
+        placed = from_here(file, recipe)
+        first = initial(placed, disk, train)
+        refuse_mistakes(placed, first.model, first.unfilled, train, val)
+        module = first.model
     with this_process(device) as process:
-        model = _channels_last(first.model.to(process.device))
-        folder = disk.home / "training" / name
+        model = _channels_last(module.to(process.device))
         training = Training(name, recipe, model, train, val, folder, process, options)
         if process.rank == 0:
             make_folder(disk.models)  # now, not after days of training

@@ -70,6 +70,13 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
     return Initial(model.train(), tuple(name for name in learned if name in untouched))
 
 
+def unfilled(recipe: Recipe) -> nn.Module:
+    """The net of a recipe in train mode, for a snapshot to fill."""
+    model = blank(recipe.net)
+    freeze(model, recipe.net)
+    return model.train()
+
+
 def blank(net: recipes.Architecture) -> nn.Module:
     """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
     if net.name.startswith("FCNGoogLeNet"):

@@ -50,14 +50,19 @@ def refuse_mistakes(
     """
     layers: Layers = model.blobs()
     height, width = train[0].image_hwc.shape[:2]
-    refuse_wrong_classes(recipe, train, val)
-    refuse_shared_images(train, val)
+    refuse_other_data(recipe, train, val)
     refuse_unpaired_rate(recipe, height * width)
     refuse_unstaged(recipe)
     refuse_unfilled(recipe, unfilled)
     refuse_zeros(layers)
     refuse_mixed_upsampling(layers)
     refuse_other_upsampling(layers)
+
+
+def refuse_other_data(recipe: Recipe, train: Dataset, val: Dataset | None) -> None:
+    """Images that do not fit the recipe or each other; they may have changed since a training began."""
+    refuse_wrong_classes(recipe, train, val)
+    refuse_shared_images(train, val)
 
 
 def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:

@@ -99,6 +99,33 @@ def test_the_result_is_evaluated_like_any_model(work, trained):
     assert json.loads(said)["heads"]["sem"]["confusion"] == stored["heads"]["sem"]["confusion"]
 
 
+def test_it_goes_on_without_the_weights_that_it_started_from(work, trained, tmp_path):
+    """To the very same end; but from no other weights, and with no other data."""
+    home = tmp_path / "home"
+    shutil.copytree(work / "home/models", home / "models", ignore=shutil.ignore_patterns("my.*"))
+    Command("--train", work / "my.toml", "--home", home, "--iterations", 2).done()
+    (home / "models/voc-fcn8s.caffemodel").unlink()
+    resume = ("--train", work / "my.toml", "--home", home, "--resume")
+    code, said = Command(*resume, "--init", "other").wait()
+    assert code == 1
+    assert re.search(r"my_iter_2\.json: recipe was .* another training", said)
+    shutil.copytree(work / "my-images/train", tmp_path / "shared/val")
+    shutil.copytree(work / "my-images/train", tmp_path / "shared/train")
+    shutil.copy(work / "my-images/classes.txt", tmp_path / "shared")
+    code, said = Command(*resume, "--data", tmp_path / "shared").wait()
+    assert code == 1
+    assert "5 of 5 images of folder/val are also in folder/train" in said
+    Command(*resume).done()
+    ours, undisturbed = (folder / "models/my.safetensors" for folder in (home, trained[0]))
+    assert ours.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_training_that_has_no_snapshot_needs_them(work, tmp_path):
+    recipe = adjusted(str(work / "my.toml"))
+    with pytest.raises(MissingData, match="voc-fcn8s is not in"):
+        train(str(work / "my.toml"), recipe, Disk(tmp_path), options=Options(resume=True))
+
+
 def test_published_weights_are_not_written_over(work, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(work / "home/models", models)

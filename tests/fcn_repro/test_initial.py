@@ -14,7 +14,7 @@ from caffe2torch.errors import MissingData, WeightsError
 from fcn_repro.datasets import open_dataset
 from fcn_repro.disk import Disk
 from fcn_repro.examples import Order
-from fcn_repro.initial import initial
+from fcn_repro.initial import initial, unfilled
 from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source
 
 NEW = ("conv*", "fc6", "fc7", "score*")
@@ -208,6 +208,18 @@ def test_layers_are_frozen_or_trained_by_patterns(work, images):
     }
     assert patterns(work, images, trained=("score_pool?",)) == {"score_pool4", "score_pool3"}
     assert patterns(work, images, learned=("upscore2",)) == {*every, "upscore2"}
+
+
+def test_what_a_snapshot_fills_is_trained_and_dropped_as_from_the_start(work, images):
+    facts = recipe("FCN8s", fresh=NEW, frozen=("conv1_*",), learned=("upscore2",), dropout=0.3)
+    first, other = initial(facts, Disk(work), images).model, unfilled(facts)
+    learning = [
+        {name: (parameter.requires_grad, parameter.shape) for name, parameter in model.named_parameters()}
+        for model in (first, other)
+    ]
+    assert learning[0] == learning[1]
+    assert {trained for trained, _ in learning[0].values()} == {True, False}
+    assert (other.training, other.drop6.p) == (True, 0.3)
 
 
 def test_early_fusion_gives_depth_the_mean_of_the_colours(work, images):

@@ -261,8 +261,23 @@ def test_snapshots_of_another_recipe_are_refused(images, tmp_path):
         replace(recipe, solver={**recipe.solver, "stepvalue": (7, 9)}),
         replace(recipe, loss=replace(recipe.loss, normalize=False)),
     ):
-        with pytest.raises(ReadError, match=r"recipe was .* another training; delete"):
+        with pytest.raises(
+            ReadError, match=r"recipe was .* another training; go on with the recipe it had, or"
+        ):
             run(other, images, tmp_path, options=Options(resume=True))
+
+
+def test_another_precision_is_refused_by_both_names(images, tmp_path):
+    recipe = small_recipe(max_iter=2)
+    run(recipe, images, tmp_path, options=Options("bf16"))
+    longer = replace(recipe, solver={**recipe.solver, "max_iter": 3})
+    message = (
+        r"my_iter_2\.json: precision was 'bf16' and is 'fp32' now: another training; go on with the "
+        rf"precision it had, or delete {tmp_path} to start anew$"
+    )
+    with pytest.raises(ReadError, match=message):
+        run(longer, images, tmp_path, options=Options("fp32", resume=True))
+    assert run(longer, images, tmp_path, options=Options("bf16", resume=True)).solver.iter == 3
 
 
 def test_words_and_the_end_may_change():
