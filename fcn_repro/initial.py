@@ -94,10 +94,21 @@ def blank(net: recipes.Architecture) -> nn.Module:
 
 def _googlenet(net: recipes.Architecture) -> nn.Module:
     """As its definition says, but that leaves the dense deconvolution empty."""
-    model = c2t.build(c2t.define(net.name, net.classes[0]))
+    model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
     upscore.data[each, each] = fcn.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
     return model
+
+
+def dropping(net: Any, share: float) -> Any:
+    """A Net whose Dropout layers leave out that share."""
+    share = torch.tensor(share, dtype=torch.float32).item()  # as Caffe's message holds it
+
+    def changed(layer: Any) -> Any:
+        param = layer.fields.dropout_param.replace(dropout_ratio=share)
+        return replace(layer, fields=layer.fields.replace(dropout_param=param))
+
+    return replace(net, layers=tuple(changed(x) if x.type == "Dropout" else x for x in net.layers))
 
 
 def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:

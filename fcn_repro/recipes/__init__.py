@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -55,8 +55,8 @@ class Architecture:
     `classes` is one number per head, by default as many as the data set has; `heads` are their names where
     there are several; `widths` are the channels of the five stages, of fc6 and of fc7, where they are not the
     published ones. `learned` deconvolutions are not frozen. `frozen` layers are not trained, `trained` ones
-    alone are, both by patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7 that a training step
-    leaves out.
+    alone are, both by patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7, in FCN-GoogLeNet of
+    what its score sees, that a training step leaves out.
     """
 
     name: str
@@ -76,6 +76,12 @@ class Architecture:
             raise ValueError(f"{len(self.classes)} numbers of classes for {max(1, len(self.heads))} heads")
         if self.frozen and self.trained:
             raise ValueError("say which layers are frozen, or which alone are trained, not both")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout:g}, expected 0 to below 1")
+        fixed = ("heads", "input", "widths", "learned") if self.name.startswith("FCNGoogLeNet") else ()
+        for field in fields(self):
+            if field.name in fixed and getattr(self, field.name) != field.default:
+                raise ValueError(f"{self.name} is there as published alone; leave out {field.name}")
 
 
 @dataclass(frozen=True)

@@ -267,6 +267,18 @@ def test_dropout_is_as_the_recipe_says(work, images):
     assert (model.drop6.p, model.drop7.p) == (0.25, 0.25)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_dropout_reaches_googlenet(share):
+    """So many values become zero and the others larger, in training alone."""
+    model = unfilled(recipe("FCNGoogLeNet", widths=(), dropout=share))
+    layer, ones = model.get_submodule("pool5/drop"), torch.ones(1, 40_000, 1, 1)
+    torch.manual_seed(1)
+    (dropped,) = layer(ones.clone())
+    assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=0.01)
+    torch.testing.assert_close(dropped[dropped != 0].unique(), torch.tensor([1 / (1 - share)]))
+    assert torch.equal(layer.eval()(ones.clone())[0], ones)
+
+
 def test_weights_are_found_by_name(work, images, tmp_path):
     """Converted, as fetched, or what a recipe gave, in models/."""
     for name, suffix in (("a", ".safetensors"), ("b", ".caffemodel")):

@@ -253,6 +253,25 @@ def test_a_solvers_fields_are_caffes(tmp_path: Path, line: str, message: str) ->
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dropout = 1.0", "net: dropout is 1, expected 0 to below 1"),
+        ("dropout = -0.5", "net: dropout is -0.5, expected 0 to below 1"),
+        ("widths = [1, 2, 3, 4, 5, 6, 7]", "net: FCNGoogLeNet is there as published alone; leave out widths"),
+        ('learned = ["upscore"]', "net: FCNGoogLeNet is there as published alone; leave out learned"),
+        ('heads = ["sem"]', "net: FCNGoogLeNet is there as published alone; leave out heads"),
+        ('input = "hha"', "net: FCNGoogLeNet is there as published alone; leave out input"),
+    ],
+)
+def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    own, text = tmp_path / "my.toml", (recipes.FOLDER / "cvpr-voc2011-fcn-googlenet.toml").read_text()
+    own.write_text(text.replace("[net]\n", f"[net]\n{line}\n"))
+    with pytest.raises(ReadError) as refused:
+        recipe(str(own))
+    assert str(refused.value) == f"my.toml: {message}"
+
+
 def test_a_number_that_is_too_large_for_caffe_is_refused_by_the_recipes_name() -> None:
     with pytest.raises(
         ReadError, match=r"^voc-fcn32s: solver: .*max_iter cannot be 9999999999: Value out of"
