@@ -55,19 +55,21 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
         torch.manual_seed(recipe.seed)
         model: Any = blank(recipe.net)
         layers = model.blobs()
-        learned = [name for name in layers if not name.startswith(_AS_DEFINED)]
-        fresh = matching(recipe.init.fresh, learned)
+        fresh = matching(recipe.init.fresh, layers)
         kept = {*fresh, *_frozen_upsampling(model)}
         untouched = set(layers) - kept
         for source, suffix in _sources(recipe.init, disk):
             untouched &= set(c2t.transplant(model, source, suffix, leave=kept).untouched)
             if recipe.init.depth_from_color:
                 untouched -= set(_fill_depth(model, source))
-        for name in fresh:
+        drawn = [name for name in fresh if not name.startswith(_AS_DEFINED)]
+        for name in drawn:
             _fill(name, model.get_submodule(name))
-        fit(model, [name for name in fresh if not name.startswith("score")], _images(recipe, model, train))
+        fit(model, [name for name in drawn if not name.startswith("score")], _images(recipe, model, train))
     freeze(model, recipe.net)
-    return Initial(model.train(), tuple(name for name in learned if name in untouched))
+    return Initial(
+        model.train(), tuple(x for x in layers if x in untouched and not x.startswith(_AS_DEFINED))
+    )
 
 
 def unfilled(recipe: Recipe) -> nn.Module:

@@ -99,9 +99,10 @@ class Source:
 class Init:
     """Where the weights come from. Layers that no source fills must be named in `fresh`, by patterns.
 
-    Fresh scores start at zero, other fresh layers with He's normal numbers (Caffe's `msra`), fitted to `fit`
-    training images: over these each channel has mean 0 and variance 1, without which a deep net that starts
-    from nothing hardly learns (Krähenbühl et al., ICLR 2016).
+    Fresh scores start at zero, learned deconvolutions with the bilinear kernel, each class to itself, and
+    other fresh layers with He's normal numbers (Caffe's `msra`), fitted to `fit` training images: over these
+    each channel has mean 0 and variance 1, without which a deep net that starts from nothing hardly learns
+    (Krähenbühl et al., ICLR 2016).
     `depth_from_color` gives a fourth input channel the mean of the first layer's three.
     """
 

@@ -15,6 +15,7 @@ from fcn_repro.datasets import open_dataset
 from fcn_repro.disk import Disk
 from fcn_repro.examples import Order
 from fcn_repro.initial import initial, unfilled
+from fcn_repro.mistakes import refuse_mixed_upsampling
 from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source
 
 NEW = ("conv*", "fc6", "fc7", "score*")
@@ -117,6 +118,26 @@ def test_a_stage_takes_all_that_the_one_before_had(work, images):
     assert {"score_pool4", "score_fr", "upscore2"} <= blobs.keys() & layers.keys()
     assert not start.model.score_pool3.weight.any()
     assert start.unfilled == ()
+
+
+def test_a_learned_deconvolution_can_start_anew(work, images, golden):
+    """On each class the kernel that Caffe's bilinear filler wrote for one of this size, nothing between."""
+    source = fcn.FCN16s(3, widths=WIDTHS, learned=("upscore2",))
+    torch.nn.init.normal_(source.upscore2.weight)
+    path, blobs = saved(work / "learned.caffemodel", source, seed=4)
+    starts = {"sources": [(path,)], "learned": ("upscore2", "upscore_pool4")}
+    taken = initial(recipe("FCN8s", fresh=("score_pool3",), **starts), Disk(work), images)
+    assert torch.equal(taken.model.upscore2.weight, blobs["upscore2"][0])
+    anew = initial(recipe("FCN8s", fresh=("score_pool3", "upscore2"), **starts), Disk(work), images)
+    net = c2t.read(weights=golden / "layers/deconv_4s2_group.caffemodel")
+    (filled,) = (layer.blobs[0].read().reshape(6, 4, 4) for layer in net.layers if layer.blobs)
+    expected = np.zeros((3, 3, 4, 4), np.float32)
+    expected[range(3), range(3)] = filled[:3]
+    np.testing.assert_array_equal(anew.model.upscore2.weight.detach().numpy(), expected)
+    assert anew.model.upscore2.weight.requires_grad
+    assert anew.unfilled == ()
+    assert torch.equal(anew.model.score_fr.weight, blobs["score_fr"][0])
+    refuse_mixed_upsampling(anew.model.blobs())
 
 
 def test_other_weights_of_the_wrong_shape_are_refused(work, images):
