@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import caffe2torch as c2t
 from caffe2torch import fcn
-from caffe2torch.errors import MissingData
+from caffe2torch.errors import MissingData, NetError
 from fcn_repro import recipes
 from fcn_repro.datasets import Dataset, Head
 from fcn_repro.disk import Disk
@@ -121,8 +121,11 @@ def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The names that one of the patterns, such as `conv1_*`, matches."""
-    patterns = tuple(patterns)
+    """The names that one of the patterns, such as `conv1_*`, matches. Raises NetError where one has none."""
+    patterns, names = tuple(patterns), tuple(names)
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise NetError(f"no layer is called {pattern!r}; those with weights are {', '.join(names)}")
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 

@@ -10,7 +10,7 @@ from trainings import CLASSES, MEAN_BGR, WIDTHS, write_images
 
 import caffe2torch as c2t
 from caffe2torch import fcn
-from caffe2torch.errors import MissingData, WeightsError
+from caffe2torch.errors import MissingData, NetError, WeightsError
 from fcn_repro.datasets import open_dataset
 from fcn_repro.disk import Disk
 from fcn_repro.examples import Order
@@ -241,6 +241,14 @@ def test_what_a_snapshot_fills_is_trained_and_dropped_as_from_the_start(work, im
     assert learning[0] == learning[1]
     assert {trained for trained, _ in learning[0].values()} == {True, False}
     assert (other.training, other.drop6.p) == (True, 0.3)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"fresh": (*NEW, "fc8")}, {"frozen": ("fc8",)}, {"trained": ("fc6", "fc8")}]
+)
+def test_a_pattern_that_no_layer_has_is_refused(work, images, facts):
+    with pytest.raises(NetError, match="no layer is called 'fc8'; those with weights are conv1_1, conv1_2"):
+        initial(recipe("FCN8s", **{"fresh": NEW, **facts}), Disk(work), images)
 
 
 def test_early_fusion_gives_depth_the_mean_of_the_colours(work, images):
