@@ -21,6 +21,7 @@ from pathlib import Path, PureWindowsPath
 from typing import IO, Any, cast
 
 from caffe2torch.errors import MissingData, ReadError, WriteError
+from fcn_repro.output import make_folder
 
 MAX_BYTES = 1 << 36
 MAX_MEMBERS = 1_000_000
@@ -55,8 +56,8 @@ def extract(
         raise WriteError(f"{folder}: there already; nothing is unpacked over it")
     if not archive.is_file():
         raise MissingData(f"{archive}: no such file")
+    make_folder(folder.parent)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
             content = Path(scratch) / "content"
             content.mkdir()
@@ -140,11 +141,7 @@ class _Writer:
         return ReadError(f"{self.archive}: {name!r} {reason}; nothing was unpacked")
 
     def add_folder(self, name: str) -> None:
-        path = self._path(name)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WriteError(f"{path}: {error}") from error
+        make_folder(self._path(name))
 
     def add_file(self, name: str, content: IO[bytes] | None) -> None:
         path = self._path(name)

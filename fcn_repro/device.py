@@ -56,6 +56,8 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
         yield Process(0, 1, usable(device))
     else:
         place = usable(device, local)
+        if place.type == "cuda":  # NCCL waits on the current device, which is number 0 until it is set
+            torch.cuda.set_device(place)
         dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
         try:
             yield Process(dist.get_rank(), world, place)

@@ -119,7 +119,6 @@ def obtain(
             continue
         kept = Path(folder) / "archives" / archive.file
         if archive.file in by_hand:
-            kept.parent.mkdir(parents=True, exist_ok=True)
             path = verify(by_hand[archive.file], archive.expected, on_record=kept)
         else:
             path = _fetch(archive, kept, source, progress, pause_s)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import caffe2torch as c2t
 from caffe2torch import fcn
-from caffe2torch.errors import MissingData
+from caffe2torch.errors import MissingData, NetError
 from fcn_repro import recipes
 from fcn_repro.datasets import Dataset, Head
 from fcn_repro.disk import Disk
@@ -55,19 +55,28 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
         torch.manual_seed(recipe.seed)
         model: Any = blank(recipe.net)
         layers = model.blobs()
-        learned = [name for name in layers if not name.startswith(_AS_DEFINED)]
-        fresh = matching(recipe.init.fresh, learned)
+        fresh = matching(recipe.init.fresh, layers)
         kept = {*fresh, *_frozen_upsampling(model)}
         untouched = set(layers) - kept
         for source, suffix in _sources(recipe.init, disk):
             untouched &= set(c2t.transplant(model, source, suffix, leave=kept).untouched)
             if recipe.init.depth_from_color:
                 untouched -= set(_fill_depth(model, source))
-        for name in fresh:
+        drawn = [name for name in fresh if not name.startswith(_AS_DEFINED)]
+        for name in drawn:
             _fill(name, model.get_submodule(name))
-        fit(model, [name for name in fresh if not name.startswith("score")], _images(recipe, model, train))
+        fit(model, [name for name in drawn if not name.startswith("score")], _images(recipe, model, train))
     freeze(model, recipe.net)
-    return Initial(model.train(), tuple(name for name in learned if name in untouched))
+    return Initial(
+        model.train(), tuple(x for x in layers if x in untouched and not x.startswith(_AS_DEFINED))
+    )
+
+
+def unfilled(recipe: Recipe) -> nn.Module:
+    """The net of a recipe in train mode, for a snapshot to fill."""
+    model = blank(recipe.net)
+    freeze(model, recipe.net)
+    return model.train()
 
 
 def blank(net: recipes.Architecture) -> nn.Module:
@@ -87,10 +96,21 @@ def blank(net: recipes.Architecture) -> nn.Module:
 
 def _googlenet(net: recipes.Architecture) -> nn.Module:
     """As its definition says, but that leaves the dense deconvolution empty."""
-    model = c2t.build(c2t.define(net.name, net.classes[0]))
+    model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
     upscore.data[each, each] = fcn.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
     return model
+
+
+def dropping(net: Any, share: float) -> Any:
+    """A Net whose Dropout layers leave out that share."""
+    share = torch.tensor(share, dtype=torch.float32).item()  # as Caffe's message holds it
+
+    def changed(layer: Any) -> Any:
+        param = layer.fields.dropout_param.replace(dropout_ratio=share)
+        return replace(layer, fields=layer.fields.replace(dropout_param=param))
+
+    return replace(net, layers=tuple(changed(x) if x.type == "Dropout" else x for x in net.layers))
 
 
 def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
@@ -101,8 +121,11 @@ def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The names that one of the patterns, such as `conv1_*`, matches."""
-    patterns = tuple(patterns)
+    """The names that one of the patterns, such as `conv1_*`, matches. Raises NetError where one has none."""
+    patterns, names = tuple(patterns), tuple(names)
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise NetError(f"no layer is called {pattern!r}; those with weights are {', '.join(names)}")
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 

@@ -50,8 +50,7 @@ def refuse_mistakes(
     """
     layers: Layers = model.blobs()
     height, width = train[0].image_hwc.shape[:2]
-    refuse_wrong_classes(recipe, train, val)
-    refuse_shared_images(train, val)
+    refuse_other_data(recipe, train, val)
     refuse_unpaired_rate(recipe, height * width)
     refuse_unstaged(recipe)
     refuse_unfilled(recipe, unfilled)
@@ -60,13 +59,20 @@ def refuse_mistakes(
     refuse_other_upsampling(layers)
 
 
+def refuse_other_data(recipe: Recipe, train: Dataset, val: Dataset | None) -> None:
+    """Images that do not fit the recipe or each other; they may have changed since a training began."""
+    refuse_wrong_classes(recipe, train, val)
+    refuse_shared_images(train, val)
+
+
 def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     """A rate for the loss summed over an image's pixels, with their mean, or the reverse.
 
     1e-10 belongs to the sum, 1e-4 to the mean (wkentaro/pytorch-fcn, #17 and #54; apache/mxnet, #1517). Of
     the solvers only SGD and Nesterov are judged: the others do not feel a loss's scale.
     """
-    solver, mean = recipe.solver, recipe.loss.normalize
+    solver: Mapping[str, Any] = recipe.solver
+    mean = recipe.loss.normalize
     if solver.get("type", "SGD") not in ("SGD", "Nesterov"):
         return
     base_lr, momentum = float(solver["base_lr"]), float(solver.get("momentum", 0))

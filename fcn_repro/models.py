@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData
 from fcn_repro.archives import extract
+from fcn_repro.output import make_folder
 from fcn_repro.transfer import Expected, Progress, fetch, verify
 from fcn_repro.zoo import UNKNOWN, Model
 
@@ -56,7 +57,7 @@ def obtain(
     if given is not None:
         if not given.is_file():
             raise MissingData(f"{given}: no such file")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         file = verify(given, expected, on_record=kept)
     elif model.address == UNKNOWN:
         raise MissingData(

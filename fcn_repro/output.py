@@ -1,4 +1,4 @@
-"""Files that appear under their names when they are whole."""
+"""Files that appear under their names when they are whole, and the folders they are in."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from typing import Any
 from caffe2torch.errors import WriteError
 
 
+def make_folder(folder: Path) -> None:
+    """The folder, with those above it; one that is there already stays. Raises WriteError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be made a folder: {error.strerror or error}") from error
+
+
 def write(path: Path, content: bytes | str) -> None:
     """A file with that content, in place of what was there; folders are made. Raises WriteError."""
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(data)
         partial.replace(path)
     except OSError as error:

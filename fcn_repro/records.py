@@ -1,7 +1,8 @@
 """TOML files -> frozen dataclasses, with nothing unknown, nothing missing and nothing of another type.
 
 A record's fields are its file's keys: scalars, other records, `tuple[X, ...]` for arrays, `Mapping[str, X]`
-for tables, and `X | None`, where the file writes "-" for None. A field with a default may be left out.
+for tables, `X | Y` of scalars and an array, and `X | None`, where the file writes "-" for None. A field with
+a default may be left out.
 What a record refuses in its `__post_init__` (ValueError) is reported at its place in the file.
 """
 
@@ -74,8 +75,12 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     if NoneType in kinds:
         (kind,) = (k for k in kinds if k is not NoneType)
         return None if value == "-" else _read(kind, value, where)
+    arrays = [kind for kind in kinds if get_origin(kind) is tuple]
+    if arrays and type(value) is list:
+        return _read(arrays[0], value, where)
     if type(value) not in kinds:
-        raise ReadError(f"{where}: expected {' or '.join(k.__name__ for k in kinds)}, found {value!r}")
+        known = [_TOML_NAMES[list] if kind in arrays else kind.__name__ for kind in kinds]
+        raise ReadError(f"{where}: expected {' or '.join(known)}, found {value!r}")
     return value
 
 

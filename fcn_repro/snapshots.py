@@ -23,7 +23,7 @@ from caffe2torch.errors import ReadError
 from fcn_repro.evaluation import read_json
 from fcn_repro.output import write_json
 
-FORMAT = "fcn-repro snapshot 1"
+FORMAT = "fcn-repro snapshot 2"
 KEPT = 2
 """Snapshots that stay, the latest; a new one is whole before an old one goes."""
 
@@ -65,15 +65,7 @@ class Snapshots:
         return Snapshot(solver.iter, caffemodel, solverstate, tuple(losses))
 
     def _iterations(self) -> list[int]:
-        return [iteration for path, iteration in self._files() if path.suffix == ".json"]
-
-    def _files(self) -> Iterator[tuple[Path, int]]:
-        """Files of snapshots, with a marker or without, and their iteration; markers first."""
-        pattern = re.compile(rf"{re.escape(self.name)}_iter_(\d+)\.(json|solverstate|caffemodel)")
-        there = self.folder.iterdir() if self.folder.is_dir() else ()
-        for path in sorted(there, key=lambda path: path.suffix != ".json"):
-            if match := pattern.fullmatch(path.name):
-                yield path, int(match[1])
+        return [iteration for path, iteration in _files(self.folder, self.name) if path.suffix == ".json"]
 
     def _marker(self, iteration: int) -> Path:
         return self.folder / f"{self.name}_iter_{iteration}.json"
@@ -88,8 +80,8 @@ class Snapshots:
         for name, wanted in {"format": FORMAT, **self.key}.items():
             if (found := content.get(name)) != wanted:
                 raise ReadError(
-                    f"{marker}: {name} was {found!r} and is {wanted!r} now: another training; delete "
-                    f"{self.folder} to start anew"
+                    f"{marker}: {name} was {found!r} and is {wanted!r} now: another training; go on with the "
+                    f"{name} it had, or delete {self.folder} to start anew"
                 )
         try:
             files = {
@@ -107,12 +99,26 @@ class Snapshots:
 
     def _clean(self, oldest: int) -> None:
         """Removes older snapshots, and what a killed process left; markers, by which they count, go first."""
-        old = [path for path, iteration in self._files() if iteration < oldest]
+        old = [path for path, iteration in _files(self.folder, self.name) if iteration < oldest]
         for path in (*old, *self.folder.glob(".*.part")):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+
+
+def is_begun(folder: Path, name: str) -> bool:
+    """Whether a training in the folder has a snapshot, which may still turn out to be another one's."""
+    return any(path.suffix == ".json" for path, _ in _files(folder, name))
+
+
+def _files(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
+    """Files of snapshots, with a marker or without, and their iteration; markers first."""
+    pattern = re.compile(rf"{re.escape(name)}_iter_(\d+)\.(json|solverstate|caffemodel)")
+    there = folder.iterdir() if folder.is_dir() else ()
+    for path in sorted(there, key=lambda path: path.suffix != ".json"):
+        if match := pattern.fullmatch(path.name):
+            yield path, int(match[1])
 
 
 def _sha256(path: Path) -> str:

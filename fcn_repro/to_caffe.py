@@ -6,14 +6,15 @@ first weights are what `--train RECIPE --iterations 0` leaves as a snapshot, NAM
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import caffe2torch as c2t
 from fcn_repro.datasets import dataset
 from fcn_repro.disk import Disk
-from fcn_repro.initial import blank, counted, freeze
-from fcn_repro.output import write
+from fcn_repro.initial import blank, counted, dropping, freeze
+from fcn_repro.output import make_folder, write
 from fcn_repro.recipes import Recipe
 
 _PYTHON = {
@@ -33,7 +34,7 @@ def write_for_caffe(name: str, recipe: Recipe, disk: Disk, folder: Path) -> tupl
     data = recipe.data
     heads = dataset(data.train.partition("/")[0]).labellings or disk.open(data.train).heads
     recipe = counted(recipe, heads)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     net, solver = folder / "train.prototxt", folder / "solver.prototxt"
     normalize = recipe.loss.normalize
     trained = c2t.training_net(_net(recipe), normalize=normalize, python_param=python_param(recipe))
@@ -58,9 +59,16 @@ def python_param(recipe: Recipe) -> dict[str, str] | None:
 
 
 def _net(recipe: Recipe) -> Any:
-    """The deploy net, with the learning rates of what is frozen at zero."""
-    if recipe.net.name.startswith("FCNGoogLeNet"):
-        return c2t.define(recipe.net.name, recipe.net.classes[0])
+    """The deploy net with the recipe's dropout, and with the learning rates of what is frozen at zero."""
     model: Any = blank(recipe.net)
     freeze(model, recipe.net)
-    return model.net()
+    published = recipe.net.name.startswith("FCNGoogLeNet")
+    net = c2t.define(recipe.net.name, recipe.net.classes[0]) if published else model.net()
+    frozen = {name for name, (weight, *_) in model.blobs().items() if not weight.requires_grad}
+    layers = (_still(layer) if layer.name in frozen else layer for layer in net.layers)
+    return dropping(replace(net, layers=tuple(layers)), recipe.net.dropout)
+
+
+def _still(layer: Any) -> Any:
+    param = tuple(spec.replace(lr_mult=0.0) for spec in layer.fields.param)
+    return replace(layer, fields=layer.fields.replace(param=param))

@@ -120,7 +120,8 @@ class Training:
     @cached_property
     def snapshots(self) -> Snapshots:
         """Where this training's state is kept."""
-        return Snapshots(self.folder, self.name, {"recipe": digest(self.recipe)})
+        key = {"recipe": digest(self.recipe), "precision": self.options.precision}
+        return Snapshots(self.folder, self.name, key)
 
     @cached_property
     def log(self) -> TrainingLog:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch.errors import MissingData, WriteError
-from fcn_repro.output import write
+from fcn_repro.output import make_folder, write
 from fcn_repro.progress import clock
 
 TRAIN = ("iteration", "loss", "smoothed_loss", "rate", "images_per_s")
@@ -105,4 +105,5 @@ def _events(folder: Path, iteration: int) -> Any:
         raise MissingData(
             "--tensorboard needs the package tensorboard: pip install 'caffe2torch[train]'"
         ) from error
+    make_folder(folder / "tensorboard")
     return SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)

@@ -21,6 +21,7 @@ import requests
 import urllib3
 
 from caffe2torch.errors import MissingData, ReadError, WriteError
+from fcn_repro.output import make_folder, write
 
 Progress = Callable[[int, "int | None"], None]
 """Called with how many bytes are there and how many there will be, None when the server does not say."""
@@ -72,8 +73,8 @@ def fetch(
     expected = Expected(size, _several(sha256), _several(sha1), _several(md5))
     if path.exists():
         return verify(path, expected)
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         _fetch_new(_Part(url, path, expected), path, progress, pause_s)
     except OSError as error:
         raise WriteError(f"{path}: {error}") from error
@@ -143,7 +144,7 @@ def _check(path: Path, expected: Expected, found: _Digests, cause: str) -> None:
         return
     record = path.with_name(f"{path.name}.sha256")
     if not record.exists():
-        record.write_text(f"{found['sha256']}  {path.name}\n", encoding="utf-8")  # as sha256sum -c reads it
+        write(record, f"{found['sha256']}  {path.name}\n")  # as sha256sum -c reads it
     elif (known := record.read_text(encoding="utf-8", errors="replace").split()[:1]) != [found["sha256"]]:
         raise ReadError(
             f"{path.name}: expected sha256 {''.join(known)} by {record}, got {found['sha256']}; {cause}"

@@ -1,7 +1,8 @@
 """How each net was trained, as data: one TOML file per net beside this module.
 
 A recipe says on which images, which net, from which weights, by which solver, and what score was published.
-`[solver]` is Caffe's SolverParameter, field by field; what is left out has Caffe's default.
+`[solver]` is Caffe's SolverParameter, field by field, a repeated one as an array (`stepvalue = [200, 300]`);
+what is left out has Caffe's default.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
-from caffe2torch.errors import MissingData
+import caffe2torch as c2t
+from caffe2torch.errors import MissingData, NetError
 from fcn_repro.records import load
 
 FOLDER = Path(__file__).parent
@@ -21,6 +23,8 @@ INPUTS = ("data", "color", "hha", "color-depth", "color-hha")
 """What a net sees: a BGR image, or NYUDv2's colour and depth, alone, early fused or late."""
 ORDERS = ("random", "epochs")
 """Images drawn with replacement, as the reference implementation does (voc_layers.py), or shuffled passes."""
+SolverValue = str | int | float | tuple[str | int | float, ...]
+"""Of a field of SolverParameter; several of one that is repeated."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,8 @@ class Architecture:
     `classes` is one number per head, by default as many as the data set has; `heads` are their names where
     there are several; `widths` are the channels of the five stages, of fc6 and of fc7, where they are not the
     published ones. `learned` deconvolutions are not frozen. `frozen` layers are not trained, `trained` ones
-    alone are, both by patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7 that a training step
-    leaves out.
+    alone are, both by patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7, in FCN-GoogLeNet of
+    what its score sees, that a training step leaves out.
     """
 
     name: str
@@ -72,11 +76,20 @@ class Architecture:
             raise ValueError(f"{len(self.classes)} numbers of classes for {max(1, len(self.heads))} heads")
         if self.frozen and self.trained:
             raise ValueError("say which layers are frozen, or which alone are trained, not both")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout:g}, expected 0 to below 1")
+        fixed = ("heads", "input", "widths", "learned") if self.name.startswith("FCNGoogLeNet") else ()
+        for field in fields(self):
+            if field.name in fixed and getattr(self, field.name) != field.default:
+                raise ValueError(f"{self.name} is there as published alone; leave out {field.name}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Weights to start from: a zoo model, a recipe's result, or a file; `suffix` ends its layers' names."""
+    """Weights to start from: a zoo model, a recipe's result, or a file, seen from the recipe's.
+
+    `suffix` ends the names of its layers.
+    """
 
     weights: str
     suffix: str = ""
@@ -86,9 +99,10 @@ class Source:
 class Init:
     """Where the weights come from. Layers that no source fills must be named in `fresh`, by patterns.
 
-    Fresh scores start at zero, other fresh layers with He's normal numbers (Caffe's `msra`), fitted to `fit`
-    training images: over these each channel has mean 0 and variance 1, without which a deep net that starts
-    from nothing hardly learns (Krähenbühl et al., ICLR 2016).
+    Fresh scores start at zero, learned deconvolutions with the bilinear kernel, each class to itself, and
+    other fresh layers with He's normal numbers (Caffe's `msra`), fitted to `fit` training images: over these
+    each channel has mean 0 and variance 1, without which a deep net that starts from nothing hardly learns
+    (Krähenbühl et al., ICLR 2016).
     `depth_from_color` gives a fourth input channel the mean of the first layer's three.
     """
 
@@ -126,7 +140,7 @@ class Recipe:
     net: Architecture
     init: Init
     loss: Loss
-    solver: Mapping[str, str | int | float]
+    solver: Mapping[str, SolverValue]
     note: str = ""
     seed: int = 1337
     expected: tuple[Expected, ...] = ()
@@ -135,8 +149,34 @@ class Recipe:
         for field in ("base_lr", "lr_policy", "max_iter"):
             if field not in self.solver:
                 raise ValueError(f"solver has no {field}")
+        for field, value in self.solver.items():
+            _refuse_unlike_caffe(field, value)
+        if self.solver["lr_policy"] == "multistep" and not self.solver.get("stepvalue"):
+            raise ValueError("solver has no stepvalue, the iterations at which lr_policy 'multistep' steps")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, expected 0 or more")
+
+
+def _refuse_unlike_caffe(field: str, value: SolverValue) -> None:
+    """Raises ValueError for a field that SolverParameter has not, and for a value that it does not hold."""
+    several, given = isinstance(value, tuple), list(value) if isinstance(value, tuple) else value
+    try:
+        c2t.solver_prototxt({field: None})
+        if several != _is_repeated(field):
+            kind = "one value" if several else "an array, as it is repeated"
+            raise ValueError(f"solver.{field} is {given!r}; Caffe's field takes {kind}")
+        c2t.solver_prototxt({field: given})
+    except NetError as error:
+        raise ValueError(f"solver: {error}") from error
+
+
+def _is_repeated(field: str) -> bool:
+    """Whether SolverParameter's field takes several values: only such a one takes none."""
+    try:
+        c2t.solver_prototxt({field: ()})
+    except NetError:
+        return False
+    return True
 
 
 def names() -> tuple[str, ...]:

@@ -13,10 +13,11 @@ from trainings import WIDTHS, Command, write_images
 
 import caffe2torch as c2t
 from caffe2torch import fcn
-from caffe2torch.errors import WriteError
+from caffe2torch.errors import MissingData, WriteError
 from fcn_repro.disk import Disk
-from fcn_repro.from_recipe import adjusted, train
+from fcn_repro.from_recipe import adjusted, from_here, train
 from fcn_repro.mistakes import RecipeError
+from fcn_repro.recipes import digest
 from fcn_repro.train import Options
 
 CLASSES = ("road", "sky", "tree", "a <b> & c")
@@ -98,6 +99,33 @@ def test_the_result_is_evaluated_like_any_model(work, trained):
     assert json.loads(said)["heads"]["sem"]["confusion"] == stored["heads"]["sem"]["confusion"]
 
 
+def test_it_goes_on_without_the_weights_that_it_started_from(work, trained, tmp_path):
+    """To the very same end; but from no other weights, and with no other data."""
+    home = tmp_path / "home"
+    shutil.copytree(work / "home/models", home / "models", ignore=shutil.ignore_patterns("my.*"))
+    Command("--train", work / "my.toml", "--home", home, "--iterations", 2).done()
+    (home / "models/voc-fcn8s.caffemodel").unlink()
+    resume = ("--train", work / "my.toml", "--home", home, "--resume")
+    code, said = Command(*resume, "--init", "other").wait()
+    assert code == 1
+    assert re.search(r"my_iter_2\.json: recipe was .* another training", said)
+    shutil.copytree(work / "my-images/train", tmp_path / "shared/val")
+    shutil.copytree(work / "my-images/train", tmp_path / "shared/train")
+    shutil.copy(work / "my-images/classes.txt", tmp_path / "shared")
+    code, said = Command(*resume, "--data", tmp_path / "shared").wait()
+    assert code == 1
+    assert "5 of 5 images of folder/val are also in folder/train" in said
+    Command(*resume).done()
+    ours, undisturbed = (folder / "models/my.safetensors" for folder in (home, trained[0]))
+    assert ours.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_training_that_has_no_snapshot_needs_them(work, tmp_path):
+    recipe = adjusted(str(work / "my.toml"))
+    with pytest.raises(MissingData, match="voc-fcn8s is not in"):
+        train(str(work / "my.toml"), recipe, Disk(tmp_path), options=Options(resume=True))
+
+
 def test_published_weights_are_not_written_over(work, tmp_path):
     models = tmp_path / "models"
     shutil.copytree(work / "home/models", models)
@@ -119,3 +147,66 @@ def test_other_weights_seeds_and_numbers_may_be_given(work):
     assert [source.weights for source in recipe.init.sources] == ["other.caffemodel"]
     assert (recipe.seed, recipe.solver["max_iter"], recipe.solver["snapshot"]) == (8, 2, 500)
     assert adjusted(str(work / "my.toml")).seed != 8
+
+
+@pytest.fixture
+def own(work, tmp_path, monkeypatch):
+    """here/ is the current folder, there/my.toml a recipe that names start.caffemodel."""
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    text = (work / "my.toml").read_text().replace('"voc-fcn8s"', '"start.caffemodel"')
+    assert "start.caffemodel" in text
+    (tmp_path / "there/my.toml").write_text(text.replace('"my-images"', f'"{work}/my-images"'))
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def weights_of(folder, **how):
+    """The file that there/my.toml starts from, as a path in `folder`."""
+    (source,) = from_here("../there/my.toml", adjusted("../there/my.toml", **how)).init.sources
+    return (Path.cwd() / source.weights).resolve().relative_to(folder).as_posix()
+
+
+@pytest.mark.parametrize("files", [("there",), ("here",), ("here", "there")])
+def test_a_recipes_file_of_weights_is_seen_from_the_recipe(own, files):
+    for folder in files:
+        (own / folder / "start.caffemodel").touch()
+    assert weights_of(own) == "there/start.caffemodel"
+
+
+@pytest.mark.parametrize("files", [("there",), ("here",), ("here", "there")])
+def test_a_file_on_the_command_line_is_seen_from_the_current_folder(own, files):
+    for folder in files:
+        (own / folder / "other.caffemodel").touch()
+    for init in ("other.caffemodel", str(own / "here/other.caffemodel")):
+        assert weights_of(own, init=init) == "here/other.caffemodel"
+
+
+def test_it_starts_from_that_file_or_from_none(own, work):
+    """Not from the one of its name in the current folder."""
+    recipe = adjusted("../there/my.toml", solver={"max_iter": 0})
+    shutil.copy(work / "home/models/voc-fcn8s.caffemodel", own / "here/start.caffemodel")
+    with pytest.raises(MissingData, match=r"^\.\./there/start\.caffemodel: neither a file"):
+        train("../there/my.toml", recipe, Disk(own), options=Options())
+    shutil.move(own / "here/start.caffemodel", own / "there")
+    train("../there/my.toml", recipe, Disk(own), options=Options())
+    start, first = (c2t.load(own / name) for name in ("there/start.caffemodel", "models/my.safetensors"))
+    assert torch.equal(start.fc6.weight, first.fc6.weight)
+
+
+def test_names_of_models_stay_names():
+    for name in ("voc-fcn8s", "nyud-fcn32s-color-hha"):
+        assert from_here(name, adjusted(name)) == adjusted(name)
+    (source,) = from_here("my/voc-fcn16s.toml", adjusted("voc-fcn16s", init="voc-fcn32s")).init.sources
+    assert source.weights == "voc-fcn32s"
+
+
+def test_snapshots_do_not_depend_on_the_current_folder(own, monkeypatch):
+    for file in ("there/start.caffemodel", "here/other.caffemodel"):
+        (own / file).touch()
+    from_one = [digest(adjusted("../there/my.toml", init=init)) for init in (None, "other.caffemodel")]
+    monkeypatch.chdir(own / "there")
+    assert [digest(adjusted("my.toml", init=init)) for init in (None, "../here/other.caffemodel")] == from_one
+    assert len(set(from_one)) == 2
+    whole = str(own / "here/other.caffemodel")
+    assert adjusted("voc-fcn16s", init=whole).init.sources[0].weights == whole

@@ -10,11 +10,12 @@ from trainings import CLASSES, MEAN_BGR, WIDTHS, write_images
 
 import caffe2torch as c2t
 from caffe2torch import fcn
-from caffe2torch.errors import MissingData, WeightsError
+from caffe2torch.errors import MissingData, NetError, WeightsError
 from fcn_repro.datasets import open_dataset
 from fcn_repro.disk import Disk
 from fcn_repro.examples import Order
-from fcn_repro.initial import initial
+from fcn_repro.initial import initial, unfilled
+from fcn_repro.mistakes import refuse_mixed_upsampling
 from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source
 
 NEW = ("conv*", "fc6", "fc7", "score*")
@@ -119,6 +120,26 @@ def test_a_stage_takes_all_that_the_one_before_had(work, images):
     assert start.unfilled == ()
 
 
+def test_a_learned_deconvolution_can_start_anew(work, images, golden):
+    """On each class the kernel that Caffe's bilinear filler wrote for one of this size, nothing between."""
+    source = fcn.FCN16s(3, widths=WIDTHS, learned=("upscore2",))
+    torch.nn.init.normal_(source.upscore2.weight)
+    path, blobs = saved(work / "learned.caffemodel", source, seed=4)
+    starts = {"sources": [(path,)], "learned": ("upscore2", "upscore_pool4")}
+    taken = initial(recipe("FCN8s", fresh=("score_pool3",), **starts), Disk(work), images)
+    assert torch.equal(taken.model.upscore2.weight, blobs["upscore2"][0])
+    anew = initial(recipe("FCN8s", fresh=("score_pool3", "upscore2"), **starts), Disk(work), images)
+    net = c2t.read(weights=golden / "layers/deconv_4s2_group.caffemodel")
+    (filled,) = (layer.blobs[0].read().reshape(6, 4, 4) for layer in net.layers if layer.blobs)
+    expected = np.zeros((3, 3, 4, 4), np.float32)
+    expected[range(3), range(3)] = filled[:3]
+    np.testing.assert_array_equal(anew.model.upscore2.weight.detach().numpy(), expected)
+    assert anew.model.upscore2.weight.requires_grad
+    assert anew.unfilled == ()
+    assert torch.equal(anew.model.score_fr.weight, blobs["score_fr"][0])
+    refuse_mixed_upsampling(anew.model.blobs())
+
+
 def test_other_weights_of_the_wrong_shape_are_refused(work, images):
     path, _ = saved(work / "wide.caffemodel", fcn.FCN32s(3, widths=(5, *WIDTHS[1:])), seed=4)
     with pytest.raises(WeightsError, match=r"layer 'conv1_1' blob 0 is \(5, 3, 3, 3\) in the source"):
@@ -210,6 +231,26 @@ def test_layers_are_frozen_or_trained_by_patterns(work, images):
     assert patterns(work, images, learned=("upscore2",)) == {*every, "upscore2"}
 
 
+def test_what_a_snapshot_fills_is_trained_and_dropped_as_from_the_start(work, images):
+    facts = recipe("FCN8s", fresh=NEW, frozen=("conv1_*",), learned=("upscore2",), dropout=0.3)
+    first, other = initial(facts, Disk(work), images).model, unfilled(facts)
+    learning = [
+        {name: (parameter.requires_grad, parameter.shape) for name, parameter in model.named_parameters()}
+        for model in (first, other)
+    ]
+    assert learning[0] == learning[1]
+    assert {trained for trained, _ in learning[0].values()} == {True, False}
+    assert (other.training, other.drop6.p) == (True, 0.3)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"fresh": (*NEW, "fc8")}, {"frozen": ("fc8",)}, {"trained": ("fc6", "fc8")}]
+)
+def test_a_pattern_that_no_layer_has_is_refused(work, images, facts):
+    with pytest.raises(NetError, match="no layer is called 'fc8'; those with weights are conv1_1, conv1_2"):
+        initial(recipe("FCN8s", **{"fresh": NEW, **facts}), Disk(work), images)
+
+
 def test_early_fusion_gives_depth_the_mean_of_the_colours(work, images):
     path, blobs = saved(work / "color.caffemodel", fcn.FCN32s(3, widths=WIDTHS), seed=6)
     start = initial(recipe(sources=[(path,)], depth=True, input="color-depth"), Disk(work), images)
@@ -253,6 +294,18 @@ def test_several_heads_have_scores_of_their_own(work, images):
 def test_dropout_is_as_the_recipe_says(work, images):
     model = initial(recipe(fresh=NEW, dropout=0.25), Disk(work), images).model
     assert (model.drop6.p, model.drop7.p) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_dropout_reaches_googlenet(share):
+    """So many values become zero and the others larger, in training alone."""
+    model = unfilled(recipe("FCNGoogLeNet", widths=(), dropout=share))
+    layer, ones = model.get_submodule("pool5/drop"), torch.ones(1, 40_000, 1, 1)
+    torch.manual_seed(1)
+    (dropped,) = layer(ones.clone())
+    assert (dropped == 0).float().mean().item() == pytest.approx(share, abs=0.01)
+    torch.testing.assert_close(dropped[dropped != 0].unique(), torch.tensor([1 / (1 - share)]))
+    assert torch.equal(layer.eval()(ones.clone())[0], ones)
 
 
 def test_weights_are_found_by_name(work, images, tmp_path):

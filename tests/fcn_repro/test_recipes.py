@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from trainings import RECIPE
 
 import caffe2torch as c2t
-from caffe2torch.errors import WriteError
+from caffe2torch.errors import ReadError, WriteError
 from fcn_repro import mistakes, recipes
 from fcn_repro.datasets import dataset, open_dataset
 from fcn_repro.disk import Disk
-from fcn_repro.from_recipe import train
+from fcn_repro.from_recipe import adjusted, train
 from fcn_repro.initial import blank, initial
 from fcn_repro.papers import SCORES, papers
 from fcn_repro.recipes import Architecture, Recipe, recipe
@@ -221,6 +222,61 @@ def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
     (disk.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
     with pytest.raises(WriteError, match=r"voc-fcn32s\.safetensors: has the published weights"):
         train("voc-fcn32s", recipe("voc-fcn32s"), disk, options=Options())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("momentun = 0.9", "solver: SolverParameter has no field 'momentun'; is it 'momentum'?"),
+        ("stepvalues = [2]", "solver: SolverParameter has no field 'stepvalues'; is it 'stepvalue'?"),
+        ("stepvalue = 200", "solver.stepvalue is 200; Caffe's field takes an array, as it is repeated"),
+        ('weights = "abc"', "solver.weights is 'abc'; Caffe's field takes an array, as it is repeated"),
+        ("momentum = [0.9, 0.8]", "solver.momentum is [0.9, 0.8]; Caffe's field takes one value"),
+        ("momentum = []", "solver.momentum is []; Caffe's field takes one value"),
+        (
+            "stepvalue = [1.5]",
+            "stepvalue cannot be [1.5]: 'float' object cannot be interpreted as an integer",
+        ),
+        ("stepvalue = [true]", "solver.stepvalue[0]: expected str or int or float, found True"),
+        ("gamma = true", "solver.gamma: expected str or int or float or an array, found True"),
+        ('lr_policy = "multistep"', "solver has no stepvalue, the iterations at which lr_policy 'multistep'"),
+        ('lr_policy = "multistep"\nstepvalue = []', "solver has no stepvalue, the iterations"),
+    ],
+)
+def test_a_solvers_fields_are_caffes(tmp_path: Path, line: str, message: str) -> None:
+    own, fixed = tmp_path / "my.toml", "" if "lr_policy" in line else 'lr_policy = "fixed"\n'
+    facts = RECIPE.partition("[solver]")[0]
+    own.write_text(f"{facts}[solver]\nbase_lr = 0.1\nmax_iter = 9\n{fixed}{line}\n")
+    with pytest.raises(ReadError) as refused:
+        recipe(str(own))
+    assert str(refused.value).startswith("my.toml")
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("dropout = 1.0", "net: dropout is 1, expected 0 to below 1"),
+        ("dropout = -0.5", "net: dropout is -0.5, expected 0 to below 1"),
+        ("widths = [1, 2, 3, 4, 5, 6, 7]", "net: FCNGoogLeNet is there as published alone; leave out widths"),
+        ('learned = ["upscore"]', "net: FCNGoogLeNet is there as published alone; leave out learned"),
+        ('heads = ["sem"]', "net: FCNGoogLeNet is there as published alone; leave out heads"),
+        ('input = "hha"', "net: FCNGoogLeNet is there as published alone; leave out input"),
+    ],
+)
+def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    own, text = tmp_path / "my.toml", (recipes.FOLDER / "cvpr-voc2011-fcn-googlenet.toml").read_text()
+    own.write_text(text.replace("[net]\n", f"[net]\n{line}\n"))
+    with pytest.raises(ReadError) as refused:
+        recipe(str(own))
+    assert str(refused.value) == f"my.toml: {message}"
+
+
+def test_a_number_that_is_too_large_for_caffe_is_refused_by_the_recipes_name() -> None:
+    with pytest.raises(
+        ReadError, match=r"^voc-fcn32s: solver: .*max_iter cannot be 9999999999: Value out of"
+    ):
+        adjusted("voc-fcn32s", solver={"max_iter": 9_999_999_999})
 
 
 def test_what_is_expected_is_what_the_tables_print() -> None:

@@ -119,7 +119,8 @@ def test_a_name_is_no_pattern(tmp_path):
 
 def test_another_trainings_are_refused(folder):
     with pytest.raises(
-        ReadError, match=r"iter_3\.json: recipe was 'abc' and is 'xyz' now.*delete .*a-net to start"
+        ReadError,
+        match=r"iter_3\.json: recipe was 'abc' and is 'xyz' now.*recipe it had, or delete .*a-net to",
     ):
         Snapshots(folder, "a-net", {"recipe": "xyz"}).latest()
 

@@ -66,6 +66,30 @@ def test_the_solver_is_heavy_learnings(tmp_path: Path) -> None:
     assert (solver.lr_policy, solver.iter_size, solver.max_iter) == ("fixed", 1, 100_000)
 
 
+def test_a_multistep_keeps_its_steps(tmp_path: Path) -> None:
+    recipe = tmp_path / "falling.toml"
+    steps = 'lr_policy = "multistep"\ngamma = 0.1\nstepvalue = [3_000, 3_500]'
+    recipe.write_text(
+        (FOLDER / "shapes-classifier.toml").read_text().replace('lr_policy = "poly"\npower = 0.9', steps)
+    )
+    _, solver = written(str(recipe), tmp_path)
+    assert (solver.lr_policy, list(solver.stepvalue)) == ("multistep", [3000, 3500])
+
+
+@pytest.mark.parametrize("name", ["shapes-classifier", "cvpr-voc2011-fcn-googlenet"])
+def test_dropout_and_what_is_frozen_are_the_recipes(tmp_path: Path, name: str) -> None:
+    text = re.sub("dropout = .*\n", "", (FOLDER / f"{name}.toml").read_text())
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text.replace("[net]\n", '[net]\ndropout = 0.3\nfrozen = ["conv[12]*"]\n'))
+    net, _ = written(str(recipe), tmp_path)
+    shares = [x.dropout_param.dropout_ratio for x in net.layer if x.type == "Dropout"]
+    assert shares == pytest.approx([0.3] * len(shares))
+    assert shares
+    rates = {x.name: {p.lr_mult for p in x.param} for x in net.layer if x.type == "Convolution"}
+    for layer, own in rates.items():
+        assert own == ({0} if layer.startswith(("conv1", "conv2")) else {1, 2}), layer
+
+
 def test_what_is_frozen_has_no_rate(tmp_path: Path) -> None:
     net, _ = written("shapes-fcn32s-fixed", tmp_path)
     rates = {x.name: [p.lr_mult for p in x.param] for x in net.layer if x.type == "Convolution"}

@@ -14,7 +14,7 @@ from torch import nn
 from trainings import small_recipe, training, write_images
 
 import caffe2torch as c2t
-from caffe2torch.errors import NetError, ReadError
+from caffe2torch.errors import ReadError
 from fcn_repro.device import Process
 from fcn_repro.examples import Order, examples
 from fcn_repro.from_recipe import _channels_last
@@ -258,10 +258,26 @@ def test_snapshots_of_another_recipe_are_refused(images, tmp_path):
     for other in (
         replace(recipe, seed=9),
         replace(recipe, solver={**recipe.solver, "base_lr": 0.02}),
+        replace(recipe, solver={**recipe.solver, "stepvalue": (7, 9)}),
         replace(recipe, loss=replace(recipe.loss, normalize=False)),
     ):
-        with pytest.raises(ReadError, match=r"recipe was .* another training; delete"):
+        with pytest.raises(
+            ReadError, match=r"recipe was .* another training; go on with the recipe it had, or"
+        ):
             run(other, images, tmp_path, options=Options(resume=True))
+
+
+def test_another_precision_is_refused_by_both_names(images, tmp_path):
+    recipe = small_recipe(max_iter=2)
+    run(recipe, images, tmp_path, options=Options("bf16"))
+    longer = replace(recipe, solver={**recipe.solver, "max_iter": 3})
+    message = (
+        r"my_iter_2\.json: precision was 'bf16' and is 'fp32' now: another training; go on with the "
+        rf"precision it had, or delete {tmp_path} to start anew$"
+    )
+    with pytest.raises(ReadError, match=message):
+        run(longer, images, tmp_path, options=Options("fp32", resume=True))
+    assert run(longer, images, tmp_path, options=Options("bf16", resume=True)).solver.iter == 3
 
 
 def test_words_and_the_end_may_change():
@@ -299,9 +315,17 @@ def test_an_iteration_that_cannot_be_shared_is_refused(images, tmp_path, process
         run(small_recipe(iter_size=4), images, tmp_path, process=shared)
 
 
-def test_a_misspelt_solver_field_is_refused(images, tmp_path):
-    with pytest.raises(NetError, match="SolverParameter has no field 'momentun'"):
-        run(small_recipe(momentun=0.9), images, tmp_path)
+def test_a_rate_falls_at_the_iterations_of_a_multistep_also_when_resumed(images, tmp_path):
+    """Caffe's: at the second iteration, and at the fourth."""
+    recipe = small_recipe(lr_policy="multistep", gamma=0.5, stepvalue=(2, 4), max_iter=5, momentum=0.9)
+    whole = run(recipe, images, tmp_path / "whole")
+    rates = [row["rate"] for row in read_rows(whole.folder / "train.csv", TRAIN)]
+    assert rates == pytest.approx([0.01, 0.005, 0.005, 0.0025, 0.0025], rel=1e-6)
+    run(replace(recipe, solver={**recipe.solver, "max_iter": 3}), images, tmp_path / "parts")
+    parts = run(recipe, images, tmp_path / "parts", options=Options(resume=True))
+    assert [row["rate"] for row in read_rows(parts.folder / "train.csv", TRAIN)] == rates
+    for own, other in zip(parts.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(own, other)
 
 
 def test_a_net_is_one_graph_to_compile_for_images_of_any_size(images, tmp_path):
