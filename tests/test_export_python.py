@@ -481,6 +481,28 @@ def test_attributes_that_collide_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_weights_take_the_place_of_nothing_but_earlier_ones(tmp_path):
+    plain = net_of(INPUT + layer("conv", "Convolution", "data", "y", CONV), conv=KERNEL)
+    statistics = [np.full(3, 2.0), np.full(3, 8.0), np.array([2.0])]
+    normalized = net_of(INPUT + layer("bn", "BatchNorm", "data", "y"), bn=statistics)
+    path, weights = tmp_path / "net.py", tmp_path / "net.safetensors"
+    problem = r"net\.safetensors: is there, and no earlier weights of net\.py"
+    weights.write_text("of a stranger")
+    with pytest.raises(WriteError, match=problem):
+        write(conversion(plain), path)
+    assert weights.read_text() == "of a stranger"
+    # A plain net's weights are those that this package reads; a normalized net's are not.
+    write(conversion(plain), weights)
+    write(conversion(plain), path)
+    with pytest.raises(WriteError, match=problem):
+        write(conversion(normalized), path)
+    assert read_safetensors(weights).layers[1].name == "conv"
+    weights.unlink()
+    for _ in range(2):
+        write(conversion(normalized), path)
+    write(conversion(plain), path)
+
+
 def test_weights_cannot_have_the_name_of_the_file(tmp_path):
     with pytest.raises(WriteError, match=r"a\.safetensors: is the name of the weights; name a \.py file"):
         write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.safetensors", "py")

@@ -28,9 +28,9 @@ class Output:
     `expected` is its size, once the format knows it.
     """
 
-    def __init__(self, path: Path, progress: Progress | None = None) -> None:
-        self.path, self._progress = path, progress
-        """Where it lies meanwhile, under its own name: for libraries that write by path."""
+    def __init__(self, path: Path, target: Path, progress: Progress | None = None) -> None:
+        self.path, self.target, self._progress = path, target, progress
+        """Where it lies meanwhile, under its own name, for libraries that write by path; and at the end."""
         self.expected = self.written = 0
         self._others: list[Output] = []
 
@@ -48,8 +48,9 @@ class Output:
 
     def another(self, name: str) -> Output:
         """A file that appears together with this one: beside it, or in it where this is a folder."""
-        folder = self.path if self.path.is_dir() else self.path.parent
-        self._others.append(Output(folder / name, self._progress))
+        inside = self.path.is_dir()
+        path, target = (x / name if inside else x.with_name(name) for x in (self.path, self.target))
+        self._others.append(Output(path, target, self._progress))
         return self._others[-1]
 
     def close(self) -> None:
@@ -119,7 +120,7 @@ def create(
     try:
         _check(target, inputs, folder)
         partial.mkdir()
-        output = Output(partial / target.name, progress)
+        output = Output(partial / target.name, target, progress)
         if folder:
             output.path.mkdir()
         try:

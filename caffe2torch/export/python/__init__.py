@@ -17,13 +17,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from caffe2torch.errors import WriteError
+from caffe2torch.errors import ReadError, WriteError
 from caffe2torch.export import writes
 from caffe2torch.export.conversion import Conversion
 from caffe2torch.export.output import Output
 from caffe2torch.export.python.fresh import run_fresh
 from caffe2torch.export.python.names import remark
-from caffe2torch.export.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
+from caffe2torch.export.safetensors import (
+    Kept,
+    kept_shape,
+    metadata_of,
+    read_tensors,
+    write_safetensors,
+    write_tensors,
+)
 from caffe2torch.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -61,12 +68,29 @@ def write_python(converted: Conversion, output: Output, dtype: str = "float32") 
         raise WriteError(f"{name}: is the name of the weights; name a .py file with -o")
     module = Module(converted)
     output.write("\n".join(_file(module, converted, name)).encode())
-    state = module.state()
-    if _is_kept(state, converted):
+    state, tensors = module.state(), output.another(weights)
+    kept = _is_kept(state, converted)
+    _check_free(tensors.target, kept, name)
+    if kept:
         # With the net's definition beside its tensors, this package reads the file, too.
-        write_safetensors(converted, output.another(weights), dtype)
+        write_safetensors(converted, tensors, dtype)
     else:
-        write_tensors(state, _origin(converted), output.another(weights), dtype)
+        write_tensors(state, _origin(converted), tensors, dtype)
+
+
+def _check_free(weights: Path, kept: bool, name: str) -> None:
+    """Refuses to take the place of a file that nobody named, unless an earlier run of this left it there."""
+    if not weights.exists():
+        return
+    try:
+        _, metadata = read_tensors(weights)
+    except ReadError:
+        metadata = {}
+    if "caffe2torch" not in metadata or ("net" in metadata and not kept):
+        raise WriteError(
+            f"{weights}: is there, and no earlier weights of {name}, whose weights would take its place; "
+            f"name another .py file with -o"
+        )
 
 
 def _is_kept(state: Mapping[str, Kept], converted: Conversion) -> bool:
