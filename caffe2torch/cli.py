@@ -280,9 +280,11 @@ def _convert(options: argparse.Namespace) -> Answer:
     if options.form == "train":
         converted = _as_trained(converted, source.net, kind)
     reports = {} if options.verify is None else _verified(converted, options.verify)
-    progress = _Progress("MB", 1e6)
+    run = options.check == "run" or formats()[kind].read is None
+    rest = "running it on random inputs of two sizes, to compare" if run else ""
+    progress = _Progress("MB", 1e6, rest)
     try:
-        check = write(converted, target, kind, options.dtype, progress, True, options.check == "run")
+        check = write(converted, target, kind, options.dtype, progress, True, run)
     finally:
         progress.wipe()
     seconds = time.perf_counter() - start
@@ -355,27 +357,35 @@ def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
 
 
 class _Progress:
-    """Shows how far long work is, on a terminal; `unit` is what it counts `size` at a time."""
+    """Shows how far long work is, on a terminal; `unit` is what it counts `size` at a time.
 
-    def __init__(self, unit: str, size: float = 1) -> None:
-        self.unit, self.size = unit, size
+    `rest` says what else there is to do, before and behind what is counted.
+    """
+
+    def __init__(self, unit: str, size: float = 1, rest: str = "") -> None:
+        self.unit, self.size, self.rest = unit, size, rest
         self.start = self.shown = time.perf_counter()
+        self.is_shown = False
+        self._show(rest)
 
     def __call__(self, done: int, expected: int) -> None:
         """Shows `done` of `expected`, once the work has taken a second."""
         now = time.perf_counter()
         if done >= expected:
-            self.wipe()
-        elif now - self.shown >= 1 and sys.stderr.isatty():
+            self._show(self.rest)
+        elif now - self.shown >= 1:
             self.shown, rate = now, done / (now - self.start)
             left = f"{rate / self.size:.0f} {self.unit}/s, {(expected - done) / rate:.0f} s left"
-            text = f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}, {left}"
-            print(f"\r{text:70}", end="", file=sys.stderr, flush=True)
+            self._show(f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}, {left}")
+
+    def _show(self, text: str) -> None:
+        if sys.stderr.isatty() and (text or self.is_shown):
+            print(f"\r{text:70}", end="" if text else "\r", file=sys.stderr, flush=True)
+            self.is_shown = bool(text)
 
     def wipe(self) -> None:
         """Makes room for what is printed next."""
-        if self.shown > self.start:
-            print(f"\r{'':70}\r", end="", file=sys.stderr, flush=True)
+        self._show("")
 
 
 if __name__ == "__main__":

@@ -645,3 +645,15 @@ def test_progress_of_a_long_write_is_shown_on_a_terminal_only(
         assert "300" not in err
         assert "10 of" not in err
         assert err.endswith(f"\r{'':70}\r") == shown
+
+
+def test_what_else_there_is_to_do_is_shown_before_and_behind(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
+        progress = cli._Progress("MB", 1e6, "running it")
+        progress(4, 4)
+        progress.wipe()
+        running, nothing = f"\r{'running it':70}", f"\r{'':70}\r"
+        assert capsys.readouterr().err == (running + running + nothing if is_terminal else "")
