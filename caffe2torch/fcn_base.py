@@ -40,7 +40,8 @@ class FCN(nn.Module):
     order; the zoo's nets want BGR, 0 to 255, minus the mean. Returns scores (N, classes, H, W); those of
     several heads as {"score_sem": ..., "score_geo": ...}. Raises NetError for other inputs.
 
-    New convolutions hold PyTorch's random numbers, score layers zeros.
+    New convolutions hold PyTorch's random numbers, score layers zeros. Raises NetError for a layer in
+    `learned` that is none of its deconvolutions.
     """
 
     name: ClassVar[str]
@@ -73,11 +74,17 @@ class FCN(nn.Module):
         for layer, offset in crop_offsets(self.architecture).items():
             setattr(self, layer, Crop(offset))
         for layer in learned:
-            setattr(self, layer, learnable(getattr(self, layer)))
+            setattr(self, layer, learnable(self._deconvolution(layer)))
         # In the net's order, which is also that of a solver's history.
         for step in planned(self.architecture).steps:
             if step.key in self._modules:
                 self._modules[step.key] = self._modules.pop(step.key)
+
+    def _deconvolution(self, layer: str) -> nn.ConvTranspose2d:
+        known = {name: part for name, part in self.named_children() if isinstance(part, nn.ConvTranspose2d)}
+        if layer not in known:
+            raise NetError(f"{self.name} has no deconvolution {layer!r} to learn; it has {', '.join(known)}")
+        return known[layer]
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -347,6 +347,13 @@ def test_new_upsampling_is_the_zoo_s(golden):
             assert not ours.requires_grad
 
 
+@pytest.mark.parametrize("layer", ["upscore16", "conv1_1", "forward"])
+def test_what_cannot_be_learned(layer):
+    problem = f"FCN8s has no deconvolution '{layer}' to learn; it has upscore2, upscore_pool4, upscore8"
+    with pytest.raises(NetError, match=problem):
+        FCN8s(3, widths=WIDTHS, learned=[layer])
+
+
 def test_learned_upsampling_starts_bilinear():
     frozen, learned = FCN8s(3, widths=WIDTHS), FCN8s(3, widths=WIDTHS, learned=["upscore2"])
     learned.load_state_dict(frozen.state_dict() | {"upscore2.weight": learned.upscore2.weight})
