@@ -8,6 +8,7 @@ and on the inputs that Caffe's outputs are stored for against those. 1e-5 is all
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import tempfile
 import time
@@ -40,7 +41,9 @@ def stored(reference: Path) -> Iterator[dict[str, dict[str, np.ndarray]]]:
 
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """‖found - wanted‖ / ‖wanted‖; where both are the same infinity or NaN, nothing."""
+    """‖found - wanted‖ / ‖wanted‖, of what is not the same infinity or NaN; infinite for other shapes."""
+    if found.shape != wanted.shape:
+        return math.inf
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
     delta = np.where(same, 0, found.astype(np.float64) - np.where(same, 0, wanted))
     norm = np.linalg.norm(wanted[np.isfinite(wanted)].astype(np.float64))

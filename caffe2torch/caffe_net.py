@@ -170,4 +170,6 @@ def _place(root: nn.Module, key: str, layer: nn.Module) -> None:
     *parents, name = key.split(".")
     for parent in parents:
         root = root._modules.setdefault(parent, nn.Module()) or root
+    if (placed := root._modules.get(name)) is not None:  # made for a layer whose name goes on with a dot
+        layer._modules.update(placed._modules)
     root._modules[name] = layer

@@ -29,10 +29,12 @@ def test_any_layer_name_is_a_state_dict_key(name):
     torch.testing.assert_close(twin(data=data)["y"], model(data=data)["y"], rtol=0, atol=0)
 
 
-def test_a_name_inside_another():
-    model = build(net_of(INPUT + CONV.format("a") + CONV.format("a.b")))
-    assert set(model.state_dict()) == {"a.weight", "a.bias", "a.b.weight", "a.b.bias"}
-    assert list(model.blobs()) == ["a", "a.b"]
+@pytest.mark.parametrize("names", [("a", "a.b", "a.b.c"), ("a.b.c", "a.b", "a"), ("a.b", "a.b.c", "a")])
+def test_a_name_inside_another(names):
+    model = build(net_of(INPUT + "".join(map(CONV.format, names))))
+    assert set(model.state_dict()) == {f"{name}.{blob}" for name in names for blob in ("weight", "bias")}
+    assert list(model.blobs()) == list(names)
+    assert model(data=torch.zeros(1, 3, 8, 11))["y"].shape == (1, 4, 6, 9)
 
 
 def test_any_input_size():

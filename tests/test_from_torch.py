@@ -252,7 +252,7 @@ def test_a_residual_block_has_its_statistics_and_its_relu_twice() -> None:
         layer { name: "conv" type: "Convolution" bottom: "relu" top: "conv"
                 convolution_param { num_output: 4 bias_term: false pad: 1 kernel_size: 3 } }
         layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
-        layer { name: "bn/scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
+        layer { name: "bn.scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
         layer { name: "add" type: "Eltwise" bottom: "conv" bottom: "relu" top: "add" }
         layer { name: "relu_1" type: "ReLU" bottom: "add" top: "add" }
         """,

@@ -148,6 +148,6 @@ def _per_channel(call: Call, kind: str, x: Top, other: Top) -> Top:
     """A Scale or Bias by a tensor (N, C, 1, 1), which Caffe wants as (N, C)."""
     if len(x.shape) != 4 or other.shape != (*x.shape[:2], 1, 1):
         call.refuse(f"{x.shape} and {other.shape}: Caffe broadcasts (N, C, 1, 1) alone")
-    flat = call.layer("Flatten", other, suffix="/flat")
+    flat = call.layer("Flatten", other, suffix=".flat")
     fields: dict[str, Any] = {f"{kind.lower()}_param": {"axis": 0}}
     return call.layer(kind, x, flat, **fields)

@@ -31,7 +31,7 @@ def batch_norm(
     if weight is None:
         return y
     p = {"bias_term": bias is not None}
-    return call.layer("Scale", y, blobs=(weight, bias), suffix="/scale", scale_param=p)
+    return call.layer("Scale", y, blobs=(weight, bias), suffix=".scale", scale_param=p)
 
 
 @says(nn.LocalResponseNorm, F.local_response_norm)

@@ -85,7 +85,7 @@ def _over_image(call: Call, x: Top, pool: str, dim: int | Sequence[int] | None, 
     if len(x.shape) != 4 or axes != {2, 3}:
         call.refuse(f"goes over axes {dim} of {x.shape}; Caffe's global pooling over height and width")
     y = call.layer("Pooling", x, pooling_param={"pool": pool, "global_pooling": True})
-    return y if keepdim else call.layer("Flatten", y, suffix="/flat")
+    return y if keepdim else call.layer("Flatten", y, suffix=".flat")
 
 
 def _adaptive(call: Call, x: Top, pool: str, output_size: int | Sequence[int | None]) -> Top:
