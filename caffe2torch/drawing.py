@@ -138,9 +138,9 @@ def _fields(**given: Any) -> Fields:
 
 
 def _clear_defaults(message: Any) -> None:
-    """Takes away what says no more than the schema does."""
+    """Takes away what says no more than the schema does, but no `pad_w: 0`: Caffe wants both of such a pair."""
     for known, value in message.ListFields():
-        if known.is_repeated or known.is_required:
+        if known.is_repeated or known.is_required or known.name.endswith(("_h", "_w")):
             continue
         if known.message_type is not None:
             _clear_defaults(value)

@@ -225,6 +225,28 @@ def test_a_classifier_reads_as_the_zoo_s() -> None:
     )
 
 
+def test_caffe_wants_both_sizes_of_a_pair() -> None:
+    module = nn.Sequential(
+        OrderedDict(
+            pool=nn.MaxPool2d((2, 3), (1, 3), (1, 0), ceil_mode=True),
+            conv=nn.Conv2d(3, 2, (1, 3), (1, 2), (0, 1), bias=False),
+        )
+    )
+    same(
+        c2t.from_torch(module, {"data": (1, 3, 9, 8)}),
+        """
+        name: "Sequential"
+        layer { name: "data" type: "Input" top: "data"
+                input_param { shape { dim: 1 dim: 3 dim: 9 dim: 8 } } }
+        layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+                pooling_param { kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 3 pad_h: 1 pad_w: 0 } }
+        layer { name: "conv" type: "Convolution" bottom: "pool" top: "conv"
+                convolution_param { num_output: 2 bias_term: false kernel_h: 1 kernel_w: 3
+                                    stride_h: 1 stride_w: 2 pad_h: 0 pad_w: 1 } }
+        """,
+    )
+
+
 class Residual(nn.Module):
     """A block with one ReLU used twice; its input is read twice, so the first is not in place."""
 

@@ -54,9 +54,12 @@ class Pooling(Converter):
 
     def _pair(self, name: str) -> tuple[int, int]:
         both = {"kernel": "kernel_size"}.get(name, name)
-        if self.p.has(f"{name}_h") or self.p.has(f"{name}_w"):
+        given = [self.p.has(f"{name}_{axis}") for axis in "hw"]
+        if any(given):
             if self.p.has(both):
                 raise self.refuse(f"{both} and {name}_h, {name}_w are both given")
+            if not all(given):
+                raise self.refuse(f"{name}_h and {name}_w go together; Caffe takes no one without the other")
             return getattr(self.p, f"{name}_h"), getattr(self.p, f"{name}_w")
         size = getattr(self.p, both)
         return size, size
