@@ -138,7 +138,7 @@ def _fields(**given: Any) -> Fields:
 
 
 def _clear_defaults(message: Any) -> None:
-    """Takes away what says no more than the schema does, but no `pad_w: 0`: Caffe wants both of such a pair."""
+    """Takes away what says no more than the schema does; not `pad_w: 0`: Caffe wants both of such a pair."""
     for known, value in message.ListFields():
         if known.is_repeated or known.is_required or known.name.endswith(("_h", "_w")):
             continue
