@@ -42,6 +42,7 @@ ILLEGAL = [
     ("type: 'Pooling' pooling_param { kernel_size: 2 kernel_h: 3 }", [IMAGE], 1, "kernel_size and kernel_h"),
     ("type: 'Pooling' pooling_param { kernel_size: 2 pad_h: 1 }", [IMAGE], 1, "pad_h and pad_w go together"),
     ("type: 'Pooling' pooling_param { kernel_h: 2 }", [IMAGE], 1, "kernel_h and kernel_w go together"),
+    ("type: 'Pooling' pooling_param { global_pooling: true kernel_size: 5 }", [IMAGE], 1, "and a kernel are"),
     ("type: 'Pooling' pooling_param { global_pooling: true pad: 1 }", [IMAGE], 1, "global_pooling"),
     ("type: 'Pooling' pooling_param { }", [IMAGE], 1, "kernel"),
     ("type: 'LRN' lrn_param { local_size: 4 }", [IMAGE], 1, "local_size: 4"),

@@ -68,6 +68,8 @@ class Pooling(Converter):
         if self.p.global_pooling:
             if self.pad != (0, 0) or self.stride != (1, 1):
                 raise self.refuse("global_pooling takes pad 0 and stride 1")
+            if any(map(self.p.has, ("kernel_size", "kernel_h", "kernel_w"))):
+                raise self.refuse("global_pooling and a kernel are both given; Caffe takes one of them")
         elif min(self.kernel) < 1 or min(self.stride) < 1:
             raise self.refuse(f"kernel {self.kernel} and stride {self.stride} must be positive")
         elif any(pad >= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
