@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from exports import GOLDEN, cell, error, nets
+from exports import GOLDEN, cell, error, last_row, nets
 from torch import nn
 
 import caffe2torch as c2t
@@ -160,9 +160,11 @@ def nets_table(caffe: Caffe, folders: list[Path]) -> None:
     suffixes = ("caffemodel", "caffemodel.h5")
     print(f"| net | {' | '.join(suffixes)} |\n|---|---|---|")
     known = [(case.name(folder), net) for folder in folders for case, net in nets(folder)]
+    rows = []
     for name, converted in (*known, *((name, conversion(net)) for name, net in modules())):
-        cells = [cell(in_caffe(caffe, converted, suffix)) for suffix in suffixes]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+        rows.append([in_caffe(caffe, converted, suffix) for suffix in suffixes])
+        print(f"| {name} | {' | '.join(map(cell, rows[-1]))} |", flush=True)
+    print(f"| the largest of {len(rows)} | {' | '.join(last_row(rows))} |")
 
 
 def steps(solver: c2t.Solver, inputs: Arrays, count: int) -> None:

@@ -81,10 +81,10 @@ def cell(result: float | str) -> str:
     return f"{result:.1e}" if result <= ALLOWED else f"**{result:.1e}**"
 
 
-def last_row(columns: list[list[float | str]]) -> list[str]:
-    """The largest error of each format, of how many nets, and how many it refused."""
+def last_row(rows: list[list[float | str]]) -> list[str]:
+    """The largest error of each column, of how many, and how many were refused."""
     cells = []
-    for column in columns:
+    for column in zip(*rows, strict=True):
         errors = [result for result in column if isinstance(result, float)]
         refused = f", {len(column) - len(errors)} refused" if len(errors) < len(column) else ""
         cells.append(f"{cell(max(errors, default=0.0))} of {len(errors)}{refused}")
@@ -117,8 +117,7 @@ def main() -> None:
             rows.append(list(results(converted, case, options.formats)))
             seconds = f"{time.perf_counter() - start:.0f}"
             print(f"| {case.name(folder)} | {' | '.join([*map(cell, rows[-1]), seconds])} |", flush=True)
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    print(f"| the largest of {len(rows)} | {' | '.join(last_row(columns))} | |")
+    print(f"| the largest of {len(rows)} | {' | '.join(last_row(rows))} | |")
 
 
 if __name__ == "__main__":

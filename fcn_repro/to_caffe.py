@@ -65,7 +65,11 @@ def _net(recipe: Recipe) -> Any:
     published = recipe.net.name.startswith("FCNGoogLeNet")
     net = c2t.define(recipe.net.name, recipe.net.classes[0]) if published else model.net()
     frozen = {name for name, (weight, *_) in model.blobs().items() if not weight.requires_grad}
-    layers = (_still(layer) if layer.name in frozen else layer for layer in net.layers)
+    layers = [_still(layer) if layer.name in frozen else layer for layer in net.layers]
+    if (
+        recipe.net.dropout == 0
+    ):  # a ratio that Caffe checks against; Dropout is in place, and goes without a trace
+        layers = [layer for layer in layers if layer.type != "Dropout"]
     return dropping(replace(net, layers=tuple(layers)), recipe.net.dropout)
 
 

@@ -90,6 +90,18 @@ def test_dropout_and_what_is_frozen_are_the_recipes(tmp_path: Path, name: str) -
         assert own == ({0} if layer.startswith(("conv1", "conv2")) else {1, 2}), layer
 
 
+@pytest.mark.parametrize("name", ["shapes-fcn8s", "cvpr-voc2011-fcn-googlenet"])
+def test_nothing_drops_nothing(tmp_path: Path, name: str) -> None:
+    """Caffe checks that a dropout_ratio is above 0 (dropout_layer.cpp)."""
+    text = re.sub("dropout = .*\n", "", (FOLDER / f"{name}.toml").read_text())
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text.replace("[net]\n", "[net]\ndropout = 0.0\n"))
+    net, _ = written(str(recipe), tmp_path)
+    assert "Dropout" not in {layer.type for layer in net.layer}
+    tops = {top for layer in net.layer for top in layer.top}
+    assert all(bottom in tops for layer in net.layer for bottom in layer.bottom)
+
+
 def test_what_is_frozen_has_no_rate(tmp_path: Path) -> None:
     net, _ = written("shapes-fcn32s-fixed", tmp_path)
     rates = {x.name: [p.lr_mult for p in x.param] for x in net.layer if x.type == "Convolution"}
