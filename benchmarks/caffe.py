@@ -77,17 +77,20 @@ class Caffe:
     def __init__(self, python: str, folder: Path) -> None:
         self.python, self.folder = python, folder
 
-    def run(
-        self, program: str, *arguments: object, inputs: Mapping[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
+    def say(self, program: str, *arguments: object) -> str:
+        """What a program prints, which gets its arguments."""
+        command = [self.python, "-c", program, *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            *_, line = [line for line in done.stderr.splitlines() if "Check failed" in line] or [done.stderr]
+            raise SystemExit(f"{arguments[0]}: Caffe refuses it: {line}")
+        return done.stdout
+
+    def run(self, program: str, *arguments: object, inputs: Arrays) -> dict[str, np.ndarray]:
         """What a program leaves, which gets its arguments and the files of inputs and outputs."""
         given, found = self.folder / "in.npz", self.folder / "out.npz"
         np.savez(given, **inputs)
-        command = [self.python, "-c", program, *map(str, arguments), str(given), str(found)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            *_, line = [line for line in done.stderr.splitlines() if line.strip()] or ["no word"]
-            raise SystemExit(f"{arguments[0]}: Caffe refuses it: {line}")
+        self.say(program, *arguments, given, found)
         with np.load(found) as arrays:
             return dict(arrays)
 

@@ -270,11 +270,13 @@ def test_eltwise(data, shape, operation, bottoms, weighted):
     assume(bottoms > 1 or operation == "SUM")
     xs = [data.draw(arrays(shape)) for _ in range(bottoms)]
     coeff = [1.0] * bottoms
-    if operation == "SUM" and weighted:
+    if operation != "PROD" and weighted:
         coeff = [data.draw(st.sampled_from([-2.0, 0.0, 0.5, 3.0])) for _ in xs]
     y = np.empty(shape)
     for index in np.ndindex(shape):
-        row = [c * float(x[index]) for c, x in zip(coeff, xs, strict=True)]
+        # Caffe takes coeff with MAX, too, and does nothing with it (eltwise_layer.cpp).
+        factors = coeff if operation == "SUM" else [1.0] * bottoms
+        row = [c * float(x[index]) for c, x in zip(factors, xs, strict=True)]
         y[index] = {"SUM": sum, "PROD": math.prod, "MAX": max}[operation](row)
     p = f"operation: {operation} {each('coeff', coeff) if coeff != [1.0] * bottoms else ''}"
     (ours,) = run(f"type: 'Eltwise' eltwise_param {{ {p} }}", *xs)

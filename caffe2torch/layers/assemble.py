@@ -67,8 +67,8 @@ class Eltwise(Converter):
         p = self.p = layer.fields.eltwise_param
         if len(bottoms) < 2 and p.operation != "SUM":
             raise self.refuse(f"operation: {p.operation} needs two or more bottoms")
-        if p.coeff and p.operation != "SUM":
-            raise self.refuse(f"coeff goes with operation: SUM alone, not {p.operation}")
+        if p.coeff and p.operation == "PROD":
+            raise self.refuse("coeff does not go with operation: PROD")
         if p.coeff and len(p.coeff) != len(bottoms):
             raise self.refuse(f"{len(p.coeff)} coeff for {len(bottoms)} bottoms")
         for bottom in bottoms[1:]:
@@ -79,7 +79,10 @@ class Eltwise(Converter):
         # Broadcasting would hide what Caffe refuses.
         if any(bottom.shape != bottoms[0].shape for bottom in bottoms):
             raise self.refuse(f"its bottoms differ: {', '.join(str(tuple(b.shape)) for b in bottoms)}")
-        y = bottoms[0] if not self.p.coeff else bottoms[0] * self.p.coeff[0]
+        coeff = (
+            self.p.coeff if self.p.operation == "SUM" else ()
+        )  # which Caffe takes with MAX, and leaves unused
+        y = bottoms[0] * coeff[0] if coeff else bottoms[0]
         for position, x in enumerate(bottoms[1:], start=1):
             if self.p.operation == "PROD":
                 y = y * x
@@ -87,7 +90,7 @@ class Eltwise(Converter):
                 # Of equals Caffe takes the second bottom, then keeps it; all of the gradient goes there.
                 y = torch.where(y > x, y, x) if position == 1 else torch.where(x > y, x, y)
             else:
-                y = y + (x * self.p.coeff[position] if self.p.coeff else x)
+                y = y + (x * coeff[position] if coeff else x)
         return y
 
     def source(self, place: Place) -> Source:
