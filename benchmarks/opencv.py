@@ -116,9 +116,7 @@ def measure(repeats: int) -> None:
                 start = time.perf_counter()
                 scores.append(run({"data": image}, ["score"])["score"])
                 times[name].setdefault("run", []).append(time.perf_counter() - start)
-    print(
-        f"\nFCN-8s of {weights.name}, {IMAGE}; medians of {repeats}; outputs differ by {error(*scores):.1e}\n"
-    )
+    print(f"\nFCN-8s, data {IMAGE}; medians of {repeats}; outputs differ by {error(*scores):.1e}\n")
     print("| | ours, s | OpenCV, s | ours / OpenCV |\n|---|---|---|---|")
     for what in ("read", "run"):
         a, b = (median(times[name][what]) for name in ("ours", "OpenCV"))
