@@ -47,8 +47,8 @@ def open_model(
     """The net in a file, with its blobs if it holds any.
 
     `prototxt` defines the net of a file of Caffe's; `mean` is for VGG-16 from elsewhere (vgg16_from).
-    Raises what `read`, `read_safetensors` and `vgg16_from` raise, and ReadError for a prototxt that is none
-    too many.
+    Raises what `read`, `read_safetensors` and `vgg16_from` raise, and ReadError for a prototxt beside a file
+    that defines its own net, and for a file that defines none.
     """
     if whose := vgg16_origin(path):
         return _vgg16(path, whose, prototxt, mean)
