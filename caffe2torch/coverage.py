@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
 IMAGE = (1, 3, 224, 224)
-_WEIGHTS = re.compile(
-    r"\.caffemodel(\.h5)?$|_iter_\d+$"
-)  # solver.cpp of 2013 named snapshots without a suffix
+_WEIGHTS = re.compile(r"\.caffemodel(\.h5)?$|_iter_\d+$")
+"""How the names of weights end; the snapshots of 2013 have no suffix (solver.cpp)."""
 DEEP_NET = 100
 """Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
 

@@ -46,7 +46,7 @@ def between(
     """
     nets = {path: net for path in dict.fromkeys((a, b)) if (net := read(path)) is not None}
     if not nets:
-        return _without_net(a, b, tolerance, on)
+        return _without_net(a, b, tolerance, run, on)
     known, base = next(iter(nets.items()))
     sides = [(path, nets.get(path) or _opened(path, base)) for path in (a, b)]
     for path, side in sides:
@@ -70,17 +70,19 @@ def _opened(path: str, base: Conversion) -> Conversion | Run:
     return known.run(Path(path), base)
 
 
-def _without_net(a: str, b: str, tolerance: float, on: str | PathLike[str] | None) -> Difference:
+def _without_net(a: str, b: str, tolerance: float, run: bool, on: str | PathLike[str] | None) -> Difference:
+    neither = f"neither {a} nor {b} defines a net"
     opens = [known.open for path in (a, b) if (known := that_only_runs(path)) and known.open]
     if len(opens) == 2 and on is not None:
         first, second = (opened(Path(path)) for opened, path in zip(opens, (a, b), strict=True))
-        return Difference(
-            a, b, tolerance, outputs=compare_outputs(a, stored_answers(a, first, on), second, tolerance)
-        )
-    if any(all(map(holds, (a, b))) for holds in (is_state_dict, is_hdf5)):
-        return _by_key(a, b, tolerance)
-    own = "; two of ONNX or pt2 also run on the inputs of --on" if len(opens) == 2 else ""
-    raise ReadError(f"neither {a} nor {b} defines a net; compare each with the file that it came from{own}")
+        outputs = compare_outputs(a, stored_answers(a, first, on), second, tolerance)
+        return Difference(a, b, tolerance, outputs=outputs)
+    if not any(all(map(holds, (a, b))) for holds in (is_state_dict, is_hdf5)):
+        own = "; two of ONNX or pt2 also run on the inputs of --on" if len(opens) == 2 else ""
+        raise ReadError(f"{neither}; compare each with the file that it came from{own}")
+    if run or on is not None:
+        raise ReadError(f"{neither} to run; leave out --run and --on to compare their values")
+    return _by_key(a, b, tolerance)
 
 
 def _by_key(a: str, b: str, tolerance: float) -> Difference:

@@ -488,6 +488,10 @@ def test_two_state_dicts_by_their_keys(voc: Path, compare: Run) -> None:
     assert re.findall(r"^only in (.) +(\S+)$", out, re.MULTILINE) == [
         ("A", "fc7.weight"), ("A", "fc7.bias"), ("B", "fc8.weight"), ("B", "fc8.bias"),
     ]  # fmt: skip
+    for options in (["--run"], ["--on", on(data=np.zeros((1, 3, 9, 9), np.float32))]):
+        code, out = compare("a.pt", "b.pt", *options)
+        assert (code, out.count("\n")) == (1, 1)
+        assert "neither a.pt nor b.pt defines a net to run; leave out --run" in out
     code, out = compare("a.pt", "a.caffemodel.h5")
     assert (code, out.count("\n")) == (1, 1)
     assert "neither a.pt nor a.caffemodel.h5 defines a net; compare each with" in out
