@@ -235,6 +235,7 @@ LAYERS = {
     "Swish": ("x", "y", "swish_param { beta: 0.5 }"),
     "MVN across": ("x", "y", "mvn_param { across_channels: true eps: 0.25 }"),
     "MVN centred": ("x", "y", "mvn_param { normalize_variance: false }"),
+    "BatchNorm sequences": ("sequence", "y", ""),
     "ArgMax": ("x", "y", ""),
     "ArgMax axis": ("x", "y", "argmax_param { axis: -2 }"),
     "Filter": ("x other one", "y z", ""),
@@ -242,6 +243,7 @@ LAYERS = {
 """Forms beside those that Caffe's single-layer cases have, and types of forks: bottoms, tops, parameters."""
 BLOBS = {
     "Normalize": [np.arange(1, 7)],
+    "BatchNorm sequences": [np.arange(6), np.arange(1, 7), [2.0]],
     "DepthwiseConvolution": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
 }
 
@@ -250,6 +252,7 @@ BLOBS = {
 def test_more_layers(kind, tmp_path):
     bottoms, tops, parameters = LAYERS[kind]
     shapes = {"x": "dim: 2 dim: 6 dim: 5 dim: 7", "factor": "dim: 2 dim: 6", "one": "dim: 2"}
+    shapes["sequence"] = "dim: 2 dim: 6 dim: 5"
     inputs = "".join(
         layer(blob, "Input", "", blob, f"input_param {{ shape {{ {shapes.get(blob, shapes['x'])} }} }}")
         for blob in bottoms.split()
@@ -467,6 +470,14 @@ def test_what_cannot_be_written_is_refused_by_name(kind, tmp_path):
         write(conversion(net_of(INPUT + layer("odd", kind, "data", "y", parameters))), tmp_path / "a.py")
     assert problem in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_of_items_that_are_single_values_is_refused(tmp_path):
+    net = net_of(
+        layer("x", "Input", "", "x", "input_param { shape { dim: 5 } }") + layer("l", "ArgMax", "x", "y")
+    )
+    with pytest.raises(UnsupportedLayer, match="a bottom of one axis has no readable Python form"):
+        write(conversion(net), tmp_path / "a.py")
 
 
 def test_attributes_that_collide_are_refused(tmp_path):

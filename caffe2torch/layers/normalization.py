@@ -62,10 +62,10 @@ class BatchNorm(Converter):
 
     def source(self, place: Place) -> Source:
         bottom = self.bottoms[0]
-        if bottom is None or len(bottom) not in (2, 4, 5) or not self._uses_stored(training=False):
+        if bottom is None or not 2 <= len(bottom) <= 5 or not self._uses_stored(training=False):
             return super().source(place)
         eps = None if literal(self.p.eps) == "1e-05" else self.p.eps
-        kind = {2: "1d", 4: "2d", 5: "3d"}[len(bottom)]
+        kind = {2: "1d", 3: "1d", 4: "2d", 5: "3d"}[len(bottom)]
         channels = place.shapes["mean"]
         module = call(f"nn.BatchNorm{kind}", *channels, eps=eps, affine=unless(place.affine, True))
         return Source.module(place, module)

@@ -113,6 +113,8 @@ class ArgMax(Converter):
         bottom, x = self.bottoms[0], operand(place.bottoms[0])
         if bottom is None or self.p.top_k != 1 or self.p.out_max_val:
             raise self.unwritten("several values, or values beside positions, have")
+        if len(bottom) == 1 and not self.has_axis:
+            raise self.unwritten("a bottom of one axis has")
         if self.has_axis:
             return Source(f"last_argmax({place.bottoms[0]}, {self.p.axis})", parts=(last_argmax,))
         ones = ", 1" * max(2, len(bottom) - 1)
