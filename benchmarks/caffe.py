@@ -218,7 +218,7 @@ def without_dropout(net: Net) -> Net:
     return replace(net, layers=tuple(layer for layer in net.layers if layer.type != "Dropout"))
 
 
-def went_on(caffe: Caffe, case: Path) -> float:
+def went_on(caffe: Caffe, case: Path, hdf5: bool) -> float:
     """The largest error of any blob after Caffe went on from our snapshot, to where it came alone."""
     for file in ("net.prototxt", "solver.prototxt"):
         (caffe.folder / file).write_bytes((case / file).read_bytes())
@@ -228,8 +228,8 @@ def went_on(caffe: Caffe, case: Path) -> float:
     inputs = {blob: known[blob] for blob in ("data", "label")}
     solver = c2t.Solver.from_prototxt(case / "solver.prototxt", model)
     steps(solver, inputs, 6)
-    solver.snapshot(caffe.folder / "ours")
-    found = caffe.run(TRAIN, caffe.folder, "ours_iter_6.solverstate", 6, inputs=inputs)
+    _, state = solver.snapshot(caffe.folder / "ours", hdf5)
+    found = caffe.run(TRAIN, caffe.folder, state.name, 6, inputs=inputs)
     return max(error(x, known[f"w12.{key.replace('/', '.')}"]) for key, x in found.items())
 
 
@@ -247,9 +247,10 @@ def main() -> None:
         print("\n| trained by both | largest error | moved by |\n|---|---|---|")
         off, moved = trained(caffe, 3)
         print(f"| FCN-8s, 3 steps | {cell(off)} | {moved:.1e} |")
-        print("\n| goes on from our snapshot | largest error |\n|---|---|")
+        print("\n| goes on from our snapshot | binary | HDF5 |\n|---|---|---|")
         for case in sorted(SOLVERS.iterdir()):
-            print(f"| {case.name} | {cell(went_on(caffe, case))} |")
+            errors = [cell(went_on(caffe, case, hdf5)) for hdf5 in (False, True)]
+            print(f"| {case.name} | {' | '.join(errors)} |")
 
 
 if __name__ == "__main__":
