@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any
 
 from google.protobuf import text_format
@@ -376,6 +376,8 @@ def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap
     """
     try:
         status = Path(path).stat()
+        if S_ISDIR(status.st_mode):
+            raise ReadError(f"{path}: is a folder; give a file in it")
         if not S_ISREG(status.st_mode):
             raise ReadError(f"{path}: is not a regular file")
         if status.st_size == 0:

@@ -307,7 +307,7 @@ def test_files_that_are_not_there_or_not_files(tmp_path: Path) -> None:
     assert missing.value.exit_code == 3
     with pytest.raises(MissingData):
         read(str(tmp_path / "nothing"))
-    with pytest.raises(ReadError, match="is not a regular file"):
+    with pytest.raises(ReadError, match="is a folder; give a file in it"):
         read(tmp_path)
     with pytest.raises(ReadError, match="is not a regular file"):
         read(weights="/dev/zero")
