@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from caffe2torch.verify import Report
 
 _EPILOG = """\
-FILE is told by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors that this command
-wrote, VGG-16 as torchvision (.pth, .safetensors) or Keras (.h5) has it, or with --inspect a .prototxt or a
-mean .binaryproto. Nothing is written unless all checks pass.
+FILE is told by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors or folder that this
+command wrote, VGG-16 as torchvision (.pth, .safetensors) or Keras (.h5) has it, or with --inspect a .prototxt
+or a mean .binaryproto. Nothing is written unless all checks pass.
 
 exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be) or different from OTHER, 2 usage,
             3 a file or its weights missing, 4 verification failed, 130 interrupted

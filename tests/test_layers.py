@@ -11,7 +11,10 @@ import torch
 from caffe2torch.build import build
 from caffe2torch.read import read
 
-CASES = sorted((Path(__file__).parent / "golden" / "layers").glob("*.prototxt"))
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted((GOLDEN / "layers").glob("*.prototxt"))
+FORKS = sorted((GOLDEN / "forks").glob("*.prototxt"))
+"""Written by a Caffe that has SSD's layers, see make.py there."""
 FORWARD, GRADIENT = 1e-5, 1e-4
 """Relative errors allowed, ||ours - Caffe's|| / ||Caffe's||."""
 MOVES_VALUES = (
@@ -22,10 +25,10 @@ MOVES_VALUES = (
 
 
 def test_no_case_is_lost():
-    assert len(CASES) == 84
+    assert (len(CASES), len(FORKS)) == (84, 10)
 
 
-@pytest.mark.parametrize("prototxt", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("prototxt", CASES + FORKS, ids=lambda path: path.stem)
 def test_layer(prototxt):
     weights, stored = prototxt.with_suffix(".caffemodel"), np.load(prototxt.with_suffix(".npz"))
     model = build(read(prototxt, weights if weights.exists() else None))

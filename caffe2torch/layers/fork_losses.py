@@ -74,7 +74,7 @@ class SmoothL1Loss(Converter):
     Further bottoms weigh the difference inside of the loss and the loss outside, value by value.
     """
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
     is_loss = True
     fork_fields = frozenset({"smooth_l1_loss_param"})
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ReLU6(Converter):
     """MobileNet's: min(max(x, 0), 6); a `negative_slope` is refused."""
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Permute(Converter):
     """SSD's: the axes in another `order`; those that it does not name come last, in their own order."""
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"permute_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -62,7 +62,7 @@ class Normalize(Converter):
     One scale for all with `channel_shared`, else one per channel.
     """
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"norm_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -134,7 +134,7 @@ class PriorBox(Converter):
     Top (1, 2, boxes * 4). All of its parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
     """
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"prior_box_param"})
     shape_only = frozenset({0, 1})
 
@@ -216,7 +216,7 @@ class DetectionOutput(Converter):
     drawing (`visualize`) are left to the caller.
     """
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"detection_output_param", "transform_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -236,7 +236,7 @@ class DetectionOutput(Converter):
         return ((1, 1, None, 7),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        locations, confidences, priors = bottoms[:3]
+        locations, confidences, priors = (bottom.detach() for bottom in bottoms[:3])
         if locations.device.type == "meta":
             return locations.new_empty(1, 1, 1, 7)
         prior, variance = priors.reshape(2, -1, 4)

@@ -65,7 +65,7 @@ class Upsample(_Unpool):
     `pad_out_h` and `pad_out_w`. With one bottom, by `scale` alone.
     """
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"upsample_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
