@@ -79,10 +79,9 @@ class Case:
             f'layer {{ name: "x{i}" type: "Input" top: "x{i}" input_param {{ shape {{ {dims} }} }} }}\n'
             for i, dims in enumerate(shapes)
         )
-        ends = [f'bottom: "x{i}"' for i in range(len(shapes))] + [
-            f'top: "y{i}"' for i in range(self.drawn.tops)
-        ]
-        layer = f'layer {{ name: "l" type: "{self.drawn.kind}" {" ".join(ends)} {self.drawn.fields} }}\n'
+        bottoms = " ".join(f'bottom: "x{i}"' for i in range(len(shapes)))
+        tops = " ".join(f'top: "y{i}"' for i in range(self.drawn.tops))
+        layer = f'layer {{ name: "l" type: "{self.drawn.kind}" {bottoms} {tops} {self.drawn.fields} }}\n'
         return f"force_backward: true\n{''.join(inputs)}{layer}"
 
     def run_here(self) -> None:
