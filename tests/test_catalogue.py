@@ -37,7 +37,7 @@ def test_what_is_held_against_ssds_caffe_is_in_a_net_that_it_ran(golden):
     ran = {kind for text in texts for kind in re.findall(r'name: "l" type: "(\w+)"', text)}
     claimed = [name for entry in catalogue.entries() if "SSD" in entry.held_against for name in entry.types]
     assert sorted(claimed) == sorted(ran)
-    assert len(claimed) == 7
+    assert len(claimed) == 9
 
 
 def test_what_is_held_against_loops_is_named_in_a_test():

@@ -25,7 +25,7 @@ MOVES_VALUES = (
 
 
 def test_no_case_is_lost():
-    assert (len(CASES), len(FORKS)) == (84, 10)
+    assert (len(CASES), len(FORKS)) == (84, 13)
 
 
 @pytest.mark.parametrize("prototxt", CASES + FORKS, ids=lambda path: path.stem)

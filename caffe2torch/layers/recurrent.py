@@ -126,7 +126,7 @@ class RNN(_Recurrent):
 class LSTMUnit(Converter):
     """One time of an LSTM: the memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -140,7 +140,7 @@ class LSTMUnit(Converter):
         return None
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
-        return _unit(bottoms[0], bottoms[1], bottoms[2].unsqueeze(-1))
+        return _unit(bottoms[0], bottoms[1], bottoms[2].detach().unsqueeze(-1))
 
 
 def _unit(c: Tensor, gates: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,7 +22,7 @@ class SPP(Converter):
     size, so a traced net keeps to one.
     """
 
-    held_against = "NumPy loops"
+    held_against = "NumPy loops; SSD's Caffe"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

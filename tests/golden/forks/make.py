@@ -14,7 +14,7 @@ import numpy as np
 FOLDER = Path(__file__).parent
 DRAW = np.random.default_rng(20)
 IMAGE = DRAW.standard_normal((2, 6, 3, 5))
-BACKWARD = {"Normalize", "Permute", "SmoothL1Loss"}
+BACKWARD = {"LSTMUnit", "Normalize", "Permute", "SmoothL1Loss", "SPP"}
 """Types whose gradients are kept; of the others this Caffe has none, or one that is not theirs."""
 
 
@@ -60,6 +60,13 @@ CASES = {
         detections(3, 8, 4),
     ),
     "smooth_l1_loss": ("SmoothL1Loss", "loss_weight: 3", [IMAGE, IMAGE + DRAW.standard_normal(IMAGE.shape)]),
+    "lstm_unit": (
+        "LSTMUnit",
+        "",
+        [DRAW.standard_normal((1, 3, n)) for n in (4, 16)] + [np.array([[1, 0, 1]])],
+    ),
+    "spp_ave": ("SPP", "spp_param { pyramid_height: 2 pool: AVE }", [DRAW.standard_normal((2, 3, 5, 8))]),
+    "spp_max": ("SPP", "spp_param { pyramid_height: 3 pool: MAX }", [DRAW.standard_normal((2, 3, 9, 7))]),
     "relu6": ("ReLU6", "", [IMAGE * 8]),
     "upsample": ("Upsample", "upsample_param { scale: 3 }", [IMAGE]),
 }
@@ -75,20 +82,21 @@ def main() -> None:
             for i, dims in enumerate(shapes)
         )
         ends = " ".join(f'bottom: "x{i}"' for i in range(len(bottoms)))
+        tops = ["y0", "y1"] if kind == "LSTMUnit" else ["y0"]
+        ends += "".join(f' top: "{top}"' for top in tops)
         prototxt = FOLDER / f"{name}.prototxt"
-        layer = f'layer {{ name: "l" type: "{kind}" {ends} top: "y" {fields} }}\n'
+        layer = f'layer {{ name: "l" type: "{kind}" {ends} {fields} }}\n'
         prototxt.write_text(f'name: "{name}"\nforce_backward: true\n{"".join(inputs)}{layer}')
         net = caffe.Net(str(prototxt), caffe.TEST)
         for i, bottom in enumerate(bottoms):
             net.blobs[f"x{i}"].data[...] = bottom
         net.forward()
         arrays = {f"in.x{i}": np.array(net.blobs[f"x{i}"].data) for i in range(len(bottoms))}
-        arrays["out.y"] = np.array(net.blobs["y"].data)
+        arrays |= {f"out.{top}": np.array(net.blobs[top].data) for top in tops}
         if kind in BACKWARD:
-            top = net.blobs["y"]
-            if not kind.endswith("Loss"):
-                top.diff[...] = DRAW.standard_normal(top.data.shape)
-            arrays["gout.y"] = np.array(top.diff)
+            for top in () if kind.endswith("Loss") else tops:
+                net.blobs[top].diff[...] = DRAW.standard_normal(net.blobs[top].data.shape)
+            arrays |= {f"gout.{top}": np.array(net.blobs[top].diff) for top in tops}
             net.backward()
             arrays |= {f"gin.x{i}": np.array(net.blobs[f"x{i}"].diff) for i in range(len(bottoms))}
         if "l" in net.params:
