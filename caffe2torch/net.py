@@ -210,6 +210,8 @@ class Net:
     """Where its blobs were read from; empty for a net without weights."""
     notes: tuple[str, ...] = ()
     """What reading rewrote or dropped, and why; one sentence each."""
+    stages: tuple[str, ...] = ()
+    """Those that its own `state` names, which layers' include and exclude rules ask for."""
 
     def __str__(self) -> str:
         from caffe2torch.table import table
@@ -220,8 +222,14 @@ class Net:
 def from_message(message: Any, blobs: Sequence[Blob] = (), source: str = "", weights: str = "") -> Net:
     """A current-format NetParameter as a Net.
 
-    A BlobProto of the message is a position in `blobs` (its private field `index`).
+    A BlobProto of the message is a position in `blobs` (its private field `index`). Raises NetError for a
+    `state` at another level than 0.
     """
+    if message.state.level:
+        raise NetError(
+            f"{source}: its state has level: {message.state.level}, which Caffe's solvers heed and its tools "
+            f"do not; leave it out, and the layers that are not for it"
+        )
 
     def layer(proto: Any) -> Layer:
         fields = freeze(proto)
@@ -234,12 +242,15 @@ def from_message(message: Any, blobs: Sequence[Blob] = (), source: str = "", wei
             tuple(blobs[blob.index] for blob in fields.blobs),
         )
 
-    return Net(message.name, tuple(layer(proto) for proto in message.layer), source, weights)
+    layers = tuple(layer(proto) for proto in message.layer)
+    return Net(message.name, layers, source, weights, stages=tuple(message.state.stage))
 
 
 def to_message(net: Net) -> Any:
     """The NetParameter of a Net, without blobs."""
     message = schema.message("NetParameter")(name=net.name)
+    if net.stages:
+        message.state.stage.extend(net.stages)
     for layer in net.layers:
         own = {"name": layer.name, "type": layer.type, "bottom": layer.bottoms, "top": layer.tops}
         message.layer.append(thaw(layer.fields.replace(**{k: v or None for k, v in own.items()})))

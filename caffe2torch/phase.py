@@ -17,10 +17,13 @@ from caffe2torch.registry import Converter, Shape, converter_of
 def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
     """The net that Caffe would run in a phase ("TRAIN" or "TEST"), a level and stages, fed by inputs.
 
-    Data layers become Input layers. In phase TEST a net that had data layers also loses its losses and what
-    serves its labels alone. `notes` says what was dropped or rewritten.
+    `stages` are added to those that the net names itself (net.cpp). Data layers become Input layers. In phase
+    TEST a net that had data layers also loses its losses and what serves its labels alone. `notes` says what
+    was dropped or rewritten.
     """
-    filtered = replace(net, layers=tuple(x for x in net.layers if _included(x, phase, level, stages)))
+    stages = (*net.stages, *stages)
+    layers = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
+    filtered = replace(net, layers=layers, stages=())
     fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
     if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
         fed = without_losses(_without_samplers(fed))

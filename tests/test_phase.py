@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from nets import INPUT, net_of
 
+from caffe2torch import export
 from caffe2torch.errors import NetError
 from caffe2torch.phase import for_phase
 from caffe2torch.plan import plan
+from caffe2torch.read import read
 
 CONV = """layer {{ name: "{0}" type: "Convolution" bottom: "{1}" top: "{0}"
 convolution_param {{ num_output: 4 kernel_size: 3 }} }}"""
@@ -45,6 +47,33 @@ def relu(bottom: str, top: str) -> str:
 def test_rules(rule, phase, level, stages, kept):
     net = net_of(f'{INPUT} layer {{ name: "x" type: "ReLU" bottom: "data" top: "x" {rule} }}')
     assert ("x" in names(for_phase(net, phase, level, stages))) is kept
+
+
+def test_a_net_names_stages_itself(tmp_path):
+    rules = {"own": 'stage: "a"', "given": 'stage: "a" stage: "b"', "neither": 'not_stage: "a"'}
+    layers = (
+        f'layer {{ name: "{name}" type: "ReLU" bottom: "data" top: "{name}" include {{ {rule} }} }}'
+        for name, rule in rules.items()
+    )
+    path = tmp_path / "net.prototxt"
+    path.write_text(f'state {{ phase: TRAIN level: 0 stage: "a" }} {INPUT} {"".join(layers)}')
+    net = read(path)
+    assert names(for_phase(net, "TEST")) == ["data", "own"]
+    assert names(for_phase(net, "TEST", stages=["b"])) == ["data", "own", "given"]
+    export(net, tmp_path / "again.prototxt")
+    assert names(for_phase(read(tmp_path / "again.prototxt"), "TEST")) == ["data", "own"]
+    old = tmp_path / "v1.prototxt"
+    old.write_text(
+        'state { stage: "a" } layers { name: "x" type: RELU bottom: "d" top: "x" include { stage: "a" } }'
+    )
+    assert names(for_phase(read(old), "TEST")) == ["x"]
+
+
+def test_a_level_that_caffes_tools_do_not_heed_is_refused(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(f"state {{ level: 2 }} {INPUT}")
+    with pytest.raises(NetError, match=r"net\.prototxt: its state has level: 2, which Caffe's solvers heed"):
+        read(path)
 
 
 def test_include_with_exclude_is_refused():
