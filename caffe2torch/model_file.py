@@ -73,7 +73,10 @@ def open_model(
 def weights_in(path: str) -> str:
     """The file to read: the weights in a folder of the hub's form, or else the path itself."""
     inside = Path(path, WEIGHTS)
-    return str(inside) if Path(path).is_dir() and inside.exists() else path
+    try:
+        return str(inside) if inside.is_file() else path
+    except OSError:  # a path that cannot be, of which reading it tells
+        return path
 
 
 def vgg16_origin(path: AnyPath) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import caffe2torch as c2t
 from caffe2torch import cli
 from caffe2torch.errors import ReadError
 from caffe2torch.export import formats
+from caffe2torch.hub import HubNet
 from caffe2torch.model_file import defines_net, open_model, weights_in
 from tests.test_export import bits, small_net
 
@@ -35,6 +37,15 @@ def test_each_of_our_formats(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert (code, err) == (1, f"fcn-convert: {path}: {expected}\n")
 
 
+@pytest.mark.parametrize("path", ["x" * 5000, "no\0path"])
+def test_a_path_that_cannot_be(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([path], [path, "--diff", path]):
+        assert cli.main(arguments) == 1
+        assert ": cannot be read: " in capsys.readouterr().err
+    with pytest.raises(ReadError, match="cannot be read"):
+        c2t.load(path)
+
+
 def test_a_name_tells_nothing(golden: Path, tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes((golden / "fcn/voc-fcn32s/weights.caffemodel").read_bytes())
     assert open_model(f"{tmp_path}/net.safetensors").format == "caffemodel, current format"
@@ -56,6 +67,16 @@ def test_a_header_as_long_as_another_formats_first_bytes(start: bytes, tmp_path:
     assert open_model(str(path)).net.name == "small"
     assert cli.main([str(path), "--inspect"]) == 0
     assert len(c2t.from_safetensors(path).state_dict()) == 3
+
+
+def test_a_folder_of_a_model_that_says_no_more_than_it_must(tmp_path: Path) -> None:
+    c2t.export(small_net(), f"{tmp_path}/net/")
+    config = json.loads((tmp_path / "net/config.json").read_text())
+    dense = {**config["shapes"], "up.weight": [5, 5, 4, 6]}
+    HubNet(config["net"], dense).save_pretrained(tmp_path / "saved")
+    opened = open_model(weights_in(str(tmp_path / "saved")))
+    assert [layer.name for layer in opened.net.layers] == ["data", "conv", "up"]
+    assert opened.preprocessing == {}
 
 
 @pytest.mark.parametrize("name", ["safetensors", "hub"])

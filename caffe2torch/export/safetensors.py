@@ -31,6 +31,8 @@ from caffe2torch.wire import shape_problem
 
 CONFIG = "config.json"
 """The file that defines the net beside its tensors, in a folder of the hub's form."""
+_CONFIG_DEFAULTS = {"diagonal": "[]", "preprocessing": "{}"}
+"""What HubNet takes for granted, as texts."""
 FORMAT_VERSION = "1"
 METADATA = {
     "format_version": "of this table; a reader refuses one that it does not know",
@@ -200,8 +202,9 @@ def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     config = Path(path).with_name(CONFIG)
     if "net" in metadata or not config.is_file():
         return stored, metadata
-    texts = {name: x if isinstance(x, str) else json.dumps(x) for name, x in read_config(config).items()}
-    return stored, texts
+    given = {name: x for name, x in read_config(config).items() if x is not None}
+    texts = {name: x if isinstance(x, str) else json.dumps(x) for name, x in given.items()}
+    return stored, _CONFIG_DEFAULTS | texts
 
 
 def read_config(path: AnyPath) -> dict[str, Any]:
@@ -255,9 +258,8 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     """
     buffer = mapped(path, {})
     if not is_safetensors(buffer[:9], len(buffer)):
-        mapped(
-            path
-        )  # which knows what a file may have been mistaken for; a header's length may begin like it
+        # It knows what a file may be mistaken for; a header's length may begin as such a file does.
+        mapped(path)
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
         if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
