@@ -66,9 +66,8 @@ def _net(recipe: Recipe) -> Any:
     net = c2t.define(recipe.net.name, recipe.net.classes[0]) if published else model.net()
     frozen = {name for name, (weight, *_) in model.blobs().items() if not weight.requires_grad}
     layers = [_still(layer) if layer.name in frozen else layer for layer in net.layers]
-    if (
-        recipe.net.dropout == 0
-    ):  # a ratio that Caffe checks against; Dropout is in place, and goes without a trace
+    if recipe.net.dropout == 0:
+        # Caffe checks that a ratio is above 0 (dropout_layer.cpp); Dropout is in place, and leaves no gap.
         layers = [layer for layer in layers if layer.type != "Dropout"]
     return dropping(replace(net, layers=tuple(layers)), recipe.net.dropout)
 

@@ -79,9 +79,8 @@ class Eltwise(Converter):
         # Broadcasting would hide what Caffe refuses.
         if any(bottom.shape != bottoms[0].shape for bottom in bottoms):
             raise self.refuse(f"its bottoms differ: {', '.join(str(tuple(b.shape)) for b in bottoms)}")
-        coeff = (
-            self.p.coeff if self.p.operation == "SUM" else ()
-        )  # which Caffe takes with MAX, and leaves unused
+        # Caffe takes coeff with MAX, too, and leaves it unused (eltwise_layer.cpp).
+        coeff = self.p.coeff if self.p.operation == "SUM" else ()
         y = bottoms[0] * coeff[0] if coeff else bottoms[0]
         for position, x in enumerate(bottoms[1:], start=1):
             if self.p.operation == "PROD":
