@@ -97,7 +97,8 @@ def compare_outputs(a: str, wanted: Answers, run: Run, tolerance: float = TOLERA
         try:
             found, problem = run(trial.inputs), ""
         except Exception as error:  # whichever library runs it
-            found, problem = {}, f"B does not run: {str(error).splitlines()[0]}"
+            line = str(error).split("\n", 1)[0]  # of an error without words, nothing
+            found, problem = {}, f"B does not run: {line}"
         for blob, output in trial.outputs.items():
             row = compare_blob(name, blob, output, found.get(blob), tolerance)
             rows.append(replace(row, problem=problem or row.problem))
@@ -117,7 +118,8 @@ def stored_answers(a: str, run: Run, on: str | PathLike[str]) -> Answers:
         try:
             yield name, Trial(inputs, run(inputs))
         except Exception as error:  # whichever library runs it
-            raise NetError(f"{a}: does not run on {on}: {str(error).splitlines()[0]}") from None
+            line = str(error).split("\n", 1)[0]
+            raise NetError(f"{a}: does not run on {on}: {line}") from None
 
 
 def _name(side: Conversion) -> str:

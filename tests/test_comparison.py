@@ -409,6 +409,18 @@ def test_a_net_that_does_not_run_on_the_others_inputs() -> None:
     assert found.summary().endswith("outputs: 2 of 2")
 
 
+def test_an_error_without_words() -> None:
+    from caffe2torch.comparison import answers, compare_outputs
+    from caffe2torch.export.conversion import conversion
+
+    def run(inputs: Any) -> Any:
+        raise AssertionError
+
+    net = conversion(net_of(INPUT + 'layer { name: "x" type: "ReLU" bottom: "data" top: "x" }'))
+    report = compare_outputs("A", answers(net, None), run)
+    assert {row.problem for row in report.rows} == {"B does not run: "}
+
+
 RUN_ONLY = [x.name for x in formats().values() if x.run and not x.read and x.name != "pt"]
 
 
