@@ -26,7 +26,7 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import WriteError
-from caffe2torch.export.conversion import Conversion, conversion, net_of
+from caffe2torch.formats.model import Conversion, conversion, net_of
 from caffe2torch.net import Net
 
 Arrays = Mapping[str, np.ndarray]

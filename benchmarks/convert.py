@@ -23,10 +23,10 @@ from statistics import median
 import numpy as np
 
 from caffe2torch import export
-from caffe2torch.architectures import Architecture, definition
 from caffe2torch.net import Array, Blob, Net, from_message
 from caffe2torch.plan import Parameter, plan
-from caffe2torch.surgery import bilinear_kernel
+from caffe2torch.weights.surgery import bilinear_kernel
+from caffe2torch.zoo.fcn import Architecture, definition
 
 PROTOBUF = """
 import sys
@@ -116,7 +116,7 @@ def main() -> None:
         twin = source.with_name("twin.caffemodel")
         export(random_weights(from_message(definition(Architecture("FCN8s"))), seed=0), source)
         shutil.copy(source, twin)
-        convert = [sys.executable, "-m", "caffe2torch.cli", str(source)]
+        convert = [sys.executable, "-m", "caffe2torch.cli.main", str(source)]
         commands = {
             "cp": ["cp", str(source), str(target)],
             "inspect": [*convert, "--inspect"],

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 
 import caffe2torch as c2t
-from caffe2torch.coverage import Case, find
+from caffe2torch.cli.survey import Case, find
 from caffe2torch.errors import Caffe2TorchError
-from caffe2torch.export.conversion import Conversion, conversion
+from caffe2torch.formats.model import Conversion, conversion
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "fcn"
 ALLOWED = 1e-5
 RUN = ("safetensors", "hub", "pt", "py", "caffemodel", "caffemodel.h5", "pt2", "onnx")
-export = import_module("caffe2torch.export")  # c2t.export is the function
+export = import_module("caffe2torch.formats")  # c2t.export is the function
 
 
 def stored(reference: Path) -> Iterator[dict[str, dict[str, np.ndarray]]]:
@@ -55,7 +55,7 @@ def through(converted: Conversion, name: str, case: Case, folder: str) -> float:
     known = export.formats()[name]
     path = f"{folder}/net{known.suffixes[0]}"
     check = export.write(converted, path, name, run=True)
-    load = import_module("caffe2torch.export.check").loaded
+    load = import_module("caffe2torch.formats.checking").loaded
     run = load(known, Path(path), converted)
     errors = [check.report.worst]
     for one in stored(case.reference) if case.reference else ():

@@ -22,7 +22,7 @@ from convert import random_weights
 from exports import ALLOWED, GOLDEN, cell, error, stored
 
 import caffe2torch as c2t
-from caffe2torch.coverage import find
+from caffe2torch.cli.survey import find
 
 Blobs = Mapping[str, np.ndarray]
 Run = Callable[[Blobs, list[str]], Blobs]

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from fcn_repro.bounds import upper_bounds
-from fcn_repro.datasets import IGNORE_LABEL, Dataset, Sample, open_dataset
-from fcn_repro.png import VOID_COLOUR
+from fcn_repro.data.datasets import IGNORE_LABEL, Dataset, Sample, open_dataset
+from fcn_repro.data.png import VOID_COLOUR
+from fcn_repro.tables.bounds import upper_bounds
 
 THIN = 13
 STRIDES = (32, 16, 8)

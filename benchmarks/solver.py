@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 
 import caffe2torch as c2t
-from caffe2torch.architectures import VGG16
-from caffe2torch.fcn import FCN32s
+from caffe2torch.modules.fcn import FCN32s
+from caffe2torch.zoo.fcn import VGG16
 
 NETS = {"FCN-32s": (VGG16, 21), "FCN-32s, widths / 16": (tuple(width // 16 for width in VGG16), 501)}
 """Widths, and how many steps are timed."""

@@ -19,21 +19,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from caffe2torch.build import build
-from caffe2torch.define import define
-from caffe2torch.export import export
-from caffe2torch.from_torch import from_torch
-from caffe2torch.read import read
-from caffe2torch.table import table_of
-from caffe2torch.training import solver_prototxt, training_net
-from caffe2torch.verify import verify
+from caffe2torch.comparing.report import verify
+from caffe2torch.formats import export
+from caffe2torch.formats.reading import read
+from caffe2torch.modules.build import build
+from caffe2torch.plan.table import table_of
+from caffe2torch.tracing import from_torch
+from caffe2torch.training_nets import solver_prototxt, training_net
+from caffe2torch.zoo import define
 
 if TYPE_CHECKING:
-    from caffe2torch.comparison import diff
-    from caffe2torch.fcn import from_safetensors, load
-    from caffe2torch.solver import Solver
-    from caffe2torch.surgery import convolutionalize, transplant
-    from caffe2torch.vgg16 import vgg16_from
+    from caffe2torch.comparing.nets import diff
+    from caffe2torch.modules.fcn import from_safetensors, load
+    from caffe2torch.solving.solver import Solver
+    from caffe2torch.weights.surgery import convolutionalize, transplant
+    from caffe2torch.weights.vgg16 import vgg16_from
 
 __version__ = "0.1.0"
 __all__ = [
@@ -56,13 +56,13 @@ __all__ = [
 ]
 
 _LATE = {
-    "Solver": "solver",
-    "convolutionalize": "surgery",
-    "diff": "comparison",
-    "from_safetensors": "fcn",
-    "load": "fcn",
-    "transplant": "surgery",
-    "vgg16_from": "vgg16",
+    "Solver": "solving.solver",
+    "convolutionalize": "weights.surgery",
+    "diff": "comparing.nets",
+    "from_safetensors": "modules.fcn",
+    "load": "modules.fcn",
+    "transplant": "weights.surgery",
+    "vgg16_from": "weights.vgg16",
 }
 """Names whose modules load at their first use: most need torch, converting does not (_torch.py)."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from caffe2torch.errors import Caffe2TorchError
 from fcn_repro import commands
-from fcn_repro.measurements import DEFAULT_PROTOCOL
+from fcn_repro.tables.measure import DEFAULT_PROTOCOL
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": commands.list_all,

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import GOLDEN
+
 # Small nets gain nothing from threads, and parallel test processes lose much; set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-GOLDEN = Path(__file__).parent / "golden"
+from tests.places import SHARED
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,7 @@ def golden() -> Path:
 @pytest.fixture(scope="session")
 def reference() -> Path:
     """The whole reference, with the corpus of prototxt files and real models; it lies beside the project."""
-    folder = Path(__file__).parents[2] / "shared" / "reference"
+    folder = SHARED / "reference"
     if not folder.is_dir():
         pytest.skip(f"the reference corpus is not at {folder}")
     return folder

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import struct
-from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parent / "golden" / "caffe-fields.tsv"
+from tests.places import GOLDEN
+
+TABLE = GOLDEN / "caffe-fields.tsv"
 FIXED = {"float": ("<f", 5), "double": ("<d", 1)}
 
 with TABLE.open(newline="") as rows:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plain_protobuf
 import torch
 import torch.nn.functional as F
 from google.protobuf import text_format
 from torch import Tensor
+
+from tests import plain_protobuf
 
 FLT_MIN = 1.17549435e-38
 

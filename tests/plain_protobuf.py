@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-TABLE = Path(__file__).parent / "golden" / "caffe-fields.tsv"
+from tests.places import GOLDEN
+
+TABLE = GOLDEN / "caffe-fields.tsv"
 Proto = descriptor_pb2.FieldDescriptorProto
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from nets import net_of
 
-from caffe2torch.build import build
+from caffe2torch.modules.build import build
+from tests.nets import net_of
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
 ints = st.integers

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffe2torch.caffe_net import CaffeNet
 from caffe2torch.errors import Caffe2TorchError
+from caffe2torch.formats.reading import read_prototxt
+from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.net import Fields, Layer, Net, from_message
-from caffe2torch.phase import for_phase
 from caffe2torch.plan import plan
-from caffe2torch.read import read_prototxt
-from caffe2torch.upgrade import upgrade_net, upgrade_solver
+from caffe2torch.plan.phase import for_phase
+from caffe2torch.upgrades import upgrade_net, upgrade_solver
 
 BROKEN = {
     "FlowNet2-S/FlowNet2-S-deploy-warp-loss.prototxt": "a template ($TARGET_HEIGHT$)",

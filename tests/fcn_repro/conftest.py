@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import SHARED
+
 
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Real images and labels; they lie beside the project and are not part of it."""
-    folder = Path(__file__).parents[3] / "shared" / "data"
+    folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}")
     return folder

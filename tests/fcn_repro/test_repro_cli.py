@@ -10,25 +10,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-import miniatures
 import numpy as np
 import pytest
 import torch
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro import cli, commands, measurements, recipes, timing
-from fcn_repro.datasets import open_dataset
-from fcn_repro.disk import Disk
-from fcn_repro.download import Archive, Source
-from fcn_repro.evaluation import Evaluation, Head
-from fcn_repro.metrics import Confusion
-from fcn_repro.papers import papers
-from fcn_repro.running import mean_of
-from fcn_repro.timing import Timing
-from fcn_repro.zoo import UNKNOWN, Model, Zoo
+from fcn_repro import cli, commands
+from fcn_repro.data.datasets import open_dataset
+from fcn_repro.fetching.datasets import Archive, Source
+from fcn_repro.fetching.zoo import UNKNOWN, Model, Zoo
+from fcn_repro.scoring.metrics import Confusion
+from fcn_repro.scoring.result import Evaluation, Head
+from fcn_repro.scoring.run import mean_of
+from fcn_repro.tables import measure, timing
+from fcn_repro.tables.papers import papers
+from fcn_repro.tables.timing import Timing
+from fcn_repro.training import recipes
+from fcn_repro.workspace import Disk
+from tests.fcn_repro import miniatures
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 TABLES = [(key, number) for key, paper in papers().items() for number in paper.tables]
 COMPUTED = {("cvpr2015", "1"): 12, ("pami2017", "1"): 12}
 """Cells that need neither data nor weights: Table 1's structure of three nets."""
@@ -503,7 +505,7 @@ def three_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     folder = tmp_path / "voc" / "VOCtrainval_25-May-2011.tar"
     voc = open_dataset("voc2011", folder, "seg11valid", partial=True)
     monkeypatch.setitem(type(voc).splits, "seg11valid", type(voc.facts)(3))
-    monkeypatch.setattr("fcn_repro.splits.read", lambda name: voc.ids)
+    monkeypatch.setattr("fcn_repro.data.splits.read", lambda name: voc.ids)
     return str(folder)
 
 
@@ -615,7 +617,7 @@ def test_forward_times_are_measured_when_asked_for(
     def timed(net: str, device: str, precision: str) -> Timing:
         return Timing((500, 500), 12.5 + len(net), (12.0, 24.0), 20, precision, f"{device} of this test")
 
-    monkeypatch.setattr(measurements, "_forward_time", timed)
+    monkeypatch.setattr(measure, "_forward_time", timed)
     assert cli.main(["--table", "1", "--time", "--json"]) == 3  # mean IU is missing still
     cells = [c for c in json.loads(capsys.readouterr().out)["cells"] if c["metric"] == "forward time"]
     assert [cell["ours"] for cell in cells] == [22.5, 18.5, 24.5]
@@ -626,7 +628,7 @@ def test_forward_times_are_measured_when_asked_for(
 def test_a_net_is_timed_with_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     short = functools.partial(timing.forward_times, sizes=[(64, 96)], runs=2)
     monkeypatch.setattr(timing, "forward_times", short)
-    assert measurements._forward_time("FCNGoogLeNet", "cpu", "fp32").median_ms > 0
+    assert measure._forward_time("FCNGoogLeNet", "cpu", "fp32").median_ms > 0
 
 
 def test_a_table_is_reported(empty_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -704,7 +706,7 @@ def published(monkeypatch: pytest.MonkeyPatch, name: str, **facts: str) -> None:
     model = Model(**{**known, **facts}, source=())
     zoo = Zoo({}, {"base": "nets"}, {name: model})
     monkeypatch.setattr(commands, "zoo", lambda: zoo)
-    monkeypatch.setattr("fcn_repro.transfer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("fcn_repro.fetching.http.time.sleep", lambda seconds: None)
 
 
 def test_a_model_is_fetched_converted_and_recorded(
@@ -767,8 +769,8 @@ def test_a_data_set_is_fetched_and_found(
     (path,) = made.pack(tmp_path / "packed").values()
     address = server.serve(path.name, path.read_bytes(), drops=[100])
     source = Source("CamVid", "http://page.example/", "free", (Archive(path.name, address),))
-    monkeypatch.setattr("fcn_repro.download.sources", lambda: {"camvid": source})
-    monkeypatch.setattr("fcn_repro.transfer.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("fcn_repro.fetching.datasets.sources", lambda: {"camvid": source})
+    monkeypatch.setattr("fcn_repro.fetching.http.time.sleep", lambda seconds: None)
     assert cli.main(["--fetch", "camvid", "--yes"]) == 0
     assert len(server.requests) == 2
     found = open_dataset("camvid", empty_disk / "data" / "camvid", made.split, partial=True)

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 from fcn_repro import cli
-from fcn_repro.datasets import Dataset, open_dataset
-from fcn_repro.device import Process
-from fcn_repro.disk import Disk
-from fcn_repro.initial import initial
-from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe
-from fcn_repro.train import Training
+from fcn_repro.data.datasets import Dataset, open_dataset
+from fcn_repro.scoring.device import Process
+from fcn_repro.training.first_weights import initial
+from fcn_repro.training.loop import Training
+from fcn_repro.training.recipes import Architecture, Data, Init, Loss, Recipe
+from fcn_repro.workspace import Disk
 
 WIDTHS = (4, 4, 6, 6, 8, 12, 12)
 CLASSES = ("ground", "sky", "tree")
@@ -111,7 +111,7 @@ def training(recipe: Recipe, images: Path, folder: Path, **parts: Any) -> Traini
 
 _forking = multiprocessing.get_context("forkserver")
 _forking.set_forkserver_preload(
-    ["fcn_repro.cli", "fcn_repro.curves", "fcn_repro.from_recipe", "torch._dynamo", __name__]
+    ["fcn_repro.cli", "fcn_repro.report.curves", "fcn_repro.training.run", "torch._dynamo", __name__]
 )
 
 

@@ -1,0 +1,161 @@
+"""What fcn-convert says when it is done: a screen for people, facts for --json, Python to load the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch.formats import formats
+from caffe2torch.formats.checking import Check
+from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.opening import ModelFile
+from caffe2torch.layers.registry import Shape
+from caffe2torch.net.preprocessing import Preprocessing
+from caffe2torch.plan.table import aligned, count_text, table_of
+
+if TYPE_CHECKING:
+    from caffe2torch.comparing.report import Report
+
+
+@dataclass(frozen=True)
+class Result:
+    """A conversion that was done; str(result) is one screen."""
+
+    source: ModelFile
+    converted: Conversion
+    reports: Mapping[str, Report]
+    """What --verify found, by the road to the model: "build", or the hand-written module's name."""
+    target: str
+    format: str
+    dtype: str
+    seconds: float
+    check: Check | None = None
+    """How the written file was found right."""
+
+    def facts(self) -> dict[str, Any]:
+        """The result for JSON."""
+        plan, table = self.converted.plan, table_of(self.converted.plan)
+        return {
+            "file": self.source.file,
+            "format": self.source.format,
+            "net": plan.net.name,
+            "architecture": self.converted.architecture.name if self.converted.architecture else "",
+            "layers": len(table.rows),
+            "parameter_layers": table.parameter_layers,
+            "parameters": table.parameters,
+            "inputs": dict(plan.inputs),
+            "preprocessing": {blob: asdict(known) for blob, known in self.source.preprocessing.items()},
+            "outputs": plan.outputs,
+            "notes": plan.net.notes,
+            "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
+            "verified": verified(self.reports),
+            "checked": self.check and self.check.facts(),
+            "output": {"file": self.target, "format": self.format, "dtype": self.dtype},
+            "seconds": round(self.seconds, 3),
+            "load": self.load(),
+        }
+
+    def __str__(self) -> str:
+        head = f"{self.source.file}: {self.source.format}, {size_text(self.source.file)}"
+        lines = aligned([(f"  {name}", value) for name, value in self._lines()])
+        checked = f"checked {self.check}" if self.check else ""
+        written = f"wrote {self.target}: {size_text(self.target)} in {self.seconds:.2f} s; it loads with"
+        code = "\n".join(f"    {line}" for line in self.load())
+        parts = ["\n".join((head, *lines)), compared(self.reports), checked, f"{written}\n\n{code}"]
+        return "\n\n".join(part for part in parts if part)
+
+    def _lines(self) -> list[tuple[str, str]]:
+        plan, table = self.converted.plan, table_of(self.converted.plan)
+        diagonal = [parameter.key for parameter in plan.parameters() if parameter.diagonal]
+        return [
+            ("net", plan.net.name),
+            ("architecture", str(self.converted.architecture or "none of the FCN zoo's")),
+            ("layers", f"{len(table.rows)}, {table.parameter_layers} with parameters"),
+            ("parameters", count_text(table.parameters)),
+            *(("input", f"{blob} {_axes(shape)}") for blob, shape in plan.inputs.items()),
+            *(line for blob, known in self.source.preprocessing.items() for line in _prepared(blob, known)),
+            ("output", ", ".join(plan.outputs)),
+            *(("changed", note) for note in plan.net.notes),
+            *(("diagonal", f"{key}: frozen and zero off its diagonal, kept as that") for key in diagonal),
+        ]
+
+    def load(self) -> list[str]:
+        """Python that loads what was written, and runs it where the sizes of its inputs are known."""
+        shapes = self._example()
+        calls = {
+            "path": self.target,
+            "source": "\n".join(self.source.code),
+            "inputs": ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items()),
+            "arrays": _dictionary({blob: f"numpy.zeros({shape}, 'f')" for blob, shape in shapes.items()}),
+        }
+        lines = [line for line in formats()[self.format].code if shapes or not _runs(line)]
+        return [line for template in lines for line in template.format(**calls).split("\n")]
+
+    def _example(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of inputs that the net takes; empty when they are not known, or no names of Python's."""
+        shapes = {}
+        for blob, shape in self.converted.plan.inputs.items():
+            batch, *sizes = shape or (1, None)
+            if self.converted.architecture is not None:
+                sizes[1:] = [size or 500 for size in sizes[1:]]
+            if None in sizes or not blob.isidentifier():
+                return {}
+            shapes[blob] = (batch or 1, *(size or 0 for size in sizes))
+        return shapes
+
+
+def _runs(line: str) -> bool:
+    return "{inputs}" in line or "{arrays}" in line
+
+
+def _dictionary(entries: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{key!r}: {value}" for key, value in entries.items()) + "}"
+
+
+def verified(reports: Mapping[str, Report]) -> dict[str, Any]:
+    """The reports for JSON."""
+    return {road: report.as_dict() for road, report in reports.items()}
+
+
+def compared(reports: Mapping[str, Report]) -> str:
+    """The reports as one table; empty without any."""
+    if not reports:
+        return ""
+    from caffe2torch.comparing.report import side_by_side
+
+    return f"against {next(iter(reports.values())).reference}:\n{side_by_side(reports)}"
+
+
+def _prepared(blob: str, known: Preprocessing) -> Iterator[tuple[str, str]]:
+    """What the net was trained to see, a line for each step."""
+    if known.mean_file:
+        yield "mean", f"the image {known.mean_file}, to subtract from {blob}"
+    if known.mean:
+        yield "mean", f"{numbers(known.mean)}, to subtract from {blob}"
+    if known.scale != 1:
+        yield "scale", f"{known.scale:.8g}, to multiply {blob} by"
+    if known.crop_size:
+        yield "crop", f"{known.crop_size} pixels square, from the middle of {blob}"
+
+
+def numbers(values: Sequence[float]) -> str:
+    """Numbers with the digits that float32 has."""
+    return ", ".join(f"{value:.8g}" for value in values)
+
+
+def size_text(path: str) -> str:
+    """The size of a file or of a folder's files, in MB or kB."""
+    files = Path(path).iterdir() if Path(path).is_dir() else [Path(path)]
+    size = sum(file.stat().st_size for file in files)
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _axes(shape: Shape | None) -> str:
+    """(N, 3, H, W), with letters for what the net leaves open."""
+    if shape is None:
+        return "of any shape"
+    letters = "NCHW" if len(shape) == 4 else "N" + "?" * (len(shape) - 1)
+    sizes = (letter if size is None else str(size) for letter, size in zip(letters, shape, strict=True))
+    return f"({', '.join(sizes)})"

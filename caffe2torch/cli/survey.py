@@ -1,0 +1,243 @@
+"""A folder of Caffe files -> how far each one gets: parsed, upgraded, built, ran, matched (`--survey`).
+
+It is how we, and people with a collection of models, see where the converter stands.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.comparing.report import verify
+from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
+from caffe2torch.formats.reading import read, read_caffemodel, read_prototxt
+from caffe2torch.formats.trial import MAX_INPUT
+from caffe2torch.modules.build import build
+from caffe2torch.net import Fields, Layer, Net
+from caffe2torch.plan import plan
+from caffe2torch.plan.phase import for_phase
+from caffe2torch.upgrades import upgrade_net, upgrade_solver
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STAGES = ("parsed", "upgraded", "built", "ran", "matched")
+IMAGE = (1, 3, 224, 224)
+_WEIGHTS = re.compile(r"\.caffemodel(\.h5)?$|_iter_\d+$")
+"""How the names of weights end; the snapshots of 2013 have no suffix (solver.cpp)."""
+DEEP_NET = 100
+"""Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one net: a prototxt or weights or both, and Caffe's outputs where they lie beside."""
+
+    prototxt: Path | None
+    weights: Path | None
+    reference: Path | None
+
+    def name(self, folder: Path) -> str:
+        """Its files, seen from a folder above them."""
+        files = [path for path in (self.prototxt, self.weights) if path is not None]
+        return " + ".join([str(files[0].relative_to(folder)), *(path.name for path in files[1:])])
+
+
+@dataclass(frozen=True)
+class Row:
+    """How far one case got: the stages it passed, and why not further. `error` is against Caffe, relative."""
+
+    case: Case
+    kind: str
+    """ "net" or "solver"."""
+    passed: tuple[str, ...]
+    refusal: str = ""
+    crashed: bool = False
+    types: tuple[str, ...] = ()
+    error: float | None = None
+
+
+def find(folder: Path) -> Iterator[Case]:
+    """The cases below a folder.
+
+    Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` beside them
+    when they are the only ones there. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    weights = {path for path in files if _WEIGHTS.search(path.name)}
+    paired: set[Path] = set()
+    for path in files:
+        if path.suffix in (".prototxt", ".pt", ".prototext"):
+            mine = _weights_of(path, weights)
+            paired |= {mine} if mine else set()
+            yield Case(path, mine, _reference_of(path) if mine or path.with_suffix(".npz").exists() else None)
+    for path in sorted(weights - paired):
+        yield Case(None, path, _reference_of(path))
+
+
+def _weights_of(prototxt: Path, weights: set[Path]) -> Path | None:
+    beside = [path for path in weights if path.parent == prototxt.parent]
+    named = [path for path in beside if path.name.split(".")[0] == prototxt.stem]
+    if not named and prototxt.stem in ("net", "deploy") and len(beside) == 1:
+        return beside[0]
+    return named[0] if len(named) == 1 else None
+
+
+def _reference_of(path: Path) -> Path | None:
+    names = (f"{path.name.split('.')[0]}.npz", "ref.npz", "io.npz")
+    return next((path.with_name(name) for name in names if path.with_name(name).exists()), None)
+
+
+def survey(
+    cases: Sequence[Case], run: bool = False, watch: Callable[[int], None] = lambda done: None
+) -> list[Row]:
+    """Every case through the stages.
+
+    With `run`, nets run on random inputs of the sizes that their files state, IMAGE where they state none; a
+    batch of more than MAX_INPUT values is cut to one image.
+    """
+    rows = []
+    for done, case in enumerate(cases, start=1):
+        rows.append(_survey(case, run))
+        watch(done)
+    return rows
+
+
+def _survey(case: Case, run: bool) -> Row:
+    passed: list[str] = []
+    facts: dict[str, Any] = {}
+    try:
+        for stage in _stages(case, run, facts):
+            passed.append(stage)
+    except Caffe2TorchError as error:
+        return _row(case, passed, facts, refusal=str(error))
+    except Exception as error:  # a defect of ours must not hide the other files
+        return _row(case, passed, facts, refusal=f"crash: {type(error).__name__}: {error}", crashed=True)
+    return _row(case, passed, facts)
+
+
+def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> Row:
+    line = " ".join(outcome.pop("refusal", "").split())
+    line = line.removeprefix(f"{case.prototxt or case.weights}:").lstrip()
+    types = facts.get("types", ())
+    return Row(
+        case, facts.get("kind", "net"), tuple(passed), line, types=types, error=facts.get("error"), **outcome
+    )
+
+
+def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
+    if case.prototxt is None:
+        message = read_caffemodel(case.weights or "").message
+        yield "parsed"
+        net = read(weights=case.weights)
+    else:
+        facts["kind"], message = _parsed(case.prototxt)
+        yield "parsed"
+        if facts["kind"] == "solver":
+            upgrade_solver(message)
+            yield "upgraded"
+            return
+        upgrade_net(message, str(case.prototxt))
+        net = read(case.prototxt, case.weights)
+    yield "upgraded"
+    facts["types"] = tuple(layer.type for layer in net.layers)
+    plan(net, "TEST")
+    yield "built"
+    if run:
+        _run(net)
+        yield "ran"
+    if case.reference is not None:
+        facts["error"] = _match(net, case.reference)
+        yield "matched"
+
+
+def _parsed(prototxt: Path) -> tuple[str, Any]:
+    try:
+        return "net", read_prototxt(prototxt)
+    except ReadError as refusal:
+        try:
+            return "solver", read_prototxt(prototxt, "SolverParameter")
+        except ReadError:
+            raise refusal from None
+
+
+def _run(net: Net) -> dict[str, Tensor]:
+    sized = _sized(for_phase(net, "TEST"))
+    shapes = {name: [size or 1 for size in shape or ()] for name, shape in plan(sized).inputs.items()}
+    try:
+        model = build(sized)
+        with torch.no_grad():
+            outputs: dict[str, Tensor] = model(**{name: torch.rand(shape) for name, shape in shapes.items()})
+    except RuntimeError as error:
+        tried = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise NetError(f"does not run on random {tried}: {str(error).splitlines()[0]}") from None
+    return outputs
+
+
+def _sized(net: Net) -> Net:
+    """The net with whole shapes for its inputs: what the file leaves open is that of IMAGE."""
+    return replace(
+        net, layers=tuple(_whole(layer) if layer.type == "Input" else layer for layer in net.layers)
+    )
+
+
+def _whole(layer: Layer) -> Layer:
+    told = [shape.dim for shape in layer.fields.input_param.shape] or [IMAGE]
+    dims = [tuple(IMAGE[min(axis, 3)] if size < 0 else size for axis, size in enumerate(dim)) for dim in told]
+    few = [(1, *dim[1:]) if math.prod(dim) > MAX_INPUT else dim for dim in dims]
+    shapes = tuple(Fields("BlobShape", {"dim": dim}) for dim in few)
+    return replace(
+        layer, fields=layer.fields.replace(input_param=Fields("InputParameter", {"shape": shapes}))
+    )
+
+
+def _match(net: Net, reference: Path) -> float:
+    tolerance = 1e-4 if len(net.layers) > DEEP_NET else 1e-5
+    report = verify(build(net), reference, tolerance)
+    if not report.ok:
+        failed = next(row for row in report.rows if not row.ok)
+        raise NetError(f"does not match {reference.name}: blob {failed.blob!r}: {failed.problem}")
+    return report.worst
+
+
+def facts(rows: Sequence[Row]) -> dict[str, Any]:
+    """Every row, for JSON."""
+    return {"rows": [{**asdict(row), "case": _paths(row.case)} for row in rows]}
+
+
+def _paths(case: Case) -> dict[str, str | None]:
+    return {name: path and str(path) for name, path in asdict(case).items()}
+
+
+def summary(rows: Sequence[Row], folder: Path) -> str:
+    """The counts per stage, every refusal with its reason, and how often each layer type was built."""
+    nets = [row for row in rows if row.kind == "net"]
+    counts = Counter(stage for row in nets for stage in row.passed)
+    solvers = [row for row in rows if row.kind == "solver"]
+    upgraded = sum("upgraded" in row.passed for row in solvers)
+    tried = sum(row.case.reference is not None for row in nets)
+    lines = [
+        f"{len(nets)} nets" + (f", and {upgraded} of {len(solvers)} solvers upgraded" if solvers else "")
+    ]
+    lines += [f"  {stage:9}{counts[stage]:5}" for stage in STAGES if counts[stage] and stage != "matched"]
+    lines += (
+        [f"  matched  {counts['matched']:5} of {tried} with Caffe's outputs beside them"] if tried else []
+    )
+    refused = [row for row in rows if row.refusal]
+    lines += (
+        ["", f"{len(refused)} refused, {sum(row.crashed for row in rows)} of them crashes"] if refused else []
+    )
+    lines += [f"  {row.case.name(folder)}: {row.refusal}" for row in refused]
+    return "\n".join([*lines, "", "layer types, in how many nets, of which built", *_by_type(nets)])
+
+
+def _by_type(nets: Sequence[Row]) -> list[str]:
+    seen = Counter(kind for row in nets for kind in set(row.types))
+    built = Counter(kind for row in nets if "built" in row.passed for kind in set(row.types))
+    return [f"  {kind:28}{count:5}{built[kind]:5}" for kind, count in seen.most_common()]

@@ -1,0 +1,111 @@
+"""Two files -> a Difference, whatever of a model each holds: its net, values alone, or what only runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+from caffe2torch.comparing.difference import Difference
+from caffe2torch.comparing.nets import (
+    TOLERANCE,
+    answers,
+    blob_rows,
+    compare,
+    compare_outputs,
+    stored_answers,
+    with_outputs,
+)
+from caffe2torch.errors import ReadError
+from caffe2torch.formats import Run
+from caffe2torch.formats.model import Conversion, conversion
+from caffe2torch.formats.opening import is_hdf5, is_state_dict, that_only_runs
+from caffe2torch.formats.pt import read_pt
+from caffe2torch.formats.reading import read_caffemodel, with_weights
+from caffe2torch.net import Blob
+from caffe2torch.untrusted.pickles import read_state_dict
+
+
+def between(
+    a: str,
+    b: str,
+    read: Callable[[str], Conversion | None],
+    tolerance: float = TOLERANCE,
+    *,
+    run: bool = False,
+    on: str | PathLike[str] | None = None,
+) -> Difference:
+    """Compares two files as `diff` does; `read` gives the net in one, None for one that defines none.
+
+    Such a one is compared by the other's net: values, of a state dict or Caffe's HDF5, are its blobs; of what
+    only runs, such as ONNX, outputs are compared alone. Where neither defines a net, values are compared by
+    their keys, and what runs by its outputs for the inputs in `on`.
+
+    Raises ReadError for two that cannot be compared, and what `read` and the formats' readers raise.
+    """
+    nets = {path: net for path in dict.fromkeys((a, b)) if (net := read(path)) is not None}
+    if not nets:
+        return _without_net(a, b, tolerance, run, on)
+    known, base = next(iter(nets.items()))
+    sides = [(path, nets.get(path) or _opened(path, base)) for path in (a, b)]
+    for path, side in sides:
+        if not isinstance(side, Conversion):
+            outputs = compare_outputs(known, answers(base, on), side, tolerance)
+            return Difference(known, path, tolerance, outputs=outputs)
+    first, second = (side for _, side in sides if isinstance(side, Conversion))
+    found = replace(compare(first, second, tolerance), a=a, b=b)
+    return with_outputs(found, first, second, on) if run or on is not None else found
+
+
+def _opened(path: str, base: Conversion) -> Conversion | Run:
+    """A file without a net of its own, by the other's."""
+    if is_state_dict(path):
+        return conversion(read_pt(Path(path), base))
+    if is_hdf5(path):
+        return conversion(with_weights(base.net, path))
+    known = that_only_runs(path)
+    if known is None or known.run is None:
+        raise ReadError(f"{path}: tells no net, holds no values and does not run")
+    return known.run(Path(path), base)
+
+
+def _without_net(a: str, b: str, tolerance: float, run: bool, on: str | PathLike[str] | None) -> Difference:
+    neither = f"neither {a} nor {b} defines a net"
+    opens = [known.open for path in (a, b) if (known := that_only_runs(path)) and known.open]
+    if len(opens) == 2 and on is not None:
+        first, second = (opened(Path(path)) for opened, path in zip(opens, (a, b), strict=True))
+        outputs = compare_outputs(a, stored_answers(a, first, on), second, tolerance)
+        return Difference(a, b, tolerance, outputs=outputs)
+    if not any(all(map(holds, (a, b))) for holds in (is_state_dict, is_hdf5)):
+        own = "; two of ONNX or pt2 also run on the inputs of --on" if len(opens) == 2 else ""
+        raise ReadError(f"{neither}; compare each with the file that it came from{own}")
+    if run or on is not None:
+        raise ReadError(f"{neither} to run; leave out --run and --on to compare their values")
+    return _by_key(a, b, tolerance)
+
+
+def _by_key(a: str, b: str, tolerance: float) -> Difference:
+    """The values of two files that have no more."""
+    first, second = _values(a), _values(b)
+    pairs = ((key, [blob], [second[key]]) for key, blob in first.items() if key in second)
+    return Difference(
+        a,
+        b,
+        tolerance,
+        only_a=tuple(key for key in first if key not in second),
+        only_b=tuple(key for key in second if key not in first),
+        blobs=blob_rows(pairs, tolerance),
+    )
+
+
+def _values(path: str) -> Mapping[str, Blob]:
+    """The tensors of a state dict by key, or the blobs of an HDF5 file by layer and place."""
+    if is_state_dict(path):
+        return read_state_dict(path)
+    stored = read_caffemodel(path)
+    return {
+        f"{layer.name}/{i}": stored.blobs[blob.index]
+        for layer in stored.message.layer
+        for i, blob in enumerate(layer.blobs)
+    }

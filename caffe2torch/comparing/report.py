@@ -1,0 +1,280 @@
+"""A model and what Caffe computed -> a Report, blob by blob, with numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import MissingData, ReadError, VerificationFailed
+from caffe2torch.net import Array
+from caffe2torch.plan.table import aligned
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+MAX_ARRAY = 1 << 30
+"""Bytes of one array of a reference; an FCN-8s' largest blob has 100 MB."""
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+)
+_SPLIT = re.compile(r"(.+)_\d+_split_\d+")  # insert_splits.cpp, SplitBlobName
+_NAME = re.compile(r"(?:(\d+)\.)?(in|out|blob)\.(.+)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One blob of one set: how far the model is from the reference."""
+
+    set: str
+    """The number before the array's name in the reference; empty without one."""
+    blob: str
+    shape: tuple[int, ...]
+    max_delta: float | None
+    """max |delta|; None when the two cannot be compared."""
+    where: tuple[int, ...]
+    relative: float | None
+    """The norm of the difference over the norm of the reference."""
+    ok: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The comparison of a model with a reference."""
+
+    reference: str
+    tolerance: float
+    rows: tuple[Row, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every blob is within the tolerance."""
+        return all(row.ok for row in self.rows)
+
+    @property
+    def worst(self) -> float:
+        """The largest relative error of all blobs, infinite when one cannot be compared."""
+        return max(math.inf if row.relative is None else row.relative for row in self.rows)
+
+    def to_json(self) -> str:
+        """The report as a JSON object; numbers that JSON lacks are null."""
+        return json.dumps(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for JSON."""
+        rows = [{name: _plain(value) for name, value in asdict(row).items()} for row in self.rows]
+        return {"reference": self.reference, "tolerance": self.tolerance, "ok": self.ok, "rows": rows}
+
+    def __str__(self) -> str:
+        return side_by_side({"": self})
+
+
+def verify(model: nn.Module, reference: str | PathLike[str], tolerance: float = 1e-5) -> Report:
+    """Runs a model on the inputs in a reference and compares each blob that is stored there.
+
+    The reference is an .npz with arrays `in.<blob>`, `out.<blob>`, `blob.<blob>`, or several sets of them:
+    `0.in.<blob>`, `1.in.<blob>`, ... A blob passes when ‖delta‖ / ‖reference‖ is at most `tolerance`, an
+    integer one when it is equal; a NaN matches a NaN. The model runs in eval mode and is left as it was.
+
+    Raises MissingData without the file, ReadError for a damaged one or one without inputs, VerificationFailed
+    when the model cannot run on an input.
+    """
+    arrays = _Arrays(reference)
+    rows = [row for key in arrays.sets for row in _compare_set(model, arrays, key, tolerance)]
+    return Report(str(reference), tolerance, tuple(rows))
+
+
+def stored_inputs(reference: str | PathLike[str]) -> Iterator[tuple[str, dict[str, Array]]]:
+    """The inputs in a reference, set by set, float32; the errors are those of `verify`."""
+    arrays = _Arrays(reference)
+    for key in arrays.sets:
+        yield key, {blob: array.astype(np.float32) for blob, array in arrays.of(key, "in")}
+
+
+class _Arrays:
+    """The arrays of an .npz by set and role, read one at a time, each size checked before it is read."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = str(path)
+        with self._opened() as archive:
+            names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
+        self.names = {m.groups(default=""): name for name in names if (m := _NAME.fullmatch(name))}
+        self.sets = sorted(
+            {key for key, role, _ in self.names if role == "in"}, key=lambda key: int(key or -1)
+        )
+        if not self.sets:
+            raise ReadError(
+                f"{path}: has no inputs; they are arrays named in.<blob>, or 0.in.<blob>, 1.in.<blob>"
+            )
+
+    def of(self, key: str, *roles: str) -> Iterator[tuple[str, Array]]:
+        """Blob names and arrays of a set, in the file's order."""
+        for (found, role, blob), name in self.names.items():
+            if found == key and role in roles:
+                yield blob, self._read(name)
+
+    def _read(self, name: str) -> Array:
+        with self._opened() as archive, archive.open(f"{name}.npy") as member:
+            shape, by_column, dtype = _header(member)
+            if dtype.kind not in "fiub":
+                raise ReadError(f"{self.path}: {name} holds {dtype}, not numbers")
+            size = math.prod(shape) * dtype.itemsize
+            stored = archive.getinfo(f"{name}.npy").file_size - member.tell()
+            if size != stored or size > MAX_ARRAY:
+                raise ReadError(f"{self.path}: {name} declares {shape}, {size} bytes; {stored} are there")
+            values: Array = np.frombuffer(member.read(size), dtype)
+            return values.reshape(shape, order="F" if by_column else "C")
+
+    @contextmanager
+    def _opened(self) -> Iterator[zipfile.ZipFile]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                yield archive
+        except FileNotFoundError:
+            problem = "no such file; it is an .npz with inputs and, to verify, Caffe's outputs"
+            raise MissingData(f"{self.path}: {problem}") from None
+        except _DAMAGE as error:
+            raise ReadError(f"{self.path}: is not an .npz, or is damaged: {error}") from None
+
+
+def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether by column, and dtype of an .npy file; `member` is left where its values begin."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that Python 2 wrote it: many of Caffe's users did
+            header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(member)
+    except Exception as error:  # a header is Python, and can be wrong in as many ways
+        raise ValueError(f"the header of {member.name}: {error}") from None
+    return header
+
+
+def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) -> Iterator[Row]:
+    inputs = dict(arrays.of(key, "in"))
+    try:
+        found = _run(model, inputs)
+    except RuntimeError as error:
+        shapes = ", ".join(f"{blob} {array.shape}" for blob, array in inputs.items())
+        raise VerificationFailed(
+            f"{arrays.path}: the net does not run on {shapes}: {_first_line(error)}"
+        ) from None
+    roles = ("out", "blob") if hasattr(model, "every_blob") else ("out",)
+    for blob, wanted in arrays.of(key, *roles):
+        tensor = found.get(_own_name(blob, found))
+        yield compare_blob(key, blob, wanted, None if tensor is None else tensor.cpu().numpy(), tolerance)
+
+
+def _own_name(blob: str, found: Collection[str]) -> str:
+    """The model's name of a blob; one that a Split made, such as pool4_pool4_0_split_1, is pool4 itself."""
+    if blob in found:
+        return blob
+    split = _SPLIT.fullmatch(blob)
+    sources = [name for name in found if split and f"{split[1]}_".startswith(f"{name}_")]
+    # A module with one output may give it without its name.
+    return max(sources, key=len, default="")
+
+
+def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
+    """The blobs of a model by name; those of a module that has no `every_blob` are its outputs."""
+    device = next((parameter.device for parameter in model.parameters()), None)
+    given = {blob: torch.from_numpy(array.astype(np.float32)).to(device) for blob, array in inputs.items()}
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            found = getattr(model, "every_blob", model)(**given)
+    finally:
+        model.train(was_training)
+    return found if isinstance(found, dict) else {"": found}
+
+
+def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolerance: float) -> Row:
+    """A blob beside what it should be."""
+
+    def row(
+        problem: str, delta: float | None = None, where: tuple[int, ...] = (), error: float | None = None
+    ) -> Row:
+        return Row(key, blob, wanted.shape, delta, where, error, not problem, problem)
+
+    if found is None:
+        return row("the model has no such blob")
+    if found.shape != wanted.shape:
+        return row(f"the model's is {found.shape}")
+    if wanted.size == 0:
+        return row("", 0.0, (), 0.0)
+    delta = deltas(found, wanted)
+    where = tuple(map(int, np.unravel_index(int(delta.argmax()), delta.shape)))
+    largest = float(delta.max())
+    error = _relative(delta, wanted)
+    if largest if wanted.dtype.kind in "iub" else error > tolerance:
+        return row(f"{largest:.1e} at {where}", largest, where, error)
+    return row("", largest, where, error)
+
+
+def deltas(found: Array, wanted: Array) -> Array:
+    """|found - wanted| in float64: 0 where both are the same infinity or NaN, infinite where only one is."""
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        delta = np.asarray(np.abs(a - b))
+    delta[np.isnan(delta)] = np.inf
+    delta[(a == b) | (np.isnan(a) & np.isnan(b))] = 0
+    return delta
+
+
+def _relative(delta: Array, wanted: Array) -> float:
+    norm = float(np.linalg.norm(wanted[np.isfinite(wanted)].astype(np.float64)))
+    error = float(np.linalg.norm(delta))
+    return error / norm if norm else (0.0 if error == 0 else math.inf)
+
+
+def side_by_side(reports: Mapping[str, Report]) -> str:
+    """The reports of several models on one reference, by the models' names, as one table."""
+    first = next(iter(reports.values()))
+    numbers = [text for name in reports for text in (f"{name} max |delta|".strip(), "relative")]
+    lines = [("set", "blob", "shape", *numbers, "")]
+    for rows in zip(*(report.rows for report in reports.values()), strict=True):
+        shape = f"({', '.join(map(str, rows[0].shape))})"
+        verdicts = [
+            f"FAIL {name}".strip() + f": {row.problem}"
+            for name, row in zip(reports, rows, strict=True)
+            if not row.ok
+        ]
+        cells = [text for row in rows for text in (_number(row.max_delta), _number(row.relative))]
+        lines.append((rows[0].set, rows[0].blob, shape, *cells, "; ".join(verdicts) or "ok"))
+    failed = len(lines) - 1 - sum(line[-1] == "ok" for line in lines)
+    verdict = f"{failed} of {len(lines) - 1} blobs fail" if failed else f"all {len(lines) - 1} blobs pass"
+    table = aligned(lines, right=range(3, len(lines[0]) - 1))
+    return "\n".join((*table, f"{verdict}; relative error allowed: {first.tolerance:g}"))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0]

@@ -1,0 +1,71 @@
+"""Net -> caffemodel.h5: Caffe's snapshot in HDF5, `data/<layer>/<i>`, which holds blobs and no definition.
+
+Caffe reads it beside a prototxt, as it does a caffemodel (net.cpp, ToHDF5, CopyTrainedLayersFromHDF5).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.errors import WriteError
+from caffe2torch.formats import writes
+from caffe2torch.formats.caffemodel import whole
+from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.reading import read_caffemodel
+from caffe2torch.formats.writing import Output, checked, patiently
+from caffe2torch.net import Layer, Net
+
+
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The conversion's net with the blobs of a file, by the names of its layers."""
+    stored, net = read_caffemodel(path), converted.caffe_net
+    blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
+    return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
+
+
+@writes(
+    "caffemodel.h5",
+    ".caffemodel.h5",
+    read=read_back,
+    holds=whole,
+    code=(
+        "import caffe2torch as c2t",
+        "net = c2t.read(PROTOTXT, {path!r})  # see --format prototxt",
+    ),
+)
+def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """A group for each layer, with its blobs as float32 arrays.
+
+    Raises WriteError for layers with blobs and one name, or a name that HDF5 does not take for one.
+    """
+    if dtype != "float32":
+        raise WriteError(f"a caffemodel.h5 holds float32, not {dtype}")
+    import h5py  # it loads slowly, and few files need it
+
+    layers = [layer for layer in converted.caffe_net.layers if layer.blobs]
+    _check_names(layers)
+    with patiently(output) as target, h5py.File(target, "w") as file:
+        data = file.create_group("data")
+        for layer in layers:
+            _write_layer(data.create_group(layer.name), layer)
+
+
+def _check_names(layers: Sequence[Layer]) -> None:
+    """Caffe finds blobs by the names of layers, as HDF5 takes them: one with a slash is a path."""
+    counts = Counter(layer.name for layer in layers)
+    for name, count in counts.items():
+        if count > 1 or "/" in name or name in ("", "."):
+            problem = "two layers have this name" if count > 1 else "its name is none that HDF5 takes"
+            raise WriteError(f"layer {name!r}: {problem}; write a caffemodel")
+
+
+def _write_layer(group: Any, layer: Layer) -> None:
+    for position, blob in enumerate(layer.blobs):
+        dataset = group.create_dataset(str(position), blob.shape, "<f4")
+        if blob.values is not None and blob.count:
+            values = checked(blob.values(), "float32", f"layer '{layer.name}' blob {position}")
+            dataset.write_direct(values.reshape(blob.shape))

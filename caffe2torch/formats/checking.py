@@ -1,0 +1,205 @@
+"""A written file, loaded afresh, against what it was written from.
+
+- read back: the definition is equal, and every blob to the bit, or to the rounding of its dtype; no torch
+- run: the outputs for random inputs of two sizes (trial.py) are those of our model
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch._torch import torch
+from caffe2torch.comparing.report import Report, Row, compare_blob
+from caffe2torch.errors import MissingData, VerificationFailed
+from caffe2torch.formats.model import Conversion
+from caffe2torch.net import Array, Blob, Layer, Net
+from caffe2torch.plan import plan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from caffe2torch.formats import Format, Run
+    from caffe2torch.formats.trial import Blobs
+
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
+"""Relative error allowed to outputs, by the dtype of the parameters."""
+_ROUNDING = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
+"""Half of the last place of a value, relative to it, and of the smallest ones, absolute."""
+
+PIECE = 1 << 18
+"""Values compared at a time; bounds the memory that it takes."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A file that was found to be what it was written from."""
+
+    format: str
+    dtype: str
+    blobs: int | None = None
+    """How many blobs were read back; None where the file was only run."""
+    values: int = 0
+    sizes: tuple[str, ...] = ()
+    """The inputs that it was run on."""
+    report: Report | None = None
+    """The outputs, one row for each of them and for each size."""
+
+    def __str__(self) -> str:
+        parts = [] if self.blobs is None else [self._read()]
+        return ", ".join([self.format, *parts, *self._ran()])
+
+    def _read(self) -> str:
+        same = "to the bit" if self.dtype == "float32" else f"to the rounding of {self.dtype}"
+        blobs = f"{self.blobs} blobs of {self.values:,} values equal {same}" if self.blobs else "equal"
+        return f"read back: {blobs}"
+
+    def _ran(self) -> Iterator[str]:
+        if self.report is not None:
+            delta = max((row.max_delta or 0 for row in self.report.rows), default=0)
+            allowed = f"(allowed {self.report.tolerance:g})"
+            yield f"run on {' and '.join(self.sizes)}"
+            yield f"max |delta| {delta:.1e}, relative {self.report.worst:.1e} {allowed}"
+
+    def facts(self) -> dict[str, Any]:
+        """The check for JSON."""
+        read = None if self.blobs is None else {"blobs": self.blobs, "values": self.values}
+        ran = None if self.report is None else {"sizes": self.sizes, **self.report.as_dict()}
+        return {"format": self.format, "dtype": self.dtype, "read": read, "run": ran}
+
+
+def check(converted: Conversion, written: Format, path: Path, dtype: str, run: bool = False) -> Check:
+    """Loads the file at `path` afresh and compares it with the conversion.
+
+    It is read back where the format can be, and run where it cannot, or with `run`. Raises VerificationFailed
+    where it differs, or cannot be loaded at all; NetError for a net that is to run on random inputs and does
+    not; MissingData without a package that loads it.
+    """
+    done = Check(written.name, dtype)
+    if run or written.read is None:
+        sizes = tuple(map(str, converted.trials.trials))
+        with _loading(path):
+            runner = loaded(written, path, converted)
+        done = replace(done, sizes=sizes, report=_ran(converted, runner, path.name, TOLERANCES[dtype]))
+    if written.read is not None:
+        with _loading(path):
+            found = written.read(path, converted)
+        blobs, values = compare(written.holds(converted), found, dtype, path.name)
+        done = replace(done, blobs=blobs, values=values)
+    return done
+
+
+@contextmanager
+def _loading(path: Path) -> Iterator[None]:
+    """Whatever keeps a file from being loaded, by whichever library, is a failed verification."""
+    try:
+        yield
+    except MissingData:
+        raise
+    except Exception as error:
+        problem = str(error).replace(str(path), path.name).removeprefix(f"{path.name}: ").split("\n", 1)[0]
+        raise _failed(path.name, f"what was written does not load: {problem}") from error
+
+
+def _failed(name: str, problem: str) -> VerificationFailed:
+    return VerificationFailed(f"{name}: {problem}; nothing was written")
+
+
+def compare(wanted: Net, found: Net, dtype: str, name: str) -> tuple[int, int]:
+    """How many blobs and values two nets share. Raises VerificationFailed where they differ."""
+    names = [[layer.name for layer in net.layers] for net in (wanted, found)]
+    if names[0] != names[1] or wanted.name != found.name:
+        raise _failed(name, f"holds net {found.name!r} of {names[1]}, not {wanted.name!r} of {names[0]}")
+    blobs = values = 0
+    for layer, twin in zip(wanted.layers, found.layers, strict=True):
+        if problem := _difference(layer, twin, dtype):
+            raise _failed(name, f"layer {layer.name!r} {problem}")
+        blobs, values = blobs + len(layer.blobs), values + sum(blob.count for blob in layer.blobs)
+    return blobs, values
+
+
+def loaded(written: Format, path: Path, converted: Conversion) -> Run:
+    """A written file as a function, loaded afresh."""
+    from caffe2torch.modules.caffe_net import CaffeNet
+
+    if written.run is not None:
+        return written.run(path, converted)
+    assert written.read is not None  # noqa: S101 (a format has one of the two)
+    return as_function(CaffeNet(plan(written.read(path, converted))))
+
+
+def as_function(model: Callable[..., Mapping[str, Tensor]]) -> Run:
+    """A torch function that takes inputs by blob name and gives outputs by blob name, for arrays."""
+
+    def run(inputs: Blobs) -> Blobs:
+        with torch.no_grad():
+            outputs = model(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
+        return {blob: tensor.numpy() for blob, tensor in outputs.items()}
+
+    return run
+
+
+def _difference(layer: Layer, twin: Layer, dtype: str) -> str:
+    """What differs between two layers; empty when nothing does."""
+    for field in ("type", "bottoms", "tops", "fields"):
+        wanted, found = getattr(layer, field), getattr(twin, field)
+        if wanted != found:
+            return f"has {field} {found}, not {wanted}"
+    if [blob.shape for blob in layer.blobs] != [blob.shape for blob in twin.blobs]:
+        return f"has blobs of {[b.shape for b in twin.blobs]}, not {[b.shape for b in layer.blobs]}"
+    for position, (blob, other) in enumerate(zip(layer.blobs, twin.blobs, strict=True)):
+        if problem := _blob_difference(blob, other, dtype):
+            return f"blob {position} {problem}"
+    return ""
+
+
+def _blob_difference(wanted: Blob, found: Blob, dtype: str) -> str:
+    if wanted.values is None or found.values is None:
+        return "" if wanted.has_data == found.has_data else "has values in one of the two alone"
+    ours, theirs = wanted.values(), found.values()
+    if ours.size != theirs.size:
+        return f"holds {theirs.size} values, not {ours.size}"
+    for start in range(0, ours.size, PIECE):
+        a, b = ours[start : start + PIECE], theirs[start : start + PIECE]
+        if not _same(a, b, dtype):
+            with np.errstate(invalid="ignore"):
+                delta = np.nan_to_num(np.abs(b.astype(float) - a), nan=np.inf).max()
+            return f"differs by up to {delta:.1e} from what was to be written"
+    return ""
+
+
+def _same(wanted: Array, found: Array, dtype: str) -> bool:
+    """Whether values are equal to the bit, or to the rounding of a shorter dtype."""
+    if dtype == "float32":
+        ours, theirs = (np.ascontiguousarray(values, "<f4").view("<u4") for values in (wanted, found))
+        return np.array_equal(ours, theirs)
+    relative, absolute = _ROUNDING[dtype]
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        near = np.abs(found.astype(float) - wanted) <= np.maximum(np.abs(wanted) * relative, absolute)
+    return bool((near | (found == wanted) | (np.isnan(found) & np.isnan(wanted))).all())
+
+
+def _ran(converted: Conversion, run: Run, name: str, tolerance: float) -> Report:
+    """The outputs of a written file beside those of our model."""
+    rows: list[Row] = []
+    for trial in converted.trials.trials:
+        try:
+            found = run(trial.inputs)
+        except Exception as error:  # whichever library runs it
+            line = str(error).split("\n", 1)[0]
+            raise _failed(name, f"does not run on {trial}: {line}") from error
+        rows += (
+            compare_blob(str(trial), blob, wanted, found.get(blob), tolerance)
+            for blob, wanted in trial.outputs.items()
+        )
+    for row in rows:
+        if not row.ok:
+            relative = "" if row.relative is None else f", relative {row.relative:.1e}, allowed {tolerance:g}"
+            problem = f"output {row.blob!r} for {row.set} is not the model's: {row.problem}{relative}"
+            raise _failed(name, problem)
+    return Report(name, tolerance, tuple(rows))

@@ -1,0 +1,141 @@
+"""CaffeNet -> torch.export's ExportedProgram, with every axis free that the net leaves free (trial.py)."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import keyword
+import logging
+import re
+import traceback
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import NetError, UnsupportedLayer
+from caffe2torch.net import Layer
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from caffe2torch.formats.model import Conversion
+    from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
+
+
+def traced(converted: Conversion) -> ExportedProgram:
+    """The model as a graph: inputs and outputs by blob name.
+
+    Raises UnsupportedLayer for a layer that no graph can hold: one that looks at values to know sizes, or
+    takes a bottom apart, of whatever size; NetError where torch does not tell which.
+    """
+    _ = converted.trials  # which may have a problem of its own
+    try:
+        return _graph(converted)
+    except Exception as error:  # torch has as many kinds of them as there are causes
+        raise _refusal(converted, error) from error
+
+
+def _graph(converted: Conversion, defer: bool = True) -> ExportedProgram:
+    """The graph; what it asks of sizes is asked when it runs (`defer`), or settled now."""
+    trials = converted.trials
+    arrays = trials.trials[-1].inputs
+    free = {argument(blob): dict.fromkeys(trials.free(blob), torch.export.Dim.DYNAMIC) for blob in arrays}
+    with quiet(), torch.no_grad(), _every_size():
+        return torch.export.export(
+            _named(converted),
+            (),
+            {argument(blob): torch.from_numpy(array) for blob, array in arrays.items()},
+            dynamic_shapes=free,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=defer,
+        )
+
+
+def _refusal(converted: Conversion, error: Exception) -> Exception:
+    """The error with the layer that it comes from, which torch does not tell of one that fixes a size."""
+    if isinstance(error, UnsupportedLayer):
+        return error
+    problem = str(error).strip().split("\n", 1)[0]
+    layer = _layer_of(error)
+    if layer is not None:
+        return UnsupportedLayer(layer, f"no graph can hold it: {problem}")
+    try:
+        _graph(converted, defer=False)
+    except UnsupportedLayer as refusal:
+        return refusal
+    except Exception:  # noqa: S110 (it tells no more than the first)
+        pass
+    return NetError(f"no graph can hold its free batch, height and width: {problem}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what torch's exporters say to those who write them; on stderr, a graph as far as they got."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _every_size() -> Any:
+    """A graph that also takes sizes of 0 and 1, and sets no limit on others that would keep them away."""
+    return _experimental("_config").patch(backed_size_oblivious=True)
+
+
+def _experimental(name: str) -> Any:
+    return importlib.import_module(f"torch.fx.experimental.{name}")
+
+
+def _named(converted: Conversion) -> Any:
+    """The model with its inputs as parameters of `forward`, and no other names in its state dict."""
+    model = converted.model
+
+    def forward(**inputs: Any) -> Any:
+        with _watched(model, inputs.values()):
+            return model(*inputs.values())
+
+    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in model.inputs]
+    )
+    named: Any = torch.nn.Module()
+    named.forward, named._modules = forward, model._modules
+    return named.eval()
+
+
+@contextmanager
+def _watched(model: CaffeNet, images: Collection[Any]) -> Iterator[None]:
+    """Refuses a layer after which a free axis is no longer free: it went through it one by one."""
+    is_concrete_int = _experimental("symbolic_shapes").is_concrete_int
+    free = [size for image in images for size in image.shape if not is_concrete_int(size)]
+
+    def look(layer: CaffeLayer, *_: Any) -> None:
+        if any(map(is_concrete_int, free)):
+            raise layer.converter.refuse("no graph can hold it: it takes its bottom apart, of whatever size")
+
+    hooks = [layer.register_forward_hook(look) for layer in model.modules() if hasattr(layer, "converter")]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def argument(blob: str) -> str:
+    """A blob's name as Python allows it for an argument."""
+    name = re.sub(r"\W", "_", blob)
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"_{name}"
+
+
+def _layer_of(error: BaseException) -> Layer | None:
+    """The layer that was being run when an error came up."""
+    from caffe2torch.modules.caffe_net import CaffeLayer
+
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((owner.converter.layer for owner in owners if isinstance(owner, CaffeLayer)), None)

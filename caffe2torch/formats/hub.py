@@ -1,0 +1,62 @@
+"""Plan -> a folder as Hugging Face's hub has them: `config.json` and `model.safetensors`.
+
+`caffe2torch.modules.hub_net.HubNet.from_pretrained(folder)` loads it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.formats import writes
+from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.safetensors import (
+    CONFIG,
+    defined,
+    filled,
+    kept_shape,
+    metadata_of,
+    read_config,
+    read_tensors,
+    write_safetensors,
+)
+from caffe2torch.formats.writing import Output
+from caffe2torch.net import Net
+from caffe2torch.plan import Plan
+
+WEIGHTS = "model.safetensors"
+
+
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The net of a folder: the definition in its config, the tensors in its file."""
+    stored, _ = read_tensors(path / WEIGHTS)
+    config = read_config(path / CONFIG)
+    return filled(planned(config["net"], config["format_version"]), stored, config["diagonal"])
+
+
+def planned(net: str, format_version: str) -> Plan:
+    """The plan of the net that a config defines, without blobs. Raises ReadError."""
+    return defined({"net": net, "format_version": format_version})
+
+
+@writes(
+    "hub",
+    "/",
+    read=read_back,
+    code=(
+        "import torch",
+        "from caffe2torch.modules.hub_net import HubNet",
+        "model = HubNet.from_pretrained({path!r})",
+        "tops = model({inputs})",
+    ),
+)
+def write_hub(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """The safetensors file, and a config that defines the net without it."""
+    metadata = metadata_of(converted)
+    texts = ("format_version", "caffe2torch", "net_name", "architecture", "net")
+    config: dict[str, Any] = {name: metadata[name] for name in texts}
+    config["shapes"] = {parameter.key: kept_shape(parameter) for parameter in converted.plan.parameters()}
+    config |= {name: json.loads(metadata[name]) for name in ("diagonal", "preprocessing")}
+    write_safetensors(converted, output.another(WEIGHTS), dtype)
+    output.another(CONFIG).write((json.dumps(config, indent=2) + "\n").encode())

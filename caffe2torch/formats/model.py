@@ -1,0 +1,180 @@
+"""What is written, whatever it came from: a Net read from files, a Plan, or a module with trained values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch.formats.digest import Digest
+from caffe2torch.net import Array, Blob, Layer, Net
+from caffe2torch.net.preprocessing import Preprocessing, preprocessing
+from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.plan.inputs import known_shapes, sized
+from caffe2torch.plan.phase import without_losses
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+    from caffe2torch.formats.trial import Trials
+    from caffe2torch.modules.caffe_net import CaffeNet
+    from caffe2torch.zoo.fcn import Architecture
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A net with its blobs, and the plan that has each parameter under its key."""
+
+    net: Net
+    planned: Plan | None = None
+    preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
+    """What the net's data layers did to its inputs, where they tell it."""
+    source: Digest | None = None
+    """The file that holds the values; None for those of a module."""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The net, ready to run."""
+        return self.planned or plan(self.net)
+
+    @cached_property
+    def architecture(self) -> Architecture | None:
+        """The architecture of the FCN papers that the net is, if it is one."""
+        from caffe2torch.zoo.fcn import recognize  # --inspect does without
+
+        return recognize(self.plan)
+
+    @cached_property
+    def caffe_net(self) -> Net:
+        """The net for Caffe's own files: of a net to deploy, every input has a size, as Caffe asks for."""
+        return self.net if self.planned is None else without_rules(sized(self.planned))
+
+    @cached_property
+    def deployed(self) -> Net:
+        """The net that one deploys, with the blobs that it uses, in the shapes that its layers need."""
+        owners = {parameter.key: parameter for parameter in self.plan.parameters()}
+        return without_rules(with_blobs(self.plan, lambda p: _needed(owners[p.owner])))
+
+    @cached_property
+    def model(self) -> CaffeNet:
+        """The net as a torch module in eval mode; needs torch."""
+        from caffe2torch.modules.caffe_net import CaffeNet
+
+        return CaffeNet(self.plan).eval()
+
+    @cached_property
+    def trials(self) -> Trials:
+        """What the model gives on random inputs; needs torch."""
+        from caffe2torch.formats.trial import try_out
+
+        return try_out(self.model, known_shapes(self.plan))
+
+    @cached_property
+    def graph(self) -> ExportedProgram:
+        """The model as torch's graph of any size; needs torch."""
+        from caffe2torch.formats.graph import traced
+
+        return traced(self)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The files that this was read from."""
+        return tuple(name for name in (self.net.source, self.net.weights) if name)
+
+
+def conversion(model: nn.Module | Plan | Net) -> Conversion:
+    """The conversion of anything that `export` takes.
+
+    A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
+    """
+    if isinstance(model, Net):
+        return Conversion(model, preprocessing=preprocessing(model), source=_digest(model.weights))
+    if isinstance(model, Plan):
+        return Conversion(without_rules(model.net), model, source=_digest(model.net.weights))
+    planned = _planned(model)
+    return Conversion(without_rules(planned.net), planned)
+
+
+def _planned(model: Any) -> Plan:
+    """The plan of the net that one deploys of a module, with its values."""
+    if callable(getattr(type(model), "net", None)):
+        return plan(model.net())
+    if isinstance(getattr(model, "plan", None), Plan):
+        net = without_rules(net_of(model))
+        return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
+    raise TypeError(
+        f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}, "
+        f"of which from_torch makes a Net"
+    )
+
+
+def without_rules(net: Net) -> Net:
+    """The net of one phase, as a definition that any phase takes whole.
+
+    A layer of a trained net says `phase: TRAIN`, and Caffe would drop values in it when deployed (net.cpp).
+    """
+    free: dict[str, Any] = dict.fromkeys(("include", "exclude", "phase"))
+    return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
+
+
+def net_of(model: Any) -> Net:
+    """The net of a CaffeNet; its blobs read the module's parameters when asked."""
+    return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
+
+
+def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
+    """The net of a plan, with the blob that the function `blob` gives for each Parameter."""
+
+    def layers() -> Iterator[Layer]:
+        for step in planned.steps:
+            yield replace(step.layer, blobs=tuple(blob(parameter) for parameter in step.parameters))
+
+    return replace(planned.net, layers=tuple(layers()))
+
+
+def _needed(parameter: Parameter) -> Blob:
+    """The values of a parameter in the shape that its layer needs."""
+    shape = tuple(size or 0 for size in parameter.shape)
+    blob = parameter.blob
+    return Blob(shape, np.dtype("<f4"), None) if blob is None else replace(blob, shape=shape)
+
+
+def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:
+    """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D."""
+    channels, _, *kernel = shape
+
+    def values() -> Array:
+        compact = diagonal()
+        whole = np.zeros((channels, channels, *kernel), compact.dtype)
+        each = np.arange(channels)
+        whole[each, each] = compact.reshape(channels, *kernel)
+        return whole.reshape(-1)
+
+    return Blob((channels, channels, *kernel), np.dtype("<f4"), values)
+
+
+def _blob_of(model: Any, parameter: Parameter) -> Blob:
+    owner, _, name = parameter.owner.rpartition(".")
+    layer = model.get_submodule(owner)
+    return blob_of({**layer._parameters, **layer._buffers}[name], parameter)
+
+
+def blob_of(tensor: Tensor, parameter: Parameter) -> Blob:
+    """The blob that reads the values of a parameter from its tensor when asked."""
+    values = partial(_values, tensor)
+    shape = tuple(tensor.shape)
+    return dense(shape, values) if parameter.diagonal else Blob(shape, np.dtype("<f4"), values)
+
+
+def _values(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().float().numpy().reshape(-1)
+    return array
+
+
+def _digest(path: str) -> Digest | None:
+    return Digest(path) if path and Path(path).is_file() else None

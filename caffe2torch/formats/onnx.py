@@ -1,0 +1,168 @@
+"""Plan -> ONNX, opset 20, for onnxruntime and others. Needs the packages of the extra `onnx`.
+
+Batch, height and width are free where they are in the net. Inputs and outputs have the names of Caffe's
+blobs, parameters those of the state dict (`conv1_1.weight`), nodes those of the layers.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
+from caffe2torch.formats import Run, writes
+from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.writing import Output
+
+OPSET = 20
+"""The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
+_FLOAT = 1
+"""TensorProto.FLOAT."""
+MAX_BYTES = (1 << 31) - 1
+"""Protobuf's limit for one message."""
+
+
+def open_onnx(path: Path) -> Run:
+    """The file in onnxruntime, on a CPU."""
+    onnxruntime = _package("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+@writes(
+    "onnx",
+    ".onnx",
+    open=open_onnx,
+    code=(
+        "import numpy, onnxruntime",
+        f"session = onnxruntime.InferenceSession({{path!r}})  # opset {OPSET}",
+        "tops = session.run(None, {arrays})",
+    ),
+)
+def write_onnx(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """A graph that onnx.checker has nothing against."""
+    if dtype != "float32":
+        raise WriteError(f"an ONNX file is written in float32, not {dtype}")
+    onnx = _package("onnx")
+    model = _model(converted)
+    if model.ByteSize() > MAX_BYTES:
+        raise WriteError(f"{output.path.name}: would take {model.ByteSize()} bytes, ONNX allows {MAX_BYTES}")
+    _name(model, converted)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise VerificationFailed(f"{output.path.name}: onnx.checker refuses it: {error}") from error
+    output.write(model.SerializeToString(deterministic=True))
+
+
+def _model(converted: Conversion) -> Any:
+    """The ModelProto, as torch makes it of a graph."""
+    from caffe2torch.formats.graph import quiet  # loads slowly, and other formats do without
+
+    operators = getattr(_package("onnxscript"), f"opset{OPSET}")
+
+    def sort(x: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
+        # TopK, too, gives of equals the first one first; the exporter knows no stable sort.
+        size = operators.Shape(x, start=dim, end=dim + 1 or None)
+        return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
+
+    program = converted.graph
+    try:
+        with quiet():
+            exported: Any = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=list(converted.plan.inputs),
+                output_names=list(converted.plan.outputs),
+                custom_translation_table={torch.ops.aten.sort.stable: sort},
+            )
+    except RuntimeError as error:
+        raise _refusal(program, converted, error) from error
+    return exported.model_proto
+
+
+def _refusal(program: Any, converted: Conversion, error: Exception) -> Exception:
+    """The layer whose operator ONNX lacks, where torch tells the operator."""
+    causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
+    name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
+    problem = str(causes[-1]).strip().split("\n", 1)[0]
+    for node in program.graph.nodes:
+        if name and node.name == name[1]:
+            scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+            for step in converted.plan.steps:
+                if step.key in scopes:
+                    return step.converter.refuse(f"ONNX cannot hold it: {problem}")
+    return NetError(f"ONNX cannot hold the net: {problem}")
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingData(f"ONNX needs {name}: pip install 'caffe2torch[onnx]' ({error})") from None
+
+
+def _name(model: Any, converted: Conversion) -> None:
+    """Caffe's names in place of the exporter's, and nothing of what that notes about our source files."""
+    from caffe2torch import __version__
+
+    _name_nodes(model.graph, {step.key for step in converted.plan.steps})
+    _name_axes(model.graph, converted)
+    model.graph.name = converted.net.name or "net"
+    model.producer_name, model.producer_version = "caffe2torch", __version__
+    for message in (model, model.graph, *model.graph.node, *model.graph.initializer, *_values(model.graph)):
+        message.ClearField("metadata_props")
+    model.graph.ClearField("value_info")
+    known = {blob: asdict(p) for blob, p in converted.preprocessing.items() if blob in converted.plan.inputs}
+    model.metadata_props.add(key="preprocessing", value=json.dumps(known))
+
+
+def _values(graph: Any) -> Iterator[Any]:
+    yield from graph.input
+    yield from graph.output
+
+
+def _name_nodes(graph: Any, layers: set[str]) -> None:
+    """A layer of one node gives it its name; of several, `layer/operator`; sizes keep theirs."""
+    values = {x.name for x in (*graph.value_info, *graph.output) if x.type.tensor_type.elem_type == _FLOAT}
+    owners = [_owner(node, layers) if node.output[0] in values else "" for node in graph.node]
+    taken: set[str] = set()
+    for node, owner in zip(graph.node, owners, strict=True):
+        if owner:
+            stem = owner if owners.count(owner) == 1 else f"{owner}/{node.op_type}"
+            numbered = (f"{stem}_{n}" for n in itertools.count(2))
+            node.name = next(name for name in itertools.chain([stem], numbered) if name not in taken)
+        taken.add(node.name)
+
+
+def _owner(node: Any, layers: set[str]) -> str:
+    """The layer that a node is part of; empty for none."""
+    noted = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
+    return next((scope for scope in ast.literal_eval(noted) if scope in layers), "")
+
+
+def _name_axes(graph: Any, converted: Conversion) -> None:
+    """`batch`, `height` and `width` in place of the exporter's symbols; a second input has its own."""
+    names: dict[str, str] = {}
+    for value in graph.input:
+        for axis, name in converted.trials.free(value.name).items():
+            symbol = value.type.tensor_type.shape.dim[axis].dim_param
+            own = f"{name}_{value.name}" if name in names.values() else name
+            names.setdefault(symbol, own)
+    for value in _values(graph):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dim.dim_param)

@@ -1,0 +1,151 @@
+"""Plan -> a Python file with a plain nn.Module, and its weights as safetensors beside it.
+
+    plan ─ graph ─ statements ─ module ─→ the file
+                                    └─→ the weights, by the module's own keys
+
+The file needs torch and safetensors alone; a person is to read it, and to go on from it. Names in nets are
+strangers': what goes into the text is an identifier, a literal or a remark of names.py.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from caffe2torch.errors import ReadError, WriteError
+from caffe2torch.formats import writes
+from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.python_source.names import remark
+from caffe2torch.formats.python_source.running import run_fresh
+from caffe2torch.formats.safetensors import (
+    Kept,
+    kept_shape,
+    metadata_of,
+    read_tensors,
+    write_safetensors,
+    write_tensors,
+)
+from caffe2torch.formats.writing import Output
+from caffe2torch.net.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from caffe2torch.formats.python_source.module import Module
+
+_IMPORTS = {
+    "torch": "import torch",
+    "load_file": "from safetensors.torch import load_file",
+    "nn": "from torch import Tensor, nn",
+    "F": "from torch.nn import functional as F",
+}
+"""What the file imports when it uses a name, in the order that linters want."""
+_LOAD = '''\
+def load(path: str | Path = WEIGHTS) -> {0}:
+    """The net with its weights, in eval mode."""
+    net = {0}()
+    net.load_state_dict(load_file(path))
+    return net.eval()
+'''
+
+
+@writes(
+    "py",
+    ".py",
+    run=run_fresh,
+    code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
+)
+def write_python(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """The file, and beside it the weights, under the same name with `.safetensors`."""
+    from caffe2torch.formats.python_source.module import Module  # loads slowly, and other formats do without
+
+    name = output.path.name
+    weights = str(Path(name).with_suffix(".safetensors"))
+    if weights == name:
+        raise WriteError(f"{name}: is the name of the weights; name a .py file with -o")
+    module = Module(converted)
+    output.write("\n".join(_file(module, converted, name)).encode())
+    state, tensors = module.state(), output.another(weights)
+    kept = _is_kept(state, converted)
+    _check_free(tensors.target, kept, name)
+    if kept:
+        # With the net's definition beside its tensors, this package reads the file, too.
+        write_safetensors(converted, tensors, dtype)
+    else:
+        write_tensors(state, _origin(converted), tensors, dtype)
+
+
+def _check_free(weights: Path, kept: bool, name: str) -> None:
+    """Refuses to take the place of a file that nobody named, unless an earlier run of this left it there."""
+    if not weights.exists():
+        return
+    try:
+        _, metadata = read_tensors(weights)
+    except ReadError:
+        metadata = {}
+    if "caffe2torch" not in metadata or ("net" in metadata and not kept):
+        raise WriteError(
+            f"{weights}: is there, and no earlier weights of {name}, whose weights would take its place; "
+            f"name another .py file with -o"
+        )
+
+
+def _is_kept(state: Mapping[str, Kept], converted: Conversion) -> bool:
+    """Whether a state is what this package's own files hold: keys, shapes and values."""
+    parameters = {parameter.key: parameter for parameter in converted.plan.parameters()}
+    return {key: kept.shape for key, kept in state.items()} == {
+        key: kept_shape(parameter) for key, parameter in parameters.items()
+    } and all(np.array_equal(state[key].values(), parameters[key].read().reshape(-1)) for key in state)
+
+
+def _origin(converted: Conversion) -> dict[str, str]:
+    """The metadata of values that are not kept as this package reads them."""
+    digest = converted.source.sha256() if converted.source else ""
+    metadata = metadata_of(converted) | {"source_sha256": digest}
+    return {name: metadata[name] for name in ("caffe2torch", "source", "source_sha256", "net_name")}
+
+
+def _file(module: Module, converted: Conversion, name: str) -> Iterator[str]:
+    parts = [inspect.getsource(part).rstrip() for part in module.parts]
+    body = "\n\n\n".join([*parts, module.text(), _LOAD.format(module.name)])
+    used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    yield f'"""{_title(converted)}\n'
+    yield from _about(converted, name)
+    yield '"""\n\nfrom pathlib import Path\n'
+    yield from (line for symbol, line in _IMPORTS.items() if symbol in used)
+    yield f'\nWEIGHTS = Path(__file__).with_suffix(".safetensors")\n\n\n{body}'
+
+
+def _title(converted: Conversion) -> str:
+    """What net it is: one of the papers', or what its author called it."""
+    known = f" ({converted.architecture.name})" if converted.architecture else ""
+    return f"{remark(converted.net.name or 'A net')}{known}, a Caffe model in PyTorch."
+
+
+def _about(converted: Conversion, name: str) -> Iterator[str]:
+    if source := converted.source:
+        yield f"Converted from {remark(source.name)}"
+        yield f"(SHA-256 {source.sha256()}):\n"
+        yield f"    fcn-convert {remark(source.name)} -o {remark(name)}\n"
+    yield "All it needs is torch and safetensors. `load()` gives the net with its weights, from"
+    yield "the .safetensors file beside this one. Inputs are float32; images are as Caffe reads"
+    yield "them, BGR from 0 to 255, and then:\n"
+    for blob in converted.plan.inputs:
+        done = ", ".join(_steps(converted.preprocessing.get(blob, Preprocessing())))
+        yield f"    {remark(blob)}: {done or 'as in training, of which the model tells nothing'}"
+
+
+def _steps(known: Preprocessing) -> Iterator[str]:
+    """What was done to an input before the net saw it."""
+    if known.mean_file:
+        yield f"minus the mean image {remark(known.mean_file)}"
+    if known.mean:
+        mean = ", ".join(f"{value:.8g}" for value in known.mean)
+        yield f"minus ({mean})" if len(known.mean) > 1 else f"minus {mean}"
+    if known.scale != 1:
+        yield f"times {known.scale:.8g}"
+    if known.crop_size:
+        yield f"cut to {known.crop_size} x {known.crop_size}"

@@ -1,0 +1,149 @@
+"""Plan -> what depends on what: the layers, and the values that each reads and makes.
+
+A blob that layers write over has several values. What no output depends on is left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count
+
+from caffe2torch.formats.safetensors import kept_shape
+from caffe2torch.layers.python_form import Place, Source
+from caffe2torch.layers.registry import Converter
+from caffe2torch.plan import Parameter, Plan, Step
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a blob holds from when a layer writes it until another does."""
+
+    blob: str
+    number: int
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A layer between the values that it reads and makes, and a Scale that is written as part of it."""
+
+    place: int
+    """Of its step in the plan; that of the Scale where there is one."""
+    step: Step
+    reads: tuple[Value, ...]
+    makes: tuple[Value, ...]
+    absorbed: Step | None = None
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The layer's blobs by their own names."""
+        return _by_name(self.step)
+
+    @property
+    def absorbed_parameters(self) -> dict[str, Parameter]:
+        """Those of the Scale."""
+        return {} if self.absorbed is None else _by_name(self.absorbed)
+
+    def source(self, name: str, bottoms: Sequence[str] = ()) -> Source:
+        """The layer in Python, its attribute called `self.name`, its bottoms by default `x`."""
+        shapes = {blob: kept_shape(parameter) for blob, parameter in self.parameters.items()}
+        read = tuple(bottoms) or ("x",) * len(self.reads)
+        return self.step.converter.source(Place(f"self.{name}", read, shapes, self.absorbed is not None))
+
+    @property
+    def follows(self) -> bool:
+        """Whether it is written around the layer before it: it keeps the shape of one bottom, named once."""
+        keeps = type(self.step.converter).top_shapes is Converter.top_shapes
+        if not keeps or len(self.reads) != 1 or len(self.makes) != 1:
+            return False
+        return self.source("layer", ["bottom"]).expression.count("bottom") == 1
+
+
+def _by_name(step: Step) -> dict[str, Parameter]:
+    return {parameter.key.rpartition(".")[2]: parameter for parameter in step.parameters}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The layers that a net's outputs depend on, in an order in which they can run."""
+
+    inputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+
+    @cached_property
+    def readers(self) -> dict[Value, list[Node | None]]:
+        """The layers that read each value; None stands for the end, where it is an output."""
+        found = defaultdict[Value, "list[Node | None]"](list)
+        for node in self.nodes:
+            for value in dict.fromkeys(node.reads):
+                found[value].append(node)
+        for value in self.outputs:
+            found[value].append(None)
+        return found
+
+    def is_chain(self, before: Node, after: Node) -> bool:
+        """Whether a layer reads what one before it makes, and nothing else does either."""
+        return before.makes == after.reads and self.readers[before.makes[0]] == [after]
+
+
+def graph(plan: Plan) -> Graph:
+    """The layers of a plan and what each reads, without those that no output depends on."""
+    numbers, latest, nodes = count(), dict[str, Value](), list[Node]()
+    for place, step in enumerate(plan.steps):
+        reads = tuple(latest[bottom] for bottom in step.layer.bottoms)
+        makes = tuple(Value(top, next(numbers)) for top in step.layer.tops)
+        latest |= zip(step.layer.tops, makes, strict=True)
+        nodes.append(Node(place, step, reads, makes))
+    inputs = tuple(value for node in nodes if node.step.layer.type == "Input" for value in node.makes)
+    outputs = tuple(latest[blob] for blob in plan.outputs)
+    used = [node for node in _used(nodes, outputs) if node.step.layer.type != "Input"]
+    return _absorbed(Graph(inputs, tuple(_branch_by_branch(used)), outputs))
+
+
+def _used(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
+    needed, used = set(outputs), list[Node]()
+    for node in reversed(nodes):
+        if needed & set(node.makes):
+            needed |= set(node.reads)
+            used.insert(0, node)
+    return used
+
+
+def _branch_by_branch(nodes: Sequence[Node]) -> list[Node]:
+    """The layers in an order that goes on from the last one where it can, and else takes the net's first."""
+    waiting, before, ordered = dict.fromkeys(nodes), _before(nodes), dict[Node, None]()
+    last = set[Value]()
+    while waiting:
+        ready = [node for node in waiting if before[node] <= ordered.keys()]
+        chosen = next((node for node in ready if last & {*node.reads}), ready[0])
+        ordered[chosen], last = waiting.pop(chosen), {*chosen.makes}
+    return list(ordered)
+
+
+def _before(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
+    """The layers that must come before each: what uses a blob comes before what writes over it."""
+    before: dict[Node, set[Node]] = {}
+    users = defaultdict[str, "list[Node]"](list)
+    makers = {value: node for node in nodes for value in node.makes}
+    for node in nodes:
+        written = {value.blob for value in node.makes}
+        before[node] = {other for blob in written for other in users[blob]}
+        before[node] |= {makers[value] for value in node.reads if value in makers}
+        for blob in written | {value.blob for value in node.reads}:
+            users[blob].append(node)
+    return before
+
+
+def _absorbed(whole: Graph) -> Graph:
+    """The graph with each Scale that is written as part of the layer before it taken into that."""
+    nodes: list[Node] = []
+    for node in whole.nodes:
+        before = nodes[-1] if nodes and whole.is_chain(nodes[-1], node) else None
+        if before is not None and before.step.converter.absorbs(node.step.converter):
+            nodes[-1] = replace(before, place=node.place, makes=node.makes, absorbed=node.step)
+        else:
+            nodes.append(node)
+    return replace(whole, nodes=tuple(nodes))

@@ -1,0 +1,392 @@
+"""Plan -> safetensors, straight from the memory-mapped source, and back to a Net. No torch.
+
+    8 bytes, little-endian: the header's length | header: JSON | the tensors, one behind the other
+
+The format is Hugging Face's (github.com/huggingface/safetensors). `METADATA` lists what our header says
+beside where the tensors lie; it is all that the way back needs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caffe2torch.errors import NetError, ReadError, WeightsError
+from caffe2torch.formats import writes
+from caffe2torch.formats.model import Conversion, dense, with_blobs, without_rules
+from caffe2torch.formats.prototxt import definition
+from caffe2torch.formats.reading import MAX_TEXT, AnyPath, located, mapped, parse_prototxt
+from caffe2torch.formats.writing import Output, encoded
+from caffe2torch.net import Array, Blob, Net, from_message
+from caffe2torch.net.preprocessing import Preprocessing
+from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.untrusted.wire import shape_problem
+
+CONFIG = "config.json"
+"""The file that defines the net beside its tensors, in a folder of the hub's form."""
+_CONFIG_DEFAULTS = {"diagonal": "[]", "preprocessing": "{}"}
+"""What HubNet takes for granted, as texts."""
+FORMAT_VERSION = "1"
+METADATA = {
+    "format_version": "of this table; a reader refuses one that it does not know",
+    "caffe2torch": "the version of this package that wrote the file",
+    "source": "name of the file that the values come from; empty for those of a module",
+    "source_sha256": "its SHA-256; empty without a source",
+    "net_name": "Caffe's name of the net",
+    "architecture": "the architecture of the FCN zoo, such as FCN8s; empty for any other net",
+    "net": "the deploy net's definition, as prototxt",
+    "layers": "JSON: for each layer its name, type, keys and shapes",
+    "diagonal": "JSON: keys of dense deconvolutions, (C, C, h, w), kept as their diagonal, (C, 1, h, w)",
+    "preprocessing": "JSON: for each input, as far as it is known: mean (one value per channel, in the net's "
+    "order, BGR), scale, crop_size, mirror, mean_file; see preprocess.py",
+}
+"""The entries of `__metadata__`, all text."""
+
+_DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2)}
+_NUMPY: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+
+MAX_HEADER = 100_000_000
+"""Bytes; the format's own limit."""
+MAX_DENSE = 1 << 28
+"""Values of a blob that is made from its diagonal: 256 channels of 64x64, where the zoo has 60."""
+
+
+def read_back(path: Path, converted: Conversion) -> Net:
+    """The net in a safetensors file."""
+    return read_safetensors(path)
+
+
+@writes(
+    "safetensors",
+    ".safetensors",
+    read=read_back,
+    code=(
+        "import torch, caffe2torch as c2t",
+        "model = c2t.from_safetensors({path!r})",
+        "tops = model({inputs})",
+    ),
+)
+def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+    """The parameters that hold values of their own; what shares them follows from the net's definition."""
+    if converted.source is not None:
+        converted.source.begin()
+    kept = {p.key: Kept(kept_shape(p), partial(_values, p)) for p in converted.plan.parameters()}
+    metadata = metadata_of(converted)
+    write_tensors(kept, metadata, output, dtype)
+    if converted.source is not None:
+        metadata["source_sha256"] = converted.source.sha256()
+        output.file.seek(0)
+        output.file.write(_header(kept, metadata, dtype))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A tensor to write."""
+
+    shape: tuple[int, ...]
+    values: Callable[[], Array]
+    """Its values, 1-D."""
+
+
+def write_tensors(
+    tensors: Mapping[str, Kept], metadata: dict[str, str], output: Output, dtype: str = "float32"
+) -> None:
+    """A safetensors file of tensors by key, in `dtype`."""
+    header = _header(tensors, metadata, dtype)
+    output.expected = len(header) + sum(_size(tensor, dtype) for tensor in tensors.values())
+    output.write(header)
+    for key, tensor in tensors.items():
+        for piece in encoded(tensor.values(), dtype, key):
+            output.write(piece)
+
+
+def metadata_of(converted: Conversion) -> dict[str, str]:
+    """What METADATA lists; the digest of the source comes later."""
+    from caffe2torch import __version__
+
+    steps = converted.plan.steps
+    layers = [
+        {
+            "name": step.layer.name,
+            "type": step.layer.type,
+            "keys": [parameter.key for parameter in step.parameters],
+            "shapes": [parameter.shape for parameter in step.parameters],
+        }
+        for step in steps
+    ]
+    diagonal = [parameter.key for parameter in converted.plan.parameters() if parameter.diagonal]
+    return {
+        "format_version": FORMAT_VERSION,
+        "caffe2torch": __version__,
+        "source": converted.source.name if converted.source else "",
+        "source_sha256": "0" * 64 if converted.source else "",
+        "net_name": converted.net.name,
+        "architecture": converted.architecture.name if converted.architecture else "",
+        "net": definition(without_rules(converted.plan.net)),
+        "layers": json.dumps(layers),
+        "diagonal": json.dumps(diagonal),
+        "preprocessing": json.dumps(
+            {blob: asdict(p) for blob, p in converted.preprocessing.items() if blob in converted.plan.inputs}
+        ),
+    }
+
+
+def _header(tensors: Mapping[str, Kept], metadata: dict[str, str], dtype: str) -> bytes:
+    """Length and JSON, padded with spaces so that the tensors start at a multiple of 8 bytes."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    at = 0
+    for key, tensor in tensors.items():
+        offsets = [at, at := at + _size(tensor, dtype)]
+        entries[key] = {"dtype": _DTYPES[dtype][0], "shape": tensor.shape, "data_offsets": offsets}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _size(tensor: Kept, dtype: str) -> int:
+    return math.prod(tensor.shape) * _DTYPES[dtype][1]
+
+
+def kept_shape(parameter: Parameter) -> tuple[int, ...]:
+    """The shape in which a parameter is kept: dense, or its channel diagonal."""
+    if parameter.blob is None or None in parameter.shape:
+        raise WeightsError(f"'{parameter.key}' has no values; give weights, or build the model and export it")
+    shape: tuple[Any, ...] = parameter.shape
+    return (shape[0], 1, *shape[2:]) if parameter.diagonal else shape
+
+
+def _values(parameter: Parameter) -> Array:
+    """The values as they are kept, 1-D; a view of the source wherever that holds them so."""
+    assert parameter.blob is not None  # noqa: S101 (kept_shape has asked)
+    assert parameter.blob.values is not None  # noqa: S101
+    return parameter.read().reshape(-1) if parameter.diagonal else parameter.blob.values()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as it lies in a file: its dtype, as the format names it, its shape, and its values in 1-D."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    values: Array
+
+    def widened(self) -> Array:
+        """The values as float32."""
+        if self.dtype == "BF16":
+            return (self.values.astype("<u4") << 16).view("<f4")
+        return self.values.astype("<f4", copy=False)
+
+
+def read_safetensors(path: AnyPath) -> Net:
+    """The deploy net of a file that `write_safetensors` wrote, its blobs dense float32, as Caffe has them.
+
+    One that the hub's own writer made has no metadata; the CONFIG beside it defines its net.
+    Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
+    """
+    stored, metadata = _described(path)
+    with located(path):
+        net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
+    return replace(net, source=str(path), weights=str(path))
+
+
+def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of a file, and its metadata, or what a CONFIG beside it says in their place."""
+    stored, metadata = read_tensors(path)
+    config = Path(path).with_name(CONFIG)
+    if "net" in metadata or not config.is_file():
+        return stored, metadata
+    given = {name: x for name, x in read_config(config).items() if x is not None}
+    texts = {name: x if isinstance(x, str) else json.dumps(x) for name, x in given.items()}
+    return stored, _CONFIG_DEFAULTS | texts
+
+
+def read_config(path: AnyPath) -> dict[str, Any]:
+    """What a CONFIG says. Raises ReadError for one that is no JSON table, or too large."""
+    text = mapped(path)[: MAX_HEADER + 1]
+    with located(path):
+        if len(text) > MAX_HEADER:
+            raise ReadError(f"is over {MAX_HEADER} bytes; no net's is")
+        return _parsed(text, "it")
+
+
+def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str]) -> Net:
+    """The net of a plan with stored tensors as its blobs; those of the keys `diagonal` are made dense."""
+    owners = {p.owner for step in planned.steps for p in step.parameters}
+    if problem := _difference(owners, set(stored)):
+        raise ReadError(problem)
+    return with_blobs(planned, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
+
+
+def read_preprocessing(path: AnyPath) -> dict[str, Preprocessing]:
+    """For each input, what was done to an image before the net saw it, where the file tells it."""
+    _, metadata = _described(path)
+    with located(path):
+        return {blob: _preprocessing(known) for blob, known in _json(metadata, "preprocessing", dict).items()}
+
+
+def _preprocessing(known: Any) -> Preprocessing:
+    kinds: dict[str, Any] = {
+        "mean": list,
+        "scale": (int, float),
+        "crop_size": int,
+        "mirror": bool,
+        "mean_file": str,
+    }
+    if (
+        not isinstance(known, dict)
+        or known.keys() != kinds.keys()
+        or not all(isinstance(known[name], kind) for name, kind in kinds.items())
+        or not all(map(_is_number, [*known["mean"], known["scale"], known["crop_size"]]))
+    ):
+        raise ReadError(
+            "its metadata 'preprocessing' does not tell mean, scale, crop_size, mirror, mean_file"
+        )
+    return Preprocessing(**{**known, "mean": tuple(map(float, known["mean"]))})
+
+
+def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of a safetensors file by key, as views of the memory-mapped file, and its metadata.
+
+    Every number of the header is checked against the file before it is used. Raises MissingData, ReadError.
+    """
+    buffer = mapped(path, {})
+    if not is_safetensors(buffer[:9], len(buffer)):
+        # It knows what a file may be mistaken for; a header's length may begin as such a file does.
+        mapped(path)
+    with located(path):
+        length = int.from_bytes(buffer[:8], "little")
+        if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
+            raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
+        header = _parsed(buffer[8 : 8 + length], "its header")
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ReadError("its __metadata__ is not a table of texts")
+        data = memoryview(buffer)[8 + length :]
+        stored = {key: _stored(key, entry, data) for key, entry in header.items()}
+        _check_cover({key: entry["data_offsets"] for key, entry in header.items()}, len(data))
+    return stored, metadata
+
+
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins with `start`, 9 bytes of it, can be safetensors."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+
+
+def _parsed(text: bytes, what: str) -> dict[str, Any]:
+    try:
+        table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{what} is not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ReadError(f"{what} is not a JSON table")
+    return table
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key is there twice")
+    return table
+
+
+def _stored(key: str, entry: Any, data: memoryview) -> Stored:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ReadError(f"tensor {key!r}: has no dtype, shape and data_offsets")
+    shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
+    if not isinstance(dtype, str) or dtype not in _NUMPY:
+        raise ReadError(f"tensor {key!r}: its dtype is {dtype!r}; known are {', '.join(_NUMPY)}")
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise ReadError(f"tensor {key!r}: its shape {shape} or its data_offsets {offsets} cannot be")
+    if problem := shape_problem(tuple(shape)):
+        raise ReadError(f"tensor {key!r}: {problem}")
+    (begin, end), size = offsets, math.prod(shape) * _NUMPY[dtype].itemsize
+    if end - begin != size or end > len(data):
+        raise ReadError(
+            f"tensor {key!r}: takes {size} bytes, its data_offsets {offsets} of {len(data)} do not"
+        )
+    values = np.frombuffer(data[begin:end], _NUMPY[dtype])
+    return Stored(dtype, tuple(shape), values)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _check_cover(offsets: dict[str, list[int]], size: int) -> None:
+    """The tensors lie one behind the other and fill the file: nothing overlaps, nothing hides between."""
+    at = 0
+    for key, (begin, end) in sorted(offsets.items(), key=lambda item: item[1]):
+        if begin != at:
+            raise ReadError(
+                f"tensor {key!r}: begins at byte {begin} of the data, the one before it ends at {at}"
+            )
+        at = end
+    if at != size:
+        raise ReadError(f"its tensors end at byte {at} of the data, the file at {size}")
+
+
+def defined(metadata: Mapping[str, str]) -> Plan:
+    """The plan of the net that the metadata defines, without blobs."""
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION or "net" not in metadata:
+        raise ReadError("holds tensors and no Caffe net; only files that fcn-convert wrote can be read back")
+    if len(metadata["net"]) > MAX_TEXT:
+        raise ReadError(f"its net is over {MAX_TEXT} bytes; none is")
+    message = parse_prototxt(metadata["net"], "its net")
+    for layer in message.layer:
+        layer.ClearField("blobs")  # values come from the tensors alone
+    try:
+        return plan(from_message(message))
+    except NetError as error:
+        raise ReadError(f"its net cannot be: {error}") from None
+
+
+def _listed(metadata: dict[str, str], name: str) -> list[str]:
+    listed: list[str] = _json(metadata, name, list)
+    if not all(isinstance(key, str) for key in listed):
+        raise ReadError(f"its metadata {name!r} is not a list of keys")
+    return listed
+
+
+def _json(metadata: dict[str, str], name: str, kind: type) -> Any:
+    try:
+        value = json.loads(metadata.get(name, "null"))
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, kind):
+        raise ReadError(f"its metadata {name!r} is not a JSON {kind.__name__}")
+    return value
+
+
+def _difference(needed: set[str], found: set[str]) -> str:
+    """Why the tensors are not those of the net; empty when they are."""
+    for keys, problem in (
+        (needed - found, "lacks the tensor"),
+        (found - needed, "has no layer for the tensor"),
+    ):
+        if keys:
+            return f"{problem} {min(keys)!r}" + (f" and {len(keys) - 1} more" if len(keys) > 1 else "")
+    return ""
+
+
+def _blob(parameter: Parameter, stored: Stored, diagonal: bool) -> Blob:
+    """The blob of a parameter; a diagonal is made dense each time that it is read."""
+    if not diagonal:
+        return Blob(stored.shape, np.dtype("<f4"), stored.widened)
+    shape = (*stored.shape[:1] * 2, *stored.shape[2:])
+    if len(stored.shape) != 4 or stored.shape[1] != 1 or math.prod(shape) > MAX_DENSE:
+        raise ReadError(
+            f"tensor {parameter.owner!r}: is {stored.shape}, no diagonal (C, 1, h, w) up to {MAX_DENSE}"
+        )
+    return dense(shape, stored.widened)

@@ -1,0 +1,153 @@
+"""What a net gives on random inputs, of two sizes where it takes more than one.
+
+A file tells one size or none, and not whether its net takes others: a classifier with InnerProduct layers
+does not, and one whose branches meet again may ask for multiples of 32. Trying tells.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import Caffe2TorchError, NetError
+from caffe2torch.layers.registry import Shape
+from caffe2torch.net import Array
+
+if TYPE_CHECKING:
+    from caffe2torch.modules.caffe_net import CaffeNet
+
+Blobs = Mapping[str, Array]
+Shapes = Mapping[str, tuple[int, ...]]
+
+MAX_INPUT = 1 << 22
+"""Values of one input; a larger batch is cut to one image."""
+_OPEN = ((67, 90), (224, 224))
+"""Heights and widths to begin with where the file leaves them open."""
+_STEPS = (((6, 25), (19, 44)), ((32, 64), (96, 128)))
+"""What is added to height and width, for a first and a second size: anything, then multiples of 32."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Random inputs by blob name, float32 in [0, 1), and the net's outputs."""
+
+    inputs: Blobs
+    outputs: Blobs
+
+    def __str__(self) -> str:
+        return _text({blob: array.shape for blob, array in self.inputs.items()})
+
+
+@dataclass(frozen=True)
+class Trials:
+    """One or two trials, and which axes of the inputs are free."""
+
+    trials: tuple[Trial, ...]
+    images: frozenset[str]
+    """The inputs whose height and width are free; all of them change together."""
+    batch: bool
+    """Whether the first axis of every input is free; all of them change together."""
+
+    def free(self, blob: str) -> dict[int, str]:
+        """The free axes of an input, with their names."""
+        axes = {0: "batch"} if self.batch else {}
+        return axes | ({2: "height", 3: "width"} if blob in self.images else {})
+
+
+def try_out(model: CaffeNet, told: Mapping[str, Shape | None]) -> Trials:
+    """Runs a net on random inputs of two sizes, or of the one that it takes.
+
+    `told` are the shapes of its inputs, as far as they are known.
+    Raises NetError where it does not run on inputs of the shapes that its file tells.
+    """
+    problem = ""
+    for own in _own_shapes(told):
+        for first, second in _STEPS:
+            if (found := _two(model, _grown(own, first), _grown(own, second))) is not None:
+                return found
+        try:
+            return _one(model, own)
+        except NetError as error:
+            problem = problem or str(error)
+    raise NetError(problem)
+
+
+def _own_shapes(told: Mapping[str, Shape | None]) -> Iterator[Shapes]:
+    """Whole shapes: what is not known is that of an image."""
+    open_ = any(shape is None or None in shape for shape in told.values())
+    for image in _OPEN if open_ else _OPEN[:1]:
+        yield {blob: _whole(shape, (1, 3, *image)) for blob, shape in told.items()}
+
+
+def _whole(shape: Shape | None, image: tuple[int, ...]) -> tuple[int, ...]:
+    told = image if shape is None else shape
+    whole = tuple(image[min(axis, 3)] if size is None else size for axis, size in enumerate(told))
+    return (1, *whole[1:]) if math.prod(whole) > MAX_INPUT else whole
+
+
+def _images(shapes: Shapes) -> frozenset[str]:
+    return frozenset(blob for blob, shape in shapes.items() if len(shape) == 4 and min(shape[2:]) > 1)
+
+
+def _grown(shapes: Shapes, step: tuple[int, int]) -> Shapes:
+    """The shapes with larger images."""
+    images, (rows, columns) = _images(shapes), step
+    return {
+        blob: (*shape[:2], shape[2] + rows, shape[3] + columns) if blob in images else shape
+        for blob, shape in shapes.items()
+    }
+
+
+def _more(shapes: Shapes) -> Shapes | None:
+    """The shapes with one more of what their first axis counts, None where it counts different things."""
+    same = all(shapes.values()) and len({shape[0] for shape in shapes.values()}) == 1
+    return {blob: (shape[0] + 1, *shape[1:]) for blob, shape in shapes.items()} if same else None
+
+
+def _two(model: CaffeNet, first: Shapes, second: Shapes) -> Trials | None:
+    """Trials of two sizes of image, None where the net does not take them."""
+    images = _images(first)
+    try:
+        one = _tried(model, first, 0)
+        two, batch = _second(model, second) if images else (None, False)
+    except NetError:
+        return None
+    return Trials((one, two), images, batch) if two is not None else None
+
+
+def _one(model: CaffeNet, shapes: Shapes) -> Trials:
+    """A trial of one size of image, and where it can be of two batches."""
+    one = _tried(model, shapes, 0)
+    two, batch = _second(model, shapes)
+    return Trials((one, two) if batch else (one,), frozenset(), batch)
+
+
+def _second(model: CaffeNet, shapes: Shapes) -> tuple[Trial, bool]:
+    """A trial with one more item if the net takes it, and whether it does."""
+    if (more := _more(shapes)) is not None:
+        try:
+            return _tried(model, more, 1), True
+        except NetError:
+            pass
+    return _tried(model, shapes, 1), False
+
+
+def _tried(model: CaffeNet, shapes: Shapes, seed: int) -> Trial:
+    draw = np.random.default_rng(seed)
+    inputs = {blob: draw.random(shape, np.float32) for blob, shape in shapes.items()}
+    try:
+        with torch.no_grad():
+            outputs = model(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
+    except (Caffe2TorchError, RuntimeError, IndexError) as error:
+        line = str(error).split("\n", 1)[0]
+        raise NetError(f"does not run on random {_text(shapes)}: {line}") from None
+    return Trial(inputs, {blob: tensor.numpy() for blob, tensor in outputs.items()})
+
+
+def _text(shapes: Shapes) -> str:
+    return ", ".join(f"{blob} {tuple(shape)}" for blob, shape in shapes.items())

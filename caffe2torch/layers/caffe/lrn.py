@@ -1,0 +1,96 @@
+"""Local response normalization (lrn_layer.cpp)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from caffe2torch._torch import torch
+from caffe2torch.layers.caffe.pooling import Pooling
+from caffe2torch.layers.geometry import View
+from caffe2torch.layers.python_form import Place, Source, call, literal, unless
+from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.net import Fields, Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def lrn_within_channel(x: Tensor, size: int, alpha: float, beta: float) -> Tensor:
+    """Caffe's LRN within each channel; unlike torch's, over a square of pixels."""
+    mean = torch.nn.functional.avg_pool2d(x * x, size, 1, size // 2)  # pads count
+    return x * (1 + alpha * mean).pow(-beta)
+
+
+@converts("LRN")
+class LRN(Converter):
+    """Across channels or within a channel; `local_size` is odd, as in Caffe.
+
+    OpenCL's `fuse_type` puts a MAX pooling after it.
+    """
+
+    fork_fields = frozenset({"lrn_param.fuse_type", "lrn_param.pooling_param"})
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.p = self._parameters()
+        if self.p.local_size % 2 == 0:
+            raise self.refuse(f"local_size: {self.p.local_size} must be odd")
+        self.pooling = self._fused_pooling() if self.p.fuse_type == "FUSED_POOL_MAX" else None
+
+    def _parameters(self) -> Fields:
+        p: Fields = self.layer.fields.lrn_param
+        return p
+
+    def _fused_pooling(self) -> Pooling:
+        p = self.p.pooling_param
+        if p.pool != "MAX":
+            raise self.refuse(f"fuse_type: {self.p.fuse_type} with pool: {p.pool}")
+        return Pooling(replace(self.layer, fields=self.layer.fields.replace(pooling_param=p)), self.bottoms)
+
+    def look(self, view: View) -> View | None:
+        return self.pooling.look(view) if self.pooling else view
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return self.pooling.top_shapes() if self.pooling else super().top_shapes()
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        y = self._normalized(*bottoms)
+        return self.pooling.forward(y) if self.pooling else y
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        p, half = self.p, self.p.local_size // 2
+        f = torch.nn.functional
+        if p.norm_region == "WITHIN_CHANNEL":
+            return lrn_within_channel(x, p.local_size, p.alpha, p.beta)
+        padded = f.pad((x * x).unsqueeze(1), (0, 0, 0, 0, half, half))
+        mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
+        scale: Tensor = p.k + p.alpha * mean
+        return x * scale.pow(-p.beta)
+
+    def source(self, place: Place) -> Source:
+        (x,), p = place.bottoms, self.p
+        if self.pooling:
+            return super().source(place)
+        if p.norm_region == "WITHIN_CHANNEL":
+            numbers = ", ".join(map(literal, (p.local_size, p.alpha, p.beta)))
+            return Source(f"lrn_within_channel({x}, {numbers})", parts=(lrn_within_channel,))
+        alpha, beta = (literal(value) for value in (p.alpha, p.beta))
+        options = {
+            "alpha": None if alpha == "0.0001" else p.alpha,
+            "beta": None if beta == "0.75" else p.beta,
+            "k": unless(p.k, 1),
+        }
+        return Source.module(place, call("nn.LocalResponseNorm", p.local_size, **options))
+
+
+@converts("LRNMap")
+class LRNMap(LRN):
+    """A branch of BVLC's, from before Caffe's own: within a channel, by `lrn_map_param`."""
+
+    held_against = "NumPy loops"
+    fork_fields = frozenset({"lrn_map_param"})
+
+    def _parameters(self) -> Fields:
+        p: Fields = self.layer.fields.lrn_map_param.replace(norm_region="WITHIN_CHANNEL")
+        return p

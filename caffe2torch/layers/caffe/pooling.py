@@ -1,0 +1,189 @@
+"""Pooling (pooling_layer.cpp)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.layers.geometry import View, Window
+from caffe2torch.layers.python_form import Place, Source, alike, call, unless
+from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.net import Fields, Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FLT_MAX = 3.4028234663852886e38
+"""What Caffe's MAX starts from, and so gives for a window that holds no pixel."""
+
+
+def _rounded(p: Fields) -> Fields:
+    """With a `ceil_mode: false` by Caffe's name of it."""
+    return p if p.ceil_mode else p.replace(round_mode="FLOOR")
+
+
+def _least(a: Any, b: Any) -> Any:
+    """The smaller of two sizes, whichever it is while a graph is made of them."""
+    least: Any = min if isinstance(a, int) else torch.sym_min
+    return least(a, b)
+
+
+@converts("Pooling")
+class Pooling(Converter):
+    """MAX (with the mask as a second top) and AVE, rectangular, global, round_mode CEIL and FLOOR.
+
+    DenseNet's `ceil_mode: false` is FLOOR. STOCHASTIC is refused.
+    """
+
+    fork_fields = frozenset({"pooling_param.ceil_mode"})
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        p = self.p = _rounded(layer.fields.pooling_param)
+        if p.pool == "STOCHASTIC":
+            raise self.refuse("pool: STOCHASTIC has no deterministic meaning here; MAX and AVE are supported")
+        if len(layer.tops) > 1 and p.pool != "MAX":
+            raise self.refuse("a second top, the mask, comes with pool: MAX alone")
+        if bottoms[0] is not None and len(bottoms[0]) != 4:
+            raise self.refuse(f"its bottom has {len(bottoms[0])} axes; pooling needs 4")
+        self.stride, self.pad = self._pair("stride"), self._pair("pad")
+        self.kernel = (0, 0) if p.global_pooling else self._pair("kernel")
+        self._check()
+
+    def _pair(self, name: str) -> tuple[int, int]:
+        both = {"kernel": "kernel_size"}.get(name, name)
+        given = [self.p.has(f"{name}_{axis}") for axis in "hw"]
+        if any(given):
+            if self.p.has(both):
+                raise self.refuse(f"{both} and {name}_h, {name}_w are both given")
+            if not all(given):
+                raise self.refuse(f"{name}_h and {name}_w go together; Caffe takes no one without the other")
+            return getattr(self.p, f"{name}_h"), getattr(self.p, f"{name}_w")
+        size = getattr(self.p, both)
+        return size, size
+
+    def _check(self) -> None:
+        if self.p.global_pooling:
+            if self.pad != (0, 0) or self.stride != (1, 1):
+                raise self.refuse("global_pooling takes pad 0 and stride 1")
+            if any(map(self.p.has, ("kernel_size", "kernel_h", "kernel_w"))):
+                raise self.refuse("global_pooling and a kernel are both given; Caffe takes one of them")
+        elif min(self.kernel) < 1 or min(self.stride) < 1:
+            raise self.refuse(f"kernel {self.kernel} and stride {self.stride} must be positive")
+        elif any(pad >= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
+            raise self.refuse(f"pad {self.pad} must be smaller than the kernel {self.kernel}")
+
+    def look(self, view: View) -> View | None:
+        if self.p.global_pooling:
+            return View(view.stride, view.start, None)
+        return view.through(Window(self.kernel, self.stride, self.pad))
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        if bottom is None:
+            return (None,) * len(self.layer.tops)
+        sizes = [None if size is None else self._size(size, axis) for axis, size in enumerate(bottom[2:])]
+        if any(size is not None and size < 1 for size in sizes):
+            raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
+        return ((*bottom[:2], *sizes),) * len(self.layer.tops)
+
+    def _size(self, size: int, axis: int) -> int:
+        if self.p.global_pooling:
+            return 1
+        span = size + 2 * self.pad[axis] - self.kernel[axis]
+        up = 0 if self.p.round_mode == "FLOOR" else self.stride[axis] - 1  # ONNX rounds a negative towards 0
+        steps = (span + up) // self.stride[axis]
+        # Caffe drops a last window that starts in the padding, and only where there is some.
+        last = (size + self.pad[axis] - 1) // self.stride[axis]
+        return (_least(steps, last) if any(self.pad) else steps) + 1
+
+    @property
+    def _torch_agrees(self) -> bool:
+        """Whether torch's ceil_mode, which drops windows that start beyond the image, gives what Caffe does.
+
+        It takes pads up to half a kernel. A graph takes one shape of what it drops at some sizes alone.
+        """
+        windows = tuple(zip(self.kernel, self.stride, self.pad, strict=True))
+        if any(self.pad):
+            drops = any(s + pad - 1 >= kernel for kernel, s, pad in windows)
+            small = all(2 * pad <= kernel for kernel, _, pad in windows)
+            return small and not (drops and torch.compiler.is_exporting())
+        return all(s <= kernel for kernel, s, _ in windows)
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        (x,) = bottoms
+        if self.p.global_pooling:
+            return self._global(x)
+        if self._torch_agrees:
+            pool = self._max if self.p.pool == "MAX" else self._average
+            return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
+        return self._padded(x)
+
+    def source(self, place: Place) -> Source:
+        if len(self.layer.tops) > 1:
+            raise self.unwritten("its mask has")
+        kind = "Max" if self.p.pool == "MAX" else "Avg"
+        if self.p.global_pooling:
+            return Source.module(place, call(f"nn.Adaptive{kind}Pool2d", 1))
+        if not self._torch_agrees:
+            raise self.unwritten(f"kernel {self.kernel}, stride {self.stride} and pad {self.pad} have")
+        module = call(
+            f"nn.{kind}Pool2d",
+            alike(self.kernel),
+            stride=unless(self.stride, alike(self.kernel)),
+            padding=unless(self.pad, 0),
+            ceil_mode=unless(self.p.round_mode == "CEIL", False),
+        )
+        return Source.module(place, module)
+
+    def _global(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        f = torch.nn.functional
+        if self.p.pool == "AVE":
+            return f.adaptive_avg_pool2d(x, 1)
+        if len(self.layer.tops) == 1:
+            return f.adaptive_max_pool2d(x, 1)
+        y, mask = f.adaptive_max_pool2d(x, 1, return_indices=True)
+        return y, mask.to(x.dtype)
+
+    def _max(self, x: Tensor, *window: Any) -> Tensor | tuple[Tensor, ...]:
+        kernel, stride, pad, ceil = window
+        f = torch.nn.functional
+        if len(self.layer.tops) == 1:
+            return f.max_pool2d(x, kernel, stride, pad, 1, ceil)
+        y, mask = f.max_pool2d(x, kernel, stride, pad, 1, ceil, return_indices=True)
+        return y, mask.to(x.dtype)
+
+    def _average(self, x: Tensor, *window: Any) -> Tensor:
+        return torch.nn.functional.avg_pool2d(x, *window)
+
+    def _padded(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Pads the image so that every window fits, then pools without padding."""
+        size = x.shape[2:]
+        tops = [self._size(size[axis], axis) for axis in (0, 1)]
+        after = [(tops[i] - 1) * self.stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
+        sides = (self.pad[1], after[1], self.pad[0], after[0])
+        if self.p.pool == "MAX":
+            y = self._max(
+                torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False
+            )
+            return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[0], y[1], sides, size))
+        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
+            self.kernel
+        )
+        rows, columns = (self._counts(tops[axis], size[axis], axis) for axis in (0, 1))
+        return total / torch.outer(rows, columns).to(x)
+
+    def _counts(self, top: int, size: int, axis: int) -> Tensor:
+        """How many pixels Caffe divides by along one axis: those of the image and of its leading padding."""
+        start = torch.arange(top) * self.stride[axis] - self.pad[axis]
+        return (start + self.kernel[axis]).clamp(max=size + self.pad[axis]) - start
+
+    def _unpadded(self, y: Tensor, mask: Tensor, sides: tuple[int, ...], size: Sequence[int]) -> Tensor:
+        """Positions in the padded image as positions in the image, -1 for a window that holds no pixel."""
+        left, right, top, _ = sides
+        index = mask.long()
+        width = size[1] + left + right
+        inside = (index // width - top) * size[1] + index % width - left
+        return inside.masked_fill(y == -_FLT_MAX, -1).to(mask.dtype)

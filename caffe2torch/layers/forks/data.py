@@ -1,0 +1,60 @@
+"""The data layers of forks, which become inputs as Caffe's own do (data.py, phase.py)."""
+
+from __future__ import annotations
+
+from caffe2torch.layers.caffe.data import Data
+from caffe2torch.layers.registry import Shape, converts
+from caffe2torch.net import Fields, Layer
+
+_PARAMETERS = {
+    "AnnotatedData": "data_param",
+    "CPMData": "cpmdata_param",
+    "CustomData": "data_param",
+    "DenseImageData": "dense_image_data_param",
+    "DocData": "doc_data_param",
+    "ImageDataModify": "image_data_modify_param",
+    "ImageSegData": "image_data_param",
+    "MultiLabelData": "multi_label_data_param",
+    "RandVec": "rand_vec_param",
+    "SparseData": "sparse_data_param",
+    "SpatialPyramidPoolingData": "spatial_pyramid_pooling_data_param",
+    "VideoData": "video_data_param",
+}
+"""Each type's own message."""
+
+
+@converts(*_PARAMETERS)
+class ForkData(Data):
+    """Data layers of SSD, SegNet, DeepLab, FlowNet, C3D and others: their tops become inputs of the net."""
+
+    held_against = ""
+
+    @classmethod
+    def data_shapes(cls, layer: Layer) -> tuple[Shape | None, ...]:
+        p, transform = getattr(layer.fields, _PARAMETERS[layer.type]), layer.fields.transform_param
+        if layer.type in ("CustomData", "SparseData", "SpatialPyramidPoolingData"):
+            return (None,) * len(layer.tops)
+        if layer.type == "RandVec":
+            p = p if p.has("dim") else layer.fields.randvec_param
+            return ((p.batch_size, p.dim),) * len(layer.tops)
+        image: Shape = (p.batch_size or None, _channels(p), *_size(p, transform))
+        return (image, *(None,) * len(layer.tops))[: len(layer.tops)]
+
+
+def _channels(p: Fields) -> int | None:
+    return 3 if getattr(p, "is_color", False) else None
+
+
+def _size(p: Fields, transform: Fields) -> tuple[int | None, int | None]:
+    """Height and width of the images, from what crops or resizes them last."""
+    resize = transform.resize_param
+    for height, width in (
+        (transform.crop_size, transform.crop_size),
+        (transform.crop_h, transform.crop_w),
+        (transform.crop_size_y, transform.crop_size_x),
+        (resize.height, resize.width),
+        (getattr(p, "new_height", 0), getattr(p, "new_width", 0)),
+    ):
+        if height and width:
+            return int(height), int(width)
+    return None, None

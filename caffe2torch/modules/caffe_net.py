@@ -1,0 +1,175 @@
+"""CaffeNet: a Plan as a torch.nn.Module, one submodule per layer under its Caffe name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffe2torch.errors import NetError
+from caffe2torch.modules.fillers import fill
+from caffe2torch.plan import Parameter, Plan, Step
+
+
+class CaffeLayer(nn.Module):
+    """One layer: its blobs as parameters (statistics as buffers), and its converter's arithmetic."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.converter = step.converter
+        self.module = step.converter.module()
+        self.flows = step.layer.fields.propagate_down
+        if self.flows and len(self.flows) != len(step.layer.bottoms):
+            raise step.converter.refuse(f"{len(self.flows)} propagate_down; give none, or one per bottom")
+
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        """The layer's tops."""
+        if self.flows:
+            bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
+        blobs = {**self._parameters, **self._buffers}
+        phase = {"training": self.training} if self.converter.depends_on_phase else {}
+        plugged = {} if self.module is None else {"module": self.module}
+        tops = self.converter.forward(*bottoms, **blobs, **phase, **plugged)
+        return tops if isinstance(tops, tuple) else (tops,)
+
+    def extra_repr(self) -> str:
+        """The layer's type and its own parameter message."""
+        own = next(
+            (repr(value) for name, value in self.converter.layer.fields.given() if "_param" in name), ""
+        )
+        return f"{self.converter.layer.type}, {own}" if own else self.converter.layer.type
+
+
+class CaffeNet(nn.Module):
+    """A Caffe net that takes any input size.
+
+    `model(data=image, label=labels)` takes inputs by blob name, float32 unless said otherwise, and returns
+    {output blob name: tensor}. State-dict keys are `<layer name>.weight`, `<layer name>.bias`, …
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        self._last_use = _last_use(plan)
+        parameters: dict[str, nn.Parameter | Tensor] = {}
+        for step in plan.steps:
+            layer = CaffeLayer(step)
+            for parameter in step.parameters:
+                value = parameters.get(parameter.owner)
+                value = _initial(parameter) if value is None else value
+                parameters[parameter.key] = value
+                _register(layer, parameter.key.rpartition(".")[2], value)
+            _place(self, step.key, layer)
+        self.train(plan.phase == "TRAIN")
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the input blobs, in the net's order."""
+        return tuple(self.plan.inputs)
+
+    def forward(self, *images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+        """The net's outputs by blob name; inputs by name, or in the net's order."""
+        values = self._run(self._named(images, inputs), keep=self.plan.outputs)
+        return {name: values[name] for name in self.plan.outputs}
+
+    def every_blob(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """All blobs by name, with the value that each was last given (a `fc7` is after its in-place ReLU)."""
+        return self._run(self._named((), inputs), keep=None)
+
+    def loss(self, tops: dict[str, Tensor]) -> Tensor:
+        """The sum of the outputs times their `loss_weight`, which is 1 for the first top of a loss layer."""
+        terms = [
+            tops[top].sum() * weight
+            for step in self.plan.steps
+            for top, weight in zip(step.layer.tops, _loss_weights(step), strict=False)
+            if weight and top in tops
+        ]
+        if not terms:
+            raise NetError(f"net {self.plan.net.name!r} has no loss in phase {self.plan.phase}")
+        return torch.stack(terms).sum()
+
+    def blobs(self) -> dict[str, list[Tensor]]:
+        """The parameters and statistics of each layer that has some, in Caffe's order."""
+        state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers())
+        return {
+            step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
+        }
+
+    def _layer(self, key: str) -> CaffeLayer:
+        module: nn.Module = self
+        for name in key.split("."):
+            module = cast(nn.Module, module._modules[name])
+        return cast(CaffeLayer, module)
+
+    def _named(self, images: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        named = dict(zip(self.inputs, images, strict=False)) | inputs
+        if set(named) != set(self.inputs) or len(named) != len(images) + len(inputs):
+            given = [*inputs, f"{len(images)} without a name"] if images else list(inputs)
+            raise NetError(
+                f"net {self.plan.net.name!r} takes inputs {self.inputs}; given: {', '.join(given)}"
+            )
+        return named
+
+    def _run(self, inputs: dict[str, Tensor], keep: Iterable[str] | None) -> dict[str, Tensor]:
+        values = dict(inputs)
+        for index, step in enumerate(self.plan.steps):
+            if step.layer.type == "Input":
+                continue
+            tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
+            values.update(zip(step.layer.tops, tops, strict=True))
+            if keep is not None:
+                for blob in self._last_use.get(index, ()):
+                    values.pop(blob, None)
+        return values
+
+
+def _last_use(plan: Plan) -> dict[int, list[str]]:
+    """Which blobs no later step reads, by step."""
+    last = {bottom: index for index, step in enumerate(plan.steps) for bottom in step.layer.bottoms}
+    freed: dict[int, list[str]] = {}
+    for blob, index in last.items():
+        if blob not in plan.outputs:
+            freed.setdefault(index, []).append(blob)
+    return freed
+
+
+def _loss_weights(step: Step) -> tuple[float, ...]:
+    given: tuple[float, ...] = step.layer.fields.loss_weight
+    return given or ((1.0,) if step.layer.type.endswith("Loss") else ())
+
+
+def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
+    if parameter.blob is not None:
+        value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
+    elif None in parameter.shape:
+        raise NetError(
+            f"{parameter.key!r} has shape {parameter.shape}; give weights, or an Input with its shape"
+        )
+    else:
+        shape = [size for size in parameter.shape if size is not None]
+        value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler)
+    return value if parameter.statistics else nn.Parameter(value, requires_grad=parameter.trained)
+
+
+def _register(layer: CaffeLayer, name: str, value: nn.Parameter | Tensor) -> None:
+    if isinstance(value, nn.Parameter):
+        layer.register_parameter(name, value)
+    else:
+        layer.register_buffer(name, value)
+
+
+def _place(root: nn.Module, key: str, layer: nn.Module) -> None:
+    """Puts a layer under its name. torch allows no dot in a name, nor one that a Module already has.
+
+    Dots make nested modules; the rest goes into the dictionary of modules directly, so that the state-dict
+    keys are Caffe's names even for a layer called `data` or `type`.
+    """
+    *parents, name = key.split(".")
+    for parent in parents:
+        root = root._modules.setdefault(parent, nn.Module()) or root
+    if (placed := root._modules.get(name)) is not None:  # made for a layer whose name goes on with a dot
+        layer._modules.update(placed._modules)
+    root._modules[name] = layer

@@ -1,0 +1,63 @@
+"""Models as folders of Hugging Face's hub, or on it. Needs the package of the extra `hub`.
+
+>>> from caffe2torch.modules.hub_net import HubNet
+>>> model = HubNet.from_pretrained("voc-fcn8s")  # the folder that `fcn-convert … -o voc-fcn8s/` writes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from caffe2torch.errors import MissingData, ReadError
+from caffe2torch.formats.hub import planned
+from caffe2torch.formats.safetensors import FORMAT_VERSION
+from caffe2torch.modules.caffe_net import CaffeNet
+from caffe2torch.plan import Parameter, Plan
+from caffe2torch.untrusted.wire import shape_problem
+
+try:
+    from huggingface_hub import PyTorchModelHubMixin
+except ImportError as error:
+    raise MissingData(f"needs huggingface_hub: pip install 'caffe2torch[hub]' ({error})") from None
+
+
+class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):
+    """The CaffeNet that a config defines, in eval mode.
+
+    `net` is its definition as prototxt; `shapes` are those of its parameters by key; `diagonal` lists keys
+    of dense deconvolutions that are kept as their channel diagonal; `preprocessing` says for each input what
+    was done to an image before the net saw it (preprocess.py). `from_pretrained` refuses tensors that are not
+    those of the net. Raises ReadError for a definition that cannot be.
+    """
+
+    def __init__(
+        self,
+        net: str,
+        shapes: Mapping[str, Sequence[int]],
+        diagonal: Sequence[str] = (),
+        preprocessing: dict[str, Any] | None = None,
+        format_version: str = FORMAT_VERSION,
+    ) -> None:
+        super().__init__(_shaped(planned(net, format_version), shapes, diagonal))
+        self.preprocessing = preprocessing or {}
+
+    @classmethod
+    def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> HubNet:
+        # By the mixin's own default, what a file lacks stays at its filler.
+        model: HubNet = super()._from_pretrained(strict=strict, **options)
+        return model
+
+
+def _shaped(plan: Plan, shapes: Mapping[str, Sequence[int]], diagonal: Collection[str]) -> Plan:
+    """The plan with the shapes in which its parameters are kept."""
+
+    def shaped(parameter: Parameter) -> Parameter:
+        shape = tuple(shapes.get(parameter.owner, ()))
+        if problem := shape_problem(shape) or ("" if shape else "has no shape"):
+            raise ReadError(f"parameter {parameter.owner!r}: {problem}")
+        return replace(parameter, shape=shape, diagonal=parameter.owner in diagonal)
+
+    steps = (replace(step, parameters=tuple(map(shaped, step.parameters))) for step in plan.steps)
+    return replace(plan, steps=tuple(steps))

@@ -1,0 +1,302 @@
+"""Net -> Plan: every layer with its converter, its shapes and its blobs, all checked, without torch.
+
+What `build` runs and what the commands print and write is this; the checks are Caffe's own (net.cpp).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count, dropwhile
+
+import numpy as np
+
+from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
+from caffe2torch.layers.geometry import View, crop_offset
+from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converter_for, converter_of
+from caffe2torch.net import Array, Blob, Fields, Layer, Net
+from caffe2torch.plan.phase import for_phase
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One blob at its place: the key it has in a state dict, and where its values come from."""
+
+    key: str
+    shape: Shape
+    blob: Blob | None
+    """None when Caffe would leave it at its filler."""
+    filler: Fields | None
+    owner: str
+    """The key of the parameter it shares its values with (`param { name }`), its own key otherwise."""
+    diagonal: bool
+    """The blob is dense, (C, C, h, w), and kept as its channel diagonal, (C, 1, h, w)."""
+    trained: bool
+    """Has a learning rate; False for lr_mult 0 and for statistics."""
+    statistics: bool
+
+    def read(self) -> Array:
+        """The values as they are kept: reshaped as the layer needs them, a diagonal taken out."""
+        assert self.blob is not None  # noqa: S101 (callers ask `blob` first)
+        array = self.blob.read()
+        if self.diagonal:
+            channels = np.arange(array.shape[0])
+            return array[channels, channels][:, None]
+        return array.reshape([size or -1 for size in self.shape])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer, ready to run. `key` is its layer name, made unique where Caffe allows two of one name."""
+
+    key: str
+    layer: Layer
+    converter: Converter
+    tops: tuple[Shape | None, ...]
+    parameters: tuple[Parameter, ...]
+    views: Mapping[str, View]
+    """How the first top sees each input of the net."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole net, ready to run: its inputs with their shapes, its steps in order, and its outputs."""
+
+    net: Net
+    phase: str
+    inputs: Mapping[str, Shape | None]
+    steps: tuple[Step, ...]
+    outputs: tuple[str, ...]
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter that holds values of its own, in the net's order."""
+        return (p for step in self.steps for p in step.parameters if p.owner == p.key)
+
+
+def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
+    """The net of a phase, ready to run: every layer known, every shape consistent, every blob used.
+
+    With `allow_missing` a layer without blobs (or a blob without data) in a net that has weights is left at
+    Caffe's filler. Raises NetError, UnsupportedLayer, WeightsError.
+    """
+    if phase not in ("TRAIN", "TEST"):
+        raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
+    return _Planner(_with_loss_tops(for_phase(net, phase)), phase, allow_missing).plan()
+
+
+def _with_loss_tops(net: Net) -> Net:
+    """The net with a top for every loss that names none, called as the layer is."""
+    taken = {top for layer in net.layers for top in layer.tops}
+    layers = []
+    for layer in net.layers:
+        if not layer.tops and getattr(converter_of(layer), "auto_top", False):
+            layer = replace(layer, tops=(_unused(layer.name or layer.type, taken),))
+            taken |= set(layer.tops)
+        layers.append(layer)
+    return replace(net, layers=tuple(layers))
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """The name, numbered from 2 where it is taken."""
+    names = chain([name], (f"{name}#{n}" for n in count(2)))
+    return next(name for name in names if name not in taken)
+
+
+class _Planner:
+    """Walks the layers once, carrying for each blob name its shape and how it sees the inputs."""
+
+    def __init__(self, net: Net, phase: str, allow_missing: bool) -> None:
+        self.net, self.phase, self.allow_missing = net, phase, allow_missing
+        self.shapes: dict[str, Shape | None] = {}
+        self.views: dict[str, dict[str, View]] = {}
+        self.inputs: dict[str, Shape | None] = {}
+        self.keys: set[str] = set()
+        self.owners: dict[str, Parameter] = {}
+
+    def plan(self) -> Plan:
+        steps = tuple(self._step(layer) for layer in self.net.layers)
+        net = replace(self.net, layers=tuple(step.layer for step in steps))
+        return Plan(net, self.phase, self.inputs, steps, self._outputs())
+
+    def _outputs(self) -> tuple[str, ...]:
+        """Caffe's outputs: the blobs that nothing reads after they were last written (net.cpp)."""
+        open_: dict[str, None] = {}
+        for layer in self.net.layers:
+            for bottom in layer.bottoms:
+                open_.pop(bottom, None)
+            open_ |= dict.fromkeys(layer.tops)
+        return tuple(open_)
+
+    def _step(self, layer: Layer) -> Step:
+        for bottom in layer.bottoms:
+            if bottom not in self.shapes:
+                raise NetError(f"layer {layer.name!r}: no layer before it makes its bottom {bottom!r}")
+        if layer.unknown:
+            fields = ", ".join(layer.unknown)
+            raise UnsupportedLayer(
+                layer,
+                f"{self.net.weights} gives it fields of a fork's schema, {fields}; give the net's --prototxt",
+            )
+        layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
+        converter = converter_for(layer, tuple(self.shapes[bottom] for bottom in layer.bottoms))
+        key = self._key(layer)
+        parameters = self._parameters(layer, key, converter)
+        tops = self._tops(layer, converter)
+        views = self._look(layer, converter)
+        self.views |= dict.fromkeys(layer.tops, views)
+        return Step(key, layer, converter, tops, parameters, views)
+
+    def _key(self, layer: Layer) -> str:
+        """A unique name: Caffe allows layers without one, and two of one name."""
+        key = _unused(layer.name or layer.type, self.keys)
+        self.keys.add(key)
+        return key
+
+    def _tops(self, layer: Layer, converter: Converter) -> tuple[Shape | None, ...]:
+        tops = converter.top_shapes()
+        if len(tops) != len(layer.tops):
+            raise NetError(
+                f"layer {layer.name!r} ({layer.type}) makes {len(tops)} tops, the net names {layer.tops}"
+            )
+        if layer.type == "Input":
+            tops = tuple(self._completed(top, shape) for top, shape in zip(layer.tops, tops, strict=True))
+            self.inputs |= zip(layer.tops, tops, strict=True)
+        self.shapes |= zip(layer.tops, tops, strict=True)
+        return tops
+
+    def _completed(self, blob: str, shape: Shape | None) -> Shape | None:
+        """An input's shape, what the file leaves open taken from the weights of the layer that reads it."""
+        if shape is not None and None not in shape:
+            return shape
+        known = self._by_weights(blob)
+        if shape is None or known is None or len(shape) != len(known):
+            return known if shape is None else shape
+        return tuple(b if a is None else a for a, b in zip(shape, known, strict=True))
+
+    def _by_weights(self, blob: str) -> Shape | None:
+        for layer in self.net.layers:
+            if blob in layer.bottoms[:1]:
+                return converter_for(layer, (None,) * len(layer.bottoms)).shape_by_weights()
+        return None
+
+    def _look(self, layer: Layer, converter: Converter) -> dict[str, View]:
+        if layer.type == "Input":
+            axes = {top: len(self.shapes[top] or (1,) * 4) - 2 for top in layer.tops}
+            return {top: View.of_input(n) for top, n in axes.items() if n > 0}
+        seen: dict[str, View] = {}
+        for position, bottom in enumerate(layer.bottoms):
+            if position in converter.shape_only:
+                continue
+            for name, view in self.views[bottom].items():
+                looked = converter.look(view)
+                if looked is not None:
+                    seen[name] = seen[name].merged(looked) if name in seen else looked
+        return seen
+
+    def _parameters(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
+        specs = converter.blob_specs()
+        if layer.blobs and len(layer.blobs) != len(specs):
+            raise WeightsError(
+                f"{self.net.weights}: layer {layer.name!r} holds {len(layer.blobs)} blobs, "
+                f"its {layer.type} needs {len(specs)}; is this the net of these weights?"
+            )
+        if specs and not layer.blobs and self.net.weights and not self.allow_missing:
+            raise WeightsError(
+                f"{self.net.weights}: has no blobs for layer {layer.name!r} ({layer.type}); "
+                f"is this the net of these weights? --allow-missing leaves them at Caffe's filler"
+            )
+        return tuple(self._parameter(converter, key, i, spec) for i, spec in enumerate(specs))
+
+    def _parameter(self, converter: Converter, layer_key: str, position: int, spec: BlobSpec) -> Parameter:
+        layer, key = converter.layer, f"{layer_key}.{spec.name}"
+        statistics = converter.has_statistics or spec.statistic
+        blob = self._blob(layer, position, spec)
+        parameter = Parameter(
+            key=key,
+            shape=spec.shape if blob is None else _concrete(spec.shape, blob),
+            blob=blob,
+            filler=spec.filler,
+            owner=key,
+            diagonal=position == 0 and blob is not None and _is_diagonal(layer, blob),
+            trained=not statistics and layer.lr_mult(position) != 0,
+            statistics=statistics,
+        )
+        return self._shared(layer, position, parameter)
+
+    def _blob(self, layer: Layer, position: int, spec: BlobSpec) -> Blob | None:
+        if not layer.blobs:
+            return None
+        blob = layer.blobs[position]
+        if not fits(spec.shape, blob.shape):
+            hint = "was the net made fully convolutional? see --convolutionalize"
+            hint = (
+                hint if len(spec.shape) > 2 == len(_bare(blob.shape)) else "is this the net of these weights?"
+            )
+            raise WeightsError(
+                f"{self.net.weights}: layer {layer.name!r} blob {position} is {blob.shape}, "
+                f"its {layer.type} needs {_text(spec.shape)}; {hint}"
+            )
+        if blob.has_data:
+            return blob
+        if self.allow_missing:
+            return None
+        raise WeightsError(
+            f"{self.net.weights}: layer {layer.name!r} blob {position} has a shape, {blob.shape}, "
+            f"and no data; --allow-missing leaves it at Caffe's filler"
+        )
+
+    def _shared(self, layer: Layer, position: int, parameter: Parameter) -> Parameter:
+        name = layer.share_name(position)
+        if not name:
+            return parameter
+        owner = self.owners.setdefault(name, parameter)
+        if owner.shape != parameter.shape:
+            raise NetError(
+                f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but their shapes are "
+                f"{_text(parameter.shape)} and {_text(owner.shape)}"
+            )
+        return replace(parameter, owner=owner.key)
+
+
+def _bare(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without leading ones: legacy blobs have four axes whatever they hold."""
+    return tuple(dropwhile(lambda size: size == 1, shape))
+
+
+def fits(needed: Shape, found: tuple[int, ...]) -> bool:
+    """Whether a blob has the shape that is needed, leading ones aside where an old file has four axes."""
+    if len(found) != len(needed):
+        found = (*(1,) * (len(needed) - len(_bare(found))), *_bare(found))
+    return len(found) == len(needed) and all(n in (None, f) for n, f in zip(needed, found, strict=True))
+
+
+def _concrete(needed: Shape, blob: Blob) -> tuple[int, ...]:
+    return blob.shape[len(blob.shape) - len(needed) :] if len(blob.shape) >= len(needed) else blob.shape
+
+
+def _text(shape: Shape) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def _is_diagonal(layer: Layer, blob: Blob) -> bool:
+    """A frozen dense deconvolution that maps each channel to itself: zero off the diagonal, to the bit."""
+    frozen = layer.type == "Deconvolution" and layer.lr_mult(0) == 0
+    if not frozen or layer.fields.convolution_param.group != 1 or blob.shape[0] != blob.shape[1]:
+        return False
+    bits = blob.read().view(np.uint32 if blob.dtype.itemsize == 4 else np.uint64)
+    return not any(row[:channel].any() or row[channel + 1 :].any() for channel, row in enumerate(bits))
+
+
+def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
+    """A Crop of the CVPR 2015 nets with the offset that its two bottoms' coordinates give (geometry.py)."""
+    crop = layer.fields.crop_param
+    if layer.type != "Crop" or not crop.align:
+        return layer
+    common = next((name for name in views[0] if name in views[1]), None)
+    if common is None:
+        raise NetError(f"layer {layer.name!r} (Crop): its bottoms see no common input to align them by")
+    offset = crop_offset(views[0][common], views[1][common])
+    offset = offset[:1] if len(set(offset)) == 1 else offset  # one serves all axes, as the zoo writes it
+    return replace(
+        layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))
+    )

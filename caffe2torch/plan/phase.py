@@ -1,0 +1,207 @@
+"""Net -> the net of a phase: Caffe's include and exclude rules, inputs for data layers, no Split, no loss.
+
+A caffemodel holds the TRAIN net that Caffe trained. In phase TRAIN it keeps its losses; in phase TEST the net
+that one deploys is derived from it. A net that already begins with Input layers is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from caffe2torch.errors import NetError
+from caffe2torch.layers.registry import Converter, Shape, converter_of
+from caffe2torch.net import Fields, Layer, Net
+
+
+def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
+    """The net that Caffe would run in a phase ("TRAIN" or "TEST"), a level and stages, fed by inputs.
+
+    `stages` are added to those that the net names itself (net.cpp). Data layers become Input layers. In phase
+    TEST a net that had data layers also loses its losses and what serves its labels alone. `notes` says what
+    was dropped or rewritten.
+    """
+    stages = (*net.stages, *stages)
+    layers = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
+    filtered = replace(net, layers=layers, stages=())
+    fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
+    if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
+        fed = without_losses(_without_samplers(fed))
+    return without_splits(fed)
+
+
+def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
+    include, exclude = layer.fields.include, layer.fields.exclude
+    if include and exclude:
+        raise NetError(f"layer {layer.name!r}: has include and exclude rules; Caffe allows one kind")
+    if include:
+        return any(_meets(rule, phase, level, stages) for rule in include)
+    return not any(_meets(rule, phase, level, stages) for rule in exclude)
+
+
+def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:
+    return (
+        (not rule.has("phase") or rule.phase == phase)
+        and (not rule.has("min_level") or level >= rule.min_level)
+        and (not rule.has("max_level") or level <= rule.max_level)
+        and all(stage in stages for stage in rule.stage)
+        and not any(stage in stages for stage in rule.not_stage)
+    )
+
+
+def _is(layer: Layer, trait: str) -> bool:
+    return bool(getattr(converter_of(layer), trait, False))
+
+
+def _is_data(layer: Layer) -> bool:
+    return not layer.bottoms and _is(layer, "is_data")
+
+
+def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
+    """The net with an Input for each top of a data layer that it uses.
+
+    A caffemodel holds one phase's data layer, so the other phase takes the names of its inputs from it.
+    """
+    produced = {top for layer in net.layers if not _is_data(layer) for top in layer.tops}
+    wanted = {bottom for layer in net.layers for bottom in layer.bottoms} - produced
+    layers = [layer for layer in net.layers if not _is_data(layer)]
+    fed: dict[str, Layer] = {}
+    came_from = []
+    for data in data_layers:
+        for top, shape in zip(data.tops, _shapes(data), strict=True):
+            if top in wanted and top not in fed:
+                fed[top] = _input(top, shape)
+                came_from.append(f"{top!r} (from a {data.type} layer)")
+    notes = (f"inputs in place of data: {', '.join(came_from)}",) if fed else ()
+    return replace(net, layers=(*fed.values(), *layers), notes=net.notes + notes)
+
+
+def _shapes(data: Layer) -> tuple[Shape | None, ...]:
+    known = (converter_of(data) or Converter).data_shapes(data)
+    return known + (None,) * (len(data.tops) - len(known))
+
+
+def _input(top: str, shape: Shape | None) -> Layer:
+    """An Input; -1 stands for a size that the data layer does not tell."""
+    fields = Fields("LayerParameter", {})
+    if shape is not None:
+        dim = Fields("BlobShape", {"dim": tuple(-1 if size is None else size for size in shape)})
+        fields = fields.replace(input_param=Fields("InputParameter", {"shape": (dim,)}))
+    return Layer(top, "Input", (), (top,), fields)
+
+
+def _without_samplers(net: Net) -> Net:
+    """The net with all of what its samplers draw from, in place of what they draw."""
+    samplers = [layer for layer in net.layers if _is(layer, "is_sampler")]
+    all_of = {layer.tops[0]: layer.bottoms[0] for layer in samplers}
+    layers = tuple(
+        replace(layer, bottoms=tuple(all_of.get(bottom, bottom) for bottom in layer.bottoms))
+        for layer in net.layers
+        if layer not in samplers
+    )
+    notes = tuple(
+        f"{layer.name!r} draws samples by their labels; a deploy net takes all of '{layer.bottoms[0]}'"
+        for layer in samplers
+    )
+    labels = _used(samplers) - _used(layers)
+    idle = [layer for layer in layers if layer.type == "Input" and set(layer.tops) <= labels]
+    shorter = replace(net, layers=layers, notes=net.notes + notes)
+    return _without(shorter, idle, "dropped, as serving labels alone")
+
+
+def without_losses(net: Net) -> Net:
+    """The net without losses and measures, and without the layers that served their labels alone."""
+    losses, kept, read = list[Layer](), list(net.layers), _read(net.layers)
+    of_losses = _of_losses(net.layers)
+    # What only a loss reads, such as targets made from labels, goes after it.
+    while unread := [x for x in kept if not set(x.tops) & _read(kept) and _is_measure(x, of_losses, read)]:
+        losses += unread
+        kept = [layer for layer in kept if layer not in unread]
+    learned, labels = _learned(kept), list[Layer]()
+    while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:
+        labels += idle
+        kept = [layer for layer in kept if layer not in idle]
+    shorter = _without(net, losses, "dropped, a deploy net measures no loss")
+    return _with_silences(_without(shorter, labels, "dropped, as serving labels alone"))
+
+
+def _of_losses(layers: Sequence[Layer]) -> set[str]:
+    """The tops of losses, and what is made of them alone."""
+    tops: set[str] = set()
+    for layer in layers:
+        if _is(layer, "is_loss") or (layer.bottoms and set(layer.bottoms) <= tops):
+            tops |= set(layer.tops)
+    return tops
+
+
+def _is_measure(layer: Layer, of_losses: set[str], read: set[str]) -> bool:
+    """A loss; or made of losses for a later one to read, not as an output of the net."""
+    return _is(layer, "is_loss") or (bool(layer.tops) and set(layer.tops) <= of_losses & read)
+
+
+def _with_silences(net: Net) -> Net:
+    """The net whose Silence layers hide only what is still there."""
+    made, layers = {top for layer in net.layers for top in layer.tops}, []
+    for layer in net.layers:
+        still = tuple(bottom for bottom in layer.bottoms if layer.type != "Silence" or bottom in made)
+        if still or layer.type != "Silence":
+            layers.append(replace(layer, bottoms=still))
+    return replace(net, layers=tuple(layers))
+
+
+def _has_weights(layer: Layer) -> bool:
+    converter = converter_of(layer) or Converter
+    return converter.blob_specs is not Converter.blob_specs
+
+
+def _used(layers: Sequence[Layer]) -> set[str]:
+    return {bottom for layer in layers for bottom in layer.bottoms}
+
+
+def _read(layers: Sequence[Layer]) -> set[str]:
+    """What layers make something of; a Silence only hides it."""
+    return _used([layer for layer in layers if layer.type != "Silence"])
+
+
+def _is_idle(layer: Layer, kept: Sequence[Layer], net: Net) -> bool:
+    """Nothing reads the layer any more, while something did in the whole net."""
+    return not set(layer.tops) & _used(kept) and set(layer.tops) <= _used(net.layers)
+
+
+def _learned(layers: Sequence[Layer]) -> set[str]:
+    """The tops, and the names of the layers, that depend on a layer with weights."""
+    learned: set[str] = set()
+    for layer in layers:
+        if layer.blobs or _has_weights(layer) or learned & set(layer.bottoms):
+            learned |= {layer.name, *layer.tops}
+    return learned
+
+
+def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
+    if not dropped:
+        return net
+    names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in dropped)
+    kept = tuple(layer for layer in net.layers if not any(layer is x for x in dropped))
+    return replace(net, layers=kept, notes=(*net.notes, f"{names} {why}"))
+
+
+def without_splits(net: Net) -> Net:
+    """The net without Split layers: each of their tops is their bottom under another name."""
+    source: dict[str, str] = {}
+    layers, splits = [], 0
+    for layer in net.layers:
+        bottoms = tuple(source.get(bottom, bottom) for bottom in layer.bottoms)
+        if layer.type == "Split" and _can_go(layer, net):
+            source |= dict.fromkeys(layer.tops, bottoms[0])
+            splits += 1
+        else:
+            layers.append(replace(layer, bottoms=bottoms))
+    note = (f"{splits} Split layers removed, a tensor can be read twice",) if splits else ()
+    return replace(net, layers=tuple(layers), notes=net.notes + note)
+
+
+def _can_go(split: Layer, net: Net) -> bool:
+    """A Split stays where a later layer writes over one of its blobs, or where a top of it is an output."""
+    after = net.layers[[layer is split for layer in net.layers].index(True) + 1 :]
+    blobs = {*split.bottoms, *split.tops}
+    return set(split.tops) <= _used(after) and not any(blobs & set(layer.tops) for layer in after)

@@ -1,0 +1,110 @@
+"""A model's parameters as Caffe's solvers see them: Net::learnable_params (net.cpp, AppendParam).
+
+They are all blobs of all layers, in the net's order: the frozen ones too, and the statistics of BatchNorm,
+whose layer sets their lr_mult to 0. A blob that `param { name }` shares counts once, where it comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.formats.model import dense
+from caffe2torch.net import Array, Blob, Fields
+from caffe2torch.plan import Parameter, Plan, fits
+from caffe2torch.zoo.fcn import Architecture, planned
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Learnable:
+    """One of Net::learnable_params: a tensor of the model, and what the net says about its training."""
+
+    key: str
+    tensor: Tensor
+    shape: tuple[int, ...]
+    """Caffe's: (C, C, h, w) for a deconvolution that the model keeps as its channel diagonal (C, 1, h, w)."""
+    lr_mult: float
+    decay_mult: float
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether the model keeps only the channel diagonal."""
+        return tuple(self.tensor.shape) != self.shape
+
+    def blob(self, values: Tensor | None) -> Blob:
+        """Values that lie as the model's do, as a float32 Blob in Caffe's shape; None stands for zeros."""
+
+        def flat() -> Array:
+            if values is None:
+                return np.zeros(self.tensor.numel(), np.float32)
+            array: Array = values.detach().cpu().float().numpy().reshape(-1)
+            return array
+
+        if self.diagonal:
+            return dense(tuple(self.tensor.shape), flat)
+        return Blob(self.shape, np.dtype("<f4"), flat)
+
+    def values(self, blob: Blob, name: str) -> Tensor:
+        """The values of a blob, called `name` in errors, as the model keeps them. Raises WeightsError."""
+        if not fits(self.shape, blob.shape):
+            raise WeightsError(f"{name} is {blob.shape}, '{self.key}' is {self.shape}")
+        if not blob.has_data:
+            raise WeightsError(f"{name}, that of '{self.key}', has no values")
+        array = blob.read().reshape(self.shape)
+        if self.diagonal:
+            each = np.arange(self.shape[0])
+            whole, array = array, array[each, each][:, None]
+            if np.count_nonzero(whole) != np.count_nonzero(array):
+                raise WeightsError(f"{name} is not 0 off the channel diagonal, all that '{self.key}' keeps")
+        return torch.empty_like(self.tensor).copy_(torch.from_numpy(np.array(array)))
+
+
+def plan_of(model: Any) -> Plan:
+    """The plan of a CaffeNet, or of an FCN's definition; TypeError for other models."""
+    if isinstance(getattr(model, "plan", None), Plan):
+        own: Plan = model.plan
+        return own
+    if isinstance(getattr(model, "architecture", None), Architecture):
+        return planned(model.architecture)
+    raise TypeError(f"a Solver trains a CaffeNet or an FCN of this package, not {type(model)}")
+
+
+def learnable_params(model: Any) -> tuple[Learnable, ...]:
+    """The parameters of a CaffeNet or an FCN in the order of Caffe's Net::learnable_params.
+
+    Raises NetError where layers that share a blob give it different multipliers, as Caffe does.
+    """
+    steps, tensors = plan_of(model).steps, model.blobs()
+    specs = dict[str, list[Fields]]()
+    for step in steps:
+        for parameter, spec in zip(step.parameters, step.layer.fields.param, strict=False):
+            specs.setdefault(parameter.owner, []).append(spec)
+    return tuple(
+        _learnable(parameter, tensor, specs.get(parameter.key, []))
+        for step in steps
+        for parameter, tensor in zip(step.parameters, tensors.get(step.key, ()), strict=True)
+        if parameter.owner == parameter.key
+    )
+
+
+def _learnable(parameter: Parameter, tensor: Tensor, specs: Sequence[Fields]) -> Learnable:
+    lr_mult, decay_mult = (_agreed(parameter.key, name, specs) for name in ("lr_mult", "decay_mult"))
+    shape = tuple(size or 0 for size in parameter.shape)
+    return Learnable(parameter.key, tensor, shape, lr_mult, decay_mult)
+
+
+def _agreed(key: str, name: str, specs: Sequence[Fields]) -> float:
+    """A multiplier: what every `param` that gives it says, or Caffe's default 1."""
+    found = {getattr(spec, name) for spec in specs if spec.has(name)}
+    if len(found) > 1:
+        values = ", ".join(f"{value:g}" for value in sorted(found))
+        raise NetError(f"layers share '{key}' and give it {name} {values}; Caffe wants one value")
+    return float(found.pop()) if found else 1.0

@@ -1,0 +1,102 @@
+"""Slices and `narrow`: Caffe's Crop to the size of another tensor, or its Slice at constant places."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from caffe2torch.tracing.calls import says
+from caffe2torch.tracing.drawing import Call, Side, Size, Top
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is kept of one axis; `to` is the tensor whose size it has, where the module says so."""
+
+    start: int
+    stop: int
+    to: Top | None
+
+
+@dataclass(frozen=True, eq=False)
+class Cropped(Top):
+    """A part of `whole`. Cuts of one axis after the other are one layer, so it is drawn when it is read."""
+
+    call: Call = field(kw_only=True)
+    whole: Top = field(kw_only=True)
+    cuts: dict[int, Cut] = field(kw_only=True)
+    drawn: list[Top] = field(kw_only=True, default_factory=list)
+
+    def written(self) -> Top:
+        """The part as a blob of the net."""
+        if not self.drawn:
+            self.drawn.append(_drawn(self.call, self.whole, self.cuts, self.shape))
+        return self.drawn[0]
+
+
+@says("narrow", torch.narrow)
+def narrow(call: Call, x: Top, dim: int, start: int, length: int) -> Top:
+    """A part of one axis."""
+    to = length.of if isinstance(length, Side) else None
+    axis = dim % len(x.shape)
+    first = start % x.shape[axis]
+    return _cut(call, x, {axis: Cut(first, first + length, to)})
+
+
+@says(operator.getitem)
+def item(call: Call, x: Top, index: Any) -> Top:
+    """A part of some axes, such as x[:, :, 5 : 5 + y.shape[2], 5 : 5 + y.shape[3]]."""
+    given = index if isinstance(index, tuple) else (index,)
+    if given.count(Ellipsis):
+        at = given.index(Ellipsis)
+        missing = len(x.shape) - len(given) + 1
+        given = (*given[:at], *(slice(None),) * missing, *given[at + 1 :])
+    if not all(isinstance(part, slice) and part.step in (None, 1) for part in given):
+        call.refuse("an index takes or makes an axis, or steps; Caffe cuts pieces: write x[:, 2:3]")
+    cuts = {}
+    for axis, part in enumerate(given):
+        start, stop, _ = part.indices(x.shape[axis])
+        cuts[axis] = Cut(start, stop, getattr(part.stop, "of", None))
+    return _cut(call, x, cuts)
+
+
+def _cut(call: Call, x: Top, cuts: dict[int, Cut]) -> Top:
+    """The cuts of x; those of other axes than x's own are put together with them."""
+    cuts = {axis: cut for axis, cut in cuts.items() if (cut.start, cut.stop) != (0, x.shape[axis])}
+    if not cuts:
+        return x
+    if isinstance(x, Cropped) and not x.drawn and not set(cuts) & set(x.cuts):
+        cuts = {**x.cuts, **cuts}
+        x = x.whole
+    if empty := [axis for axis, cut in cuts.items() if cut.stop <= cut.start]:
+        call.refuse(f"leaves nothing of axis {empty[0]}")
+    shape = list(x.shape)
+    for axis, cut in cuts.items():
+        shape[axis] = cut.stop - cut.start
+    return Cropped("", tuple(shape), call=call, whole=x, cuts=cuts)
+
+
+def _drawn(call: Call, x: Top, cuts: dict[int, Cut], shape: Size) -> Top:
+    """A Crop where all cuts are to one tensor's size, which it then has from the first of them on."""
+    references = list({id(cut.to): cut.to for cut in cuts.values()}.values())
+    axis, to = min(cuts), references[0]
+    if len(references) == 1 and to is not None:
+        if to.shape[axis:] != shape[axis:]:
+            call.refuse(f"from axis {axis} on, Caffe's Crop would cut {x.shape} to all of {to.shape[axis:]}")
+        offsets = [cuts[i].start if i in cuts else 0 for i in range(axis, len(shape))]
+        offsets = offsets[:1] if len(set(offsets)) == 1 else offsets
+        return call.layer("Crop", x, to, crop_param={"axis": axis, "offset": offsets})
+    for axis, cut in sorted(cuts.items()):
+        x = _middle(call, x, axis, cut)
+    return x
+
+
+def _middle(call: Call, x: Top, axis: int, cut: Cut) -> Top:
+    """The one top of a Slice that is kept."""
+    points = [point for point in (cut.start, cut.stop) if 0 < point < x.shape[axis]]
+    p = {"axis": axis, "slice_point": points}
+    tops = call.layers("Slice", x, tops=len(points) + 1, slice_param=p)
+    return tops[0 if cut.start == 0 else 1]

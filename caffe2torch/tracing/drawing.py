@@ -1,0 +1,154 @@
+"""A net in the making, drawn layer by layer while a torch module is traced.
+
+    Call --layer--> Drawing --> layers, each with a top of its own, and the tensors that their blobs hold
+
+Shapes are those at the inputs at hand, as Caffe computes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffe2torch import schema
+from caffe2torch.errors import NetError, UnsupportedModule
+from caffe2torch.layers.registry import converter_for
+from caffe2torch.net import Array, Blob, Fields, Layer, freeze
+
+Size = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Top:
+    """A tensor of the traced module: the blob that holds it, and its shape at the inputs at hand."""
+
+    blob: str
+    shape: Size
+
+    def written(self) -> Top:
+        """The tensor as a blob of the net."""
+        return self
+
+
+class Side(int):
+    """The length of a tensor's axis. Sums and differences keep `of`, whose it is, as Caffe's Crop asks."""
+
+    of: Top
+
+    def __new__(cls, length: int, of: Top) -> Side:
+        """The length `of` a tensor's axis, plus or minus a constant."""
+        side = super().__new__(cls, length)
+        side.of = of
+        return side
+
+    def __add__(self, other: int) -> Side:
+        return Side(int(self) + int(other), self.of)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: int) -> Side:
+        return Side(int(self) - int(other), self.of)
+
+    def __rsub__(self, other: int) -> Side:
+        return Side(int(other) - int(self), self.of)
+
+
+@dataclass
+class Drawing:
+    """The layers so far. Every top has a name of its own; `held` are the tensors of a layer's blobs."""
+
+    floor_pooling: bool = False
+    layers: list[Layer] = field(default_factory=list)
+    held: dict[str, Sequence[Tensor]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def unused(self, name: str) -> str:
+        """The name, numbered as torch.fx does where it is taken."""
+        free = next(x for x in chain([name], (f"{name}_{n}" for n in count(1))) if x not in self.taken)
+        self.taken.add(free)
+        return free
+
+    def input(self, name: str, shape: Size) -> Top:
+        """An Input layer."""
+        blob = self.unused(name)
+        fields = _fields(input_param={"shape": [{"dim": shape}]})
+        self.layers.append(Layer(blob, "Input", (), (blob,), fields))
+        return Top(blob, shape)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call in the traced module: where the layers that it becomes are drawn."""
+
+    drawing: Drawing
+    name: str
+    """The name of the module, or for a function the module that calls it and what it calls."""
+    what: str
+    """What is called, such as MaxPool2d."""
+    shape: Size | None
+    """The shape of the tensor that the call gives; None where it gives several."""
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raises UnsupportedModule."""
+        raise UnsupportedModule(f"{self.name} ({self.what}): {reason}")
+
+    def layer(
+        self, kind: str, *bottoms: Top, blobs: Sequence[Tensor | None] = (), suffix: str = "", **fields: Any
+    ) -> Top:
+        """Draws a layer with one top; tensors of `blobs` that are None are left out."""
+        (top,) = self.layers(kind, *bottoms, blobs=blobs, suffix=suffix, **fields)
+        return top
+
+    def layers(
+        self,
+        kind: str,
+        *bottoms: Top,
+        tops: int = 1,
+        blobs: Sequence[Tensor | None] = (),
+        suffix: str = "",
+        **fields: Any,
+    ) -> list[Top]:
+        """Draws a layer with several tops, named `name.0`, `name.1`, …"""
+        read = [bottom.written() for bottom in bottoms]
+        name = self.drawing.unused(self.name + suffix)
+        names = [name] if tops == 1 else [self.drawing.unused(f"{name}.{i}") for i in range(tops)]
+        held = [tensor for tensor in blobs if tensor is not None]
+        layer = Layer(name, kind, tuple(x.blob for x in read), tuple(names), _fields(**fields))
+        try:
+            converter = converter_for(layer, tuple(x.shape for x in read))
+            shapes = [tuple(size or 0 for size in shape or ()) for shape in converter.top_shapes()]
+            own = [tuple(size or 0 for size in spec.shape) for spec in converter.blob_specs()]
+        except NetError as error:
+            self.refuse(f"as a {kind}, {str(error).partition(': ')[2]}")
+        self.drawing.layers.append(replace(layer, blobs=tuple(map(_blob, held, own))))
+        self.drawing.held[name] = held
+        return [Top(top, shape) for top, shape in zip(names, shapes, strict=True)]
+
+
+def _fields(**given: Any) -> Fields:
+    message = schema.message("LayerParameter")(**given)
+    _clear_defaults(message)
+    return freeze(message)
+
+
+def _clear_defaults(message: Any) -> None:
+    """Takes away what says no more than the schema does; not `pad_w: 0`: Caffe wants both of such a pair."""
+    for known, value in message.ListFields():
+        if known.is_repeated or known.is_required or known.name.endswith(("_h", "_w")):
+            continue
+        if known.message_type is not None:
+            _clear_defaults(value)
+        if not value.ListFields() if known.message_type is not None else value == known.default_value:
+            message.ClearField(known.name)
+
+
+def _blob(tensor: Tensor, shape: Size) -> Blob:
+    """The tensor as a float32 blob in Caffe's shape; a view of a float32 tensor on the CPU."""
+    array: Array = tensor.detach().cpu().to(torch.float32).contiguous().numpy()
+    return Blob(shape, np.dtype("<f4"), lambda: array.reshape(-1))

@@ -1,0 +1,143 @@
+"""The state dict in a file of PyTorch's, and nothing that runs.
+
+    before PyTorch 1.6   five pickles, then the values       torchvision's vgg16-397923af.pth
+    since                a zip, stored and not compressed    NAME/data.pkl, NAME/data/0, ...
+
+torch.load(weights_only=True) opens both. It still makes whatever a pickle asks for, of any size, so the names
+in the pickles are read first, without running them: a dictionary of tensors needs only a few.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickletools
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from caffe2torch._torch import torch
+from caffe2torch.errors import ReadError
+from caffe2torch.formats.reading import AnyPath, located, mapped
+from caffe2torch.net import Blob
+from caffe2torch.untrusted.wire import shape_problem
+from caffe2torch.weights.surgery import blob_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_PICKLE = 1 << 20
+"""Bytes of what describes the tensors; VGG-16's has 4 kB."""
+
+_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""The first of the five pickles."""
+_ZIP = b"PK\x03\x04"
+_DAMAGE = (zipfile.BadZipFile, struct.error, EOFError, OSError, RuntimeError, ValueError)
+_KNOWN = {
+    "collections OrderedDict",
+    "torch._utils _rebuild_tensor_v2",
+    "torch._utils _rebuild_parameter",
+    *(f"torch {kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long")),
+}
+
+
+def is_pth(path: AnyPath) -> bool:
+    """Whether torch.save wrote the file."""
+    start = mapped(path, {})[: len(_MAGIC)]
+    if not start.startswith(_ZIP):
+        return start == _MAGIC
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(map(_is_pickle, archive.namelist()))
+    except _DAMAGE:
+        return False
+
+
+def _is_pickle(name: str) -> bool:
+    """Whether a file in a zip is the one that describes the tensors."""
+    return name.count("/") == 1 and name.endswith("/data.pkl")
+
+
+def strings(path: AnyPath) -> frozenset[str]:
+    """The texts in a file that torch.save wrote, keys of tensors among them; none in a damaged one."""
+    try:
+        return frozenset(text for _, text in _opcodes(*_pickles(path)) if isinstance(text, str))
+    except (*_DAMAGE, ReadError):
+        return frozenset()
+
+
+def read_state_dict(path: AnyPath) -> dict[str, Blob]:
+    """The floating-point tensors in a file that torch.save wrote, views of it where they lie in a zip.
+
+    Raises ReadError for anything but a state dict, and for sizes that the file does not have.
+    """
+    with located(path):
+        try:
+            _check_names(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what PyTorch will change in the future
+                loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=_is_zip(path))
+            if not isinstance(loaded, dict) or not all(isinstance(x, torch.Tensor) for x in loaded.values()):
+                raise ReadError("is no state dict; save what model.state_dict() gives, and that alone")
+            return tensor_blobs(loaded)
+        except ReadError:
+            raise
+        except Exception as error:  # a pickle can be wrong in as many ways as there are errors
+            raise ReadError(f"PyTorch cannot read it: {error}".splitlines()[0]) from None
+
+
+def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:
+    """The floating-point tensors of a state dict. Raises ReadError for one whose values are not all there."""
+    blobs = {}
+    for key, tensor in state.items():
+        if not tensor.is_floating_point():
+            continue
+        shape = tuple(tensor.shape)
+        if problem := shape_problem(shape):
+            raise ReadError(f"tensor {key!r}: {problem}")
+        # A stride of zero repeats one value as often as a shape asks.
+        if tensor.layout != torch.strided or tensor.is_meta or _stored(tensor) < math.prod(shape):
+            raise ReadError(f"tensor {key!r}: the values that its shape {shape} asks for are not all there")
+        blobs[str(key)] = blob_of(tensor)
+    return blobs
+
+
+def _stored(tensor: Tensor) -> int:
+    """How many values the memory behind a tensor holds."""
+    return tensor.untyped_storage().nbytes() // tensor.element_size()
+
+
+def _pickles(path: AnyPath) -> tuple[bytes, int]:
+    """The pickles that describe the tensors, one behind the other, and how many they are."""
+    if not _is_zip(path):
+        return mapped(path, {})[:MAX_PICKLE], 5
+    with zipfile.ZipFile(path) as archive:
+        files = archive.infolist()
+        # Compressed, a small file can hold a large one.
+        if any(file.compress_type != zipfile.ZIP_STORED for file in files):
+            raise ReadError("is a compressed zip; torch.save does not compress")
+        pickle = next(file for file in files if _is_pickle(file.filename))
+        if pickle.file_size > MAX_PICKLE:
+            raise ReadError(f"its data.pkl has {pickle.file_size} bytes; {MAX_PICKLE} are allowed")
+        return archive.read(pickle), 1
+
+
+def _is_zip(path: AnyPath) -> bool:
+    return mapped(path, {})[: len(_ZIP)] == _ZIP
+
+
+def _opcodes(pickles: bytes, count: int) -> Iterator[tuple[str, Any]]:
+    """The operations of the pickles with their arguments; none of them is run."""
+    stream = io.BytesIO(pickles)
+    for _ in range(count):
+        yield from ((opcode.name, argument) for opcode, argument, _ in pickletools.genops(stream))
+
+
+def _check_names(path: AnyPath) -> None:
+    """Refuses pickles that name anything but _KNOWN."""
+    for name, argument in _opcodes(*_pickles(path)):
+        if name == "GLOBAL" and argument not in _KNOWN:
+            asked = str(argument).replace(" ", ".")
+            raise ReadError(f"a pickle in it asks for {asked}, which is no tensor; nothing of it was run")

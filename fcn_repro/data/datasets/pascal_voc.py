@@ -1,0 +1,119 @@
+"""PASCAL VOC 2011 and 2012, segmentation: the VOCdevkit as its tar unpacks.
+
+    VOCdevkit/VOC2012/JPEGImages/ID.jpg
+                      SegmentationClass/ID.png          palette PNG: 0 background, 1 to 20, 255 void
+                      ImageSets/Segmentation/SPLIT.txt  one id a line
+
+A folder that holds nothing but label PNGs opens too: its labels can be read, its images cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from caffe2torch.errors import MissingData
+from fcn_repro.data import splits
+from fcn_repro.data.datasets import files
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, first_with, register
+from fcn_repro.data.palette import colormap
+
+OBJECTS = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train"),
+    "tvmonitor",
+)
+CLASSES = ("background", *OBJECTS)
+LABELLINGS = {"sem": Head(CLASSES, colormap(21))}
+
+_KITS = ("", "VOCdevkit/", "TrainVal/VOCdevkit/")  # the last is where VOC 2011 unpacks
+_SEG11VALID = Split(736, note="seg11valid: the images of VOC 2011 val that SBD's train does not have.")
+_TEST_NOTE = "The evaluation server keeps the labels of test; it gives the images to whoever registers."
+
+
+class PascalVoc(Dataset):
+    """What the years share. A list of the user's own beside train.txt opens by its name."""
+
+    year: ClassVar[int]
+    labellings = LABELLINGS
+    quirks = ("Label 255 is the border of objects and what nobody labelled: neither learned nor scored.",)
+    list_file = "ImageSets/Segmentation/{split}.txt"
+    image_file = "JPEGImages/{id}.jpg"
+    label_files: ClassVar = {"sem": "SegmentationClass/{id}.png"}
+
+    @classmethod
+    def find(cls, folder: Path) -> Path:
+        """The year's folder, or another year's (both have seg11valid), or a folder of label PNGs."""
+        years = [f"{kit}VOC{year}" for year in (cls.year, 2012, 2011) for kit in _KITS]
+        if found := first_with(folder, (".", *years), ("JPEGImages",)):
+            return found
+        if next(folder.glob("*.png"), None):
+            return folder
+        raise MissingData(
+            f"{folder}: no {cls.title} here: neither VOCdevkit/VOC{cls.year} nor JPEGImages nor label PNGs; "
+            f"{cls.how_to_get()}"
+        )
+
+    def listed(self) -> Sequence[str] | None:
+        """The list in ImageSets; seg11valid is not in there."""
+        return splits.read("seg11valid") if self.split == "seg11valid" else super().listed()
+
+    def label_paths(self, identifier: str) -> Mapping[str, Path]:
+        """SBD's labels joined to VOC's own, as PNGs, are passed around as SegmentationClassAug."""
+        if self.labels_only:
+            return {"sem": self.folder / f"{identifier}.png"}
+        if self.split == "trainaug":
+            return {"sem": self.folder / "SegmentationClassAug" / f"{identifier}.png"}
+        return super().label_paths(identifier)
+
+    def read_label(self, path: Path, head: str) -> Label:
+        """On disk as it is."""
+        return files.read_label(path)
+
+    def needed(self, identifier: str) -> tuple[Path, ...]:
+        """Image and label, or the label alone."""
+        image, *labels = super().needed(identifier)
+        return tuple(labels) if self.labels_only else (image, *labels)
+
+    @property
+    def labels_only(self) -> bool:
+        """Whether the folder holds nothing but label PNGs."""
+        return not (self.folder / "JPEGImages").is_dir()
+
+
+@register
+class PascalVoc2011(PascalVoc):
+    """VOC 2011, which the papers evaluate on."""
+
+    name = "voc2011"
+    title = "PASCAL VOC 2011"
+    source = "voc2011"
+    year = 2011
+    splits: ClassVar = {
+        "train": Split(1112),
+        "val": Split(1111),
+        "trainval": Split(2223),
+        "seg11valid": _SEG11VALID,
+        "test": Split(labelled=False, note=_TEST_NOTE),
+    }
+
+
+@register
+class PascalVoc2012(PascalVoc):
+    """VOC 2012, whose images and labels include those of 2011."""
+
+    name = "voc2012"
+    title = "PASCAL VOC 2012"
+    source = "voc2012"
+    year = 2012
+    splits: ClassVar = {
+        "train": Split(1464),
+        "val": Split(1449),
+        "trainval": Split(2913),
+        "trainaug": Split(
+            10582, note="trainaug: train and SBD, without val; labels in SegmentationClassAug."
+        ),
+        "seg11valid": _SEG11VALID,
+        "test": Split(1456, labelled=False, note=_TEST_NOTE),
+    }

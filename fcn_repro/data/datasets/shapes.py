@@ -1,0 +1,85 @@
+"""Street scenes that are rendered when they are asked for: no download, no folder, exact labels.
+
+A sample is a function of VERSION, its split and its number, by integers alone, so it is the same everywhere.
+
+train, val, test         scenes of about 96x128 pixels (H, W), each pixel with its class, 255 around things
+objects, objects-val     pictures of about 60x72 pixels of one class each, by turns, and every pixel has that
+                         class: what ImageNet is to the papers' nets. An FCN that learns them by the ordinary
+                         loss per pixel is a classifier of whole images, made fully convolutional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Sample, Split, register
+from fcn_repro.data.palette import frozen
+from fcn_repro.data.scenes.canvas import Canvas
+from fcn_repro.data.scenes.chance import Chance
+from fcn_repro.data.scenes.portrait import portrait
+from fcn_repro.data.scenes.street import CLASSES, street
+
+VERSION = 1
+"""Of the drawing: whatever changes a pixel of any sample gets a new one."""
+
+COLOURS = (
+    *((0, 0, 0), (128, 64, 128), (170, 50, 40), (60, 160, 60), (0, 90, 220), (250, 210, 0)),
+    *((0, 210, 210), (170, 170, 170), (150, 95, 35), (235, 0, 150), (255, 130, 0)),
+)
+
+_OBJECTS = "Each image shows one class, and every pixel has that label: it teaches a classifier."
+
+
+@register
+class Shapes(Dataset):
+    """Streets with trees, cars, people and thinner things. Not in the papers: small, and always here."""
+
+    name = "shapes"
+    title = "rendered street scenes"
+    rendered = True
+    labellings: ClassVar = {"sem": Head(CLASSES, frozen(COLOURS))}
+    splits: ClassVar = {
+        "train": Split(10_000),
+        "val": Split(100),
+        "test": Split(200),
+        "objects": Split(11_000, note=_OBJECTS),
+        "objects-val": Split(220, note=_OBJECTS),
+    }
+
+    def __getitem__(self, index: int) -> Sample:
+        canvas, chance = self._drawn(index)
+        return Sample(self.ids[index], canvas.photograph(chance), {"sem": canvas.label})
+
+    def labels(self, index: int) -> Mapping[str, Label]:
+        """A sample's labels; its image is drawn, but not photographed."""
+        return {"sem": self._drawn(index)[0].label}
+
+    def listed(self) -> Sequence[str] | None:
+        """SPLIT-NUMBER for each number below the count; None for an unknown split."""
+        if self.split not in self.splits:
+            return None
+        return tuple(f"{self.split}-{number:05}" for number in range(self.facts.count or 0))
+
+    def needed(self, identifier: str) -> tuple[Path, ...]:
+        """No file at all."""
+        return ()
+
+    @classmethod
+    def find(cls, folder: Path) -> Path:
+        """In any folder, whether it is there or not."""
+        return folder
+
+    @classmethod
+    def how_to_get(cls) -> str:
+        """Nothing has to be got."""
+        return "it is rendered, and always here"
+
+    def _drawn(self, index: int) -> tuple[Canvas, Chance]:
+        """A scene, and the stream of numbers from which its photograph goes on."""
+        number = int(self.ids[index].rpartition("-")[2])
+        chance = Chance((VERSION << 32 | tuple(self.splits).index(self.split), number))
+        if self.split.startswith("objects"):
+            return portrait(chance, number % len(CLASSES)), chance
+        return street(chance), chance

@@ -1,0 +1,84 @@
+"""A compared table as Markdown, in the paper's own shape."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from fcn_repro.report.report import SCORES, Report, Result
+from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
+from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
+
+
+def as_markdown(report: Report) -> str:
+    """The table with its notes, and the scores by class of each result."""
+    table = report.paper.tables[report.number]
+    titles = [_plain(f"{c.metric}, {c.unit}; {c.split}".removesuffix("; -")) for c in table.columns.values()]
+    rows = [
+        [_plain(row.name), *(_cell(report, cell) for cell in cells)]
+        for row, cells in zip(table.rows, report.rows(), strict=True)
+    ]
+    signs = {mark(cell.cell) for cell in report.compared}
+    parts = [
+        f"# {_plain(table.title)}",
+        f"{_plain(report.paper.title)}, {_plain(report.paper.venue)}, Table {report.number}: "
+        f"{summary(report.compared)}. Each cell: **ours** \\| published \\| difference.",
+        _plain(table.note),
+        _table(["", *titles], rows),
+        "\n".join(f"{i}. {_note(said)}" for i, said in enumerate(report.footnotes, start=1)),
+        _listed(report.remarks),
+        _listed([f"{sign}: {meaning}" for sign, meaning in LEGEND.items() if sign in signs]),
+        _listed([f"{code}: {meaning}" for code, meaning in cited(report.paper, table).items()]),
+        *(_result(result) for result in report.results),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cell(report: Report, cell: Compared | None) -> str:
+    if cell is None:
+        return ""
+    published, number = _plain(f"{cell.cell}{mark(cell.cell)}"), report.note_number(cell)
+    if cell.finding is BASELINE:
+        return published
+    ours = "–" if cell.ours is None else f"**{ours_text(cell)}**"
+    difference = "–" if cell.ours is None else difference_text(cell)
+    return f"{ours} \\| {published} \\| {difference}" + (f" [{number}]" if number else "")
+
+
+def _result(result: Result) -> str:
+    head, percent = result.head, result.head.scores.percent()
+    scores = [_number(percent[key]) for key in SCORES.values()]
+    by_class = [
+        [_plain(name), _number(100 * iu)] for name, iu in zip(head.classes, head.per_class_iu, strict=True)
+    ]
+    parts = [
+        f"## {_plain(result.title)}",
+        _plain(result.about),
+        _table([*SCORES], [scores]),
+        _table(["class", "IU"], by_class),
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(percent: float) -> str:
+    return "–" if math.isnan(percent) else f"{percent:.2f}"
+
+
+def _note(said: str) -> str:
+    reason, *commands = said.splitlines()
+    return " ".join([_plain(reason), *(f"`{command.strip()}`" for command in commands)])
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {_plain(line)}" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text that no Markdown reader takes for markup."""
+    return re.sub(r"([\\`*_<\[\]|#])", r"\\\1", text)

@@ -1,0 +1,171 @@
+"""The report as one page of HTML: it loads nothing, runs nothing, and reads in light and in dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from fcn_repro.report.charts import class_bars, confusion_picture
+from fcn_repro.report.html import Content, Markup, element, joined
+from fcn_repro.report.panels import panels_view
+from fcn_repro.report.report import SCORES, Report, Result
+from fcn_repro.report.style import STYLE
+from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
+from fcn_repro.scoring.result import Head
+from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
+from fcn_repro.tables.papers import Column
+
+_NOTHING_IS_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""The page's Content-Security-Policy: whatever a file that was read may have put into it."""
+
+
+def page(report: Report) -> str:
+    """The whole page. The same report gives the same bytes."""
+    table, name = report.paper.tables[report.number], f"{report.paper.venue}, Table {report.number}"
+    return document(
+        name,
+        element("div", f"{report.paper.title} · {name}", class_="venue"),
+        element("h1", table.title),
+        element("p", f"{summary(report.compared)}. {table.note}", class_="soft"),
+        _table_section(report),
+        [_result_section(result) for result in report.results],
+        element("footer", "Written by fcn-repro. A difference is ours minus published."),
+    )
+
+
+def document(title: str, *content: Content) -> str:
+    """A page that loads nothing, in our style."""
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=_NOTHING_IS_FETCHED),
+        element("title", title),
+        element("style", Markup(STYLE)),
+    )
+    body = element("body", element("main", *content))
+    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _table_section(report: Report) -> Markup:
+    table = report.paper.tables[report.number]
+    titles = element("tr", element("td"), [_title(column) for column in table.columns.values()])
+    rows = [
+        element("tr", element("th", row.name, scope="row"), [_cell(report, cell) for cell in cells])
+        for row, cells in zip(table.rows, report.rows(), strict=True)
+    ]
+    sources = cited(report.paper, table).items()
+    return element(
+        "section",
+        element("div", element("table", element("thead", titles), element("tbody", rows)), class_="wide"),
+        _key(report),
+        _listed("ol", "How ours came about, and what the others need", _footnotes(report)),
+        _listed("ul", "Notes", [element("li", note) for note in report.remarks]),
+        _listed(
+            "dl",
+            "Sources of what was published",
+            [joined(element("dt", code), element("dd", said)) for code, said in sources],
+        ),
+    )
+
+
+def _title(column: Column) -> Markup:
+    split = element("span", column.split, class_="split") if column.split != "-" else ""
+    return element("th", f"{column.metric}, {column.unit}", split, scope="col")
+
+
+def _cell(report: Report, cell: Compared | None) -> Markup:
+    """Ours and the difference above what was published; empty where the paper has a dash."""
+    if cell is None:
+        return element("td", "–", class_="none")
+    number, sign = report.note_number(cell), mark(cell.cell)
+    note = element("sup", element("a", str(number), href=f"#note-{number}")) if number else ""
+    marked = element("sup", sign, class_="mark", title=LEGEND[sign]) if sign else ""
+    published = element("span", str(cell.cell), marked, class_="published")
+    state = None if cell.within is None else "within" if cell.within else "outside"
+    return element("td", _ours(cell), note, published, class_=state)
+
+
+def _ours(cell: Compared) -> Markup:
+    if cell.ours is None:
+        said = "baseline" if cell.finding is BASELINE else "not measured"
+        return element("span", said, class_="none")
+    difference = element("span", difference_text(cell).replace("-", "−"), class_="pill")
+    return joined(difference, element("span", ours_text(cell), class_="ours"))
+
+
+def _key(report: Report) -> Markup:
+    """What the marks on the table mean, those that it has."""
+    states = {cell.within for cell in report.compared}
+    signs = {mark(cell.cell) for cell in report.compared}
+    pills = [
+        element("span", element("span", "±", class_="pill"), meaning, class_=name)
+        for state, name, meaning in (
+            (True, "within", "difference within the tolerance"),
+            (False, "outside", "difference outside the tolerance"),
+        )
+        if state in states
+    ]
+    marks = [
+        element("span", element("sup", sign, class_="mark"), f" {meaning}")
+        for sign, meaning in LEGEND.items()
+        if sign in signs
+    ]
+    return element(
+        "div",
+        element("span", "Above: the difference, and ours. Below: published."),
+        pills,
+        marks,
+        class_="key",
+    )
+
+
+def _listed(tag: str, title: str, items: Sequence[Markup]) -> Markup:
+    return joined(element("h3", title), element(tag, items)) if items else joined()
+
+
+def _footnotes(report: Report) -> list[Markup]:
+    notes = []
+    for number, said in enumerate(report.footnotes, start=1):
+        reason, *commands = said.splitlines()
+        code = [element("code", command.strip()) for command in commands]
+        notes.append(element("li", reason, code, id=f"note-{number}"))
+    return notes
+
+
+def _result_section(result: Result) -> Markup:
+    head = result.head
+    return element(
+        "section",
+        element("h2", result.title),
+        element("p", result.about, class_="soft"),
+        scores_view(head),
+        element("h3", "By class"),
+        element(
+            "div",
+            _figure(class_bars(head), f"IU of each class, in %. Dashed: the mean, over {head.over.value}."),
+            _figure(
+                confusion_picture(head),
+                "Where the pixels of each class went: a row for its labels, a column for each "
+                "prediction; the stronger the colour, the more, by the square root of the share. Off the "
+                "diagonal: errors.",
+            ),
+            class_="charts",
+        ),
+        panels_view(result.panels, head) if result.panels else "",
+    )
+
+
+def scores_view(head: Head) -> Markup:
+    """The four scores, large."""
+    percent = head.scores.percent()
+    return element("div", [_score(name, percent[key]) for name, key in SCORES.items()], class_="scores")
+
+
+def _score(name: str, percent: float) -> Markup:
+    number = "–" if math.isnan(percent) else f"{percent:.2f}"
+    return element("div", element("b", number), element("span", f"{name}, %", class_="soft"))
+
+
+def _figure(picture: Content, caption: str) -> Markup:
+    return element("figure", picture, element("figcaption", caption))

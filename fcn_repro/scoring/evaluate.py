@@ -1,0 +1,179 @@
+"""A model on a split, counted into one confusion matrix.
+
+One process or torchrun's many: each takes every n-th image that is left, and the counts are added up, so the
+result is the same to the integer. What is done is kept in a journal, from which an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data.datasets import Dataset, Sample
+from fcn_repro.data.png import hexadecimal
+from fcn_repro.report.progress import Progress, eta
+from fcn_repro.scoring.device import Process, device_name, this_process
+from fcn_repro.scoring.journal import Done, Journal
+from fcn_repro.scoring.metrics import Confusion, Over
+from fcn_repro.scoring.predict import PredictionFolder, Predictions, Predictor, inference, model_sha256
+from fcn_repro.scoring.result import Evaluation, Head
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Dataset,
+    *,
+    mean_bgr: Sequence[float],
+    device: str | torch.device = "cpu",
+    precision: str = "fp32",
+    save_predictions: Path | None = None,
+    resume: Path | None = None,
+    progress: Progress | None = None,
+    name: str = "",
+    command: str = "",
+) -> Evaluation:
+    """The model's scores on a data set, the same in every process; for the model, see Predictor.
+
+    `mean_bgr` is what the model was trained with. `save_predictions` is a folder for palette PNGs, `resume`
+    one for the journal. `name` is the model's and `command` what was typed, both for the record.
+
+    Raises NetError for scores that do not fit the data set, ReadError for a journal of another evaluation,
+    MissingData for secret labels without `save_predictions`, DeviceError, and what reading raises.
+    """
+    if not dataset.labelled and save_predictions is None:
+        raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret; save the predictions")
+    with this_process(device) as process, inference(model, precision, process.device):
+        run = _Run(Predictor(model, dataset, mean_bgr, process.device), precision, save_predictions, resume)
+        before = run.before()
+        process.wait_for_all()  # nobody writes to the journal before all have read it
+        known = frozenset(before.ids)
+        left = [index for index, identifier in enumerate(dataset.ids) if identifier not in known]
+        report = progress or eta("images evaluated", rank=process.rank)
+        done = run.over(left[process.rank :: process.world], report)
+        total = _of_all(before.merge(done) if process.rank == 0 else done, process)
+        return Evaluation(
+            model=name or type(model).__name__,
+            model_sha256=run.sha256,
+            dataset=dataset.name,
+            split=dataset.split,
+            images=len(dataset),
+            precision=precision,
+            device=device_name(process.device),
+            processes=process.world,
+            seconds=total.seconds,
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            command=command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            heads=_scored(dataset, total),
+            notes=dataset.notes,
+            predictions=str(save_predictions.resolve()) if save_predictions else "",
+        )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One process's part of an evaluation."""
+
+    predictor: Predictor
+    precision: str
+    save_predictions: Path | None
+    resume: Path | None
+
+    @property
+    def dataset(self) -> Dataset:
+        return self.predictor.dataset
+
+    @cached_property
+    def nothing(self) -> Done:
+        heads = self.predictor.heads()
+        return Done((), {head: Confusion(len(self.dataset.heads[head].classes)) for head in heads})
+
+    @cached_property
+    def folder(self) -> PredictionFolder | None:
+        heads = tuple(self.nothing.heads)
+        return PredictionFolder(self.save_predictions, self.dataset, heads) if self.save_predictions else None
+
+    @cached_property
+    def sha256(self) -> str:
+        return model_sha256(self.predictor.model)
+
+    @cached_property
+    def journal(self) -> Journal:
+        key = {
+            "model": self.sha256,
+            "mean": " ".join(map(str, self.predictor.mean_bgr)),
+            "dataset": f"{self.dataset.name} {self.dataset.split}",
+            "images": hashlib.sha256("\n".join(self.dataset.ids).encode()).hexdigest(),
+            "precision": self.precision,
+            "device": self.predictor.device.type,
+        }
+        return Journal(self.resume, key)
+
+    def before(self) -> Done:
+        """What earlier runs did. Raises ReadError where their predictions are asked for and are not there."""
+        done = self.journal.read(self.nothing, self.dataset.ids)
+        paths = [path for done_id in done.ids if self.folder for path in self.folder.paths(done_id).values()]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise ReadError(
+                f"{missing[0]}: an earlier run did this image and did not save it there; "
+                f"delete {self.resume} to start anew"
+            )
+        return done
+
+    def over(self, indices: Sequence[int], progress: Progress) -> Done:
+        """What comes of these images."""
+        done, begin = self.nothing, time.perf_counter()
+        try:
+            for sample, predictions in self.predictor.predictions(indices):
+                if self.folder:
+                    self.folder.save(sample.id, predictions)
+                counted = done.merge(Done((sample.id,), self._count(sample, predictions)))
+                done = replace(counted, seconds=time.perf_counter() - begin)
+                self.journal.write(done)
+                progress(len(done.ids), len(indices))
+        finally:
+            if done.ids:
+                self.journal.write(done, now=True)
+        return done
+
+    def _count(self, sample: Sample, predictions: Predictions) -> Mapping[str, Confusion]:
+        counts = {head: Confusion(confusion.classes) for head, confusion in self.nothing.heads.items()}
+        for head, label in sample.labels.items():
+            if head in counts:
+                counts[head].add(label, predictions[head])
+        return counts
+
+
+def _of_all(done: Done, process: Process) -> Done:
+    """The sum over processes; the ids stay each one's own."""
+    if process.world == 1:
+        return done
+    device = process.reduction_device
+    heads = {head: counts.across_processes(device) for head, counts in sorted(done.heads.items())}
+    seconds = torch.tensor(done.seconds, dtype=torch.float64, device=device)
+    dist.all_reduce(seconds)
+    return Done(done.ids, {head: heads[head] for head in done.heads}, seconds.item())
+
+
+def _scored(dataset: Dataset, done: Done) -> dict[str, Head]:
+    """The heads with their classes; a mean IU leaves out what no image of the split shows."""
+    if not dataset.labelled:
+        return {}
+    first = next(iter(dataset.heads))
+    heads = {}
+    for name, counts in done.heads.items():
+        labelling = dataset.heads[name]
+        over = Over.LABELLED if name == first and dataset.absent else Over.SEEN
+        heads[name] = Head(labelling.classes, hexadecimal(labelling.palette), counts, over)
+    return heads

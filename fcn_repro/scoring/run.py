@@ -1,0 +1,149 @@
+"""Models by name or file, run over a data set: scored, or predicted and packed for the evaluation server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+
+import caffe2torch as c2t
+from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data.datasets import Dataset
+from fcn_repro.data.datasets.pascal_voc import PascalVoc
+from fcn_repro.data.transforms import MEAN_BGR
+from fcn_repro.fetching.zoo import zoo
+from fcn_repro.files import write_json
+from fcn_repro.scoring.evaluate import evaluate
+from fcn_repro.scoring.result import Evaluation, read_json
+from fcn_repro.tables.voc_server import ServerResult, pack, read_answer
+from fcn_repro.training.first_weights import weights_file
+from fcn_repro.workspace import Disk
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model on a data set NAME/SPLIT, and how: what the command line says.
+
+    `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's. To `show`
+    images, their predictions are saved, beside the results unless said otherwise.
+    """
+
+    disk: Disk
+    model: str
+    images: str
+    name: str = ""
+    device: str = "cpu"
+    precision: str = "fp32"
+    mean_bgr: tuple[float, ...] | None = None
+    save_predictions: Path | None = None
+    show: bool = False
+    command: str = ""
+
+    @property
+    def called(self) -> str:
+        """The model's name in the record."""
+        return self.name or (self.model if self.model in zoo().models else Path(self.model).stem)
+
+    @property
+    def stem(self) -> str:
+        """What the files of this run are called: MODEL-DATASET-SPLIT."""
+        return f"{self.called}-{self.images.replace('/', '-')}"
+
+    @property
+    def stored(self) -> Path:
+        """Where the evaluation is stored."""
+        return self.disk.results / f"{self.stem}.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The folder for predictions."""
+        return self.save_predictions or self.disk.results / f"{self.stem}-predictions"
+
+    @cached_property
+    def opened(self) -> Dataset:
+        """The data set. Raises MissingData."""
+        return self.disk.open(self.images)
+
+    def evaluate(self) -> Evaluation:
+        """The model's scores, stored; an interrupted run goes on where it stopped."""
+        evaluation = self._over_images(self.predictions if self.show else self.save_predictions)
+        if first_process() and evaluation.heads:
+            evaluation.save(self.stored)
+        return evaluation
+
+    def pack(self, archive: Path) -> str:
+        """Predicts a VOC test set and packs it for its server; returns what to do with the archive."""
+        test = self.opened
+        if not isinstance(test, PascalVoc) or test.labelled:
+            raise MissingData(f"{self.images}: only PASCAL VOC's test sets have a server; name voc2012/test")
+        self._over_images(self.predictions)
+        return pack(self.predictions, test, archive) if first_process() else ""
+
+    def _over_images(self, folder: Path | None) -> Evaluation:
+        opened, module = self.opened, load(self.disk, self.model)
+        journal = self.disk.results / f"{self.stem}.journal"
+        evaluation = evaluate(
+            module,
+            opened,
+            mean_bgr=self.mean_bgr or mean_of(opened.name),
+            device=self.device,
+            precision=self.precision,
+            save_predictions=folder,
+            resume=journal,
+            name=self.called,
+            command=self.command,
+        )
+        if first_process():
+            shutil.rmtree(journal, ignore_errors=True)
+        return evaluation
+
+
+def load(disk: Disk, model: str) -> nn.Module:
+    """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
+    return c2t.load(weights_file(model, disk))
+
+
+def mean_of(dataset: str) -> tuple[float, float, float]:
+    """The mean colour that nets trained on a data set subtract; VOC's for those that fine-tune its nets."""
+    known = (mean for trained_on, mean in MEAN_BGR.items() if dataset.startswith(trained_on))
+    return next(known, MEAN_BGR["voc"])
+
+
+def keep_answer(disk: Disk, answer: Path, model: str, images: str, command: str) -> Path:
+    """Stores what the evaluation server answered for a model, for the tables."""
+    result = read_answer(answer)
+    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    write_json(
+        path,
+        {
+            "model": model,
+            "images": images,
+            "mean_iu": result.mean_iu,
+            "per_class_iu": result.per_class_iu,
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": command,
+        },
+    )
+    return path
+
+
+def kept_answer(disk: Disk, model: str, images: str) -> tuple[ServerResult, str] | None:
+    """What the server answered for a model, and when that was taken in; None without an answer."""
+    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return ServerResult(content["mean_iu"], content["per_class_iu"]), str(content["date"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReadError(f"{path}: a damaged answer: {type(error).__name__}: {error}") from error
+
+
+def first_process() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"

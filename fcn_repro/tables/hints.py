@@ -1,0 +1,47 @@
+"""What to type for what is not on the disk: data, published weights, trained nets. The options alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from caffe2torch.errors import MissingData
+from fcn_repro.data.datasets import dataset
+from fcn_repro.fetching.datasets import sources
+from fcn_repro.fetching.zoo import UNKNOWN, zoo
+from fcn_repro.training import recipes
+from fcn_repro.workspace import Disk
+
+
+def fetch_data(images: str) -> str:
+    """For the data NAME/SPLIT; "" where nobody says how."""
+    name, _, split = images.partition("/")
+    if split == "test" and f"{name}-test" in sources():
+        return f"--fetch {name}-test --from FILE"
+    secret = not dataset(name).splits[split].labelled
+    return "" if secret else f"--fetch {dataset(name).source} --yes"
+
+
+def fetch_model(name: str) -> str:
+    """For published weights."""
+    return f"--fetch {name} " + ("--from FILE" if zoo().models[name].address == UNKNOWN else "--yes")
+
+
+def train(name: str, disk: Disk) -> Iterator[str]:
+    """For a recipe's net: first what it starts from, and the images."""
+    recipe = recipes.recipe(name)
+    for source in recipe.init.sources:
+        if disk.model(source.weights) is None:
+            is_recipe = source.weights in recipes.names()
+            yield from train(source.weights, disk) if is_recipe else [fetch_model(source.weights)]
+    for images in (recipe.data.train, recipe.data.val):
+        if not _is_here(images, disk):
+            yield fetch_data(images)
+    yield f"--train {name}"
+
+
+def _is_here(images: str, disk: Disk) -> bool:
+    try:
+        disk.open(images)
+    except MissingData:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""A recipe in Caffe's own files: train.prototxt and solver.prototxt.
+
+The data layer is the reference implementation's where it has one for the data set, else Input layers. The
+first weights are what `--train RECIPE --iterations 0` leaves as a snapshot, NAME_iter_0.caffemodel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import caffe2torch as c2t
+from fcn_repro.data.datasets import dataset
+from fcn_repro.files import make_folder, write
+from fcn_repro.training.first_weights import blank, counted, dropping, freeze
+from fcn_repro.training.recipes import Recipe
+from fcn_repro.workspace import Disk
+
+_PYTHON = {
+    "sbd": ("voc_layers", "SBDDSegDataLayer", {"sbdd_dir": "../data/sbdd/dataset"}),
+    "nyudv2": ("nyud_layers", "NYUDSegDataLayer", {"nyud_dir": "../data/nyud"}),
+    "sift-flow": ("siftflow_layers", "SIFTFlowSegDataLayer", {"siftflow_dir": "../data/sift-flow"}),
+    "pascal-context": ("pascalcontext_layers", "PASCALContextSegDataLayer", {}),
+}
+"""By data set, as the nets of shelhamer/fcn.berkeleyvision.org at 1305c73 have them."""
+
+
+def write_for_caffe(name: str, recipe: Recipe, disk: Disk, folder: Path) -> tuple[Path, Path]:
+    """Writes a recipe's two files into a folder; returns their paths. Raises WriteError, NetError.
+
+    A recipe that leaves the number of classes to a folder of images needs that folder: MissingData.
+    """
+    data = recipe.data
+    heads = dataset(data.train.partition("/")[0]).labellings or disk.open(data.train).heads
+    recipe = counted(recipe, heads)
+    make_folder(folder)
+    net, solver = folder / "train.prototxt", folder / "solver.prototxt"
+    normalize = recipe.loss.normalize
+    trained = c2t.training_net(_net(recipe), normalize=normalize, python_param=python_param(recipe))
+    c2t.export(trained, net)
+    fields = {"net": net.name, **recipe.solver, "snapshot_prefix": name, "random_seed": recipe.seed}
+    write(solver, c2t.solver_prototxt(fields))
+    return net, solver
+
+
+def python_param(recipe: Recipe) -> dict[str, str] | None:
+    """The reference implementation's data layer for a recipe's training split; None where it has none."""
+    name, _, split = recipe.data.train.partition("/")
+    if name not in _PYTHON:
+        return None
+    module, layer, where = _PYTHON[name]
+    param: dict[str, Any] = {**where, "split": split, "seed": recipe.seed}
+    if name == "nyudv2":
+        param["tops"] = [*recipe.net.input.replace("data", "color").split("-"), "label"]
+    if name == "sbd":
+        param["mean"] = recipe.data.mean_bgr
+    return {"module": module, "layer": layer, "param_str": repr(param)}
+
+
+def _net(recipe: Recipe) -> Any:
+    """The deploy net with the recipe's dropout, and with the learning rates of what is frozen at zero."""
+    model: Any = blank(recipe.net)
+    freeze(model, recipe.net)
+    published = recipe.net.name.startswith("FCNGoogLeNet")
+    net = c2t.define(recipe.net.name, recipe.net.classes[0]) if published else model.net()
+    frozen = {name for name, (weight, *_) in model.blobs().items() if not weight.requires_grad}
+    layers = [_still(layer) if layer.name in frozen else layer for layer in net.layers]
+    if recipe.net.dropout == 0:
+        # Caffe checks that a ratio is above 0 (dropout_layer.cpp); Dropout is in place, and leaves no gap.
+        layers = [layer for layer in layers if layer.type != "Dropout"]
+    return dropping(replace(net, layers=tuple(layers)), recipe.net.dropout)
+
+
+def _still(layer: Any) -> Any:
+    param = tuple(spec.replace(lr_mult=0.0) for spec in layer.fields.param)
+    return replace(layer, fields=layer.fields.replace(param=param))

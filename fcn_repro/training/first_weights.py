@@ -1,0 +1,239 @@
+"""A recipe's net as it is before its first step: weights from where the recipe says, the rest as published.
+
+Recipe ─ initial ─→ Initial: a module, and the layers that nothing filled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import caffe2torch as c2t
+from caffe2torch.errors import MissingData, NetError
+from caffe2torch.modules import fcn
+from fcn_repro.data.datasets import Dataset, Head
+from fcn_repro.data.examples import Order, examples
+from fcn_repro.fetching.zoo import zoo
+from fcn_repro.training import recipes
+from fcn_repro.training.recipes import Init, Recipe
+from fcn_repro.workspace import Disk
+
+_STREAMS = {
+    "data": (fcn.Stream(),),
+    "color": (fcn.Stream("", (("color", 3),)),),
+    "hha": (fcn.Stream("", (("hha", 3),)),),
+    "color-depth": fcn.COLOR_DEPTH,
+    "color-hha": fcn.COLOR_HHA,
+}
+
+_AS_DEFINED = ("upscore", "scale_")
+"""Bilinear kernels and the at-once net's factors are part of a net's definition: nothing has to fill them."""
+PADDING = 100
+"""Of the first convolution, on each side (CVPR, Section 4.1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Initial:
+    """A module to train, in train mode, and the names of the layers that neither a source nor we filled."""
+
+    model: nn.Module
+    unfilled: tuple[str, ...]
+
+
+def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
+    """The net of a recipe with its first weights, the same every time; `train` is what it will learn from.
+
+    Raises MissingData for weights that are not here, and what `c2t.load` and `c2t.transplant` raise.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model: Any = blank(recipe.net)
+        layers = model.blobs()
+        fresh = matching(recipe.init.fresh, layers)
+        kept = {*fresh, *_frozen_upsampling(model)}
+        untouched = set(layers) - kept
+        for source, suffix in _sources(recipe.init, disk):
+            untouched &= set(c2t.transplant(model, source, suffix, leave=kept).untouched)
+            if recipe.init.depth_from_color:
+                untouched -= set(_fill_depth(model, source))
+        drawn = [name for name in fresh if not name.startswith(_AS_DEFINED)]
+        for name in drawn:
+            _fill(name, model.get_submodule(name))
+        fit(model, [name for name in drawn if not name.startswith("score")], _images(recipe, model, train))
+    freeze(model, recipe.net)
+    return Initial(
+        model.train(), tuple(x for x in layers if x in untouched and not x.startswith(_AS_DEFINED))
+    )
+
+
+def unfilled(recipe: Recipe) -> nn.Module:
+    """The net of a recipe in train mode, for a snapshot to fill."""
+    model = blank(recipe.net)
+    freeze(model, recipe.net)
+    return model.train()
+
+
+def blank(net: recipes.Architecture) -> nn.Module:
+    """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
+    if net.name.startswith("FCNGoogLeNet"):
+        return _googlenet(net)
+    names = [f"_{head}" for head in net.heads] or [""]
+    heads = tuple(fcn.Head(*head) for head in zip(names, net.classes, strict=True))
+    widths = net.widths or (fcn.CAFFENET if net.name == "FCNAlexNet" else fcn.VGG16)
+    architecture = fcn.Architecture(net.name, heads, _STREAMS[net.input], widths, frozenset(net.learned))
+    model = fcn.module(architecture)
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = net.dropout
+    return model
+
+
+def _googlenet(net: recipes.Architecture) -> nn.Module:
+    """As its definition says, but that leaves the dense deconvolution empty."""
+    model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
+    (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
+    upscore.data[each, each] = fcn.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
+    return model
+
+
+def dropping(net: Any, share: float) -> Any:
+    """A Net whose Dropout layers leave out that share."""
+    share = torch.tensor(share, dtype=torch.float32).item()  # as Caffe's message holds it
+
+    def changed(layer: Any) -> Any:
+        param = layer.fields.dropout_param.replace(dropout_ratio=share)
+        return replace(layer, fields=layer.fields.replace(dropout_param=param))
+
+    return replace(net, layers=tuple(changed(x) if x.type == "Dropout" else x for x in net.layers))
+
+
+def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
+    """The recipe with the number of classes, which the data set's labellings tell where it does not."""
+    named = recipe.net.heads or tuple(heads)[:1]
+    counts = recipe.net.classes or tuple(len(heads[head].classes) for head in named)
+    return replace(recipe, net=replace(recipe.net, classes=counts))
+
+
+def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
+    """The names that one of the patterns, such as `conv1_*`, matches. Raises NetError where one has none."""
+    patterns, names = tuple(patterns), tuple(names)
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise NetError(f"no layer is called {pattern!r}; those with weights are {', '.join(names)}")
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def weights_file(name: str, disk: Disk) -> Path:
+    """The file of a zoo model, of a recipe's result, or that is itself named. Raises MissingData."""
+    if Path(name).is_file():
+        return Path(name)
+    if found := disk.model(name):
+        return found
+    ways = [f"train it with: fcn-repro --train {name}"] if name in recipes.names() else []
+    ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
+    if ways:
+        raise MissingData(f"{name} is not in {disk.models}; {', or '.join(ways)}")
+    raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")
+
+
+def _sources(init: Init, disk: Disk) -> Iterator[tuple[nn.Module, str]]:
+    for source in init.sources:
+        yield c2t.load(weights_file(source.weights, disk)), source.suffix
+
+
+def _frozen_upsampling(model: nn.Module) -> list[str]:
+    """Bilinear kernels follow from the net; a source's may be for another number of classes."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.ConvTranspose2d) and not layer.weight.requires_grad
+    ]
+
+
+def _fill_depth(model: nn.Module, source: Any) -> Sequence[str]:
+    """The first layer of early fusion: the source's; depth gets the mean over its colours (solve.py)."""
+    (stem,) = (name for name in model._modules if name.startswith("conv1_1"))
+    layer: Any = model.get_submodule(stem)
+    weight, bias = source.blobs()["conv1_1"]
+    with torch.no_grad():
+        layer.weight.copy_(torch.cat([weight, weight.mean(1, keepdim=True)], 1))
+        layer.bias.copy_(bias)
+    return [stem]
+
+
+def _fill(name: str, layer: Any) -> None:
+    """A fresh layer: scores start at zero (CVPR, Section 4.3), others as He et al. (2015) do."""
+    with torch.no_grad():
+        if name.startswith("score"):
+            layer.weight.zero_()
+        else:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.zero_()
+
+
+def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Tensor]]) -> None:
+    """Scales and shifts convolutions, in order, so that each channel has mean 0 and variance 1 over images.
+
+    `images` are inputs by blob, (1, C, H, W). Without any, layers stay as they are.
+    """
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        for name in names if images else ():
+            layer: Any = model.get_submodule(name)
+            values = torch.cat([_seen(model, layer, inputs) for inputs in images], 1)  # (C, positions)
+            scale = 1 / values.std(1).clamp(min=1e-6)
+            layer.weight.mul_(scale[:, None, None, None])
+            layer.bias.sub_(values.mean(1)).mul_(scale)
+    model.train(training)
+
+
+class _Seen(Exception):
+    """A layer's output, on the way out of a forward pass that need not go on."""
+
+
+def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """A layer's output (C, positions) for an image, without what conv1_1's padding adds around it."""
+
+    def stop(layer: nn.Module, bottoms: object, top: Tensor) -> None:
+        raise _Seen(top)
+
+    hook = layer.register_forward_hook(stop)
+    try:
+        model(**inputs)
+    except _Seen as seen:
+        top: Tensor = seen.args[0]
+    finally:
+        hook.remove()
+    size = next(iter(inputs.values())).shape[2:]
+    for axis, pixels in enumerate(size, start=2):
+        stride = (pixels + 2 * PADDING) / top.shape[axis]
+        first, count = round(PADDING / stride), max(1, round(pixels / stride))
+        top = top.narrow(axis, first, min(count, top.shape[axis] - first))
+    return top[0].flatten(1)
+
+
+def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Tensor]]:
+    """The images that fresh layers are fitted to, drawn as those of a training are."""
+    order = Order("random", len(train), recipe.seed)
+    numbers = range(recipe.init.fit)
+    drawn = examples(train, numbers, order, blobs=model.inputs, mean_bgr=recipe.data.mean_bgr)
+    return [example.inputs for example in drawn]
+
+
+def freeze(model: Any, net: recipes.Architecture) -> None:
+    """Takes from training the layers that the recipe does not train."""
+    layers: dict[str, list[nn.Parameter]] = model.blobs()
+    frozen = matching(net.frozen, layers)
+    if net.trained:
+        frozen = [name for name in layers if name not in matching(net.trained, layers)]
+    for name in frozen:
+        for parameter in layers[name]:
+            parameter.requires_grad_(False)

@@ -1,0 +1,109 @@
+"""What a training says of itself: train.csv and val.csv, TensorBoard's events, and a line in the terminal.
+
+The columns are TRAIN and VAL. A resumed training first drops the rows after its snapshot, and the scores at
+it, for it validates again: it may have been stopped before it was done with that.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from caffe2torch.errors import MissingData, WriteError
+from fcn_repro.files import make_folder, write
+from fcn_repro.report.progress import clock
+
+TRAIN = ("iteration", "loss", "smoothed_loss", "rate", "images_per_s")
+VAL = ("iteration", "pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")
+
+Rows = Sequence[Mapping[str, float]]
+
+
+class TrainingLog:
+    """The files in `folder`, from `iteration` on; `rank` 0 writes, the others are silent."""
+
+    def __init__(self, folder: Path, iteration: int, *, rank: int = 0, tensorboard: bool = False) -> None:
+        self.folder, self._writes = folder, rank == 0
+        self._events = _events(folder, iteration) if tensorboard and rank == 0 else None
+        for name, columns, last in (("train", TRAIN, iteration), ("val", VAL, iteration - 1)):
+            if self._writes:
+                path = folder / f"{name}.csv"
+                kept = [row for row in read_rows(path, columns) if row["iteration"] <= last]
+                write(path, _text(columns, kept))
+
+    def train(self, row: Mapping[str, float], total: int, seconds_each: float) -> None:
+        """A row of train.csv; in a terminal, how far it is of `total` iterations, too."""
+        self._add("train", TRAIN, row)
+        if self._writes and sys.stderr.isatty():
+            left = (total - row["iteration"]) * seconds_each
+            sys.stderr.write(
+                f"\rIteration {row['iteration']:.0f} of {total}, loss {row['smoothed_loss']:.6g}, rate "
+                f"{row['rate']:.3g}, {row['images_per_s']:.1f} images/s, {clock(left)} left\x1b[K"
+            )
+            sys.stderr.flush()
+
+    def val(self, row: Mapping[str, float]) -> None:
+        """A row of val.csv, scores in percent; in a terminal, a line that stays."""
+        self._add("val", VAL, row)
+        if self._writes and sys.stderr.isatty():
+            scores = ", ".join(f"{name.replace('_', ' ')} {row[name]:.2f}" for name in VAL[1:])
+            sys.stderr.write(f"\rIteration {row['iteration']:.0f}: {scores}\x1b[K\n")
+
+    def close(self) -> None:
+        """Ends the line in the terminal and TensorBoard's file."""
+        if self._writes and sys.stderr.isatty():
+            sys.stderr.write("\n")
+        if self._events is not None:
+            self._events.close()
+
+    def _add(self, name: str, columns: Sequence[str], row: Mapping[str, float]) -> None:
+        if not self._writes:
+            return
+        path = self.folder / f"{name}.csv"
+        try:
+            with path.open("a", encoding="utf-8", newline="") as file:
+                file.write(_line([row[column] for column in columns]))
+            if self._events is not None:
+                for column in columns[1:]:
+                    self._events.add_scalar(f"{name}/{column}", row[column], int(row["iteration"]))
+        except OSError as error:
+            raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
+    """The rows of a log; a last line that a killed process left unfinished is dropped."""
+    if not path.is_file():
+        return []
+    rows, (whole, _, _torn) = [], path.read_text(encoding="utf-8").rpartition("\n")
+    for row in csv.reader(whole.splitlines()[1:]):
+        try:
+            rows.append(dict(zip(columns, map(float, row), strict=True)))
+        except ValueError:
+            break
+    return rows
+
+
+def _text(columns: Sequence[str], rows: Rows) -> str:
+    return _line(columns) + "".join(_line([row[column] for column in columns]) for row in rows)
+
+
+def _line(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    shown = [f"{value:.9g}" if isinstance(value, (int, float)) else value for value in values]
+    csv.writer(text, lineterminator="\n").writerow(shown)
+    return text.getvalue()
+
+
+def _events(folder: Path, iteration: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingData(
+            "--tensorboard needs the package tensorboard: pip install 'caffe2torch[train]'"
+        ) from error
+    make_folder(folder / "tensorboard")
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)

@@ -1,0 +1,302 @@
+"""A recipe's net, trained: in one process or torchrun's many, stopped and resumed anywhere.
+
+    Recipe ─ initial ──→ module ──┐
+    Dataset ─ examples ─→ Example ─┴─ iteration by iteration ─→ snapshots, log, scores
+
+An iteration is Caffe's: `iter_size` images, each a batch of one at its own size, then one step of the solver.
+Of N processes each takes every N-th of these images, and their gradients are summed: the same iteration.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import caffe2torch as c2t
+from caffe2torch.errors import Caffe2TorchError, WriteError
+from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
+from fcn_repro.data.examples import Example, Order, dropout_seed, examples
+from fcn_repro.scoring.device import Process, arithmetic
+from fcn_repro.scoring.evaluate import evaluate
+from fcn_repro.scoring.predict import by_head
+from fcn_repro.scoring.result import Evaluation
+from fcn_repro.training.log import TrainingLog
+from fcn_repro.training.recipes import Recipe, digest
+from fcn_repro.training.signals import Wish, wish_to_stop
+from fcn_repro.training.snapshots import Snapshot, Snapshots
+
+DISPLAY = 20
+"""Iterations between rows of the log, where a recipe does not say."""
+
+
+class TrainingStopped(Caffe2TorchError):
+    """A training that cannot go on, or was told to end; the message names the last whole snapshot."""
+
+
+class Interrupted(TrainingStopped):
+    """By Ctrl-C or SIGTERM, after a snapshot; the exit code is that of any interruption."""
+
+    exit_code = 130
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a recipe is run: the arithmetic, torch.compile, TensorBoard's events, from the last snapshot on."""
+
+    precision: str = "fp32"
+    compiled: bool = False
+    tensorboard: bool = False
+    resume: bool = False
+
+
+@dataclass(eq=False)
+class Training:
+    """A training in this process: a net in train mode on its device, its data, and where its files go."""
+
+    name: str
+    recipe: Recipe
+    model: nn.Module
+    train: Dataset
+    val: Dataset | None
+    folder: Path
+    process: Process
+    options: Options = Options()
+    losses: list[float] = field(default_factory=list)
+    """The last `average_loss` ones; the smoothed loss is their mean, as Caffe prints it (solver.cpp)."""
+    evaluation: Evaluation | None = None
+    """The last one on the validation split."""
+    _pending: list[Tensor] = field(default_factory=list)
+    snapshot: Snapshot | None = None
+    """The last one."""
+    _reported: tuple[int, float] = (0, 0.0)
+    """At which iteration and when the last row was written."""
+
+    def run(self) -> None:
+        """Trains until `max_iter`.
+
+        Raises Interrupted after Ctrl-C or SIGTERM, TrainingStopped when a loss or a weight is not finite or
+        the recipe cannot be shared among so many processes, WriteError when the disk is full.
+        """
+        self._begin()
+        try:
+            with closing(self.log), wish_to_stop() as wish:
+                self._go_on(wish)
+        except WriteError as error:
+            raise WriteError(f"{error}; {self._way_on}") from error
+
+    def _go_on(self, wish: Wish) -> None:
+        if self.snapshot is not None:
+            self._validate_if_due()  # the stop may have come before it was done
+        elif self._is_last:
+            self._save()  # no iteration at all: the first weights, for Caffe to start from
+        while self.solver.iter < self.solver.fields.max_iter:
+            self._iterate()
+            self._report()
+            told = self._agreed(bool(wish))
+            if told or self._is_due("snapshot") or self._is_last:
+                self._save()
+            if told:
+                by = wish.signal or "another process"
+                raise Interrupted(f"stopped by {by} at iteration {self.solver.iter}; {self._way_on}")
+            self._validate_if_due()
+
+    @cached_property
+    def solver(self) -> c2t.Solver:
+        """Caffe's solver of the recipe, on the module."""
+        return c2t.Solver(self.model, **self.recipe.solver)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """Where this training's state is kept."""
+        key = {"recipe": digest(self.recipe), "precision": self.options.precision}
+        return Snapshots(self.folder, self.name, key)
+
+    @cached_property
+    def log(self) -> TrainingLog:
+        """What it says of itself."""
+        rank, events = self.process.rank, self.options.tensorboard
+        return TrainingLog(self.folder, self.solver.iter, rank=rank, tensorboard=events)
+
+    @cached_property
+    def _forward(self) -> Any:
+        """The module as it is called: compiled, and with its gradients summed over the processes."""
+        module: Any = torch.compile(self.model, dynamic=True) if self.options.compiled else self.model
+        if self.process.world == 1:
+            return module
+        devices = [self.process.device] if self.process.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+    @cached_property
+    def _examples(self) -> Iterator[Example]:
+        """The examples of this process, from the solver's iteration on."""
+        begin, data = self.solver.iter * self.solver.iter_size, self.recipe.data
+        return examples(
+            self.train,
+            count(begin + self.process.rank, self.process.world),
+            Order(data.order, len(self.train), self.recipe.seed),
+            blobs=self.model.inputs,  # type: ignore[arg-type]
+            mean_bgr=data.mean_bgr,
+            mirror=data.mirror,
+        )
+
+    def _begin(self) -> None:
+        """Goes to the last snapshot, if there is one and that is wanted."""
+        if self.solver.iter_size % self.process.world:
+            raise TrainingStopped(
+                f"an iteration of {self.name} is {self.solver.iter_size} images, which {self.process.world} "
+                "processes cannot share evenly; take a divisor of it, or a recipe with another iter_size"
+            )
+        self.snapshot = self.snapshots.latest()
+        if self.snapshot is not None and not self.options.resume:
+            raise TrainingStopped(
+                f"{self.folder} has a training, at iteration {self.snapshot.iteration}; {self._way_on}, or "
+                "delete the folder to start anew"
+            )
+        if self.snapshot is not None:
+            self.solver.restore(self.snapshot.solverstate, weights=self.snapshot.caffemodel)
+            self.losses = list(self.snapshot.losses)
+        self._reported = self.solver.iter, time.perf_counter()
+        self.process.wait_for_all()  # nobody writes before all have read
+
+    def _iterate(self) -> None:
+        """Caffe's iteration: the gradients of `iter_size` images, one step."""
+        own = self.solver.iter_size // self.process.world
+        self.solver.zero_grad()
+        for left in reversed(range(own)):
+            alone = self.process.world > 1 and left > 0
+            together: AbstractContextManager[None] = self._forward.no_sync() if alone else nullcontext()
+            with together:
+                loss = self._learn(next(self._examples).to(self.process.device))
+            self._pending.append(loss / self.solver.iter_size)
+        self.solver.step()
+
+    def _learn(self, example: Example) -> Tensor:
+        """Adds an image's gradients; its loss."""
+        torch.manual_seed(dropout_seed(self.recipe.seed, example.number))
+        # Autocast keeps its copies of the weights until it ends, so it must not outlive a step.
+        with arithmetic(self.options.precision, self.process.device):
+            scores = by_head(self._forward(**example.inputs), tuple(self.train.heads))
+            loss = softmax_loss(scores, example.labels, normalize=self.recipe.loss.normalize)
+            torch.autograd.backward(loss * self.process.world)  # DistributedDataParallel takes the mean
+        return loss.detach()
+
+    def _report(self) -> None:
+        """The losses since the last time, looked at; a row of the log when one is due."""
+        due = self.solver.iter % (self.solver.fields.display or DISPLAY) == 0 or self._is_last
+        # To look at a loss is to wait for it: no matter on a CPU, a stall of the queue on a GPU.
+        if due or (self.process.device.type == "cpu" and self.process.world == 1):
+            self._look()
+        if not due:
+            return
+        now, (iteration, then) = time.perf_counter(), self._reported
+        done, seconds = max(1, self.solver.iter - iteration), now - then
+        self._reported = self.solver.iter, now
+        row = {
+            "iteration": self.solver.iter,
+            "loss": self.losses[-1],
+            "smoothed_loss": sum(self.losses) / len(self.losses),
+            "rate": self.solver.rate,
+            "images_per_s": done * self.solver.iter_size / seconds,
+        }
+        self.log.train(row, self.solver.fields.max_iter, seconds / done)
+
+    def _look(self) -> None:
+        """Moves the pending losses to `losses`. Raises TrainingStopped where one is not finite."""
+        if not self._pending:
+            return
+        own = self.solver.iter_size // self.process.world
+        losses = torch.stack(self._pending).view(-1, own).sum(1).to(self.process.reduction_device)
+        if self.process.world > 1:
+            dist.all_reduce(losses)
+        self._pending.clear()
+        found = losses.tolist()
+        if any(not math.isfinite(loss) for loss in found):
+            raise self._diverged(f"the loss is {next(x for x in found if not math.isfinite(x))}")
+        self.losses = [*self.losses, *found][-max(1, self.solver.fields.average_loss) :]
+
+    def _save(self) -> None:
+        """A snapshot, by the first process."""
+        self._look()
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.model.parameters()):
+            raise self._diverged("a weight is not finite")
+        if self.process.rank == 0:
+            self.snapshot = self.snapshots.save(self.solver, self.losses)
+        self.process.wait_for_all()
+        self.snapshot = self.snapshot if self.process.rank == 0 else self.snapshots.latest()
+
+    def _validate_if_due(self) -> None:
+        if self.val is None or not (self._is_due(self._validates) or self._is_last):
+            return
+        self.evaluation = evaluate(
+            self.model,
+            self.val,
+            mean_bgr=self.recipe.data.mean_bgr,
+            device=self.process.device,
+            precision=self.options.precision,
+            name=self.name,
+        )
+        self.log.val({"iteration": self.solver.iter, **self.evaluation.scores.percent()})
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process was told to stop: then all do, at the same iteration."""
+        if self.process.world == 1:
+            return wish
+        told = torch.tensor(int(wish), device=self.process.reduction_device)
+        dist.all_reduce(told, dist.ReduceOp.MAX)
+        return bool(told)
+
+    def _diverged(self, what: str) -> TrainingStopped:
+        return TrainingStopped(
+            f"{what} at iteration {self.solver.iter}; lower base_lr (the rate is {self.solver.rate:.3g}) and "
+            f"begin anew; {self._last}"
+        )
+
+    @property
+    def _last(self) -> str:
+        """The last whole snapshot."""
+        return f"{self.snapshot.caffemodel} is whole" if self.snapshot else "there is no snapshot yet"
+
+    @property
+    def _way_on(self) -> str:
+        """The last whole snapshot, and how to go on from it."""
+        return f"{self._last}; go on from it with --resume" if self.snapshot else self._last
+
+    @property
+    def _is_last(self) -> bool:
+        return bool(self.solver.iter >= self.solver.fields.max_iter)
+
+    @property
+    def _validates(self) -> str:
+        """What says how often it is validated: with its snapshots unless it says otherwise."""
+        return "test_interval" if self.solver.fields.test_interval else "snapshot"
+
+    def _is_due(self, interval: str) -> bool:
+        every: int = getattr(self.solver.fields, interval)
+        return every > 0 and self.solver.iter % every == 0
+
+
+def softmax_loss(scores: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, normalize: bool) -> Tensor:
+    """The sum over heads of SoftmaxWithLoss over pixels, (N, C, H, W) and (N, H, W), void left out.
+
+    Summed over pixels and divided by N, or with `normalize` the mean over the pixels that are not void
+    (softmax_loss_layer.cpp). An image that is all void has loss 0.
+    """
+    total = torch.zeros((), device=next(iter(scores.values())).device)
+    for head, score in scores.items():
+        label = labels[head]
+        loss = F.cross_entropy(score.float(), label, ignore_index=IGNORE_LABEL, reduction="sum")
+        divisor = (label != IGNORE_LABEL).sum().clamp(min=1) if normalize else label.shape[0]
+        total = total + loss / divisor
+    return total

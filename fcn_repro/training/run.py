@@ -1,0 +1,121 @@
+"""A recipe, carried out: its data opened, its net filled, trained, exported and scored.
+
+models/NAME.safetensors          the trained net, where the papers' tables look for it
+results/NAME-DATASET-SPLIT.json  its scores on the validation split
+training/NAME/                   snapshots, train.csv, val.csv
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import caffe2torch as c2t
+from caffe2torch.errors import ReadError, WriteError
+from fcn_repro.files import make_folder
+from fcn_repro.scoring.device import this_process
+from fcn_repro.training.first_weights import counted, initial, unfilled
+from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
+from fcn_repro.training.loop import Options, Training
+from fcn_repro.training.recipes import Recipe, Source, recipe
+from fcn_repro.training.snapshots import is_begun
+from fcn_repro.workspace import Disk
+
+
+def adjusted(
+    name: str, *, init: str | None = None, seed: int | None = None, solver: Mapping[str, int] | None = None
+) -> Recipe:
+    """The recipe called `name`, or in that file, with other weights to start from, seed or solver fields.
+
+    A file `init` is seen from the current folder, and named in the recipe as seen from the recipe's file.
+    Raises what `recipe` raises, also for a number that the recipe cannot hold.
+    """
+    found = recipe(name)
+    if init is not None:
+        place = Path(name).parent
+        if _is_file(init, place) and not Path(init).is_absolute():
+            init = os.path.relpath(init, place)
+        first, *others = found.init.sources or (Source(init),)
+        sources = (replace(first, weights=init), *others)
+        found = replace(found, init=replace(found.init, sources=sources))
+    seed = found.seed if seed is None else seed
+    try:
+        return replace(found, seed=seed, solver={**found.solver, **(solver or {})})
+    except ValueError as error:
+        raise ReadError(f"{name}: {error}") from error
+
+
+def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options: Options) -> Training:
+    """Trains a net by the recipe `name`; the first process exports it and stores its scores.
+
+    Raises WriteError where it would take the place of published weights, and what opening the data, filling
+    the net and `Training.run` raise.
+    """
+    data, own, file, name = at_home(name, recipe, disk), recipe.data, name, Path(name).stem
+    if disk.model(name) and not disk.is_trained(name):
+        raise WriteError(
+            f"{disk.model(name)}: has the published weights of that name; train in another --home"
+        )
+    train, val = data.open(own.train), data.open(own.val) if own.val else None
+    recipe, folder = counted(recipe, train.heads), disk.home / "training" / name
+    if options.resume and is_begun(folder, name):
+        # All values are in the snapshot, so what the recipe started from need not be here any more.
+        refuse_other_data(recipe, train, val)
+        module = unfilled(recipe)
+    else:
+        placed = from_here(file, recipe)
+        first = initial(placed, disk, train)
+        refuse_mistakes(placed, first.model, first.unfilled, train, val)
+        module = first.model
+    with this_process(device) as process:
+        model = _channels_last(module.to(process.device))
+        training = Training(name, recipe, model, train, val, folder, process, options)
+        if process.rank == 0:
+            make_folder(disk.models)  # now, not after days of training
+        training.run()
+        if process.rank == 0:
+            c2t.export(model, disk.models / f"{name}.safetensors")
+            if training.evaluation is not None:
+                training.evaluation.save(disk.results / f"{name}-{own.val.replace('/', '-')}.json")
+    return training
+
+
+def at_home(name: str, recipe: Recipe, disk: Disk) -> Disk:
+    """Where the data are: in the user's folder, seen from the recipe's file, or as ever."""
+    if not recipe.data.folder or disk.data:
+        return disk
+    return replace(disk, data=Path(name).parent / recipe.data.folder)
+
+
+def from_here(name: str, recipe: Recipe) -> Recipe:
+    """The recipe with the files it starts from, which it names as seen from its own, as seen from here.
+
+    A snapshot goes by the recipe as it is written, for which the current folder does not matter.
+    """
+    place = Path(name).parent
+    sources = tuple(
+        replace(source, weights=str(place / source.weights)) if _is_file(source.weights, place) else source
+        for source in recipe.init.sources
+    )
+    return replace(recipe, init=replace(recipe.init, sources=sources))
+
+
+def _is_file(weights: str, place: Path) -> bool:
+    """Whether weights are a file's name and not a model's: of one in `place`, or in the current folder.
+
+    One that is in the other of the two is a file that is missing, not a model.
+    """
+    return (place / weights).is_file() or Path(weights).is_file()
+
+
+def _channels_last(model: nn.Module) -> nn.Module:
+    """The model with its kernels as the fast convolutions of CPUs and GPUs want them; the numbers stay."""
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model

@@ -1,0 +1,108 @@
+"""What is on this disk, in one folder: data/NAME, models/NAME.safetensors, results/*.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe2torch.errors import MissingData
+from fcn_repro.data.datasets import Dataset, dataset, names, open_dataset
+from fcn_repro.fetching.zoo import folder
+
+HOME = "FCN_REPRO_HOME"
+"""The environment's variable for another folder than the current one."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder of ours, and the folder of data that the user names, if any."""
+
+    home: Path
+    data: Path | None = None
+    partial: bool = False
+    """Whether a data set of which something is missing opens nevertheless."""
+
+    @staticmethod
+    def at(home: Path | None, data: Path | None = None, partial: bool = False) -> Disk:
+        """In `home`, or where the environment says, or here."""
+        return Disk(home or Path(os.environ.get(HOME, ".")), data, partial)
+
+    @property
+    def data_sets(self) -> Path:
+        """Where data sets are unpacked, each by the name of its source."""
+        return self.home / "data"
+
+    @property
+    def models(self) -> Path:
+        """Where models are kept."""
+        return self.home / "models"
+
+    @property
+    def results(self) -> Path:
+        """Where evaluations are stored."""
+        return self.home / "results"
+
+    def model(self, name: str) -> Path | None:
+        """A model's file by its name, converted, as published or as it comes with us; None without any."""
+        files = [self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel")]
+        files += [folder() / f"{name}.caffemodel"]
+        return next((file for file in files if file.is_file()), None)
+
+    def is_trained(self, name: str) -> bool:
+        """Whether a model is here that was not fetched, which leaves a record (transfer.py)."""
+        record = self.models / f"{name}.caffemodel.sha256"
+        return self.model(name) is not None and not record.is_file()
+
+    def open(self, images: str) -> Dataset:
+        """The data set NAME/SPLIT. Raises MissingData, and what `open_dataset` raises."""
+        name, _, split = images.partition("/")
+        place = self.data or self._fetched(name, split)
+        return open_dataset(name, place, split, partial=self.partial)
+
+    def _fetched(self, name: str, split: str) -> Path:
+        """Where a split lies: test images may come alone, and VOC 2012 has the images of VOC 2011."""
+        own = dataset(name).source or name
+        also = ["voc2012"] if split == "seg11valid" else []
+        places = [self.data_sets / source for source in (f"{name}-{split}", own, *also)]
+        return next((place for place in places if place.is_dir()), self.data_sets / own)
+
+    def found_data_sets(self) -> Iterator[tuple[str, str]]:
+        """The data sets that are here, and where; those that need no place are "rendered"."""
+        for name in names():
+            kind = dataset(name)
+            place = self.data or self.data_sets / (kind.source or name)
+            try:
+                yield name, "rendered" if kind.rendered else str(kind.find(place))
+            except MissingData:
+                continue
+
+
+def named(images: str) -> str:
+    """NAME/SPLIT, also for a split alone that only one data set, or first of all VOC 2011, has.
+
+    Raises MissingData for one that none has.
+    """
+    if "/" in images:
+        dataset(images.partition("/")[0])
+        return images
+    having = [name for name in names() if images in dataset(name).splits]
+    if not having:
+        raise MissingData(f"no data set has a split {images!r}; write NAME/SPLIT: {', '.join(names())}")
+    preferred = [name for name in having if name == "voc2011"] if images == "seg11valid" else having
+    if len(preferred) > 1:
+        choices = ", ".join(f"{name}/{images}" for name in having)
+        raise MissingData(f"several data sets have a split {images!r}: {choices}")
+    return f"{preferred[0]}/{images}"
+
+
+def is_whole(opened: Dataset) -> bool:
+    """Whether a copy has as many images as were published."""
+    return opened.facts.count in (None, len(opened))
+
+
+def count(images: str) -> int | None:
+    """How many images NAME/SPLIT has, as published; None where no number was."""
+    name, _, split = images.partition("/")
+    return dataset(name).splits[split].count

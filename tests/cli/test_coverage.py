@@ -1,0 +1,123 @@
+"""The survey of a folder: how far each file gets, what matches, what is refused and why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from caffe2torch.cli.main import main
+from caffe2torch.cli.survey import Case, find, summary, survey
+
+
+@pytest.fixture
+def folder(golden, tmp_path):
+    layers = golden / "layers"
+    for name in ("conv_hw.prototxt", "conv_hw.caffemodel", "conv_hw.npz", "relu.prototxt", "relu.npz"):
+        shutil.copy(layers / name, tmp_path)
+    (tmp_path / "zoo").mkdir()
+    fcn = golden / "fcn" / "voc-fcn16s"
+    for name in ("deploy.prototxt", "weights.caffemodel", "io.npz"):
+        shutil.copy(fcn / name, tmp_path / "zoo")
+    (tmp_path / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 0.1 solver_type: ADAM')
+    (tmp_path / "broken.prototxt").write_text('name: "x" layer {')
+    (tmp_path / "quantum.prototxt").write_text('layer { name: "q" type: "Quantum" top: "q" }')
+    (tmp_path / "alone.caffemodel").write_bytes(b"\xff" * 100)
+    return tmp_path
+
+
+def rows_by_name(folder, **options):
+    rows = survey(list(find(folder)), **options)
+    return {(row.case.prototxt or row.case.weights).name: row for row in rows}
+
+
+def test_files_that_belong_together_are_one_case(folder):
+    cases = set(find(folder))
+    assert Case(folder / "conv_hw.prototxt", folder / "conv_hw.caffemodel", folder / "conv_hw.npz") in cases
+    zoo = folder / "zoo"
+    assert Case(zoo / "deploy.prototxt", zoo / "weights.caffemodel", zoo / "io.npz") in cases
+    assert Case(None, folder / "alone.caffemodel", None) in cases
+    assert len(cases) == 7
+
+
+def test_snapshots_of_old_have_no_suffix(golden, tmp_path):
+    legacy, weights = golden / "legacy", tmp_path / "caffe_train_iter_310000"
+    shutil.copy(legacy / "v0.caffemodel", weights)
+    weights.with_suffix(".solverstate").write_bytes(b"\xff" * 100)
+    assert list(find(tmp_path)) == [Case(None, weights, None)]
+    shutil.copy(legacy / "v0.prototxt", tmp_path / "deploy.prototxt")
+    assert list(find(tmp_path)) == [Case(tmp_path / "deploy.prototxt", weights, None)]
+
+
+def test_each_case_goes_as_far_as_it_can(folder):
+    rows = rows_by_name(folder, run=True)
+    everything = ("parsed", "upgraded", "built", "ran", "matched")
+    assert {name: row.passed for name, row in rows.items()} == {
+        "conv_hw.prototxt": everything,
+        "relu.prototxt": everything,
+        "deploy.prototxt": everything,
+        "solver.prototxt": ("parsed", "upgraded"),
+        "broken.prototxt": (),
+        "quantum.prototxt": ("parsed", "upgraded"),
+        "alone.caffemodel": (),
+    }
+    assert rows["deploy.prototxt"].error < 1e-5
+    assert not any(row.crashed for row in rows.values())
+    assert "Quantum" in rows["quantum.prototxt"].refusal
+
+
+def test_sizes_that_a_file_leaves_open_are_those_of_an_image(tmp_path):
+    data = 'layer { name: "d" type: "Data" top: "data" transform_param { crop_size: 31 } }'
+    conv = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { %s } }'
+    (tmp_path / "fits.prototxt").write_text(data + conv % "num_output: 4 kernel_size: 31")
+    (tmp_path / "large.prototxt").write_text(data + conv % "num_output: 4 kernel_size: 32")
+    rows = rows_by_name(tmp_path, run=True)
+    assert rows["fits.prototxt"].passed == ("parsed", "upgraded", "built", "ran")
+    assert rows["large.prototxt"].passed == ("parsed", "upgraded")
+    assert "(None, None, 31, 31) is too small" in rows["large.prototxt"].refusal
+
+
+def test_a_wrong_reference_does_not_match(folder):
+    arrays = dict(np.load(folder / "relu.npz"))
+    np.savez(folder / "relu.npz", **(arrays | {"out.y": arrays["out.y"] + 0.01}))
+    row = rows_by_name(folder)["relu.prototxt"]
+    assert row.passed == ("parsed", "upgraded", "built")
+    assert "does not match relu.npz: blob 'y'" in row.refusal
+
+
+def test_a_crash_is_counted_and_hides_no_other_file(folder, monkeypatch):
+    monkeypatch.setattr("caffe2torch.cli.survey.upgrade_solver", lambda message: 1 // 0)
+    rows = rows_by_name(folder)
+    assert rows["solver.prototxt"].crashed
+    assert rows["solver.prototxt"].refusal.startswith("crash: ZeroDivisionError")
+    assert len(rows) == 7
+
+
+def test_the_summary_counts(folder):
+    text = summary(survey(list(find(folder)), run=True), folder)
+    for line in (
+        "6 nets, and 1 of 1 solvers upgraded",
+        "  parsed       4",
+        "  built        3",
+        "  matched      3 of 3 with Caffe's outputs beside them",
+        "3 refused, 0 of them crashes",
+        "  quantum.prototxt: layer 'q' (Quantum): no converter for this layer type; "
+        "--list-layers shows the known ones",
+    ):
+        assert line in text.splitlines(), text
+    assert any(line.split() == ["Quantum", "1", "0"] for line in text.splitlines())
+    assert any(line.split() == ["ReLU", "2", "2"] for line in text.splitlines())
+
+
+def test_through_the_command(folder, capsys):
+    assert main([str(folder), "--survey"]) == 0
+    assert "6 nets, and 1 of 1 solvers upgraded" in capsys.readouterr().out
+    assert main([str(folder), "--survey", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert {row["case"]["prototxt"] for row in rows if row["error"] is not None} == {
+        str(folder / name) for name in ("conv_hw.prototxt", "relu.prototxt", "zoo/deploy.prototxt")
+    }
+    assert main([str(folder / "relu.npz"), "--survey"]) == 3
+    assert "is no folder" in capsys.readouterr().err

@@ -1,0 +1,210 @@
+"""What a training says of itself: CSV, TensorBoard's events, the page with its curves."""
+
+from __future__ import annotations
+
+import html.parser
+import resource
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from caffe2torch.errors import MissingData, WriteError
+from fcn_repro.data.datasets import open_dataset
+from fcn_repro.report.curves import curve, training_page
+from fcn_repro.training.log import TRAIN, VAL, TrainingLog, read_rows
+from fcn_repro.training.loop import Options
+from tests.fcn_repro.trainings import CLASSES, small_recipe, training, write_images
+
+SCORES = {"pixel_accuracy": 50.5, "mean_accuracy": 40.25, "mean_iu": 100 / 3, "fw_iu": 21.0}
+
+
+def row(iteration, **changed):
+    facts = {"iteration": iteration, "loss": 1 / iteration, "smoothed_loss": 2.5, "rate": 1e-10}
+    return {**facts, "images_per_s": 7.0, **changed}
+
+
+def log_rows(log, iterations):
+    for iteration in iterations:
+        log.train(row(iteration), 100, 0.1)
+
+
+@contextmanager
+def no_file_over(size):
+    """The kernel refuses to let a file of this process grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_rows_are_read_back_to_nine_digits(tmp_path):
+    log = TrainingLog(tmp_path, 0)
+    log_rows(log, [3, 6])
+    log.val({"iteration": 6, **SCORES})
+    log.close()
+    assert (tmp_path / "train.csv").read_text() == (
+        "iteration,loss,smoothed_loss,rate,images_per_s\n3,0.333333333,2.5,1e-10,7\n6,0.166666667,2.5,1e-10,7\n"
+    )
+    assert read_rows(tmp_path / "val.csv", VAL) == [{"iteration": 6, **SCORES, "mean_iu": 33.3333333}]
+
+
+def test_a_resumed_training_drops_what_came_after_its_snapshot(tmp_path):
+    """And the scores at it, which it takes again."""
+    log = TrainingLog(tmp_path, 0)
+    log_rows(log, [2, 4, 6, 8])
+    for iteration in (3, 6):
+        log.val({"iteration": iteration, **SCORES})
+    resumed = TrainingLog(tmp_path, 6)
+    assert [found["iteration"] for found in read_rows(tmp_path / "train.csv", TRAIN)] == [2, 4, 6]
+    assert [found["iteration"] for found in read_rows(tmp_path / "val.csv", VAL)] == [3]
+    log_rows(resumed, [8])
+    assert [found["iteration"] for found in read_rows(tmp_path / "train.csv", TRAIN)] == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("kept", [1, 3, 9, 20])
+def test_a_torn_last_line_is_dropped(tmp_path, kept):
+    log_rows(TrainingLog(tmp_path, 0), [2, 4])
+    path = tmp_path / "train.csv"
+    whole = path.read_text()
+    path.write_text(whole + "6,0.16666,2.5,1e-1,7\n"[:kept])
+    TrainingLog(tmp_path, 6)
+    assert path.read_text() == whole
+
+
+def test_only_the_first_process_writes(tmp_path):
+    log = TrainingLog(tmp_path / "rank1", 0, rank=1, tensorboard=True)
+    log_rows(log, [2])
+    log.val({"iteration": 2, **SCORES})
+    log.close()
+    assert not (tmp_path / "rank1").exists()
+
+
+def test_a_full_disk_is_an_error_and_the_rows_before_stay(tmp_path):
+    log = TrainingLog(tmp_path, 0)
+    log_rows(log, [2, 4])
+    path = tmp_path / "train.csv"
+    with (
+        no_file_over(path.stat().st_size + 5),
+        pytest.raises(WriteError, match=r"train\.csv: cannot be written"),
+    ):
+        log_rows(log, [6])
+    TrainingLog(tmp_path, 4)
+    assert [found["iteration"] for found in read_rows(path, TRAIN)] == [2, 4]
+
+
+def test_events_are_what_tensorboard_reads(tmp_path):
+    """A resumed training's take the place of those after its snapshot."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    first = TrainingLog(tmp_path, 0, tensorboard=True)
+    log_rows(first, [2, 4, 6])
+    first.val({"iteration": 6, **SCORES})
+    first.close()
+    resumed = TrainingLog(tmp_path, 4, tensorboard=True)
+    resumed.train(row(6, loss=0.75), 100, 0.1)
+    resumed.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    names = {f"train/{name}" for name in TRAIN[1:]} | {f"val/{name}" for name in VAL[1:]}
+    assert set(events.Tags()["scalars"]) == names
+    assert [(event.step, event.value) for event in events.Scalars("train/loss")] == [
+        (2, 0.5),
+        (4, 0.25),
+        (6, 0.75),
+    ]
+
+
+def test_without_tensorboard_the_option_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+    with pytest.raises(MissingData, match="needs the package tensorboard: pip install") as missing:
+        TrainingLog(tmp_path, 0, tensorboard=True)
+    assert missing.value.exit_code == 3
+
+
+class Elements(html.parser.HTMLParser):
+    """The elements of a page, and whether each is closed in turn."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.seen, self.texts = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training of classes and with a title that would be markup."""
+    folder = tmp_path_factory.mktemp("page")
+    names = ("<script>alert(1)</script>", 'a"b', "c&d<b>")
+    images = write_images(folder / "mine", classes=names)
+    recipe = replace(small_recipe(max_iter=6, snapshot=3, average_loss=4), title="<img src=x> & co")
+    own = training(
+        recipe, images, folder / "training", val=open_dataset("folder", images, "val"), options=Options()
+    )
+    own.run()
+    return own, names
+
+
+def test_the_page_is_well_formed_and_runs_nothing(trained):
+    own, names = trained
+    page = Elements(training_page(own))
+    tags = [tag for tag, _ in page.seen]
+    assert "script" not in tags
+    assert "img" not in tags
+    assert not [name for _, attributes in page.seen for name in attributes if name.startswith("on")]
+    assert {*names, own.recipe.title} <= set(page.texts), "as text"
+    assert len([tag for tag in tags if tag == "polyline"]) == 2, "loss and mean IU"
+
+
+def test_the_curve_is_where_its_numbers_are():
+    """Along x from 64 to 640 and, upside down, along y from 8 to 212, as its axes say."""
+    svg = curve([(10, 4.0), (20, float("nan")), (30, 1.0), (40, 2.5)], "loss")
+    (points,) = [attributes["points"] for tag, attributes in Elements(svg).seen if tag == "polyline"]
+    assert points == "208.0,8.0 496.0,212.0 640.0,110.0"
+
+
+def test_a_long_curve_is_drawn_by_means():
+    svg = curve([(n, float(n % 2)) for n in range(1, 4001)], "loss")
+    (points,) = [attributes["points"] for tag, attributes in Elements(svg).seen if tag == "polyline"]
+    assert len(points.split()) == 400
+    assert {point.split(",")[1] for point in points.split()} == {"8.0"}, "all pieces have one mean"
+
+
+def test_a_curve_of_nothing_says_so():
+    assert "nothing yet" in curve([(1, float("inf"))], "loss")
+
+
+def test_the_smoothed_loss_is_the_mean_of_the_last_ones(trained):
+    own, _ = trained
+    rows = read_rows(own.folder / "train.csv", TRAIN)
+    losses = [found["loss"] for found in rows]
+    assert [found["iteration"] for found in rows] == [1, 2, 3, 4, 5, 6]
+    for number, found in enumerate(rows, start=1):
+        last = losses[max(0, number - 4) : number]
+        assert found["smoothed_loss"] == pytest.approx(sum(last) / len(last), rel=1e-7), number
+
+
+def test_validation_comes_with_the_snapshots(trained):
+    own, _ = trained
+    rows = read_rows(own.folder / "val.csv", VAL)
+    assert [found["iteration"] for found in rows] == [3, 6]
+    percent = own.evaluation.scores.percent()
+    assert {name: rows[-1][name] for name in VAL[1:]} == pytest.approx(percent, rel=1e-7)
+    assert own.evaluation.head.classes == open_dataset("folder", own.train.folder, "val").classes
+    assert len(own.evaluation.head.classes) == len(CLASSES)

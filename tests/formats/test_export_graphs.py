@@ -1,0 +1,226 @@
+"""ONNX in onnxruntime and pt2 in torch, at sizes at which they were not traced, against Caffe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import caffe2torch as c2t
+from caffe2torch.errors import UnsupportedLayer, WriteError
+from caffe2torch.formats import write
+from caffe2torch.formats.model import conversion
+from caffe2torch.formats.onnx import OPSET
+from tests.formats.test_export import small_net
+from tests.nets import net_of
+
+Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+
+FCNS = {
+    "nyud-fcn32s-color-d": "two inputs as one",
+    "siftflow-fcn16s": "two heads, two crops",
+    "voc-fcn-alexnet": "groups, LRN, a kernel of 63",
+}
+LAYERS = (
+    *("argmax_axis1", "batchnorm_scale", "crop_hw_offset", "deconv_4s2_dense", "deconv_hw", "im2col"),
+    *("lrn_across", "lrn_within", "mvn", "pool_ave_3s2_ceil", "pool_ave_3s2_pad1", "pool_max_3s2_ceil"),
+    *("pool_max_3s2_pad1", "slice_points"),
+)
+"""Caffe's quirks, and what computes with sizes."""
+
+
+def loaded(path: Path, blobs: list[str]) -> Run:
+    """A written file as a function, loaded without this package."""
+    if path.suffix == ".pt2":
+        program = torch.export.load(path).module()
+
+        def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            with torch.no_grad():
+                tops = program(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
+            return {blob: tensor.numpy() for blob, tensor in tops.items()}
+
+        return run
+    session = onnxruntime.InferenceSession(path)
+    return lambda inputs: dict(zip(blobs, session.run(blobs, dict(inputs)), strict=True))
+
+
+def named(arrays: Any, prefix: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz that begin with a prefix, by the rest of their names."""
+    return {name[len(prefix) :]: arrays[name] for name in arrays if name.startswith(prefix)}
+
+
+def assert_near(found: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], what: object) -> None:
+    for blob, array in wanted.items():
+        assert found[blob].shape == array.shape, (what, blob)
+        error = np.linalg.norm(found[blob] - array) / max(np.linalg.norm(array), 1e-30)
+        assert error <= 1e-5, f"{what}: {blob}: relative error {error:.1e}"
+
+
+@pytest.fixture(scope="module")
+def exported(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each FCN's file, without its suffix."""
+    folder = tmp_path_factory.mktemp("graphs")
+    for name in FCNS:
+        converted = conversion(c2t.read(weights=golden / "fcn" / name / "weights.caffemodel"))
+        for suffix in ("pt2", "onnx"):
+            check = write(converted, folder / f"{name}.{suffix}")
+            assert check is not None
+            assert len(set(check.sizes)) == 2
+    return {name: folder / name for name in FCNS}
+
+
+@pytest.mark.parametrize("suffix", ["pt2", "onnx"])
+@pytest.mark.parametrize("name", FCNS)
+def test_an_fcn_gives_caffes_scores_at_three_sizes(
+    name: str, suffix: str, golden: Path, exported: dict[str, Path]
+) -> None:
+    caffe = np.load(golden / "fcn" / name / "io.npz")
+    run = loaded(exported[name].with_suffix(f".{suffix}"), list(named(caffe, "0.out.")))
+    for i in (0, 1):
+        inputs = named(caffe, f"{i}.in.")
+        assert_near(run(inputs), named(caffe, f"{i}.out."), {blob: x.shape for blob, x in inputs.items()})
+    # An image smaller than what the net sees of one, and two at once.
+    rng = np.random.default_rng(0)
+    images = {b: rng.standard_normal((2, x.shape[1], 31, 9), np.float32) for b, x in inputs.items()}
+    model = c2t.build(c2t.read(weights=golden / "fcn" / name / "weights.caffemodel"))
+    with torch.no_grad():
+        wanted = model(**{blob: torch.from_numpy(image) for blob, image in images.items()})
+    assert_near(run(images), {blob: value.numpy() for blob, value in wanted.items()}, "two at once")
+
+
+def test_onnx_has_caffes_names_and_says_what_is_free(exported: dict[str, Path]) -> None:
+    path = exported["siftflow-fcn16s"].with_suffix(".onnx")
+    model = onnx.load(path)
+    assert [(x.domain, x.version) for x in model.opset_import] == [("", OPSET)]
+    assert (model.producer_name, model.producer_version) == ("caffe2torch", c2t.__version__)
+    assert model.graph.name == "siftflow-fcn16s"
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {
+        "data": ["batch", 3, "height", "width"],
+        "score_sem": ["batch", 9, "height", "width"],
+        "score_geo": ["batch", 3, "height", "width"],
+    }
+    initializers = {x.name for x in model.graph.initializer}
+    assert {"conv1_1.weight", "conv1_1.bias", "upscore2_sem.weight", "score_fr_geo.bias"} <= initializers
+    nodes = {node.name: node.op_type for node in model.graph.node}
+    assert {nodes[n] for n in ("conv1_1", "relu1_1", "pool1")} == {"Conv", "Relu", "MaxPool"}
+    assert nodes["upscore2_sem"] == "ConvTranspose"
+    assert nodes["score_sem/Slice"] == nodes["score_sem/Slice_2"] == "Slice"
+    assert len(nodes) == len(model.graph.node), "two nodes of one name"
+    assert b"site-packages" not in path.read_bytes(), "the exporter's notes"
+    assert b"caffe_net" not in path.read_bytes(), "the exporter's notes"
+
+
+def test_what_was_done_to_an_image_is_in_the_file(exported: dict[str, Path]) -> None:
+    model = onnx.load(exported["voc-fcn-alexnet"].with_suffix(".onnx"))
+    (known,) = [p.value for p in model.metadata_props if p.key == "preprocessing"]
+    assert '"mean": [104.00699' in known
+
+
+def test_pt2_runs_where_this_package_cannot_be_imported(exported: dict[str, Path]) -> None:
+    code = """
+import sys
+sys.modules["caffe2torch"] = None
+import torch
+tops = torch.export.load(sys.argv[1]).module()(data=torch.zeros(1, 3, 21, 34))
+print({blob: tuple(top.shape) for blob, top in tops.items()})
+"""
+    path = exported["siftflow-fcn16s"].with_suffix(".pt2")
+    run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert run.stdout == "{'score_sem': (1, 9, 21, 34), 'score_geo': (1, 3, 21, 34)}\n"
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_a_layer_gives_what_caffe_gave(case: str, golden: Path, tmp_path: Path) -> None:
+    prototxt = golden / "layers" / f"{case}.prototxt"
+    weights, stored = prototxt.with_suffix(".caffemodel"), np.load(prototxt.with_suffix(".npz"))
+    converted = conversion(c2t.read(prototxt, weights if weights.exists() else None))
+    inputs, outputs = named(stored, "in."), named(stored, "out.")
+    for suffix in ("pt2", "onnx"):
+        write(converted, tmp_path / f"net.{suffix}")
+        run = loaded(tmp_path / f"net.{suffix}", list(outputs))
+        assert_near(run(inputs), outputs, suffix)
+
+
+WINDOWS = [("MAX", 3, 3, 1), ("AVE", 2, 2, 1), ("MAX", 2, 3, 0), ("AVE", 5, 4, 3)]
+"""Pooling that drops its last window at some sizes and not at others, and what torch has no name for."""
+
+
+def bounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Without the lowest float, which Caffe gives for a window that sees nothing, and what becomes of it."""
+    return np.where(np.abs(values) < 1e30, values, 0)
+
+
+@pytest.mark.parametrize(("pool", "kernel", "stride", "pad"), WINDOWS)
+def test_a_window_that_some_sizes_drop(pool: str, kernel: int, stride: int, pad: int, tmp_path: Path) -> None:
+    up = 2 * stride + pad + 1
+    net = net_of(
+        f"""layer {{ name: "data" type: "Input" top: "data"
+                 input_param {{ shape {{ dim: 1 dim: 2 dim: 24 dim: 25 }} }} }}
+        layer {{ name: "p" type: "Pooling" bottom: "data" top: "p"
+                 pooling_param {{ pool: {pool} kernel_size: {kernel} stride: {stride} pad: {pad} }} }}
+        layer {{ name: "u" type: "Deconvolution" bottom: "p" top: "u" convolution_param {{
+                 num_output: 2 group: 2 bias_term: false kernel_size: {up} stride: {stride} }} }}
+        layer {{ name: "c" type: "Crop" bottom: "u" bottom: "data" top: "c" crop_param {{ offset: 1 }} }}""",
+        u=[np.random.default_rng(0).standard_normal((2, 1, up, up))],
+    )
+    model = c2t.build(net)
+    runs, converted = {}, conversion(net)
+    for suffix in ("pt2", "onnx"):
+        write(converted, tmp_path / f"net.{suffix}")
+        runs[suffix] = loaded(tmp_path / f"net.{suffix}", ["c"])
+    for height in range(11, 11 + 2 * stride):
+        image = np.random.default_rng(height).standard_normal((1, 2, height, height + 1), np.float32)
+        with torch.no_grad():
+            wanted = model(data=torch.from_numpy(image))["c"].numpy()
+        for suffix, run in runs.items():
+            assert_near({"c": bounded(run({"data": image})["c"])}, {"c": bounded(wanted)}, (suffix, height))
+
+
+def test_of_equal_values_the_last_is_the_largest(tmp_path: Path) -> None:
+    net = net_of(
+        """layer { name: "data" type: "Input" top: "data"
+                input_param { shape { dim: 2 dim: 7 dim: 3 dim: 5 } } }
+        layer { name: "a" type: "ArgMax" bottom: "data" top: "a" argmax_param { axis: 1 top_k: 3 } }"""
+    )
+    c2t.export(net, tmp_path / "net.onnx")
+    image = np.random.default_rng(0).integers(0, 3, (2, 7, 3, 5)).astype(np.float32)
+    order = np.lexsort((-np.arange(7).reshape(1, 7, 1, 1) + 0 * image, -image), axis=1)
+    found = loaded(tmp_path / "net.onnx", ["a"])({"data": image})["a"]
+    np.testing.assert_array_equal(found, order[:, :3])
+
+
+def test_a_layer_that_no_graph_can_hold_is_refused_by_name(golden: Path, tmp_path: Path) -> None:
+    case = golden / "layers" / "lstm"
+    net = c2t.read(case.with_suffix(".prototxt"), case.with_suffix(".caffemodel"))
+    for suffix in ("pt2", "onnx"):
+        with pytest.raises(UnsupportedLayer, match=r"^layer 'l' \(LSTM\): no graph can hold it: "):
+            c2t.export(net, tmp_path / f"net.{suffix}")
+        with pytest.raises(WriteError, match="written in float32, not float16"):
+            c2t.export(small_net(), tmp_path / f"net.{suffix}", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_python_has_no_argument_for(tmp_path: Path) -> None:
+    def named(blob: str) -> Any:
+        return net_of(
+            f"""layer {{ name: "in" type: "Input" top: "{blob}" input_param {{ shape {{ dim: 2 dim: 3 }} }} }}
+            layer {{ name: "ip 1/2" type: "InnerProduct" bottom: "{blob}" top: "ip 1/2"
+                     inner_product_param {{ num_output: 4 }} }}"""
+        )
+
+    for blob in ("data/1", "class", "1"):
+        for suffix in ("pt2", "onnx"):
+            assert c2t.export(c2t.build(named(blob)), tmp_path / f"net.{suffix}") is not None
+        assert onnx.load(tmp_path / "net.onnx").graph.input[0].name == blob

@@ -1,0 +1,588 @@
+"""Generated Python files: they read as a person's, and give Caffe's numbers without this package.
+
+The files of all models run in one process where caffe2torch cannot be imported; what they give is compared
+with the arrays that real Caffe stored.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import caffe2torch as c2t
+from caffe2torch.cli.main import main
+from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
+from caffe2torch.formats import write
+from caffe2torch.formats.model import conversion
+from caffe2torch.formats.reading import read
+from caffe2torch.formats.safetensors import read_safetensors
+from caffe2torch.modules.build import build
+from caffe2torch.net import Net
+from tests.nets import INPUT, net_of
+from tests.places import GOLDEN, ROOT
+from tests.single_layer import assert_close
+
+FCNS = sorted((GOLDEN / "fcn").iterdir())
+EXAMPLE = ROOT / "docs" / "examples" / "fcn8s.py"
+ALLOWED = 1e-5
+
+
+@dataclass(frozen=True)
+class Job:
+    """A generated file, and the arrays that Caffe stored for it under keys that begin with `prefix`."""
+
+    path: str
+    arrays: str
+    prefix: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+STRANGER = """
+import importlib.util, json, sys
+import numpy as np, torch
+
+sys.modules["caffe2torch"] = None
+torch.set_num_threads(1)
+answers = {}
+for job in json.load(sys.stdin):
+    spec = importlib.util.spec_from_file_location("generated", job["path"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    stored, prefix = np.load(job["arrays"]), job["prefix"]
+    with torch.no_grad():
+        found = module.load()(*(torch.from_numpy(stored[f"{prefix}in.{blob}"]) for blob in job["inputs"]))
+    for blob in job["outputs"]:
+        ours = (found[blob] if isinstance(found, dict) else found).numpy().astype(np.float64)
+        caffe = stored[f"{prefix}out.{blob}"].astype(np.float64)
+        same = ours.shape == caffe.shape and np.array_equal(np.isfinite(ours), np.isfinite(caffe))
+        size = max(np.linalg.norm(np.nan_to_num(caffe)), 1e-12)
+        error = np.linalg.norm(np.nan_to_num(ours - caffe)) / size if same else np.inf
+        answers[f"{job['path']} {prefix}{blob}"] = float(error)
+print(json.dumps(answers))
+"""
+
+
+def errors(jobs: list[Job]) -> dict[str, float]:
+    """||the file's - Caffe's|| / ||Caffe's|| of each output, computed where caffe2torch is not."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", STRANGER],
+        input=json.dumps([vars(job) for job in jobs]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return {Path(key).name: error for key, error in json.loads(done.stdout).items()}
+
+
+def written(net: Net, path: Path, arrays: Path, *prefixes: str) -> list[Job]:
+    """The jobs of a net's file, which is written, for the sizes that `arrays` hold."""
+    converted = conversion(net)
+    write(converted, path, check=False)
+    inputs, outputs = tuple(converted.plan.inputs), converted.plan.outputs
+    return [Job(str(path), str(arrays), prefix, inputs, outputs) for prefix in prefixes or [""]]
+
+
+def module_of(path: Path):
+    """A generated file, imported here."""
+    spec = importlib.util.spec_from_file_location("generated", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def ruff(*arguments: str) -> str:
+    """What ruff says, with its own settings."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *arguments, "--isolated", "--no-cache"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout if done.returncode else ""
+
+
+def assert_clean(folder: Path, *rules: str):
+    """Every file in it is what ruff would make of it."""
+    assert not ruff("format", "--diff", str(folder))
+    assert not ruff("check", *rules, str(folder))
+
+
+@pytest.fixture(scope="module")
+def fcns(tmp_path_factory) -> list[Job]:
+    """The generated files of the golden FCNs, at two sizes."""
+    folder, jobs = tmp_path_factory.mktemp("fcns"), []
+    for fcn in FCNS:
+        path = folder / f"{fcn.name.replace('-', '_')}.py"
+        jobs += written(read(weights=fcn / "weights.caffemodel"), path, fcn / "io.npz", "0.", "1.")
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def models(reference, tmp_path_factory) -> list[Job]:
+    """The generated files of the published models that Caffe ran."""
+    folder, jobs = tmp_path_factory.mktemp("models"), []
+    with (reference / "models" / "index.tsv").open() as table:
+        for row in csv.DictReader(table, delimiter="\t"):
+            if row["reference"]:
+                model = reference / "models" / row["folder"]
+                net = read(model / "net.prototxt", model / row["file"])
+                jobs += written(net, folder / f"{row['folder']}.py", model / "ref.npz")
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def layers(tmp_path_factory) -> tuple[list[Job], dict[str, str]]:
+    """The generated files of Caffe's single-layer cases, and the layer type of each case that has none."""
+    folder, jobs, refused = tmp_path_factory.mktemp("layers"), [], {}
+    for prototxt in sorted((GOLDEN / "layers").glob("*.prototxt")):
+        weights = prototxt.with_suffix(".caffemodel")
+        net = read(prototxt, weights if weights.exists() else None)
+        try:
+            jobs += written(net, folder / f"{prototxt.stem}.py", prototxt.with_suffix(".npz"))
+        except UnsupportedLayer as error:
+            refused[prototxt.stem] = re.search(r"\((\w+)\)", str(error)).group(1)
+    return jobs, refused
+
+
+def test_every_fcn_gives_caffes_outputs(fcns):
+    found = errors(fcns)
+    assert len(found) == 24
+    assert not {name: error for name, error in found.items() if error > ALLOWED}
+    assert max(found.values()) > 0, "nothing was compared"
+
+
+def test_every_published_model_gives_caffes_outputs(models):
+    found = errors(models)
+    assert len(models) == 35
+    assert len(found) > 70
+    assert not {name: error for name, error in found.items() if error > ALLOWED}
+
+
+def test_every_layer_that_is_written_gives_caffes_outputs(layers):
+    jobs, refused = layers
+    found = errors(jobs)
+    assert not {name: error for name, error in found.items() if error > ALLOWED}
+    statistics = {name: error for name, error in found.items() if name.startswith("batchnorm")}
+    assert statistics
+    assert max(statistics.values()) <= 1e-6
+    assert len(jobs) + len(refused) == 84
+    assert {name for name in refused.values() if not name.endswith("Loss")} == {
+        *("Accuracy", "Im2col", "LSTM", "RNN"),
+    }
+
+
+def test_files_are_what_ruff_would_make_of_them(fcns, models, layers):
+    for job in (fcns[0], layers[0][0]):
+        assert_clean(Path(job.path).parent, "--extend-select", "E501,I")
+    assert_clean(Path(models[0].path).parent, "--extend-select", "I")  # long names make long lines
+
+
+def layer(name: str, type_: str, bottoms: str, tops: str, more: str = "") -> str:
+    """A layer in prototxt; bottoms and tops are parted by spaces."""
+    ends = [f'bottom: "{blob}"' for blob in bottoms.split()] + [f'top: "{blob}"' for blob in tops.split()]
+    return f'layer {{ name: "{name}" type: "{type_}" {" ".join(ends)} {more} }}\n'
+
+
+CONV = "convolution_param { num_output: 3 kernel_size: 1 bias_term: false }"
+KERNEL = [np.arange(9, dtype=np.float32).reshape(3, 3, 1, 1)]
+
+
+def agrees(net: Net, path: Path) -> str:
+    """The text of a net's file, which gives what the built net gives."""
+    write(conversion(net), path, check=False)
+    model = build(net)
+    draw = np.random.default_rng(3)
+    inputs = [
+        torch.from_numpy(draw.normal(size=[size or 9 for size in shape]).astype(np.float32))
+        for shape in model.plan.inputs.values()
+    ]
+    with torch.no_grad():
+        wanted, found = model(*inputs), module_of(path).load()(*inputs)
+    found = found if isinstance(found, dict) else dict(zip(wanted, [found], strict=True))
+    assert list(found) == list(wanted)
+    for blob, tensor in wanted.items():
+        assert_close(found[blob].numpy(), tensor.numpy(), 1e-6, blob)
+    return path.read_text()
+
+
+LAYERS = {
+    "Permute": ("x", "y", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+    "Normalize": ("x", "y", "norm_param { across_spatial: false channel_shared: false }"),
+    "PriorBox": (
+        "x other",
+        "y",
+        "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 flip: true clip: true }",
+    ),
+    "ReLU6": ("x", "y", ""),
+    "ShuffleChannel": ("x", "y", "shuffle_channel_param { group: 3 }"),
+    "Axpy": ("factor x other", "y", ""),
+    "Interp": ("x", "y", "interp_param { zoom_factor: 3 }"),
+    "CropCenter": ("x", "y", "crop_center_param { crop_size: [0, 0, 1, 2] }"),
+    "DepthwiseConvolution": ("x", "y", "convolution_param { num_output: 6 kernel_size: 3 stride: 2 }"),
+    "Swish": ("x", "y", "swish_param { beta: 0.5 }"),
+    "MVN across": ("x", "y", "mvn_param { across_channels: true eps: 0.25 }"),
+    "MVN centred": ("x", "y", "mvn_param { normalize_variance: false }"),
+    "BatchNorm sequences": ("sequence", "y", ""),
+    "ArgMax": ("x", "y", ""),
+    "ArgMax axis": ("x", "y", "argmax_param { axis: -2 }"),
+    "Filter": ("x other one", "y z", ""),
+}
+"""Forms beside those that Caffe's single-layer cases have, and types of forks: bottoms, tops, parameters."""
+BLOBS = {
+    "Normalize": [np.arange(1, 7)],
+    "BatchNorm sequences": [np.arange(6), np.arange(1, 7), [2.0]],
+    "DepthwiseConvolution": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_more_layers(kind, tmp_path):
+    bottoms, tops, parameters = LAYERS[kind]
+    shapes = {"x": "dim: 2 dim: 6 dim: 5 dim: 7", "factor": "dim: 2 dim: 6", "one": "dim: 2"}
+    shapes["sequence"] = "dim: 2 dim: 6 dim: 5"
+    inputs = "".join(
+        layer(blob, "Input", "", blob, f"input_param {{ shape {{ {shapes.get(blob, shapes['x'])} }} }}")
+        for blob in bottoms.split()
+    )
+    blobs = {"l": BLOBS[kind]} if kind in BLOBS else {}
+    type_ = kind.split()[0]
+    agrees(net_of(inputs + layer("l", type_, bottoms, tops, parameters), **blobs), tmp_path / "l.py")
+    assert_clean(tmp_path, "--extend-select", "E501,I")
+
+
+def test_an_embedding_without_bias(tmp_path):
+    embed = layer("words", "Embed", "x", "y", "embed_param { num_output: 4 input_dim: 9 bias_term: false }")
+    net = net_of(INPUT + layer("x", "AbsVal", "data", "x") + embed, words=[np.arange(36).reshape(9, 4)])
+    text = agrees(net, tmp_path / "words.py")
+    assert "        self.words = nn.Embedding(9, 4)\n" in text
+    assert "        return self.words(x.long())  # (N, 3, H, W, 4)\n" in text
+
+
+def test_a_block_reads_as_a_person_writes_it(tmp_path):
+    statistics = [np.full(3, 2.0), np.full(3, 8.0), np.array([2.0])]
+    scale = [np.arange(1, 4), np.arange(3)]
+    net = net_of(
+        INPUT
+        + layer("a/conv", "Convolution", "data", "a", CONV)
+        + layer("a/bn", "BatchNorm", "a", "a")
+        + layer("a/scale", "Scale", "a", "a", "scale_param { bias_term: true }")
+        + layer("a/relu", "ReLU", "a", "a")
+        + layer("b", "Convolution", "a", "b", CONV)
+        + layer("sum", "Eltwise", "a b", "sum")
+        + layer("relu", "ReLU", "sum", "sum")
+        + layer("unused", "Pooling", "a", "unused", "pooling_param { global_pooling: true }")
+        + layer("hush", "Silence", "unused", ""),
+        **{"a/conv": KERNEL, "a/bn": statistics, "a/scale": scale, "b": KERNEL},
+    )
+    text = agrees(net, tmp_path / "block.py")
+    body = text[text.index("class ") : text.index("def load")]
+    assert (
+        body
+        == '''\
+class Net(nn.Module):
+    """Layers have their Caffe names, with _ for what an identifier cannot have; a
+    BatchNorm holds its Scale.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a_conv = nn.Conv2d(3, 3, 1, bias=False)
+        self.a_bn = nn.BatchNorm2d(3)
+        self.b = nn.Conv2d(3, 3, 1, bias=False)
+
+    def forward(self, data: Tensor) -> Tensor:
+        """From data (N, 3, H, W) to sum (N, 3, H, W)."""
+        a = F.relu(self.a_bn(self.a_conv(data)))
+        b = self.b(a)
+        return F.relu(a + b)
+
+
+'''
+    )
+
+
+def test_a_blob_that_is_written_over_is_read_before(tmp_path):
+    """The order of statements may differ from the net's; never what is read."""
+    net = net_of(
+        INPUT
+        + layer("early", "Convolution", "data", "early", CONV)
+        + layer("over", "Power", "data", "data", "power_param { scale: 3 shift: -1 }")
+        + layer("late", "Convolution", "data", "late", CONV)
+        + layer("power", "Power", "early", "early", "power_param { power: 2 }")
+        + layer("all", "Concat", "early late data", "all"),
+        early=KERNEL,
+        late=KERNEL,
+    )
+    assert "data = data * 3.0 - 1.0" in agrees(net, tmp_path / "over.py")
+
+
+def test_the_shapes_in_comments_are_true(tmp_path):
+    """Every comment of the kind `# (N, 21, H, W)` of FCN-8s, held against the tensor in its line."""
+    write(
+        conversion(read(weights=GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")),
+        tmp_path / "a.py",
+        check=False,
+    )
+    lines, comments = [], 0
+    for line in (tmp_path / "a.py").read_text().split("\n"):
+        found = re.fullmatch(r" {8}(?:(\w+) = |return )(.*)  # (\(.*\))(?:, h = (.*))?", line)
+        if not found:
+            lines.append(line)
+            continue
+        name, expression, shape, h = found.groups()
+        values = f"(lambda h, w: {shape})({h}, {(h or '').replace('H', 'W')})" if h else shape
+        lines += [
+            f"        {name or 'last'} = {expression}",
+            "        N, _, H, W = data_shape",
+            f"        assert {name or 'last'}.shape == {values}, {line.strip()!r}",
+            *([] if name else ["        return last"]),
+        ]
+        comments += 1
+    text = "\n".join(lines).replace('"""From', 'data_shape = data.shape\n        """From')
+    (tmp_path / "a.py").write_text(text)
+    net = module_of(tmp_path / "a.py").load()
+    assert comments >= 9
+    with torch.no_grad():
+        for height, width in ((64, 97), (40, 33), (71, 128)):
+            assert net(torch.zeros(2, 3, height, width)).shape == (2, 21, height, width)
+
+
+EVIL = (
+    '"""',
+    "'''\nimport os\n",
+    "a\nimport os\nos.system('id')",
+    "x\\",
+    "# \r comment",
+    "self",
+    "__class__",
+    "_parameters",
+    "type",
+    "forward",
+    "import",
+    "None",
+    "torch",
+    "crop",
+    "l",
+    "x",
+    "245",
+    "",
+    "ﬁne",
+    "fine",
+    "a-b",
+    "a/b",
+    "\u202e\u2066evil",
+    "{0.__init__}",
+    "%s" * 40,
+    "long" * 60,
+    '\0\x1b[31m"',
+)
+
+
+def test_names_of_strangers_stay_names(tmp_path):
+    """Layers, blobs, the net and its file may be called anything; nothing of it becomes code."""
+    net, bottom = net_of(INPUT, none=[]), "data"
+    layers = list(net.layers)
+    for name in EVIL:
+        text = layer("n", "Convolution", "b", "t", CONV) + layer("n", "TanH", "t", "t")
+        for made in net_of(INPUT + text.replace('"b"', '"data"'), n=KERNEL).layers[1:]:
+            blobs = made.blobs if made.type == "Convolution" else ()
+            layers.append(replace(made, name=name, bottoms=(bottom,), tops=(name,), blobs=blobs))
+            bottom = name
+    crop = net_of(INPUT + layer("cut", "Crop", "data data", "cut", "crop_param { offset: 0 }")).layers[1]
+    split = [replace(crop, name=name, bottoms=(bottom, "data"), tops=(f"{name} out",)) for name in EVIL]
+    for evil in (EVIL[0], EVIL[1], "a\\", "\u202e"):
+        strange = replace(net, name=evil, layers=(*layers, *split))
+        text = agrees(strange, tmp_path / "evil.py")
+        assert text.isascii()
+        assert text.isprintable() or set(text) - set("\n") <= set(map(chr, range(32, 127)))
+        calls = {node.func.id for node in ast.walk(ast.parse(text)) if is_plain_call(node)}
+        assert calls <= {"super", "Path", "enumerate", "len", "crop", "load_file", class_of(text)}
+        imports = [
+            node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        assert len(imports) == len(re.findall(r"^(?:import|from) ", text, re.MULTILINE)) == 4
+    assert_clean(tmp_path)
+
+
+def is_plain_call(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+def class_of(text: str) -> str:
+    return re.search(r"^class (\w+)\(nn.Module\):", text, re.MULTILINE).group(1)
+
+
+def test_shared_blobs_are_shared(tmp_path):
+    shared = f'{CONV} param {{ name: "w" }}'
+    net = net_of(
+        INPUT
+        + layer("one", "Convolution", "data", "one", shared)
+        + layer("two", "Convolution", "one", "two", shared),
+        one=KERNEL,
+        two=KERNEL,
+    )
+    assert "        self.two.weight = self.one.weight\n" in agrees(net, tmp_path / "shared.py")
+    loaded = module_of(tmp_path / "shared.py").load()
+    assert loaded.two.weight is loaded.one.weight
+
+
+def test_numbers_of_strangers_stay_numbers(tmp_path):
+    power = "power_param { scale: %s shift: 1e-30 power: nan }"
+    net = net_of(
+        INPUT
+        + layer("a", "Power", "data", "a", power % "inf")
+        + layer("b", "ELU", "a", "b", "elu_param { alpha: 0.1 }")
+    )
+    write(conversion(net), tmp_path / "numbers.py", check=False)
+    text = (tmp_path / "numbers.py").read_text()
+    assert "return F.elu((data * torch.inf + 1e-30) ** torch.nan, 0.1)" in text
+    assert module_of(tmp_path / "numbers.py").load()(torch.ones(1, 3, 2, 2)).isnan().all()
+
+
+REFUSED = {
+    "Im2col": ("convolution_param { kernel_size: 2 }", "has no readable Python form yet; use --format saf"),
+    "Pooling": (
+        "pooling_param { kernel_size: 1 stride: 3 }",
+        "kernel (1, 1), stride (3, 3) and pad (0, 0) have no",
+    ),
+    "Dropout": ("dropout_param { scale_train: false }", "has no readable Python form yet"),
+    "ArgMax": ("argmax_param { top_k: 2 }", "several values, or values beside positions, have no readable"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_written_is_refused_by_name(kind, tmp_path):
+    parameters, problem = REFUSED[kind]
+    with pytest.raises(UnsupportedLayer, match=re.escape(f"layer 'odd' ({kind}): ")) as refused:
+        write(conversion(net_of(INPUT + layer("odd", kind, "data", "y", parameters))), tmp_path / "a.py")
+    assert problem in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_of_items_that_are_single_values_is_refused(tmp_path):
+    net = net_of(
+        layer("x", "Input", "", "x", "input_param { shape { dim: 5 } }") + layer("l", "ArgMax", "x", "y")
+    )
+    with pytest.raises(UnsupportedLayer, match="a bottom of one axis has no readable Python form"):
+        write(conversion(net), tmp_path / "a.py")
+
+
+def test_attributes_that_collide_are_refused(tmp_path):
+    scale = "scale_param { bias_term: true }"
+    net = net_of(
+        INPUT + layer("s", "Scale", "data", "s", scale) + layer("s_bias", "Convolution", "s", "y", CONV),
+        s=[np.ones(3), np.ones(3)],
+        s_bias=KERNEL,
+    )
+    with pytest.raises(WriteError, match="layers 's' and 's_bias' would both have an attribute 's_bias'"):
+        write(conversion(net), tmp_path / "a.py", check=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_take_the_place_of_nothing_but_earlier_ones(tmp_path):
+    plain = net_of(INPUT + layer("conv", "Convolution", "data", "y", CONV), conv=KERNEL)
+    statistics = [np.full(3, 2.0), np.full(3, 8.0), np.array([2.0])]
+    normalized = net_of(INPUT + layer("bn", "BatchNorm", "data", "y"), bn=statistics)
+    path, weights = tmp_path / "net.py", tmp_path / "net.safetensors"
+    problem = r"net\.safetensors: is there, and no earlier weights of net\.py"
+    weights.write_text("of a stranger")
+    with pytest.raises(WriteError, match=problem):
+        write(conversion(plain), path)
+    assert weights.read_text() == "of a stranger"
+    # A plain net's weights are those that this package reads; a normalized net's are not.
+    write(conversion(plain), weights)
+    write(conversion(plain), path)
+    with pytest.raises(WriteError, match=problem):
+        write(conversion(normalized), path)
+    assert read_safetensors(weights).layers[1].name == "conv"
+    weights.unlink()
+    for _ in range(2):
+        write(conversion(normalized), path)
+    write(conversion(plain), path)
+
+
+def test_weights_cannot_have_the_name_of_the_file(tmp_path):
+    with pytest.raises(WriteError, match=r"a\.safetensors: is the name of the weights; name a \.py file"):
+        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.safetensors", "py")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_weights_of_an_fcn_are_ours_to_read_too(fcns):
+    path = next(Path(job.path) for job in fcns if job.path.endswith("voc_fcn8s.py"))
+    net = read_safetensors(path.with_suffix(".safetensors"))
+    assert {"conv1_1", "score_fr", "upscore2"} <= {step.name for step in net.layers}
+
+
+def test_half_the_bytes(tmp_path):
+    net = net_of(INPUT + layer("c", "Convolution", "data", "c", CONV), c=KERNEL)
+    for dtype in ("float32", "float16"):
+        write(conversion(net), tmp_path / f"{dtype}.py", dtype=dtype, check=False)
+    loaded = module_of(tmp_path / "float16.py").load()
+    assert loaded.c.weight.dtype == torch.float32
+    np.testing.assert_array_equal(loaded.c.weight.detach().numpy(), KERNEL[0])
+
+
+def test_the_command_checks_what_it_wrote(tmp_path, capsys):
+    weights = GOLDEN / "fcn" / "siftflow-fcn16s" / "weights.caffemodel"
+    assert main([str(weights), "-o", str(tmp_path / "sift.py")]) == 0
+    assert "loads with" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sift.py", "sift.safetensors"]
+
+
+def test_a_file_that_gives_other_numbers_does_not_appear(tmp_path, monkeypatch):
+    """The check runs the file itself: a wrong text is found, and neither file is left."""
+    from caffe2torch.layers.caffe.neuron import TanH
+    from caffe2torch.layers.python_form import Source
+
+    monkeypatch.setattr(TanH, "source", lambda self, place: Source(f"torch.sin({place.bottoms[0]})"))
+    with pytest.raises(VerificationFailed, match=r"a\.py: output 't' for .*; nothing was written"):
+        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
+    monkeypatch.setattr(TanH, "source", lambda self, place: Source("caffe2torch"))
+    with pytest.raises(VerificationFailed, match=r"a\.py: does not run on .*: NameError: name 'caffe2torch'"):
+        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_is_what_the_command_writes(tmp_path):
+    """docs/examples/fcn8s.py, by the command in its docstring and with docs/examples/README.md's weights."""
+    (tmp_path / "weights.caffemodel").symlink_to(GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")
+    converted = conversion(read(weights=tmp_path / "weights.caffemodel"))
+    write(converted, tmp_path / "fcn8s.py", check=False)
+    assert (tmp_path / "fcn8s.py").read_text() == EXAMPLE.read_text()
+    assert "    fcn-convert weights.caffemodel -o fcn8s.py\n" in EXAMPLE.read_text()
+
+
+def test_a_trained_model_is_written_as_it_is_now(tmp_path):
+    """A hand-written FCN after a change of its weights, on the road by its own net definition."""
+    model = c2t.load(GOLDEN / "fcn" / "voc-fcn16s" / "weights.caffemodel")
+    with torch.no_grad():
+        model.score_fr.bias += 3
+        image = torch.randn(1, 3, 40, 61)
+        c2t.export(model, tmp_path / "tuned.py", check=False)
+        wanted, found = model(image), module_of(tmp_path / "tuned.py").load()(image)
+    assert_close(found.numpy(), wanted.numpy(), 1e-6, "score")
+    assert "Converted from" not in (tmp_path / "tuned.py").read_text()
+
+
+def test_a_transposed_weight_is_written_as_linear_has_it(tmp_path):
+    """A square one has the same key and shape on both sides, and other values."""
+    parameters = "inner_product_param { num_output: 3 transpose: true bias_term: false axis: -1 }"
+    inputs = INPUT.replace("dim: 8 dim: 11", "dim: 8 dim: 3")
+    weight = np.arange(9, dtype=np.float32).reshape(3, 3)
+    net = net_of(inputs + layer("ip", "InnerProduct", "data", "y", parameters), ip=[weight])
+    agrees(net, tmp_path / "a.py")
+    loaded = module_of(tmp_path / "a.py").load()
+    np.testing.assert_array_equal(loaded.ip.weight.detach().numpy(), weight.T)

@@ -1,0 +1,92 @@
+"""What a file is, its content tells, and what it is not good for is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import caffe2torch as c2t
+from caffe2torch.cli.main import main
+from caffe2torch.errors import ReadError
+from caffe2torch.formats import formats
+from caffe2torch.formats.opening import defines_net, open_model, weights_in
+from caffe2torch.modules.hub_net import HubNet
+from tests.formats.test_export import bits, small_net
+
+
+@pytest.mark.parametrize("name", formats())
+def test_each_of_our_formats(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that define a net are models to convert; of the others one line says why they are none."""
+    known = formats()[name]
+    path = f"{tmp_path}/net{known.suffixes[0]}"
+    c2t.export(small_net(), path, check=False)
+    file = weights_in(path)
+    assert defines_net(file) == (name in ("safetensors", "hub", "caffemodel", "prototxt"))
+    code = main([path, "--inspect"])
+    out, err = capsys.readouterr()
+    if defines_net(file):
+        assert (code, err) == (0, "")
+        assert open_model(file).net.layers[1].name in out
+        return
+    expected = {
+        "pt": "a state dict holds values and no net; export the module that loads it",
+        "caffemodel.h5": "an HDF5 file holds blobs and no net; give the net's --prototxt",
+    }.get(name, f"is {name}, which only runs; give the model that it came from")
+    assert (code, err) == (1, f"fcn-convert: {path}: {expected}\n")
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "no\0path"])
+def test_a_path_that_cannot_be(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([path], [path, "--diff", path]):
+        assert main(arguments) == 1
+        assert ": cannot be read: " in capsys.readouterr().err
+    with pytest.raises(ReadError, match="cannot be read"):
+        c2t.load(path)
+
+
+def test_a_name_tells_nothing(golden: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.safetensors").write_bytes((golden / "fcn/voc-fcn32s/weights.caffemodel").read_bytes())
+    assert open_model(f"{tmp_path}/net.safetensors").format == "caffemodel, current format"
+    c2t.export(small_net(), tmp_path / "a.safetensors")
+    (tmp_path / "a.safetensors").rename(tmp_path / "a.caffemodel")
+    assert open_model(f"{tmp_path}/a.caffemodel").format == "safetensors of this package"
+
+
+@pytest.mark.parametrize("start", [b"\x80\x02", b"\x88\x08", b"\x08\x0a"])
+def test_a_header_as_long_as_another_formats_first_bytes(start: bytes, tmp_path: Path) -> None:
+    """Of a pickle, as one file in some thousands has it; of a mean; of a mean and more."""
+    path = tmp_path / "net.safetensors"
+    c2t.export(small_net(), path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    longer = int.from_bytes(start, "little") + (1 << 16)
+    header = content[8 : 8 + length] + b" " * (longer - length)
+    path.write_bytes(longer.to_bytes(8, "little") + header + content[8 + length :])
+    assert open_model(str(path)).net.name == "small"
+    assert main([str(path), "--inspect"]) == 0
+    assert len(c2t.from_safetensors(path).state_dict()) == 3
+
+
+def test_a_folder_of_a_model_that_says_no_more_than_it_must(tmp_path: Path) -> None:
+    c2t.export(small_net(), f"{tmp_path}/net/")
+    config = json.loads((tmp_path / "net/config.json").read_text())
+    dense = {**config["shapes"], "up.weight": [5, 5, 4, 6]}
+    HubNet(config["net"], dense).save_pretrained(tmp_path / "saved")
+    opened = open_model(weights_in(str(tmp_path / "saved")))
+    assert [layer.name for layer in opened.net.layers] == ["data", "conv", "up"]
+    assert opened.preprocessing == {}
+
+
+@pytest.mark.parametrize("name", ["safetensors", "hub"])
+def test_load_takes_what_fcn_convert_takes(name: str, tmp_path: Path) -> None:
+    path = f"{tmp_path}/net{formats()[name].suffixes[0]}"
+    c2t.export(small_net(), path)
+    found, wanted = (
+        {key: bits(value.numpy()) for key, value in model.state_dict().items()}
+        for model in (c2t.load(path), c2t.build(small_net()))
+    )
+    assert found == wanted
+    with pytest.raises(ReadError, match="holds its own net; --prototxt is for Caffe's files"):
+        c2t.load(path, prototxt="net.prototxt")

@@ -1,0 +1,409 @@
+"""The ten golden FCNs by both roads: what Caffe computed, forward and backward, from the caffemodel alone."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import log_softmax
+
+import caffe2torch as c2t
+from caffe2torch.errors import NetError, ReadError, WeightsError
+from caffe2torch.formats.reading import read
+from caffe2torch.modules.caffe_net import CaffeNet
+from caffe2torch.modules.fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s, FCN32sLateFusion, FCNAlexNet, load
+from caffe2torch.net import Blob
+from caffe2torch.plan import plan
+from caffe2torch.zoo.fcn import COLOR_DEPTH, SIFT_FLOW
+from tests.nets import INPUT, net_of
+
+NETS = {
+    "nyud-fcn32s-color-d": FCN32s,
+    "nyud-fcn32s-color-hha": FCN32sLateFusion,
+    "pascalcontext-fcn8s": FCN8s,
+    "siftflow-fcn16s": FCN16s,
+    "siftflow-fcn8s": FCN8s,
+    "voc-fcn-alexnet": FCNAlexNet,
+    "voc-fcn16s": FCN16s,
+    "voc-fcn32s": FCN32s,
+    "voc-fcn8s": FCN8s,
+    "voc-fcn8s-atonce": FCN8sAtOnce,
+}
+ROADS = {"build": lambda path: c2t.build(read(None, path)), "load": load}
+LOG_FLT_MIN = -87.33654475
+"""Caffe's loss of a pixel is at most this, negated (softmax_loss_layer.cpp)."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads cost these small nets more than they gain, most of all where tests run in parallel."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=NETS)
+def folder(request, golden):
+    return golden / "fcn" / request.param
+
+
+@pytest.fixture
+def weights(folder):
+    return folder / "weights.caffemodel"
+
+
+def arrays(folder, prefix):
+    """The arrays whose names start so, by the rest of their names."""
+    with np.load(folder / "io.npz") as stored:
+        return {name[len(prefix) :]: stored[name] for name in stored if name.startswith(prefix)}
+
+
+def tensors(values):
+    return {name: torch.from_numpy(value) for name, value in values.items()}
+
+
+def relative(ours, theirs):
+    ours = ours.detach().numpy().astype(np.float64)
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def check(errors, bound):
+    worst = max(errors, key=errors.get)
+    print(f"worst of {len(errors)}: {worst} {errors[worst]:.2e}")  # noqa: T201 (`pytest -s` shows the numbers)
+    assert errors[worst] <= bound, {name: f"{error:.2e}" for name, error in errors.items() if error > bound}
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_every_blob_at_both_sizes(folder, weights, road):
+    model, errors = ROADS[road](weights), {}
+    assert not model.training
+    for size in "01":
+        with torch.no_grad():
+            blobs = model.every_blob(**tensors(arrays(folder, f"{size}.in.")))
+        for name, value in {**arrays(folder, f"{size}.out."), **arrays(folder, f"{size}.blob.")}.items():
+            assert blobs[name].shape == value.shape
+            errors[f"{size}.{name}"] = relative(blobs[name], value)
+    assert len(errors) >= 6
+    net = model.net() if road == "load" else model.plan.net
+    assert blobs.keys() == {top for layer in net.layers for top in layer.tops}
+    check(errors, 1e-5)
+
+
+def test_outputs(folder, weights):
+    """One head gives a tensor, two a dictionary; inputs go by name or in order."""
+    model, expected = load(weights), arrays(folder, "0.out.")
+    inputs = tensors(arrays(folder, "0.in."))
+    assert model.inputs == tuple(inputs)
+    with torch.no_grad():
+        outputs, in_order = model(**inputs), model(*inputs.values())
+    if len(expected) == 1:
+        outputs, in_order = {"score": outputs}, {"score": in_order}
+    assert outputs.keys() == expected.keys() == in_order.keys()
+    check({name: relative(outputs[name], value) for name, value in expected.items()}, 1e-5)
+    assert all(torch.equal(outputs[name], in_order[name]) for name in outputs)
+
+
+def losses_by_build(model, inputs, folder):
+    return model(**inputs)
+
+
+def losses_by_hand(model, inputs, folder):
+    """The multinomial logistic loss of pixels that are not void: sum, or with `normalize` the mean."""
+    labels = {name: value for name, value in inputs.items() if name not in model.inputs}
+    scores = model(**{name: inputs[name] for name in model.inputs})
+    scores = scores if isinstance(scores, dict) else {"score": scores}
+    averaged = "normalize: true" in (folder / "train.prototxt").read_text()
+    losses = {}
+    for name, score in scores.items():
+        head = name.removeprefix("score")
+        label = labels[head.strip("_") or "label"][:, 0].long()  # (N, H, W)
+        valid = label != 255
+        logs = log_softmax(score, 1).movedim(1, -1)[valid]  # (valid pixels, classes)
+        picked = logs[torch.arange(len(logs)), label[valid]]
+        # The bound is on the loss alone, not on its gradient.
+        picked = picked + (picked.clamp(min=LOG_FLT_MIN) - picked).detach()
+        losses[f"loss{head}"] = -picked.sum() / (valid.sum() if averaged else len(label))
+    return losses
+
+
+TRAINING = {
+    "build": (lambda path: c2t.build(read(None, path), phase="TRAIN").eval(), losses_by_build),
+    "load": (load, losses_by_hand),
+}
+
+
+@pytest.mark.parametrize("road", TRAINING)
+def test_losses_and_gradients_without_dropout(folder, weights, road):
+    make, losses_of = TRAINING[road]
+    model = make(weights)
+    losses = losses_of(model, tensors(arrays(folder, "train.in.")), folder)
+    expected = arrays(folder, "train.loss.")
+    assert losses.keys() == expected.keys()
+    check({name: relative(losses[name], value) for name, value in expected.items()}, 1e-5)
+    sum(losses.values()).backward()
+    blobs = {f"{layer}.{i}": blob for layer, own in model.blobs().items() for i, blob in enumerate(own)}
+    gradients, norms = arrays(folder, "train.gparam."), arrays(folder, "train.gnorm.")
+    assert norms.keys() == {name for name, blob in blobs.items() if blob.requires_grad}
+    assert gradients.keys() <= norms.keys()
+    errors = {name: relative(blobs[name].grad, value) for name, value in gradients.items()}
+    for name, (norm, total) in norms.items():
+        ours = blobs[name].grad.double()
+        errors[f"|{name}|"] = abs(ours.norm().item() - norm) / norm
+        errors[f"sum {name}"] = abs(ours.sum().item() - total) / norm
+    check(errors, 1e-4)
+
+
+def test_one_state_dict_by_both_roads_with_and_without_the_prototxt(folder, weights):
+    by_hand, built = load(weights), ROADS["build"](weights)
+    assert type(by_hand) is NETS[folder.name]
+    twins = [
+        by_hand,
+        load(weights, folder / "deploy.prototxt"),
+        c2t.build(read(folder / "deploy.prototxt", weights)),
+    ]
+    for twin in twins:
+        assert list(twin.state_dict()) == list(built.state_dict())
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(twin.state_dict().values(), built.state_dict().values(), strict=True)
+        )
+        assert [p.requires_grad for p in twin.parameters()] == [p.requires_grad for p in built.parameters()]
+        assert twin.blobs().keys() == built.blobs().keys()
+    frozen = {name for name, p in by_hand.named_parameters() if not p.requires_grad}
+    assert frozen == {name for name in by_hand.state_dict() if name.startswith(("upscore", "scale_"))}
+
+
+def test_a_net_gives_the_blobs_back_bit_for_bit(folder, weights):
+    """Dense deconvolutions, too, though the module keeps their diagonals."""
+    read_back = {layer.name: layer.blobs for layer in load(weights).net().layers if layer.blobs}
+    stored = {layer.name: layer.blobs for layer in read(None, weights).layers if layer.blobs}
+    assert read_back.keys() == stored.keys()
+    for name, blobs in stored.items():
+        for ours, theirs in zip(read_back[name], blobs, strict=True):
+            assert ours.shape == theirs.read().shape
+            assert ours.read().tobytes() == theirs.read().tobytes(), name
+
+
+def test_safetensors_and_caffemodel_there_and_back(folder, weights, tmp_path):
+    model = load(weights)
+    for name in ("there.safetensors", "there.caffemodel"):
+        c2t.export(model, tmp_path / name)
+        back = load(tmp_path / name)
+        assert (type(back), back.architecture, back.training) == (type(model), model.architecture, False)
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(model.state_dict().values(), back.state_dict().values(), strict=True)
+        )
+        assert [p.requires_grad for p in back.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert type(c2t.from_safetensors(tmp_path / "there.safetensors")) is type(model)
+    with pytest.raises(ReadError, match="holds its own net"):
+        load(tmp_path / "there.safetensors", folder / "deploy.prototxt")
+
+
+def test_what_is_frozen_stays_frozen(golden, tmp_path):
+    """FCN-32s-fixed (CVPR 2015, Table 2) trains its last layer alone."""
+    model = load(golden / "fcn" / "voc-fcn32s" / "weights.caffemodel")
+    model.requires_grad_(False).score_fr.requires_grad_(True)
+    c2t.export(model, tmp_path / "fixed.caffemodel")
+    back = load(tmp_path / "fixed.caffemodel")
+    assert {name for name, p in back.named_parameters() if p.requires_grad} == {
+        "score_fr.weight",
+        "score_fr.bias",
+    }
+
+
+def test_structure_tells_not_the_name(golden, tmp_path):
+    misnamed = tmp_path / "voc-fcn32s.h5"
+    shutil.copy(golden / "fcn" / "voc-fcn8s" / "weights.caffemodel", misnamed)
+    assert type(load(misnamed)) is FCN8s
+
+
+def test_insisting(golden):
+    path = golden / "fcn" / "voc-fcn8s" / "weights.caffemodel"
+    assert type(load(path, arch="FCN8s")) is FCN8s
+    with pytest.raises(
+        NetError, match=r"weights.caffemodel: is not FCN16s: has layer 'upscore_pool4' .* in FCN16s"
+    ):
+        load(path, arch="FCN16s")
+    with pytest.raises(NetError, match="no architecture is called 'fcn8s'"):
+        load(path, arch="fcn8s")
+
+
+def test_another_net_is_built(tmp_path):
+    text = (
+        'layer { name: "c" type: "InnerProduct" bottom: "data" top: "c" inner_product_param {num_output: 1}}'
+    )
+    net = net_of(INPUT + text, c=[np.ones((1, 3 * 8 * 11)), np.zeros(1)])
+    c2t.export(net, tmp_path / "fcn8s.caffemodel")
+    model = load(tmp_path / "fcn8s.caffemodel")
+    assert type(model) is CaffeNet
+    assert not model.training
+    with pytest.raises(NetError, match="is not FCN8s: 0 convolutions read the inputs"):
+        load(tmp_path / "fcn8s.caffemodel", arch="FCN8s")
+
+
+def rewritten(path, change, target):
+    """Another caffemodel of a net whose layers `change` changes."""
+    net = read(None, path)
+    c2t.export(type(net)(net.name, tuple(map(change, plan(net).net.layers)), weights="changed"), target)
+    return target
+
+
+@pytest.mark.parametrize("is_learned", [True, False])
+def test_a_deconvolution_that_mixes_classes_is_dense(golden, tmp_path, is_learned):
+    """It is learned, or frozen with a blob that is not diagonal."""
+    source = golden / "fcn" / "voc-fcn8s" / "weights.caffemodel"
+    dense = np.random.default_rng(0).standard_normal((21, 21, 4, 4)).astype(np.float32)
+
+    def change(layer):
+        if layer.name != "upscore2":
+            return layer
+        param = (layer.fields.param[0].replace(lr_mult=float(is_learned)),)
+        fields = layer.fields.replace(param=param)
+        return type(layer)(layer.name, layer.type, layer.bottoms, layer.tops, fields, (Blob.of(dense),))
+
+    path = rewritten(source, change, tmp_path / "dense.caffemodel")
+    model, built = load(path), ROADS["build"](path)
+    assert type(model) is FCN8s
+    assert model.architecture.learned == {"upscore2"}
+    assert torch.equal(model.upscore2.weight, torch.from_numpy(dense))
+    assert model.upscore2.weight.requires_grad is is_learned
+    assert not model.upscore8.weight.requires_grad
+    image = torch.randn(2, 3, 45, 61)
+    with torch.no_grad():
+        assert relative(model(image), built(image)["score"].numpy()) < 1e-6
+
+
+def test_missing_blobs_are_left_at_the_filler_if_allowed(golden, tmp_path):
+    def change(layer):
+        if layer.name not in ("score_fr", "upscore2"):
+            return layer
+        return type(layer)(layer.name, layer.type, layer.bottoms, layer.tops, layer.fields)
+
+    path = rewritten(golden / "fcn" / "voc-fcn8s" / "weights.caffemodel", change, tmp_path / "cut.caffemodel")
+    with pytest.raises(WeightsError, match="no blobs for layer 'score_fr'"):
+        load(path)
+    model = load(path, allow_missing=True)
+    assert type(model) is FCN8s
+    assert not model.score_fr.weight.any()
+    assert not model.upscore2.weight.any(), "Caffe's filler is zero"
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (FCN32s, 136_152_917),
+        (FCN16s, 134_815_994),
+        (FCN8s, 134_489_759),
+        (FCNAlexNet, 56_954_261 + 21 * 21 * 63 * 63),
+    ],
+)
+def test_full_size_parameters(make, count):
+    with torch.device("meta"):
+        model = make()
+    assert sum(blob.count for layer in model.net().layers for blob in layer.blobs) == count
+
+
+WIDTHS = (4, 6, 8, 10, 12, 14, 16)
+
+
+@pytest.mark.parametrize(
+    ("model", "outputs"),
+    [
+        (FCN32s(5, 4, WIDTHS), {"score": 5}),
+        (FCN16s(widths=WIDTHS, heads=SIFT_FLOW), {"score_sem": 33, "score_geo": 3}),
+        (FCN8s(1, 3, WIDTHS), {"score": 1}),
+        (FCN8sAtOnce(widths=WIDTHS, heads=SIFT_FLOW), {"score_sem": 33, "score_geo": 3}),
+        (FCN32s(40, widths=WIDTHS, streams=COLOR_DEPTH), {"score": 40}),
+        (FCN32sLateFusion(widths=WIDTHS), {"score": 40}),
+        (FCNAlexNet(2, 1, WIDTHS), {"score": 2}),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
+)
+@pytest.mark.parametrize("size", [(1, 1), (37, 64), (97, 32)])
+def test_new_nets_start_with_zero_scores_of_the_image_s_size(model, outputs, size):
+    channels = {blob: count for stream in model.architecture.streams for blob, count in stream.inputs}
+    scores = model(**{blob: torch.randn(2, count, *size) for blob, count in channels.items()})
+    scores = scores if isinstance(scores, dict) else {"score": scores}
+    assert {name: tuple(score.shape) for name, score in scores.items()} == {
+        name: (2, classes, *size) for name, classes in outputs.items()
+    }
+    assert not any(score.any() for score in scores.values())
+    assert plan(model.net()).net.layers[0].type == "Input"
+
+
+def test_new_upsampling_is_the_zoo_s(golden):
+    for name, make in (("voc-fcn8s", FCN8s), ("voc-fcn32s", FCN32s), ("voc-fcn-alexnet", FCNAlexNet)):
+        zoo = load(golden / "fcn" / name / "weights.caffemodel")
+        new = make(zoo.architecture.heads[0].classes, widths=WIDTHS)
+        for layer in (layer for layer in zoo.blobs() if layer.startswith("upscore")):
+            ours, theirs = new.get_submodule(layer).weight, zoo.get_submodule(layer).weight
+            assert torch.equal(ours, theirs), (name, layer)
+            assert not ours.requires_grad
+
+
+@pytest.mark.parametrize("layer", ["upscore16", "conv1_1", "forward"])
+def test_what_cannot_be_learned(layer):
+    problem = f"FCN8s has no deconvolution '{layer}' to learn; it has upscore2, upscore_pool4, upscore8"
+    with pytest.raises(NetError, match=problem):
+        FCN8s(3, widths=WIDTHS, learned=[layer])
+
+
+def test_learned_upsampling_starts_bilinear():
+    frozen, learned = FCN8s(3, widths=WIDTHS), FCN8s(3, widths=WIDTHS, learned=["upscore2"])
+    learned.load_state_dict(frozen.state_dict() | {"upscore2.weight": learned.upscore2.weight})
+    for model in (frozen, learned):
+        torch.nn.init.normal_(model.score_fr.weight, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, 30, 41)
+    frozen.eval(), learned.eval()
+    torch.testing.assert_close(learned(image), frozen(image))
+    assert learned.upscore2.weight.shape == (3, 3, 4, 4)
+    assert learned.upscore2.weight.requires_grad
+
+
+def test_dropout_is_on_in_training_alone():
+    model = FCN32s(3, widths=WIDTHS)
+    torch.nn.init.normal_(model.score_fr.weight)
+    image = torch.randn(1, 3, 20, 30)
+    assert not torch.equal(model(image), model(image))
+    model.eval()
+    assert torch.equal(model(image), model(image))
+
+
+def test_wrong_inputs_are_told():
+    model, image = FCN32s(3, widths=WIDTHS, streams=COLOR_DEPTH), torch.zeros(1, 3, 20, 20)
+    for images, inputs in (
+        ((), {}),
+        ((image,), {}),
+        ((), {"color": image}),
+        ((image,), {"color": image, "depth": image}),
+    ):
+        with pytest.raises(NetError, match="FCN32s takes inputs color, depth; given: "):
+            model(*images, **inputs)
+
+
+def test_widths_are_seven():
+    with pytest.raises(NetError, match=r"FCN8s: widths are .* give seven"):
+        FCN8s(widths=(64, 128, 256))
+
+
+def test_copies_are_independent():
+    model = FCN8s(3, widths=WIDTHS)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 (ours)
+        torch.nn.init.ones_(twin.score_fr.bias)  # random weights may give zeros
+        assert twin(torch.ones(1, 3, 9, 9)).any()
+        assert not model(torch.ones(1, 3, 9, 9)).any()
+
+
+def test_parameters_come_in_the_net_s_order(weights):
+    """A solver's history has this order."""
+    model = load(weights)
+    keys = [f"{layer}.{key}" for layer in model.blobs() for key in ("weight", "bias")]
+    assert [key for key in keys if key in model.state_dict()] == list(model.state_dict())
+    stored = [layer.name for layer in read(None, weights).layers if layer.blobs]
+    assert list(model.blobs()) == stored
