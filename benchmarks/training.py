@@ -17,11 +17,11 @@ from torch import nn
 
 from fcn_repro.data.datasets import Dataset, Sample, open_dataset
 from fcn_repro.data.examples import Order, examples
+from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe
 from fcn_repro.scoring.device import Process, synchronize, usable
 from fcn_repro.training.first_weights import initial
 from fcn_repro.training.log import TRAIN, read_rows
 from fcn_repro.training.loop import Training
-from fcn_repro.training.recipes import Architecture, Data, Init, Loss, Recipe
 from fcn_repro.workspace import Disk
 
 IMAGES, ROUNDS, WARM = 40, 3, 20

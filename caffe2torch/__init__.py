@@ -19,30 +19,123 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from caffe2torch.comparing.report import verify
+from caffe2torch.blob import Blob
+from caffe2torch.errors import (
+    Caffe2TorchError,
+    MissingData,
+    NetError,
+    ReadError,
+    SyntaxRefused,
+    UnsupportedLayer,
+    UnsupportedModule,
+    VerificationFailed,
+    WeightsError,
+    WriteError,
+)
 from caffe2torch.formats import export
 from caffe2torch.formats.reading import read
 from caffe2torch.modules.build import build
+from caffe2torch.modules.report import Report, verify
+from caffe2torch.net import Layer, Net
 from caffe2torch.plan.table import table_of
+from caffe2torch.solving.training_nets import solver_prototxt, training_net
 from caffe2torch.tracing import from_torch
-from caffe2torch.training_nets import solver_prototxt, training_net
+from caffe2torch.version import __version__ as __version__
 from caffe2torch.zoo import define
+from caffe2torch.zoo.fcn import (
+    CAFFENET,
+    COLOR_DEPTH,
+    COLOR_HHA,
+    SIFT_FLOW,
+    VGG16,
+    Architecture,
+    Head,
+    Stream,
+)
 
 if TYPE_CHECKING:
     from caffe2torch.comparing.nets import diff
-    from caffe2torch.modules.fcn import from_safetensors, load
+    from caffe2torch.formats.loading import from_safetensors, load
+    from caffe2torch.hub import HubNet
+    from caffe2torch.modules.caffe_net import CaffeNet
+    from caffe2torch.modules.fcn import (
+        FCN8s,
+        FCN8sAtOnce,
+        FCN16s,
+        FCN32s,
+        FCN32sLateFusion,
+        FCNAlexNet,
+        fcn_module,
+    )
+    from caffe2torch.modules.fcn_base import FCN
+    from caffe2torch.modules.fcn_parts import bilinear
     from caffe2torch.solving.solver import Solver
     from caffe2torch.weights.surgery import convolutionalize, transplant
     from caffe2torch.weights.vgg16 import vgg16_from
 
-__version__ = "0.1.0"
+_LATE = {
+    "comparing.nets": ("diff",),
+    "formats.loading": ("from_safetensors", "load"),
+    "hub": ("HubNet",),
+    "modules.caffe_net": ("CaffeNet",),
+    "modules.fcn": (
+        "FCN8s",
+        "FCN8sAtOnce",
+        "FCN16s",
+        "FCN32s",
+        "FCN32sLateFusion",
+        "FCNAlexNet",
+        "fcn_module",
+    ),
+    "modules.fcn_base": ("FCN",),
+    "modules.fcn_parts": ("bilinear",),
+    "solving.solver": ("Solver",),
+    "weights.surgery": ("convolutionalize", "transplant"),
+    "weights.vgg16": ("vgg16_from",),
+}
+"""Names by the modules that load at their first use: most need torch, converting does not (_torch.py)."""
+_MODULE_OF = {name: module for module, names in _LATE.items() for name in names}
+
 __all__ = [
+    "CAFFENET",
+    "COLOR_DEPTH",
+    "COLOR_HHA",
+    "FCN",
+    "SIFT_FLOW",
+    "VGG16",
+    "Architecture",
+    "Blob",
+    "Caffe2TorchError",
+    "CaffeNet",
+    "FCN8s",
+    "FCN8sAtOnce",
+    "FCN16s",
+    "FCN32s",
+    "FCN32sLateFusion",
+    "FCNAlexNet",
+    "Head",
+    "HubNet",
+    "Layer",
+    "MissingData",
+    "Net",
+    "NetError",
+    "ReadError",
+    "Report",
     "Solver",
+    "Stream",
+    "SyntaxRefused",
+    "UnsupportedLayer",
+    "UnsupportedModule",
+    "VerificationFailed",
+    "WeightsError",
+    "WriteError",
+    "bilinear",
     "build",
     "convolutionalize",
     "define",
     "diff",
     "export",
+    "fcn_module",
     "from_safetensors",
     "from_torch",
     "load",
@@ -55,19 +148,12 @@ __all__ = [
     "vgg16_from",
 ]
 
-_LATE = {
-    "Solver": "solving.solver",
-    "convolutionalize": "weights.surgery",
-    "diff": "comparing.nets",
-    "from_safetensors": "modules.fcn",
-    "load": "modules.fcn",
-    "transplant": "weights.surgery",
-    "vgg16_from": "weights.vgg16",
-}
-"""Names whose modules load at their first use: most need torch, converting does not (_torch.py)."""
-
 
 def __getattr__(name: str) -> object:
-    if name in _LATE:
-        return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

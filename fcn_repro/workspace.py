@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe2torch.errors import MissingData
+from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, dataset, names, open_dataset
-from fcn_repro.fetching.zoo import folder
+from fcn_repro.fetching.zoo import folder, zoo
 
 HOME = "FCN_REPRO_HOME"
 """The environment's variable for another folder than the current one."""
@@ -106,3 +107,16 @@ def count(images: str) -> int | None:
     """How many images NAME/SPLIT has, as published; None where no number was."""
     name, _, split = images.partition("/")
     return dataset(name).splits[split].count
+
+
+def weights_file(name: str, disk: Disk) -> Path:
+    """The file of a zoo model, of a recipe's result, or that is itself named. Raises MissingData."""
+    if Path(name).is_file():
+        return Path(name)
+    if found := disk.model(name):
+        return found
+    ways = [f"train it with: fcn-repro --train {name}"] if name in recipes.names() else []
+    ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
+    if ways:
+        raise MissingData(f"{name} is not in {disk.models}; {', or '.join(ways)}")
+    raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")

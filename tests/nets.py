@@ -8,7 +8,8 @@ import numpy as np
 from google.protobuf import text_format
 
 from caffe2torch import schema
-from caffe2torch.net import Blob, Net, from_message
+from caffe2torch.blob import Blob
+from caffe2torch.net import Net, from_message
 
 
 def net_of(text: str, **blobs: list[np.ndarray]) -> Net:

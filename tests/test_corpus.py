@@ -15,11 +15,12 @@ import pytest
 import torch
 
 from caffe2torch.errors import Caffe2TorchError
-from caffe2torch.formats.reading import read_prototxt
 from caffe2torch.modules.caffe_net import CaffeNet
-from caffe2torch.net import Fields, Layer, Net, from_message
+from caffe2torch.net import Layer, Net, from_message
+from caffe2torch.net.fields import Fields
 from caffe2torch.plan import plan
 from caffe2torch.plan.phase import for_phase
+from caffe2torch.untrusted.text import read_prototxt
 from caffe2torch.upgrades import upgrade_net, upgrade_solver
 
 BROKEN = {

@@ -59,7 +59,7 @@ def test_an_installed_package_finds_its_data(wheel: zipfile.ZipFile, tmp_path: P
     wheel.extractall(tmp_path)
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "import fcn_repro.cli; from fcn_repro import zoo; from caffe2torch import schema\n"
+        "import fcn_repro.cli; from fcn_repro.fetching import zoo; from caffe2torch import schema\n"
         "print(zoo.folder(), schema.descriptor('NetParameter').full_name)\n"
         "sys.exit(fcn_repro.cli.main(['--list']))"
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from caffe2torch import schema
 from caffe2torch.layers.registry import Converter, converters
-from caffe2torch.plan.table import aligned
+from caffe2torch.net.text import aligned
 
 _TITLE = """# Layer types
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from caffe2torch import __version__
+from caffe2torch.cli.progress import ProgressLine
 from caffe2torch.cli.screen import Result, compared, numbers, size_text, verified
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, VerificationFailed
 from caffe2torch.formats import format_for, formats, write
@@ -30,17 +30,18 @@ from caffe2torch.formats.opening import (
     vgg16_origin,
     weights_in,
 )
-from caffe2torch.formats.reading import read_binaryproto
 from caffe2torch.formats.writing import DTYPES
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.phase import without_splits
 from caffe2torch.plan.table import table_of
+from caffe2torch.untrusted.binary import read_binaryproto
+from caffe2torch.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from caffe2torch.comparing.report import Report
+    from caffe2torch.modules.report import Report
 
 _EPILOG = """\
 FILE is told by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors or folder that this
@@ -210,7 +211,7 @@ def _survey(options: argparse.Namespace) -> Answer:
     if not folder.is_dir():
         raise MissingData(f"{folder}: is no folder; --survey takes one")
     cases = list(find(folder))
-    progress = _Progress("nets")
+    progress = ProgressLine("nets")
     rows = survey(cases, options.run, lambda done: progress(done, len(cases)))
     return Answer(summary(rows, folder), facts(rows))
 
@@ -273,7 +274,7 @@ def _convert(options: argparse.Namespace) -> Answer:
         raise MissingData(f"{source.file}: {problem}")
     planned = plan(source.net, allow_missing=options.allow_missing)
     if options.arch is not None:
-        from caffe2torch.zoo.fcn import insist
+        from caffe2torch.zoo.recognition import insist
 
         insist(planned, options.arch)
     converted = replace(_complete(planned, source), source=digest, preprocessing=source.preprocessing)
@@ -282,7 +283,7 @@ def _convert(options: argparse.Namespace) -> Answer:
     reports = {} if options.verify is None else _verified(converted, options.verify)
     run = options.check == "run" or formats()[kind].read is None
     rest = "running it on random inputs of two sizes, to compare" if run else ""
-    progress = _Progress("MB", 1e6, rest)
+    progress = ProgressLine("MB", 1e6, rest)
     try:
         check = write(converted, target, kind, options.dtype, progress, True, run)
     finally:
@@ -339,8 +340,8 @@ def _complete(planned: Plan, source: ModelFile) -> Conversion:
 
 def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
     """The reports of the net as built, and of the hand-written module of a zoo's FCN, if all is well."""
-    from caffe2torch.comparing.report import verify
     from caffe2torch.modules.caffe_net import CaffeNet
+    from caffe2torch.modules.report import verify
 
     built = CaffeNet(converted.plan)
     roads: dict[str, nn.Module] = {"build": built}
@@ -354,38 +355,6 @@ def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
         problem = f"{converted.net.weights}: differs from {reference} by {by}; nothing was written"
         raise _NotVerified(problem, Answer(compared(reports), {"verified": verified(reports)}))
     return reports
-
-
-class _Progress:
-    """Shows how far long work is, on a terminal; `unit` is what it counts `size` at a time.
-
-    `rest` says what else there is to do, before and behind what is counted.
-    """
-
-    def __init__(self, unit: str, size: float = 1, rest: str = "") -> None:
-        self.unit, self.size, self.rest = unit, size, rest
-        self.start = self.shown = time.perf_counter()
-        self.is_shown = False
-        self._show(rest)
-
-    def __call__(self, done: int, expected: int) -> None:
-        """Shows `done` of `expected`, once the work has taken a second."""
-        now = time.perf_counter()
-        if done >= expected:
-            self._show(self.rest)
-        elif now - self.shown >= 1:
-            self.shown, rate = now, done / (now - self.start)
-            left = f"{rate / self.size:.0f} {self.unit}/s, {(expected - done) / rate:.0f} s left"
-            self._show(f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}, {left}")
-
-    def _show(self, text: str) -> None:
-        if sys.stderr.isatty() and (text or self.is_shown):
-            print(f"\r{text:70}", end="" if text else "\r", file=sys.stderr, flush=True)
-            self.is_shown = bool(text)
-
-    def wipe(self) -> None:
-        """Makes room for what is printed next."""
-        self._show("")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from caffe2torch.formats.model import Conversion
 from caffe2torch.formats.opening import ModelFile
 from caffe2torch.layers.registry import Shape
 from caffe2torch.net.preprocessing import Preprocessing
-from caffe2torch.plan.table import aligned, count_text, table_of
+from caffe2torch.net.text import aligned
+from caffe2torch.plan.table import count_text, table_of
 
 if TYPE_CHECKING:
-    from caffe2torch.comparing.report import Report
+    from caffe2torch.modules.report import Report
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def compared(reports: Mapping[str, Report]) -> str:
     """The reports as one table; empty without any."""
     if not reports:
         return ""
-    from caffe2torch.comparing.report import side_by_side
+    from caffe2torch.modules.report import side_by_side
 
     return f"against {next(iter(reports.values())).reference}:\n{side_by_side(reports)}"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.comparing.report import Report
-from caffe2torch.plan.table import aligned, shape_text
+from caffe2torch.modules.report import Report
+from caffe2torch.net.text import aligned, shape_text
 
 MAX_LINES = 20
 """Lines of one table in the text; `as_dict` has them all."""

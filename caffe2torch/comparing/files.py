@@ -7,6 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
+from caffe2torch.blob import Blob
 from caffe2torch.comparing.difference import Difference
 from caffe2torch.comparing.nets import (
     TOLERANCE,
@@ -22,8 +23,8 @@ from caffe2torch.formats import Run
 from caffe2torch.formats.model import Conversion, conversion
 from caffe2torch.formats.opening import is_hdf5, is_state_dict, that_only_runs
 from caffe2torch.formats.pt import read_pt
-from caffe2torch.formats.reading import read_caffemodel, with_weights
-from caffe2torch.net import Blob
+from caffe2torch.formats.reading import with_weights
+from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.pickles import read_state_dict
 
 

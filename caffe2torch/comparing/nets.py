@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch.blob import Blob, dense
 from caffe2torch.comparing.difference import BlobRow, Change, Difference
-from caffe2torch.comparing.report import Report, compare_blob, deltas, stored_inputs
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.formats import Run
 from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Conversion, conversion, dense
+from caffe2torch.formats.model import Conversion, conversion
 from caffe2torch.formats.trial import Trial
-from caffe2torch.net import Blob, Fields, Layer, Net
+from caffe2torch.modules.report import Report, compare_blob, deltas
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
+from caffe2torch.net.text import shape_text
 from caffe2torch.plan import Plan, Step
-from caffe2torch.plan.table import shape_text
+from caffe2torch.untrusted.npz import stored_inputs
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,12 +17,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.checking import Check
 from caffe2torch.formats.checking import check as compared
 from caffe2torch.formats.model import Conversion, conversion
 from caffe2torch.formats.writing import DTYPES, Output, Progress, create
-from caffe2torch.net import Array, Net
+from caffe2torch.net import Net
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,12 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2torch import schema
+from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, WriteError
 from caffe2torch.formats import writes
 from caffe2torch.formats.model import Conversion
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.writing import Output, encoded
-from caffe2torch.net import Blob, Layer, Net, to_message
+from caffe2torch.net import Layer, Net, to_message
 from caffe2torch.untrusted.wire import varint
 
 _LENGTH = 2

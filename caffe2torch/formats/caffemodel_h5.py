@@ -15,9 +15,9 @@ from caffe2torch.errors import WriteError
 from caffe2torch.formats import writes
 from caffe2torch.formats.caffemodel import whole
 from caffe2torch.formats.model import Conversion
-from caffe2torch.formats.reading import read_caffemodel
 from caffe2torch.formats.writing import Output, checked, patiently
 from caffe2torch.net import Layer, Net
+from caffe2torch.untrusted.binary import read_caffemodel
 
 
 def read_back(path: Path, converted: Conversion) -> Net:

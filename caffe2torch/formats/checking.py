@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch._torch import torch
-from caffe2torch.comparing.report import Report, Row, compare_blob
+from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import MissingData, VerificationFailed
 from caffe2torch.formats.model import Conversion
-from caffe2torch.net import Array, Blob, Layer, Net
+from caffe2torch.modules.report import Report, Row, compare_blob
+from caffe2torch.net import Layer, Net
 from caffe2torch.plan import plan
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Plan -> a folder as Hugging Face's hub has them: `config.json` and `model.safetensors`.
 
-`caffe2torch.modules.hub_net.HubNet.from_pretrained(folder)` loads it.
+`caffe2torch.hub.HubNet.from_pretrained(folder)` loads it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from caffe2torch.formats.safetensors import (
     kept_shape,
     metadata_of,
     read_config,
-    read_tensors,
     write_safetensors,
 )
 from caffe2torch.formats.writing import Output
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan
+from caffe2torch.untrusted.safetensors import read_tensors
 
 WEIGHTS = "model.safetensors"
 
@@ -46,7 +46,7 @@ def planned(net: str, format_version: str) -> Plan:
     read=read_back,
     code=(
         "import torch",
-        "from caffe2torch.modules.hub_net import HubNet",
+        "from caffe2torch.hub import HubNet",
         "model = HubNet.from_pretrained({path!r})",
         "tops = model({inputs})",
     ),

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch.blob import Array, Blob, dense
 from caffe2torch.formats.digest import Digest
-from caffe2torch.net import Array, Blob, Layer, Net
+from caffe2torch.net import Layer, Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Parameter, Plan, plan
-from caffe2torch.plan.inputs import known_shapes, sized
 from caffe2torch.plan.phase import without_losses
+from caffe2torch.zoo.inputs import known_shapes, sized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +46,7 @@ class Conversion:
     @cached_property
     def architecture(self) -> Architecture | None:
         """The architecture of the FCN papers that the net is, if it is one."""
-        from caffe2torch.zoo.fcn import recognize  # --inspect does without
+        from caffe2torch.zoo.recognition import recognize  # --inspect does without
 
         return recognize(self.plan)
 
@@ -142,20 +143,6 @@ def _needed(parameter: Parameter) -> Blob:
     shape = tuple(size or 0 for size in parameter.shape)
     blob = parameter.blob
     return Blob(shape, np.dtype("<f4"), None) if blob is None else replace(blob, shape=shape)
-
-
-def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:
-    """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D."""
-    channels, _, *kernel = shape
-
-    def values() -> Array:
-        compact = diagonal()
-        whole = np.zeros((channels, channels, *kernel), compact.dtype)
-        each = np.arange(channels)
-        whole[each, each] = compact.reshape(channels, *kernel)
-        return whole.reshape(-1)
-
-    return Blob((channels, channels, *kernel), np.dtype("<f4"), values)
 
 
 def _blob_of(model: Any, parameter: Parameter) -> Blob:

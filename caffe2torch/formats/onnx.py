@@ -117,7 +117,7 @@ def _package(name: str) -> Any:
 
 def _name(model: Any, converted: Conversion) -> None:
     """Caffe's names in place of the exporter's, and nothing of what that notes about our source files."""
-    from caffe2torch import __version__
+    from caffe2torch.version import __version__
 
     _name_nodes(model.graph, {step.key for step in converted.plan.steps})
     _name_axes(model.graph, converted)

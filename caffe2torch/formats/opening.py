@@ -14,10 +14,13 @@ from pathlib import Path
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import Format, formats
 from caffe2torch.formats.hub import WEIGHTS
-from caffe2torch.formats.reading import HDF5, AnyPath, is_text, mapped, read, read_caffemodel
-from caffe2torch.formats.safetensors import is_safetensors, read_preprocessing, read_safetensors
+from caffe2torch.formats.reading import read
+from caffe2torch.formats.safetensors import read_preprocessing, read_safetensors
 from caffe2torch.net import Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
+from caffe2torch.untrusted.binary import read_caffemodel
+from caffe2torch.untrusted.mapped import HDF5, AnyPath, is_text, mapped
+from caffe2torch.untrusted.safetensors import is_safetensors
 from caffe2torch.upgrades import format_of
 
 _AGES = {"V0": "V0 format (2013)", "V1": "V1 format (2014)", "current": "current format"}

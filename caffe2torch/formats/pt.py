@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Blob, dense
 from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Conversion, blob_of, dense, with_blobs, without_rules
+from caffe2torch.formats.model import Conversion, blob_of, with_blobs, without_rules
 from caffe2torch.formats.writing import Output, encoded, patiently
-from caffe2torch.net import Blob, Net
+from caffe2torch.net import Net
 
 if TYPE_CHECKING:
     from torch import Tensor

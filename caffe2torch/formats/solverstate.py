@@ -9,8 +9,9 @@ import numpy as np
 
 from caffe2torch import schema
 from caffe2torch.formats.caffemodel import write_blob
-from caffe2torch.formats.reading import AnyPath, SolverState
 from caffe2torch.formats.writing import Output, create, patiently
+from caffe2torch.untrusted.binary import SolverState
+from caffe2torch.untrusted.mapped import AnyPath
 
 
 def write_solverstate(state: SolverState, path: AnyPath) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Array
 from caffe2torch.errors import Caffe2TorchError, NetError
 from caffe2torch.layers.registry import Shape
-from caffe2torch.net import Array
 
 if TYPE_CHECKING:
     from caffe2torch.modules.caffe_net import CaffeNet

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import WeightsError, WriteError
-from caffe2torch.net import Array
 
 Progress = Callable[[int, int], None]
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.net import Array, Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,53 +11,21 @@ suffix: in the loops below `head.score_fr` is `self.score_fr_sem`, then `self.sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from os import PathLike
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from caffe2torch.formats.opening import open_model, weights_in
-from caffe2torch.formats.safetensors import read_safetensors
 from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.modules.fcn_base import FCN, Features, Scores
 from caffe2torch.modules.fcn_parts import Layers, Mean, Scale, Sum, bilinear, max_pool, score
-from caffe2torch.plan import Plan, plan
 from caffe2torch.zoo.fcn import (
     AT_ONCE_SCALES,
     CAFFENET,
-    COLOR_DEPTH,
     COLOR_HHA,
-    SIFT_FLOW,
     VGG16,
     Architecture,
-    Head,
-    Stream,
-    insist,
-    recognize,
 )
-
-__all__ = [
-    "CAFFENET",
-    "COLOR_DEPTH",
-    "COLOR_HHA",
-    "FCN",
-    "SIFT_FLOW",
-    "VGG16",
-    "Architecture",
-    "FCN8s",
-    "FCN8sAtOnce",
-    "FCN16s",
-    "FCN32s",
-    "FCN32sLateFusion",
-    "FCNAlexNet",
-    "Head",
-    "Stream",
-    "bilinear",
-    "from_safetensors",
-    "load",
-    "module",
-]
 
 
 class FCN32s(FCN):
@@ -219,50 +187,17 @@ class FCNAlexNet(FCN32s):
 KINDS = (FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, FCNAlexNet)
 
 
-def module(architecture: Architecture) -> FCN:
+def fcn_module(architecture: Architecture) -> FCN:
     """A new module of any architecture."""
     a = architecture
     kind = next(kind for kind in KINDS if kind.name == a.name)
     return kind(widths=a.widths, heads=a.heads, streams=a.streams, learned=a.learned)
 
 
-def load(
-    weights: str | PathLike[str],
-    prototxt: str | PathLike[str] | None = None,
-    *,
-    arch: str | None = None,
-    allow_missing: bool = False,
-) -> nn.Module:
-    """A Caffe net as a torch module with its weights, in eval mode: an FCN of this file, else a CaffeNet.
-
-    `weights` is any model that fcn-convert takes: a caffemodel of any format, the safetensors or the folder
-    that it wrote, VGG-16 of others. Which FCN it is, the net's structure tells, never the file's name; `arch`
-    insists on one by name. With `allow_missing`, blobs that the file lacks are left at Caffe's filler. Raises
-    what `read` and `build` raise, and NetError where the net is not the one insisted on.
-    """
-    definition = None if prototxt is None else str(prototxt)
-    net = open_model(weights_in(str(weights)), definition).net
-    return _module(plan(net, allow_missing=allow_missing), arch)
-
-
-def from_safetensors(path: str | PathLike[str]) -> nn.Module:
-    """The model in a safetensors file that fcn-convert wrote, in eval mode; see `load`.
-
-    Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
-    """
-    return _module(plan(read_safetensors(path)), arch=None)
-
-
-def _module(planned: Plan, arch: str | None) -> nn.Module:
-    architecture = recognize(planned) if arch is None else insist(planned, arch)
-    net = CaffeNet(planned)
-    return net if architecture is None else poured(net, architecture)
-
-
 def poured(net: CaffeNet, architecture: Architecture) -> FCN:
     """The FCN that takes over the parameters of a CaffeNet: every one of both, and none is copied."""
     with torch.device("meta"):
-        fcn = module(architecture)
+        fcn = fcn_module(architecture)
     fcn.load_state_dict(net.state_dict(), assign=True)
     for parameter in net.plan.parameters():
         fcn.get_parameter(parameter.key).requires_grad_(parameter.trained)

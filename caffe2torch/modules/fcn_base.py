@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
+from caffe2torch.blob import Array, Blob, dense
 from caffe2torch.errors import NetError
-from caffe2torch.formats.model import dense
 from caffe2torch.modules.fcn_parts import Concat, Crop, Layers, learnable, max_pool
-from caffe2torch.net import Array, Blob, Layer, Net, from_message
+from caffe2torch.net import Layer, Net, from_message
 from caffe2torch.zoo.fcn import (
     VGG16,
     VGG16_DEPTHS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import NetError
-from caffe2torch.net import Fields
+from caffe2torch.net.fields import Fields
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from caffe2torch.errors import NetError
 from caffe2torch.layers.registry import Converter, Shape, converter_of
-from caffe2torch.net import Fields, Layer, Net
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
 
 
 def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
 from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.net import Net
+from caffe2torch.net.text import aligned, shape_text
 from caffe2torch.plan import Plan, Step, plan
 
 
@@ -95,17 +96,6 @@ def table_of(net: Net | Plan) -> Table:
         return Table(net.name, tuple(_plain(net)), f"no receptive fields: {error}")
 
 
-def aligned(lines: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
-    """Cells in columns, two spaces apart; columns `right` end on one line."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (
-            c.rjust(w) if i in right else c.ljust(w)
-            for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()
-
-
 def _planned(step: Step) -> Row:
     layer = step.layer
     shapes = tuple(parameter.shape for parameter in step.parameters)
@@ -141,11 +131,6 @@ def _cells(row: Row) -> tuple[str, ...]:
     count = "" if row.parameters == 0 else count_text(row.parameters)
     blobs = " ".join(map(shape_text, row.blobs))
     return row.layer, row.type, flow, blobs, count, seen, _extent(row.stride)
-
-
-def shape_text(shape: Sequence[int | None]) -> str:
-    """A shape such as (N, 3, ?, ?), with ? for an axis that only running the net tells."""
-    return f"({', '.join('?' if size is None else str(size) for size in shape)})"
 
 
 def count_text(count: int | None) -> str:

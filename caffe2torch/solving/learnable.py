@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Array, Blob, dense
 from caffe2torch.errors import NetError, WeightsError
-from caffe2torch.formats.model import dense
-from caffe2torch.net import Array, Blob, Fields
+from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Parameter, Plan, fits
 from caffe2torch.zoo.fcn import Architecture, planned
 

@@ -11,10 +11,11 @@ from collections.abc import Collection
 from typing import Any
 
 from caffe2torch.errors import NetError
-from caffe2torch.formats.reading import AnyPath, read_prototxt
-from caffe2torch.net import Fields, freeze, thaw
+from caffe2torch.net.fields import Fields, freeze, thaw
 from caffe2torch.solving.rate import POLICIES
 from caffe2torch.solving.rules import RULES
+from caffe2torch.untrusted.mapped import AnyPath
+from caffe2torch.untrusted.text import read_prototxt
 from caffe2torch.upgrades import upgrade_solver
 
 _LEAST = {"iter_size": 1} | dict.fromkeys(

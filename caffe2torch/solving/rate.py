@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from caffe2torch.errors import NetError
-from caffe2torch.net import Fields
+from caffe2torch.net.fields import Fields
 
 
 def single(value: float) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.net import Fields
+from caffe2torch.net.fields import Fields
 from caffe2torch.solving.rate import single
 
 if TYPE_CHECKING:

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor
 
 from caffe2torch import schema
+from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, UnsupportedModule
 from caffe2torch.layers.registry import converter_for
-from caffe2torch.net import Array, Blob, Fields, Layer, freeze
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields, freeze
 
 Size = tuple[int, ...]
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 IN_PLACE = frozenset({"BatchNorm", "Dropout", "ELU", "PReLU", "ReLU", "Scale"})
 """Types that the zoo's nets write over their bottom."""

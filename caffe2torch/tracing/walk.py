@@ -16,7 +16,8 @@ from torch import Tensor, fx, nn
 
 from caffe2torch.errors import NetError, VerificationFailed
 from caffe2torch.modules.build import build
-from caffe2torch.net import Fields, Layer, Net
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
 from caffe2torch.tracing.calls import sayings
 from caffe2torch.tracing.drawing import Call, Drawing, Side, Size, Top
 from caffe2torch.tracing.tidying import called, in_place, silenced, without_flattens

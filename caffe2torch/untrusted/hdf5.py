@@ -21,9 +21,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from caffe2torch.blob import Array, Blob, shape_problem
 from caffe2torch.errors import ReadError
-from caffe2torch.net import Array, Blob
-from caffe2torch.untrusted.wire import DOUBLE, FLOAT, shape_problem
+from caffe2torch.untrusted.wire import DOUBLE, FLOAT
 
 MAX_GROUPS = 1 << 16
 """Groups visited in one file; a hard link can make a group its own child, without end."""

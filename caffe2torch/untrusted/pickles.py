@@ -19,11 +19,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Blob, blob_of, shape_problem
 from caffe2torch.errors import ReadError
-from caffe2torch.formats.reading import AnyPath, located, mapped
-from caffe2torch.net import Blob
-from caffe2torch.untrusted.wire import shape_problem
-from caffe2torch.weights.surgery import blob_of
+from caffe2torch.untrusted.mapped import AnyPath, located, mapped
+
+if TYPE_CHECKING:
+    pass
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,27 +89,6 @@ def read_state_dict(path: AnyPath) -> dict[str, Blob]:
             raise ReadError(f"PyTorch cannot read it: {error}".splitlines()[0]) from None
 
 
-def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:
-    """The floating-point tensors of a state dict. Raises ReadError for one whose values are not all there."""
-    blobs = {}
-    for key, tensor in state.items():
-        if not tensor.is_floating_point():
-            continue
-        shape = tuple(tensor.shape)
-        if problem := shape_problem(shape):
-            raise ReadError(f"tensor {key!r}: {problem}")
-        # A stride of zero repeats one value as often as a shape asks.
-        if tensor.layout != torch.strided or tensor.is_meta or _stored(tensor) < math.prod(shape):
-            raise ReadError(f"tensor {key!r}: the values that its shape {shape} asks for are not all there")
-        blobs[str(key)] = blob_of(tensor)
-    return blobs
-
-
-def _stored(tensor: Tensor) -> int:
-    """How many values the memory behind a tensor holds."""
-    return tensor.untyped_storage().nbytes() // tensor.element_size()
-
-
 def _pickles(path: AnyPath) -> tuple[bytes, int]:
     """The pickles that describe the tensors, one behind the other, and how many they are."""
     if not _is_zip(path):
@@ -141,3 +121,24 @@ def _check_names(path: AnyPath) -> None:
         if name == "GLOBAL" and argument not in _KNOWN:
             asked = str(argument).replace(" ", ".")
             raise ReadError(f"a pickle in it asks for {asked}, which is no tensor; nothing of it was run")
+
+
+def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:
+    """The floating-point tensors of a state dict. Raises ReadError for one whose values are not all there."""
+    blobs = {}
+    for key, tensor in state.items():
+        if not tensor.is_floating_point():
+            continue
+        shape = tuple(tensor.shape)
+        if problem := shape_problem(shape):
+            raise ReadError(f"tensor {key!r}: {problem}")
+        # A stride of zero repeats one value as often as a shape asks.
+        if tensor.layout != torch.strided or tensor.is_meta or _stored(tensor) < math.prod(shape):
+            raise ReadError(f"tensor {key!r}: the values that its shape {shape} asks for are not all there")
+        blobs[str(key)] = blob_of(tensor)
+    return blobs
+
+
+def _stored(tensor: Tensor) -> int:
+    """How many values the memory behind a tensor holds."""
+    return tensor.untyped_storage().nbytes() // tensor.element_size()

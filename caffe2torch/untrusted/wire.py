@@ -19,8 +19,8 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from caffe2torch import schema
+from caffe2torch.blob import Array, Blob, shape_problem
 from caffe2torch.errors import ReadError
-from caffe2torch.net import Array, Blob
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
@@ -28,8 +28,6 @@ MAX_FIELDS = 1 << 18
 """Fields walked in one file: many times what a net of a thousand layers has."""
 MAX_DEFINITION = 8 << 20
 """Bytes of a skeleton: the definitions of the largest nets stay under one megabyte."""
-MAX_AXES = 32  # kMaxBlobAxes (blob.hpp)
-MAX_COUNT = (1 << 31) - 1  # Caffe counts the values of a blob in an int (blob.cpp, Reshape)
 
 LEGACY_SHAPE = ("num", "channels", "height", "width")
 FLOAT, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
@@ -56,17 +54,6 @@ def scan(buffer: Any, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     """
     walk = _Walk(memoryview(buffer).toreadonly(), kind)
     return walk.message(schema.descriptor(kind), 0, len(walk.buffer)), walk.blobs
-
-
-def shape_problem(shape: tuple[int, ...]) -> str:
-    """Why no blob can have this shape; empty when one can."""
-    if len(shape) > MAX_AXES:
-        return f"its shape has {len(shape)} axes, Caffe allows {MAX_AXES}"
-    if min(shape, default=0) < 0:
-        return f"its shape {shape} has a negative size"
-    if math.prod(shape) > MAX_COUNT:
-        return f"its shape {shape} asks for {math.prod(shape)} values, Caffe allows {MAX_COUNT}"
-    return ""
 
 
 def _shape_of(proto: Any) -> tuple[int, ...]:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Array, Blob, blob_of
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.layers.registry import Shape
-from caffe2torch.net import Array, Blob, Fields, Layer, Net
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Step, plan
 
 if TYPE_CHECKING:
@@ -204,13 +206,6 @@ def _blobs(source: nn.Module | Net) -> dict[str, tuple[Blob, ...]]:
     if isinstance(source, Net):
         return {layer.name: layer.blobs for layer in source.layers if layer.blobs}
     return {name: tuple(map(blob_of, tensors)) for name, tensors in _tensors(source).items()}
-
-
-def blob_of(tensor: Tensor) -> Blob:
-    """The blob of a dense floating-point tensor: a view of its values where NumPy has their type."""
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    array = tensor.detach().cpu().to(wide).numpy()
-    return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
 
 
 def _tensors(model: nn.Module) -> dict[str, list[Tensor]]:

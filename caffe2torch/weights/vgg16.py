@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, WeightsError
-from caffe2torch.formats.reading import HDF5, AnyPath, located, mapped
-from caffe2torch.formats.safetensors import is_safetensors, read_tensors
-from caffe2torch.net import Array, Blob, Net, from_message
+from caffe2torch.net import Net, from_message
 from caffe2torch.plan import plan
+from caffe2torch.untrusted.mapped import HDF5, AnyPath, located, mapped
 from caffe2torch.untrusted.pickles import is_pth, read_state_dict, strings, tensor_blobs
+from caffe2torch.untrusted.safetensors import is_safetensors, read_tensors
 from caffe2torch.zoo.fcn import VGG16_DEPTHS, Stream, vgg16_stages
 from caffe2torch.zoo.writer import Definition
 

@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch.errors import MissingData
+from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.data.datasets.folder import save_folder
 from fcn_repro.fetching import weights
 from fcn_repro.fetching.datasets import obtain, plan_fetch, sources
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.files import write
+from fcn_repro.progress import eta
 from fcn_repro.report import text
-from fcn_repro.report.progress import eta
 from fcn_repro.tables import compare
 from fcn_repro.tables.measure import Measurements
 from fcn_repro.tables.on_rendered import carried_over
 from fcn_repro.tables.papers import STRUCTURE, Table, papers
 from fcn_repro.tables.structure import COUNTED
-from fcn_repro.training import recipes
 from fcn_repro.workspace import Disk, named
 
 USAGE = 2

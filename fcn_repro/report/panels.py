@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from fcn_repro.data.datasets import IGNORE_LABEL, Dataset, files
+from fcn_repro.data import reading
+from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
 from fcn_repro.data.png import VOID_COLOUR, encoded, from_hexadecimal, hexadecimal, label_png
 from fcn_repro.report.charts import swatch
 from fcn_repro.report.html import Markup, element, joined
@@ -38,7 +39,7 @@ def read_panels(dataset: Dataset, folder: PredictionFolder, head: str, count: in
     spread = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
     found = []
     for sample in (dataset[index] for index in spread.round().astype(int).tolist()):
-        prediction = files.read_label(folder.paths(sample.id)[head])
+        prediction = reading.read_label(folder.paths(sample.id)[head])
         found.append(Panel(sample.id, sample.image_hwc, sample.labels.get(head), prediction))
     return found
 

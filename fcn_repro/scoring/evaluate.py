@@ -23,7 +23,7 @@ from torch import nn
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import hexadecimal
-from fcn_repro.report.progress import Progress, eta
+from fcn_repro.progress import Progress, eta
 from fcn_repro.scoring.device import Process, device_name, this_process
 from fcn_repro.scoring.journal import Done, Journal
 from fcn_repro.scoring.metrics import Confusion, Over

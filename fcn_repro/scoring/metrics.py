@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 import torch.distributed
 
-IGNORE_LABEL = 255
+from fcn_repro.data.labels import IGNORE_LABEL
 
 Counts = npt.NDArray[np.int64]
 Labels = npt.NDArray[Any] | torch.Tensor

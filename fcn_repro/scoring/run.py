@@ -20,9 +20,8 @@ from fcn_repro.fetching.zoo import zoo
 from fcn_repro.files import write_json
 from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.result import Evaluation, read_json
-from fcn_repro.tables.voc_server import ServerResult, pack, read_answer
-from fcn_repro.training.first_weights import weights_file
-from fcn_repro.workspace import Disk
+from fcn_repro.scoring.voc_server import ServerResult, pack, read_answer
+from fcn_repro.workspace import Disk, weights_file
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from caffe2torch.errors import MissingData
+from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset
 from fcn_repro.fetching.datasets import sources
 from fcn_repro.fetching.zoo import UNKNOWN, zoo
-from fcn_repro.training import recipes
 from fcn_repro.workspace import Disk
 
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData
+from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.fetching.zoo import UNKNOWN, zoo
 from fcn_repro.tables import hints
 from fcn_repro.tables.compare import TOLERANCES, Finding, Measure, Measured, Missing, Source
 from fcn_repro.tables.papers import SCORES, STRUCTURE, Column, Row
 from fcn_repro.tables.structure import about, structure
-from fcn_repro.training import recipes
 from fcn_repro.workspace import Disk, count, is_whole
 
 if TYPE_CHECKING:
     from fcn_repro.scoring.result import Evaluation
+    from fcn_repro.scoring.voc_server import ServerResult
     from fcn_repro.tables.bounds import Bounds
     from fcn_repro.tables.timing import Timing
-    from fcn_repro.tables.voc_server import ServerResult
 
 DEFAULT_PROTOCOL = "bilinear"
 """Of the upper bounds; the others are in downsampling.PROTOCOLS."""
@@ -266,7 +266,7 @@ def _suits(recipe: str, column: Column) -> bool:
 
 
 def _upper_bounds(opened: Dataset, protocol: str) -> Bounds:
-    from fcn_repro.report.progress import eta
+    from fcn_repro.progress import eta
     from fcn_repro.tables.bounds import upper_bounds
 
     return upper_bounds(opened, protocol=protocol, progress=eta("labels resized"))

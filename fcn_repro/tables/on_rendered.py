@@ -12,9 +12,9 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from caffe2torch.errors import MissingData
+from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset
 from fcn_repro.tables.papers import SCORES, Paper, Row, Table
-from fcn_repro.training import recipes
 
 SPLIT = "test"
 

@@ -13,8 +13,8 @@ from typing import Any
 import caffe2torch as c2t
 from fcn_repro.data.datasets import dataset
 from fcn_repro.files import make_folder, write
+from fcn_repro.recipes import Recipe
 from fcn_repro.training.first_weights import blank, counted, dropping, freeze
-from fcn_repro.training.recipes import Recipe
 from fcn_repro.workspace import Disk
 
 _PYTHON = {

@@ -8,28 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import caffe2torch as c2t
-from caffe2torch.errors import MissingData, NetError
-from caffe2torch.modules import fcn
+from caffe2torch.errors import NetError
+from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, Head
 from fcn_repro.data.examples import Order, examples
-from fcn_repro.fetching.zoo import zoo
-from fcn_repro.training import recipes
-from fcn_repro.training.recipes import Init, Recipe
-from fcn_repro.workspace import Disk
+from fcn_repro.recipes import Init, Recipe
+from fcn_repro.workspace import Disk, weights_file
 
 _STREAMS = {
-    "data": (fcn.Stream(),),
-    "color": (fcn.Stream("", (("color", 3),)),),
-    "hha": (fcn.Stream("", (("hha", 3),)),),
-    "color-depth": fcn.COLOR_DEPTH,
-    "color-hha": fcn.COLOR_HHA,
+    "data": (c2t.Stream(),),
+    "color": (c2t.Stream("", (("color", 3),)),),
+    "hha": (c2t.Stream("", (("hha", 3),)),),
+    "color-depth": c2t.COLOR_DEPTH,
+    "color-hha": c2t.COLOR_HHA,
 }
 
 _AS_DEFINED = ("upscore", "scale_")
@@ -84,10 +81,10 @@ def blank(net: recipes.Architecture) -> nn.Module:
     if net.name.startswith("FCNGoogLeNet"):
         return _googlenet(net)
     names = [f"_{head}" for head in net.heads] or [""]
-    heads = tuple(fcn.Head(*head) for head in zip(names, net.classes, strict=True))
-    widths = net.widths or (fcn.CAFFENET if net.name == "FCNAlexNet" else fcn.VGG16)
-    architecture = fcn.Architecture(net.name, heads, _STREAMS[net.input], widths, frozenset(net.learned))
-    model = fcn.module(architecture)
+    heads = tuple(c2t.Head(*head) for head in zip(names, net.classes, strict=True))
+    widths = net.widths or (c2t.CAFFENET if net.name == "FCNAlexNet" else c2t.VGG16)
+    architecture = c2t.Architecture(net.name, heads, _STREAMS[net.input], widths, frozenset(net.learned))
+    model = c2t.fcn_module(architecture)
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = net.dropout
@@ -98,7 +95,7 @@ def _googlenet(net: recipes.Architecture) -> nn.Module:
     """As its definition says, but that leaves the dense deconvolution empty."""
     model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
-    upscore.data[each, each] = fcn.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
+    upscore.data[each, each] = c2t.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
     return model
 
 
@@ -127,19 +124,6 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
         if not any(fnmatch(name, pattern) for name in names):
             raise NetError(f"no layer is called {pattern!r}; those with weights are {', '.join(names)}")
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
-
-
-def weights_file(name: str, disk: Disk) -> Path:
-    """The file of a zoo model, of a recipe's result, or that is itself named. Raises MissingData."""
-    if Path(name).is_file():
-        return Path(name)
-    if found := disk.model(name):
-        return found
-    ways = [f"train it with: fcn-repro --train {name}"] if name in recipes.names() else []
-    ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
-    if ways:
-        raise MissingData(f"{name} is not in {disk.models}; {', or '.join(ways)}")
-    raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")
 
 
 def _sources(init: Init, disk: Disk) -> Iterator[tuple[nn.Module, str]]:

@@ -15,10 +15,9 @@ from torch import Tensor
 
 import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError
-from caffe2torch.modules import fcn
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.fetching.zoo import zoo
-from fcn_repro.training.recipes import Recipe
+from fcn_repro.recipes import Recipe
 
 COARSER = {"FCN16s": "FCN32s", "FCN8s": "FCN16s"}
 """The nets that are trained in stages, and whose weights each starts from (CVPR 2015, Section 4.2)."""
@@ -178,7 +177,7 @@ def _is_bilinear(weight: Tensor) -> bool:
     channels, each, size, _ = weight.shape
     own = weight[range(channels), range(channels) if each > 1 else 0].cpu()  # (C, k, k)
     apart = weight.count_nonzero() == own.count_nonzero()
-    return bool(apart) and torch.allclose(own, fcn.bilinear(channels, size, 1).weight[:, 0], atol=1e-6)
+    return bool(apart) and torch.allclose(own, c2t.bilinear(channels, size, 1).weight[:, 0], atol=1e-6)
 
 
 def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:

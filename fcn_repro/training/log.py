@@ -15,7 +15,7 @@ from typing import Any
 
 from caffe2torch.errors import MissingData, WriteError
 from fcn_repro.files import make_folder, write
-from fcn_repro.report.progress import clock
+from fcn_repro.progress import clock
 
 TRAIN = ("iteration", "loss", "smoothed_loss", "rate", "images_per_s")
 VAL = ("iteration", "pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")

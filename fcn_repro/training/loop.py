@@ -28,12 +28,12 @@ import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError, WriteError
 from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
 from fcn_repro.data.examples import Example, Order, dropout_seed, examples
+from fcn_repro.recipes import Recipe, digest
 from fcn_repro.scoring.device import Process, arithmetic
 from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.predict import by_head
 from fcn_repro.scoring.result import Evaluation
 from fcn_repro.training.log import TrainingLog
-from fcn_repro.training.recipes import Recipe, digest
 from fcn_repro.training.signals import Wish, wish_to_stop
 from fcn_repro.training.snapshots import Snapshot, Snapshots
 

@@ -18,11 +18,11 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.files import make_folder
+from fcn_repro.recipes import Recipe, Source, recipe
 from fcn_repro.scoring.device import this_process
 from fcn_repro.training.first_weights import counted, initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
 from fcn_repro.training.loop import Options, Training
-from fcn_repro.training.recipes import Recipe, Source, recipe
 from fcn_repro.training.snapshots import is_begun
 from fcn_repro.workspace import Disk
 

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file
 
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
+from caffe2torch.cli.progress import ProgressLine
 from caffe2torch.layers.registry import converters
 from tests import wire_writer as w
 from tests.nets import INPUT
@@ -42,11 +43,12 @@ sys.exit("torch was loaded" if "torch._C" in sys.modules else code)
 STUCK = """
 import sys, time
 from caffe2torch.cli.main import main
+from caffe2torch.cli.progress import ProgressLine
 from caffe2torch.layers.registry import converters
 def wait(*_):
     print("writing", flush=True)
     time.sleep(60)
-main._Progress.__call__ = wait
+ProgressLine.__call__ = wait
 sys.exit(main())
 """
 
@@ -560,7 +562,7 @@ def test_debug_shows_where(tmp_path: Path, convert: Convert) -> None:
 
 
 def test_a_bug_is_one_line_too(voc: Path, convert: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "write", lambda *_: 1 / 0)
+    monkeypatch.setattr("caffe2torch.cli.main.write", lambda *_: 1 / 0)
     run = convert(voc)
     assert (run.code, run.err.count("\n")) == (1, 1)
     assert "unexpected ZeroDivisionError: division by zero; --debug shows where" in run.err
@@ -573,7 +575,7 @@ def test_interrupted(voc: Path, convert: Convert, monkeypatch: pytest.MonkeyPatc
     def interrupt(self: Any, done: int, expected: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main._Progress, "__call__", interrupt)
+    monkeypatch.setattr(ProgressLine, "__call__", interrupt)
     run = convert(voc)
     assert (run.code, run.err) == (130, "fcn-convert: interrupted\n")
     assert names(voc.parent) == {voc.name}
@@ -635,8 +637,8 @@ def test_progress_of_a_long_write_is_shown_on_a_terminal_only(
 ) -> None:
     for is_terminal, shown in ((True, True), (False, False)):
         clock = iter([0.0, 0.5, 2.0, 2.1, 4.0])
-        monkeypatch.setattr(main, "time", SimpleNamespace(perf_counter=clock.__next__))
-        progress = main._Progress("MB", 1e6)
+        monkeypatch.setattr("caffe2torch.cli.progress.time", SimpleNamespace(perf_counter=clock.__next__))
+        progress = ProgressLine("MB", 1e6)
         monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
         for done in (10, 200, 300, 400):
             progress(done * 10**6, 400 * 10**6)
@@ -652,7 +654,7 @@ def test_what_else_there_is_to_do_is_shown_before_and_behind(
 ) -> None:
     for is_terminal in (True, False):
         monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
-        progress = main._Progress("MB", 1e6, "running it")
+        progress = ProgressLine("MB", 1e6, "running it")
         progress(4, 4)
         progress.wipe()
         running, nothing = f"\r{'running it':70}", f"\r{'':70}\r"

@@ -18,11 +18,13 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch import diff
+from caffe2torch.blob import Blob
 from caffe2torch.cli.main import main
 from caffe2torch.comparing.difference import BlobRow, Change, Difference
 from caffe2torch.errors import NetError
 from caffe2torch.formats import formats
-from caffe2torch.net import Blob, Fields, Layer, Net
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
 from tests import wire_writer as w
 from tests.nets import INPUT, net_of
 from tests.places import ROOT
@@ -113,7 +115,7 @@ def test_one_net_in_our_formats(name: str, suffix: str, golden: Path, compare: R
 def test_a_folder_of_the_hub(voc: Path, compare: Run) -> None:
     c2t.export(c2t.read(weights=voc), "net/")
     assert compare("net", voc)[0] == compare(voc, "net/", "--run")[0] == 0
-    from caffe2torch.modules.hub_net import HubNet
+    from caffe2torch.hub import HubNet
 
     model = HubNet.from_pretrained("net")
     with torch.no_grad():

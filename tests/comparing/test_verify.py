@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
-from caffe2torch.comparing.report import Report, side_by_side
 from caffe2torch.errors import MissingData, NetError, ReadError, VerificationFailed
+from caffe2torch.modules.report import Report, side_by_side
 from tests.nets import INPUT, net_of
 
 
@@ -257,7 +257,7 @@ def test_sizes_are_checked_before_anything_is_allocated(tmp_path: Path) -> None:
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A megabyte of zeros, which is a kilobyte in the file, where a megabyte less one value is allowed."""
     count = 1 << 18
-    monkeypatch.setattr(sys.modules["caffe2torch.comparing.report"], "MAX_ARRAY", 4 * (count - 1))
+    monkeypatch.setattr(sys.modules["caffe2torch.modules.report"], "MAX_ARRAY", 4 * (count - 1))
     path = npz(tmp_path / "ref.npz", **{"in.x.npy": npy((count,), data=bytes(4 * count))})
     with pytest.raises(ReadError, match=r"in.x declares \(262144,\)"):
         c2t.verify(Double(), path)

@@ -16,7 +16,7 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro import cli, commands
+from fcn_repro import cli, commands, recipes
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.fetching.datasets import Archive, Source
 from fcn_repro.fetching.zoo import UNKNOWN, Model, Zoo
@@ -26,7 +26,6 @@ from fcn_repro.scoring.run import mean_of
 from fcn_repro.tables import measure, timing
 from fcn_repro.tables.papers import papers
 from fcn_repro.tables.timing import Timing
-from fcn_repro.training import recipes
 from fcn_repro.workspace import Disk
 from tests.fcn_repro import miniatures
 from tests.places import ROOT
@@ -377,7 +376,7 @@ def test_a_damaged_answer_is_refused(empty_disk: Path, capsys: pytest.CaptureFix
 
 def label_pngs(folder: Path, count: int) -> Path:
     """The first labels of seg11valid, each a square of class 3 on background."""
-    ids = (ROOT / "fcn_repro" / "splits" / "seg11valid.txt").read_text().split()[:count]
+    ids = (ROOT / "fcn_repro" / "data" / "splits" / "seg11valid.txt").read_text().split()[:count]
     for identifier in ids:
         label = np.zeros((40, 50), np.uint8)
         label[8:24, 16:32] = 3

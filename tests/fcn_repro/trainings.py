@@ -18,10 +18,10 @@ from PIL import Image
 
 from fcn_repro import cli
 from fcn_repro.data.datasets import Dataset, open_dataset
+from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe
 from fcn_repro.scoring.device import Process
 from fcn_repro.training.first_weights import initial
 from fcn_repro.training.loop import Training
-from fcn_repro.training.recipes import Architecture, Data, Init, Loss, Recipe
 from fcn_repro.workspace import Disk
 
 WIDTHS = (4, 4, 6, 6, 8, 12, 12)

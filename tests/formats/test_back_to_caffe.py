@@ -22,7 +22,8 @@ from caffe2torch.errors import NetError
 from caffe2torch.modules.fcn import FCN8s
 from caffe2torch.net import from_message
 from caffe2torch.plan import plan
-from caffe2torch.zoo.fcn import Architecture, definition, recognize
+from caffe2torch.zoo.fcn import Architecture, definition
+from caffe2torch.zoo.recognition import recognize
 from tests.field_reader import read
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN, ROOT

@@ -22,11 +22,12 @@ from safetensors.torch import load_file as load_torch
 
 import caffe2torch as c2t
 from caffe2torch import schema
+from caffe2torch.blob import Blob
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
 from caffe2torch.formats import digest
 from caffe2torch.formats.safetensors import METADATA, read_preprocessing, read_safetensors
 from caffe2torch.formats.writing import PIECE, create, encoded
-from caffe2torch.net import Blob, Net
+from caffe2torch.net import Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import plan
 from tests.nets import INPUT, net_of
@@ -361,7 +362,9 @@ def test_blobs_are_read_one_at_a_time(tmp_path: Path) -> None:
 import sys, resource, numpy as np
 from dataclasses import replace
 import caffe2torch as c2t
-from caffe2torch.net import Blob, Fields, Layer, Net
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
+from caffe2torch.blob import Blob
 def blob(i):
     return Blob((1 << 20,), np.dtype("f4"), lambda: np.full(1 << 20, i, np.float32))
 layers = tuple(Layer(f"l{i}", "Bias", (), (), Fields("LayerParameter", {}), (blob(i),)) for i in range(60))

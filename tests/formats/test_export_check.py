@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 import caffe2torch as c2t
+from caffe2torch.blob import Blob
 from caffe2torch.cli.main import main
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
 from caffe2torch.formats.checking import Check
 from caffe2torch.formats.model import Conversion, conversion
 from caffe2torch.formats.writing import Output
-from caffe2torch.net import Blob, Net
+from caffe2torch.net import Net
 from tests.formats.test_export import small_net
 from tests.nets import INPUT, net_of
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import MissingData, ReadError, VerificationFailed, WriteError
-from caffe2torch.modules.hub_net import HubNet
+from caffe2torch.hub import HubNet
 from tests.formats.test_export import small_net
 
 
@@ -92,10 +92,10 @@ def test_a_folder_of_ours_is_replaced_and_no_other(folder: Path) -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    monkeypatch.delitem(sys.modules, "caffe2torch.modules.hub_net")
+    monkeypatch.delitem(sys.modules, "caffe2torch.hub")
     c2t.export(small_net(), f"{tmp_path}/net/")  # writing needs it not
     with pytest.raises(MissingData, match=r"pip install 'caffe2torch\[hub\]'") as caught:
-        from caffe2torch.modules.hub_net import HubNet as _  # noqa: F401
+        from caffe2torch.hub import HubNet as _  # noqa: F401
     assert caught.value.exit_code == 3
 
 

@@ -12,7 +12,7 @@ from caffe2torch.cli.main import main
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import formats
 from caffe2torch.formats.opening import defines_net, open_model, weights_in
-from caffe2torch.modules.hub_net import HubNet
+from caffe2torch.hub import HubNet
 from tests.formats.test_export import bits, small_net
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError, ReadError, SyntaxRefused
-from caffe2torch.formats.reading import read, read_prototxt
+from caffe2torch.formats.reading import read
+from caffe2torch.untrusted.text import read_prototxt
 
 
 def written(folder: Path, text: str | bytes) -> Path:

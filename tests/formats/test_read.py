@@ -16,13 +16,9 @@ import pytest
 
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, WeightsError
-from caffe2torch.formats.reading import (
-    read,
-    read_binaryproto,
-    read_caffemodel,
-    read_prototxt,
-    read_solverstate,
-)
+from caffe2torch.formats.reading import read
+from caffe2torch.untrusted.binary import read_binaryproto, read_caffemodel, read_solverstate
+from caffe2torch.untrusted.text import read_prototxt
 from tests import wire_writer as w
 from tests.places import GOLDEN, ROOT
 

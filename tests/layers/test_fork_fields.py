@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from caffe2torch import schema
 from caffe2torch.errors import UnsupportedLayer
-from caffe2torch.net import freeze
+from caffe2torch.net.fields import freeze
 from caffe2torch.plan import plan
 from caffe2torch.plan.phase import for_phase
 from caffe2torch.upgrades import upgrade_net

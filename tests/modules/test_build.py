@@ -9,7 +9,7 @@ import torch
 from caffe2torch.errors import NetError
 from caffe2torch.modules.build import build
 from caffe2torch.modules.fillers import fill
-from caffe2torch.net import freeze
+from caffe2torch.net.fields import freeze
 from caffe2torch.schema import message
 from tests.nets import INPUT, net_of
 

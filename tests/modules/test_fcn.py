@@ -12,11 +12,12 @@ import torch
 from torch.nn.functional import log_softmax
 
 import caffe2torch as c2t
+from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, ReadError, WeightsError
+from caffe2torch.formats.loading import load
 from caffe2torch.formats.reading import read
 from caffe2torch.modules.caffe_net import CaffeNet
-from caffe2torch.modules.fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s, FCN32sLateFusion, FCNAlexNet, load
-from caffe2torch.net import Blob
+from caffe2torch.modules.fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s, FCN32sLateFusion, FCNAlexNet
 from caffe2torch.plan import plan
 from caffe2torch.zoo.fcn import COLOR_DEPTH, SIFT_FLOW
 from tests.nets import INPUT, net_of

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from caffe2torch import schema
+from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError
-from caffe2torch.net import Blob, freeze, thaw, to_message
+from caffe2torch.net import to_message
+from caffe2torch.net.fields import freeze, thaw
 from tests.nets import INPUT, net_of
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
-from caffe2torch.net import Blob
 from caffe2torch.plan import plan
 from tests.nets import INPUT, net_of
 

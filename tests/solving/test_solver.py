@@ -13,8 +13,8 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch.errors import NetError
-from caffe2torch.formats.reading import read_solverstate
 from caffe2torch.solving.solver import Solver
+from caffe2torch.untrusted.binary import read_solverstate
 from tests import plain_protobuf
 from tests.nets import net_of
 from tests.places import GOLDEN, ROOT

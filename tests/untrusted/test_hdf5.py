@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from caffe2torch.errors import ReadError
-from caffe2torch.formats.reading import read, read_caffemodel, read_solverstate
+from caffe2torch.formats.reading import read
+from caffe2torch.untrusted.binary import read_caffemodel, read_solverstate
 from tests.places import GOLDEN
 
 LEGACY = GOLDEN / "legacy"

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from caffe2torch import schema
+from caffe2torch.blob import MAX_COUNT
 from caffe2torch.errors import ReadError
-from caffe2torch.untrusted.wire import MAX_COUNT, MAX_DEFINITION, MAX_FIELDS, scan
+from caffe2torch.untrusted.wire import MAX_DEFINITION, MAX_FIELDS, scan
 from tests import wire_writer as w
 from tests.places import GOLDEN
 

@@ -24,10 +24,9 @@ from caffe2torch.zoo.fcn import (
     Stream,
     crop_offsets,
     definition,
-    insist,
     planned,
-    recognize,
 )
+from caffe2torch.zoo.recognition import insist, recognize
 
 NARROW = (4, 8, 16, 20, 24, 28, 36)
 

@@ -22,16 +22,10 @@ from caffe2torch.formats import writes
 from caffe2torch.formats.model import Conversion
 from caffe2torch.formats.python_source.names import remark
 from caffe2torch.formats.python_source.running import run_fresh
-from caffe2torch.formats.safetensors import (
-    Kept,
-    kept_shape,
-    metadata_of,
-    read_tensors,
-    write_safetensors,
-    write_tensors,
-)
+from caffe2torch.formats.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
 from caffe2torch.formats.writing import Output
 from caffe2torch.net.preprocessing import Preprocessing
+from caffe2torch.untrusted.safetensors import read_tensors
 
 if TYPE_CHECKING:
     from caffe2torch.formats.python_source.module import Module

@@ -10,6 +10,7 @@ from itertools import groupby
 import numpy as np
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Array
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.model import Conversion
 from caffe2torch.formats.python_source.formulas import Formulas, Sizes
@@ -18,7 +19,6 @@ from caffe2torch.formats.python_source.lines import WIDTH, lines
 from caffe2torch.formats.python_source.names import Names, class_name, is_renamed, remark, text
 from caffe2torch.formats.python_source.statements import PASSING, Forward, Statement
 from caffe2torch.formats.safetensors import Kept
-from caffe2torch.net import Array
 from caffe2torch.plan import Parameter
 
 _TAKEN = frozenset({"F", "Path", "Tensor", "WEIGHTS", "load", "load_file", "nn", "self", "torch", PASSING})

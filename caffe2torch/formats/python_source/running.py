@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from safetensors.numpy import load, save
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import ReadError
 from caffe2torch.formats.model import Conversion
-from caffe2torch.net import Array
 
 if TYPE_CHECKING:
     from caffe2torch.formats import Run

@@ -6,12 +6,14 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Blob
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.layers.caffe.neuron import rectified
 from caffe2torch.layers.geometry import View, Window
 from caffe2torch.layers.python_form import Place, Source, alike, call, unless
 from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
-from caffe2torch.net import Blob, Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor

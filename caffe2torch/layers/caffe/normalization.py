@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Array
 from caffe2torch.layers.caffe.scale import Scale
 from caffe2torch.layers.gradients import valued
 from caffe2torch.layers.python_form import Place, Source, call, literal, unless
 from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
-from caffe2torch.net import Array, Layer
+from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,8 @@ from caffe2torch._torch import torch
 from caffe2torch.layers.geometry import View, Window
 from caffe2torch.layers.python_form import Place, Source, alike, call, unless
 from caffe2torch.layers.registry import Converter, Shape, converts
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from caffe2torch.blob import Array
 from caffe2torch.layers.axes import canonical
 from caffe2torch.layers.python_form import Place, Source, call, operand
 from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
-from caffe2torch.net import Array, Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor

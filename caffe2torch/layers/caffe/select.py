@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.blob import Array
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.python_form import Place, Source, call, operand
 from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
-from caffe2torch.net import Array, Layer
+from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor

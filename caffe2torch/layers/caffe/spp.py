@@ -8,7 +8,8 @@ from caffe2torch._torch import torch
 from caffe2torch.layers.caffe.pooling import Pooling
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import Converter, Shape, converts
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from caffe2torch.layers.caffe.data import Data
 from caffe2torch.layers.registry import Shape, converts
-from caffe2torch.net import Fields, Layer
+from caffe2torch.net import Layer
+from caffe2torch.net.fields import Fields
 
 _PARAMETERS = {
     "AnnotatedData": "data_param",

@@ -20,7 +20,8 @@ from functools import cache
 from pathlib import Path
 
 from caffe2torch.errors import MissingData
-from fcn_repro.data.datasets.base import IGNORE_LABEL, REGISTERED, Dataset, Head, Sample, Split, register
+from fcn_repro.data.datasets.base import REGISTERED, Dataset, Head, Sample, Split, register
+from fcn_repro.data.labels import IGNORE_LABEL
 
 __all__ = [
     "IGNORE_LABEL",

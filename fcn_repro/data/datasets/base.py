@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro.data.datasets.files import read_ids, read_image
-
-IGNORE_LABEL = 255
-"""The label of pixels that are neither learned nor scored: void."""
+from fcn_repro.data.labels import IGNORE_LABEL
+from fcn_repro.data.reading import read_ids, read_image
 
 Label = npt.NDArray[np.uint8]
 """The class of each pixel, (H, W)."""

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from fcn_repro.data.datasets import files
-from fcn_repro.data.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
+from fcn_repro.data import reading
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import frozen
 
 CLASSES = (
@@ -50,10 +51,10 @@ class CamVid(Dataset):
         """The images of the list (IMAGE LABEL, by paths on the authors' machine) or those in the folder."""
         path = self._path(self.list_file)
         if path.is_file():
-            stems = [PurePosixPath(line.split()[0]).stem for line in files.read_lines(path)]
-            return files.as_ids(stems, path)
+            stems = [PurePosixPath(line.split()[0]).stem for line in reading.read_lines(path)]
+            return reading.as_ids(stems, path)
         images = self._path("{split}/images")
-        return files.as_ids(sorted(path.stem for path in images.glob("*.jpg")), images) or None
+        return reading.as_ids(sorted(path.stem for path in images.glob("*.jpg")), images) or None
 
     def image_path(self, identifier: str) -> Path:
         """In either layout."""
@@ -67,4 +68,4 @@ class CamVid(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """As on disk, void moved to 255."""
-        return files.lookup(files.read_label(path), _VOID_LAST, path)
+        return reading.lookup(reading.read_label(path), _VOID_LAST, path)

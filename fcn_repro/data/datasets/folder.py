@@ -17,12 +17,12 @@ from typing import ClassVar
 from PIL import Image
 
 from caffe2torch.errors import ReadError, WriteError
-from fcn_repro.data import png
-from fcn_repro.data.datasets import files
-from fcn_repro.data.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
+from fcn_repro.data import png, reading
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 from fcn_repro.files import write
-from fcn_repro.report.progress import Progress
+from fcn_repro.progress import Progress
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _COLOURED = re.compile(r"(.+?)\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})")
@@ -60,7 +60,7 @@ class Folder(Dataset):
             return None
         images = self._root / "images"
         found = sorted(path.stem for path in images.glob("*") if path.suffix in _SUFFIXES)
-        return files.as_ids(found, images)
+        return reading.as_ids(found, images)
 
     def image_path(self, identifier: str) -> Path:
         """With the suffix that it has."""
@@ -73,7 +73,7 @@ class Folder(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """As on disk."""
-        return files.read_label(path)
+        return reading.read_label(path)
 
     @classmethod
     def how_to_get(cls) -> str:
@@ -102,7 +102,7 @@ def save_folder(dataset: Dataset, folder: Path, progress: Progress | None = None
 
 def read_classes(path: Path) -> Head:
     """classes.txt: names, and their colours or else PASCAL VOC's. Raises ReadError for more than 255."""
-    lines = files.read_lines(path)
+    lines = reading.read_lines(path)
     if not 1 <= len(lines) <= IGNORE_LABEL:
         raise ReadError(f"{path}: {len(lines)} classes; labels of 8 bits name 1 to {IGNORE_LABEL}, and void")
     names, colours = [], colormap(len(lines)).tolist()

@@ -15,10 +15,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fcn_repro.data import splits
-from fcn_repro.data.datasets import files
-from fcn_repro.data.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
+from fcn_repro.data import reading, splits
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 
 CLASSES = (
@@ -59,14 +59,14 @@ class Nyudv2(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """One less than on disk, void moved to 255."""
-        return files.lookup(read_matrix(path, "segmentation"), _VOID_FIRST, path)
+        return reading.lookup(read_matrix(path, "segmentation"), _VOID_FIRST, path)
 
     def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:
         """The depth map (H, W) as on disk."""
         path = self._path("data/depth/img_{id}.png", identifier)
-        return files.read_depth(path) if path.exists() else None
+        return reading.read_depth(path) if path.exists() else None
 
     def read_hha(self, identifier: str) -> npt.NDArray[np.uint8] | None:
         """The encoded depth map (H, W, 3), its channels as on disk."""
         path = self._path("data/hha/img_{id}.png", identifier)
-        return files.read_image(path) if path.exists() else None
+        return reading.read_image(path) if path.exists() else None

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro.data.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, first_with, register
-from fcn_repro.data.datasets.files import lookup, read_ids, read_lines
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, first_with, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import OBJECTS
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.reading import lookup, read_ids, read_lines
 
 CLASSES_59 = (
     *OBJECTS,

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from caffe2torch.errors import MissingData
-from fcn_repro.data import splits
-from fcn_repro.data.datasets import files
+from fcn_repro.data import reading, splits
 from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, first_with, register
 from fcn_repro.data.palette import colormap
 
@@ -69,7 +68,7 @@ class PascalVoc(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """On disk as it is."""
-        return files.read_label(path)
+        return reading.read_label(path)
 
     def needed(self, identifier: str) -> tuple[Path, ...]:
         """Image and label, or the label alone."""

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from fcn_repro.data.datasets.base import Dataset, Label, Split, register
-from fcn_repro.data.datasets.files import as_ids, lookup, read_ids
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import LABELLINGS
+from fcn_repro.data.reading import as_ids, lookup, read_ids
 
 
 @register

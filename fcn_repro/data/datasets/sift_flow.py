@@ -14,10 +14,11 @@ from typing import ClassVar
 import numpy as np
 
 from fcn_repro.data import splits
-from fcn_repro.data.datasets.base import IGNORE_LABEL, Dataset, Head, Label, Split, register
-from fcn_repro.data.datasets.files import as_ids, lookup
+from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.reading import as_ids, lookup
 
 CLASSES = (
     *("awning", "balcony", "bird", "boat", "bridge", "building", "bus", "car", "cow", "crosswalk", "desert"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fcn_repro.data.datasets.base import IGNORE_LABEL
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.scenes.chance import Chance
 from fcn_repro.data.scenes.colours import Colour
 from fcn_repro.data.scenes.outlines import UNIT, Mask, Outline

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fcn_repro.data.datasets.files import read_ids
+from fcn_repro.data.reading import read_ids
 
 
 def read(name: str) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 
 from caffe2torch.errors import ReadError
+from fcn_repro import recipes
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.toml_records import load
-from fcn_repro.training import recipes
 
 FOLDER = Path(__file__).parent
 MEMORY = "memory"

@@ -14,7 +14,8 @@ from scipy.io import loadmat
 from scipy.sparse import csc_matrix
 
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError
-from fcn_repro.data.datasets import files, matlab, open_dataset
+from fcn_repro.data import reading
+from fcn_repro.data.datasets import matlab, open_dataset
 from fcn_repro.data.datasets.matlab import read_matrix
 from tests.fcn_repro.miniatures import save_jpeg, save_mat, save_png, save_text
 
@@ -24,10 +25,10 @@ LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4)
 @pytest.mark.parametrize(
     "read",
     [
-        files.read_image,
-        files.read_label,
-        files.read_depth,
-        files.read_lines,
+        reading.read_image,
+        reading.read_label,
+        reading.read_depth,
+        reading.read_lines,
         lambda path: read_matrix(path, "S"),
     ],
 )
@@ -38,10 +39,10 @@ def test_a_file_that_is_not_there(tmp_path, read):
 
 def test_grey_images_become_rgb_and_alpha_goes(tmp_path):
     save_png(tmp_path / "grey.png", LABEL)
-    assert files.read_image(tmp_path / "grey.png").tolist() == np.stack([LABEL] * 3, 2).tolist()
+    assert reading.read_image(tmp_path / "grey.png").tolist() == np.stack([LABEL] * 3, 2).tolist()
     rgba = np.dstack([LABEL, LABEL + 20, LABEL + 40, np.zeros_like(LABEL)])
     Image.fromarray(rgba, "RGBA").save(tmp_path / "rgba.png")
-    assert files.read_image(tmp_path / "rgba.png").tolist() == rgba[:, :, :3].tolist()
+    assert reading.read_image(tmp_path / "rgba.png").tolist() == rgba[:, :, :3].tolist()
 
 
 @pytest.mark.parametrize(
@@ -50,17 +51,17 @@ def test_grey_images_become_rgb_and_alpha_goes(tmp_path):
 def test_a_label_that_is_no_index_image(tmp_path, pixels, mode):
     save_png(tmp_path / "x.png", pixels)
     with pytest.raises(ReadError, match=f"the PNG is of mode {mode}; labels are indices"):
-        files.read_label(tmp_path / "x.png")
+        reading.read_label(tmp_path / "x.png")
 
 
 def test_a_label_as_jpeg_or_a_depth_of_8_bits(tmp_path):
     save_jpeg(tmp_path / "x.jpg", np.zeros((4, 4, 3), np.uint8))
     (tmp_path / "x.jpg").rename(tmp_path / "x.png")
     with pytest.raises(ReadError, match="not a PNG image"):
-        files.read_label(tmp_path / "x.png")
+        reading.read_label(tmp_path / "x.png")
     save_png(tmp_path / "y.png", LABEL)
     with pytest.raises(ReadError, match="a depth map is grey, of 16 bits"):
-        files.read_depth(tmp_path / "y.png")
+        reading.read_depth(tmp_path / "y.png")
 
 
 def png_of(width: int, height: int) -> bytes:
@@ -78,7 +79,7 @@ def png_of(width: int, height: int) -> bytes:
 def test_images_of_absurd_sizes_are_not_decoded(tmp_path, side):
     (tmp_path / "x.png").write_bytes(png_of(side, side))
     with pytest.raises(ReadError, match=r"x\.png: .*pixels"):
-        files.read_label(tmp_path / "x.png")
+        reading.read_label(tmp_path / "x.png")
 
 
 def test_a_label_outside_the_classes_is_refused_with_its_file(tmp_path):
@@ -173,30 +174,30 @@ def test_a_mat_that_inflates_too_far_is_left(tmp_path, monkeypatch):
 def test_fractions_are_no_labels():
     for raw in (np.array([[0, 0.5]]), np.array([[0, np.nan]])):
         with pytest.raises(ReadError, match="fractions, where labels are integers"):
-            files.lookup(raw, range(41), Path("x.mat"))
+            reading.lookup(raw, range(41), Path("x.mat"))
 
 
 def test_labels_beyond_the_raw_ones_are_refused(tmp_path):
     path = tmp_path / "x.mat"
     for raw in (np.array([[0, 41]]), np.array([[-1, 3]]), np.array([[0.0, 1e300]])):
         with pytest.raises(ReadError, match=r"x\.mat: labels from .* where 0 to 40 are known"):
-            files.lookup(raw, range(41), path)
+            reading.lookup(raw, range(41), path)
 
 
 @pytest.mark.parametrize("line", ["../secret", "a/b", "a\\b", ".hidden"])
 def test_lists_do_not_lead_out_of_the_folder(tmp_path, line):
     save_text(tmp_path / "list.txt", "fine", line)
     with pytest.raises(ReadError, match="is no id"):
-        files.read_ids(tmp_path / "list.txt")
+        reading.read_ids(tmp_path / "list.txt")
 
 
 def test_lists_with_doubles_or_of_other_bytes(tmp_path):
     save_text(tmp_path / "list.txt", "a", " b ", "", "a", end="\r\n")
     with pytest.raises(ReadError, match="a is listed twice"):
-        files.read_ids(tmp_path / "list.txt")
+        reading.read_ids(tmp_path / "list.txt")
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ReadError, match="not a readable text"):
-        files.read_ids(tmp_path / "list.txt")
+        reading.read_ids(tmp_path / "list.txt")
 
 
 def damaged(content: bytes, draw: np.random.Generator) -> bytes:
@@ -223,9 +224,9 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path, kind):
     make[kind]()
     (good,) = tmp_path.iterdir()
     read = {
-        "jpg": files.read_image,
-        "png": files.read_label,
-        "16 bit png": files.read_depth,
+        "jpg": reading.read_image,
+        "png": reading.read_label,
+        "16 bit png": reading.read_depth,
         "struct": lambda path: read_matrix(path, "S", "L"),
     }.get(kind, lambda path: read_matrix(path, "S"))
     content, refused = good.read_bytes(), 0

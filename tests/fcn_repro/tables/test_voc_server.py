@@ -12,7 +12,7 @@ from PIL import Image
 
 from caffe2torch.errors import MissingData, ReadError, WriteError
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.tables.voc_server import ServerResult, pack, read_answer
+from fcn_repro.scoring.voc_server import ServerResult, pack, read_answer
 
 DEVKIT_COLOURS = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]  # background to boat, in the devkit
 IDS = ("2008_000006", "2008_000011", "2009_000999")

@@ -13,9 +13,9 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, WriteError
 from caffe2torch.modules import fcn
+from fcn_repro.recipes import digest
 from fcn_repro.training.known_mistakes import RecipeError
 from fcn_repro.training.loop import Options
-from fcn_repro.training.recipes import digest
 from fcn_repro.training.run import adjusted, from_here, train
 from fcn_repro.workspace import Disk
 from tests.fcn_repro.trainings import WIDTHS, Command, write_images

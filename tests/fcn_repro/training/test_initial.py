@@ -11,9 +11,9 @@ from caffe2torch.errors import MissingData, NetError, WeightsError
 from caffe2torch.modules import fcn
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.data.examples import Order
+from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source
 from fcn_repro.training.first_weights import initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mixed_upsampling
-from fcn_repro.training.recipes import Architecture, Data, Init, Loss, Recipe, Source
 from fcn_repro.workspace import Disk
 from tests.fcn_repro.trainings import CLASSES, MEAN_BGR, WIDTHS, write_images
 from tests.nets import net_of

@@ -15,10 +15,11 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.modules.fcn import FCN, FCN8s, FCN16s, FCN32s, FCNAlexNet
+from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, dataset, open_dataset
-from fcn_repro.training import known_mistakes, recipes
+from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source, recipe
+from fcn_repro.training import known_mistakes
 from fcn_repro.training.known_mistakes import RecipeError, refuse_mistakes
-from fcn_repro.training.recipes import Architecture, Data, Init, Loss, Recipe, Source, recipe
 from tests.fcn_repro import miniatures
 
 WIDTHS = (3, 4, 5, 6, 7, 9, 8)

@@ -11,13 +11,14 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import ReadError, WriteError
+from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset, open_dataset
 from fcn_repro.fetching.zoo import zoo
+from fcn_repro.recipes import Architecture, Recipe, recipe
 from fcn_repro.tables.papers import SCORES, papers
-from fcn_repro.training import known_mistakes, recipes
+from fcn_repro.training import known_mistakes
 from fcn_repro.training.first_weights import blank, initial
 from fcn_repro.training.loop import Options
-from fcn_repro.training.recipes import Architecture, Recipe, recipe
 from fcn_repro.training.run import adjusted, train
 from fcn_repro.workspace import Disk
 from tests.fcn_repro.trainings import RECIPE

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 
 from caffe2torch import schema
 from fcn_repro import cli
-from fcn_repro.training.recipes import FOLDER
+from fcn_repro.recipes import FOLDER
 
 ZOO = (
     "voc-fcn32s",

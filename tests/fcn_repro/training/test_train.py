@@ -14,10 +14,10 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import ReadError
 from fcn_repro.data.examples import Order, examples
+from fcn_repro.recipes import digest
 from fcn_repro.scoring.device import Process
 from fcn_repro.training.log import TRAIN, read_rows
 from fcn_repro.training.loop import Options, TrainingStopped, softmax_loss
-from fcn_repro.training.recipes import digest
 from fcn_repro.training.run import _channels_last
 from fcn_repro.training.snapshots import KEPT
 from tests.fcn_repro.trainings import small_recipe, training, write_images

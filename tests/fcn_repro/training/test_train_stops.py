@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from caffe2torch.formats.reading import read_solverstate
+from caffe2torch.untrusted.binary import read_solverstate
 from fcn_repro.training.signals import TOGETHER_S, wish_to_stop
 from tests.fcn_repro.trainings import Command, write_images, write_recipe
 

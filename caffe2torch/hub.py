@@ -1,6 +1,6 @@
 """Models as folders of Hugging Face's hub, or on it. Needs the package of the extra `hub`.
 
->>> from caffe2torch.modules.hub_net import HubNet
+>>> from caffe2torch.hub import HubNet
 >>> model = HubNet.from_pretrained("voc-fcn8s")  # the folder that `fcn-convert … -o voc-fcn8s/` writes
 """
 
@@ -10,12 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from caffe2torch.blob import shape_problem
 from caffe2torch.errors import MissingData, ReadError
 from caffe2torch.formats.hub import planned
 from caffe2torch.formats.safetensors import FORMAT_VERSION
 from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.plan import Parameter, Plan
-from caffe2torch.untrusted.wire import shape_problem
 
 try:
     from huggingface_hub import PyTorchModelHubMixin

@@ -17,9 +17,10 @@ from caffe2torch import schema
 from caffe2torch.errors import NetError
 from caffe2torch.formats.model import conversion, without_rules
 from caffe2torch.formats.prototxt import text
-from caffe2torch.net import Fields, Layer, Net, freeze
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields, freeze
 from caffe2torch.plan import Plan, plan
-from caffe2torch.plan.inputs import sized
+from caffe2torch.zoo.inputs import sized
 
 if TYPE_CHECKING:
     from torch import nn

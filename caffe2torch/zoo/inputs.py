@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.layers.registry import Shape
-from caffe2torch.net import Fields, Layer, Net
+from caffe2torch.net import Layer, Net
+from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Plan, plan
 
 SIZE = (500, 500)
@@ -40,7 +41,7 @@ def known_shapes(planned: Plan) -> dict[str, Shape | None]:
     """The inputs' shapes. Early fusion's weights tell the sum of its channels; its architecture, each."""
     shapes = dict(planned.inputs)
     if None in shapes.values():
-        from caffe2torch.zoo.fcn import recognize  # plans the zoo's nets, which takes a while
+        from caffe2torch.zoo.recognition import recognize  # plans the zoo's nets, which takes a while
 
         architecture = recognize(planned)
         for stream in architecture.streams if architecture else ():

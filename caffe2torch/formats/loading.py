@@ -1,0 +1,50 @@
+"""A model's file -> a torch module: an FCN of the papers, else a CaffeNet."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+from caffe2torch.formats.opening import open_model, weights_in
+from caffe2torch.formats.safetensors import read_safetensors
+from caffe2torch.plan import Plan, plan
+from caffe2torch.zoo.recognition import insist, recognize
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def load(
+    weights: str | PathLike[str],
+    prototxt: str | PathLike[str] | None = None,
+    *,
+    arch: str | None = None,
+    allow_missing: bool = False,
+) -> nn.Module:
+    """A Caffe net as a torch module with its weights, in eval mode: an FCN of this file, else a CaffeNet.
+
+    `weights` is any model that fcn-convert takes: a caffemodel of any format, the safetensors or the folder
+    that it wrote, VGG-16 of others. Which FCN it is, the net's structure tells, never the file's name; `arch`
+    insists on one by name. With `allow_missing`, blobs that the file lacks are left at Caffe's filler. Raises
+    what `read` and `build` raise, and NetError where the net is not the one insisted on.
+    """
+    definition = None if prototxt is None else str(prototxt)
+    net = open_model(weights_in(str(weights)), definition).net
+    return _module(plan(net, allow_missing=allow_missing), arch)
+
+
+def from_safetensors(path: str | PathLike[str]) -> nn.Module:
+    """The model in a safetensors file that fcn-convert wrote, in eval mode; see `load`.
+
+    Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
+    """
+    return _module(plan(read_safetensors(path)), arch=None)
+
+
+def _module(planned: Plan, arch: str | None) -> nn.Module:
+    from caffe2torch.modules.caffe_net import CaffeNet  # formats are listed without torch
+    from caffe2torch.modules.fcn import poured
+
+    architecture = recognize(planned) if arch is None else insist(planned, arch)
+    net = CaffeNet(planned)
+    return net if architecture is None else poured(net, architecture)

@@ -1,0 +1,79 @@
+"""Files of strangers, memory-mapped: what is there, and what it is often mistaken for."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+
+from caffe2torch.errors import MissingData, ReadError
+
+AnyPath = str | PathLike[str]
+
+
+HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+_PICKLE = "a Python pickle, perhaps of PyTorch, which is not opened; give the Caffe file"
+
+
+MISTAKEN = {
+    **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
+    b"version https://git-lfs": "a git-LFS pointer, not the file itself; fetch that with `git lfs pull`",
+    b"\x00\x05\x16\x07": "AppleDouble metadata, which macOS keeps beside a file; give the file itself",
+    b"PK\x03\x04": "a zip archive, perhaps of PyTorch; unpack it or give the Caffe file",
+    b"\x1f\x8b": "compressed with gzip; decompress it first",
+    b"\x93NUMPY": "a NumPy array; give the Caffe file",
+    b"<!": "a web page; did the download fail?",
+    b"<html": "a web page; did the download fail?",
+    b"<HTML": "a web page; did the download fail?",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+}
+"""What files start with that are often taken for Caffe's, and what to do about it."""
+
+
+_TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
+
+
+@contextmanager
+def located(path: AnyPath) -> Iterator[None]:
+    """Puts the file's name before what is wrong with it."""
+    try:
+        yield
+    except ReadError as error:
+        raise ReadError(f"{path}: {error}") from None
+
+
+def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap:
+    """The file's bytes, memory-mapped; arrays that view them keep the mapping alive.
+
+    Raises MissingData without the file, ReadError for one that is none, or begins as one of `mistaken` does.
+    """
+    try:
+        status = Path(path).stat()
+        if S_ISDIR(status.st_mode):
+            raise ReadError(f"{path}: is a folder; give a file in it")
+        if not S_ISREG(status.st_mode):
+            raise ReadError(f"{path}: is not a regular file")
+        if status.st_size == 0:
+            raise ReadError(f"{path}: is empty; did the download or the copy fail?")
+        with Path(path).open("rb") as file:
+            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except FileNotFoundError:
+        raise MissingData(f"{path}: no such file") from None
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ReadError(f"{path}: cannot be read: {error}") from None
+    for start, what in mistaken.items():
+        if buffer[: len(start)] == start:
+            raise ReadError(f"{path}: is {what}")
+    return buffer
+
+
+def is_text(buffer: bytes | mmap.mmap) -> bool:
+    """Whether the start holds no control characters but those of white space."""
+    return not buffer[:512].translate(None, _TEXT)

@@ -1,0 +1,120 @@
+"""The tensors in a safetensors file, as views of it. No number in the header is used unchecked."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from caffe2torch.blob import Array, shape_problem
+from caffe2torch.errors import ReadError
+from caffe2torch.untrusted.mapped import AnyPath, located, mapped
+
+_NUMPY: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+
+
+MAX_HEADER = 100_000_000
+"""Bytes; the format's own limit."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor as it lies in a file: its dtype, as the format names it, its shape, and its values in 1-D."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    values: Array
+
+    def widened(self) -> Array:
+        """The values as float32."""
+        if self.dtype == "BF16":
+            return (self.values.astype("<u4") << 16).view("<f4")
+        return self.values.astype("<f4", copy=False)
+
+
+def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
+    """The tensors of a safetensors file by key, as views of the memory-mapped file, and its metadata.
+
+    Every number of the header is checked against the file before it is used. Raises MissingData, ReadError.
+    """
+    buffer = mapped(path, {})
+    if not is_safetensors(buffer[:9], len(buffer)):
+        # It knows what a file may be mistaken for; a header's length may begin as such a file does.
+        mapped(path)
+    with located(path):
+        length = int.from_bytes(buffer[:8], "little")
+        if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
+            raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
+        header = _parsed(buffer[8 : 8 + length], "its header")
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+            raise ReadError("its __metadata__ is not a table of texts")
+        data = memoryview(buffer)[8 + length :]
+        stored = {key: _stored(key, entry, data) for key, entry in header.items()}
+        _check_cover({key: entry["data_offsets"] for key, entry in header.items()}, len(data))
+    return stored, metadata
+
+
+def is_safetensors(start: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes that begins with `start`, 9 bytes of it, can be safetensors."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
+
+
+def _parsed(text: bytes, what: str) -> dict[str, Any]:
+    try:
+        table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
+    except (ValueError, RecursionError) as error:
+        raise ReadError(f"{what} is not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise ReadError(f"{what} is not a JSON table")
+    return table
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key is there twice")
+    return table
+
+
+def _stored(key: str, entry: Any, data: memoryview) -> Stored:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ReadError(f"tensor {key!r}: has no dtype, shape and data_offsets")
+    shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
+    if not isinstance(dtype, str) or dtype not in _NUMPY:
+        raise ReadError(f"tensor {key!r}: its dtype is {dtype!r}; known are {', '.join(_NUMPY)}")
+    if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
+        raise ReadError(f"tensor {key!r}: its shape {shape} or its data_offsets {offsets} cannot be")
+    if problem := shape_problem(tuple(shape)):
+        raise ReadError(f"tensor {key!r}: {problem}")
+    (begin, end), size = offsets, math.prod(shape) * _NUMPY[dtype].itemsize
+    if end - begin != size or end > len(data):
+        raise ReadError(
+            f"tensor {key!r}: takes {size} bytes, its data_offsets {offsets} of {len(data)} do not"
+        )
+    values = np.frombuffer(data[begin:end], _NUMPY[dtype])
+    return Stored(dtype, tuple(shape), values)
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _check_cover(offsets: dict[str, list[int]], size: int) -> None:
+    """The tensors lie one behind the other and fill the file: nothing overlaps, nothing hides between."""
+    at = 0
+    for key, (begin, end) in sorted(offsets.items(), key=lambda item: item[1]):
+        if begin != at:
+            raise ReadError(
+                f"tensor {key!r}: begins at byte {begin} of the data, the one before it ends at {at}"
+            )
+        at = end
+    if at != size:
+        raise ReadError(f"its tensors end at byte {at} of the data, the file at {size}")

@@ -1,0 +1,106 @@
+"""The text of a prototxt -> a message; what keeps it from parsing is told by line and column."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from google.protobuf import text_format
+
+from caffe2torch import schema
+from caffe2torch.errors import ReadError, SyntaxRefused
+from caffe2torch.untrusted.mapped import AnyPath, is_text, mapped
+
+MAX_TEXT = 16 << 20
+"""Bytes of a prototxt; the largest nets have one megabyte."""
+
+
+_CONFLICT = re.compile(r"(<{7}|={7}|>{7})(?!\S)")
+
+
+_PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
+
+
+_COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?)""")
+
+
+_HEX = "[0-9a-fA-F]"
+
+
+_ESCAPE = re.compile(
+    rf"""\\([abfnrtv'"\\]|[0-3][0-7]{{2}}|[0-7]{{1,2}}(?![0-7])|x{_HEX}|u{_HEX}{{4}}|U{_HEX}{{8}})?"""
+)
+
+
+def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
+    """The message that a prototxt spells: a NetParameter or a SolverParameter, not upgraded.
+
+    Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` leaves out
+    the fields that no schema has.
+    """
+    raw = mapped(path)[: MAX_TEXT + 1]
+    if not is_text(raw):
+        raise ReadError(f"{path}: looks like a binary file, not text; was a caffemodel given as --prototxt?")
+    if len(raw) > MAX_TEXT:
+        raise ReadError(f"{path}: is over {MAX_TEXT} bytes; no prototxt is")
+    # Comments are in any encoding; Caffe never looks at them.
+    return parse_prototxt(raw.decode("utf-8-sig", "surrogateescape"), str(path), kind, ignore_unknown)
+
+
+def parse_prototxt(text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
+    """The message that a text spells; `source` names it in errors, which are those of `read_prototxt`."""
+    _check_escapes(source, text)
+    try:
+        return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)
+    except text_format.ParseError as error:
+        raise _syntax_refused(source, text, kind, error) from None
+    except RecursionError:
+        raise ReadError(f"{source}: nests its messages too deeply") from None
+
+
+def _check_escapes(source: str, text: str) -> None:
+    """Refuses the escapes that Caffe's parser refuses; Python's only warns of them."""
+    for line, here in enumerate(text.split("\n"), 1):
+        for quoted in _COMMENT_OR_QUOTED.finditer(here):
+            for escape in _ESCAPE.finditer(quoted[1] or ""):
+                if escape[1] is None:
+                    column = quoted.start() + escape.start() + 1
+                    raise _refused(source, line, column, "an escape that protobuf does not know", here)
+
+
+def _syntax_refused(source: str, text: str, kind: str, error: text_format.ParseError) -> SyntaxRefused:
+    """What keeps a prototxt from parsing; the usual causes by their names."""
+    line, column, lines = error.GetLine() or 1, error.GetColumn() or 1, text.split("\n")
+    conflict = next((i for i, here in enumerate(lines, 1) if _CONFLICT.match(here)), None)
+    if conflict:
+        line, column, problem = conflict, 1, "a git conflict marker; resolve the conflict first"
+    elif _PLACEHOLDER.search(lines[line - 1]):
+        problem = "a template's placeholder; fill it in first"
+    else:
+        problem = _problem(str(error), lines[line - 1], kind)
+    return _refused(source, line, column, problem, lines[line - 1])
+
+
+def _refused(source: str, line: int, column: int, problem: str, here: str) -> SyntaxRefused:
+    there = here[max(0, column - 61) : column + 59]
+    return SyntaxRefused(source, line, column, _printable(problem), _printable(there))
+
+
+def _printable(text: str) -> str:
+    """The text without what could garble a terminal, or could not be printed at all."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _problem(error: str, here: str, kind: str) -> str:
+    """What protobuf says, without the position and the line that it repeats."""
+    if "codec can't" in error:
+        return "a string that is not UTF-8"
+    unknown = re.search(r'Message type "caffe\.(\w+)" has no field named "(.*?)"', error)
+    if not unknown:
+        said = re.sub(r"^\d+:\d+ : ", "", error)
+        return said.removeprefix(f"'{here}': ").removeprefix("'': ").removesuffix(".")
+    message, field = unknown.groups()
+    other = "SolverParameter" if kind == "NetParameter" else "NetParameter"
+    if message == kind and field in schema.descriptor(other).fields_by_name:
+        return f"{field!r} is a field of {other}, and this should be a {kind}"
+    return f"{message} has no field {field!r}, neither Caffe's nor that of a fork we know"
