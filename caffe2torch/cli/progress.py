@@ -4,13 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-if __name__ == "__main__":
-    sys.exit(main())
 
 
 class ProgressLine:

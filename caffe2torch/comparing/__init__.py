@@ -1,1 +1,1 @@
-"""."""
+"""Two models, or two files, and what differs between them."""

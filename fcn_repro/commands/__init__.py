@@ -38,7 +38,7 @@ class Usage(Exception):
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """The compare, the weights, the recipes and the data sets, and what of them is here."""
+    """The tables, the weights, the recipes and the data sets, and what of them is here."""
     disk = _disk(args)
     here = dict(disk.found_data_sets())
     found = {name: disk.model(name) for name in zoo().models}
@@ -169,7 +169,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def server_result(args: argparse.Namespace) -> int:
-    """What the evaluation server answered, kept for the compare."""
+    """What the evaluation server answered, kept for the tables."""
     from fcn_repro.scoring.run import keep_answer
 
     if not args.name:

@@ -1,1 +1,1 @@
-"""."""
+"""Downloads: data sets and published weights, checked by their hashes."""

@@ -1,1 +1,1 @@
-"""."""
+"""Results as terminal text, Markdown, JSON and pages with pictures."""

@@ -562,7 +562,7 @@ def test_debug_shows_where(tmp_path: Path, convert: Convert) -> None:
 
 
 def test_a_bug_is_one_line_too(voc: Path, convert: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("caffe2torch.cli.main.write", lambda *_: 1 / 0)
+    monkeypatch.setattr("caffe2torch.cli.convert.write", lambda *_: 1 / 0)
     run = convert(voc)
     assert (run.code, run.err.count("\n")) == (1, 1)
     assert "unexpected ZeroDivisionError: division by zero; --debug shows where" in run.err

@@ -37,7 +37,7 @@ def test_counts_are_those_of_the_file(golden: Path) -> None:
     assert found.parameter_layers == sum(bool(layer.blobs) for layer in stored)
 
 
-def test_a_printed_net_is_its_table() -> None:
+def test_a_table_has_a_row_for_each_layer_and_a_sum() -> None:
     net = net_of(
         INPUT
         + CONV.format("conv", "data", "num_output: 5 kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 4")
@@ -47,8 +47,7 @@ def test_a_printed_net_is_its_table() -> None:
         conv=[np.zeros((5, 3, 2, 3)), np.zeros(5)],
         ip=[np.zeros((7, 105)), np.zeros(7)],
     )
-    assert str(net) == table(net)
-    lines = [line.split("  ") for line in str(net).splitlines()]
+    lines = [line.split("  ") for line in table(net).splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
     assert cells == [
         ["layer", "type", "bottoms -> tops", "blobs", "parameters", "receptive field", "stride"],

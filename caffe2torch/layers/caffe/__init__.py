@@ -1,1 +1,1 @@
-"""."""
+"""The layer types of BVLC Caffe."""

@@ -1,1 +1,1 @@
-"""."""
+"""The layer types that forks of Caffe added."""
