@@ -27,7 +27,7 @@ from caffe2torch.blob import Array, Blob
 from caffe2torch.net import Net, from_message
 from caffe2torch.plan import Parameter, plan
 from caffe2torch.weights.surgery import bilinear_kernel
-from caffe2torch.zoo.fcn import Architecture, definition
+from caffe2torch.zoo.fcn import Architecture, message
 
 PROTOBUF = """
 import sys
@@ -115,7 +115,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         source, target = Path(folder, "fcn8s.caffemodel"), Path(folder, "fcn8s.safetensors")
         twin = source.with_name("twin.caffemodel")
-        export(random_weights(from_message(definition(Architecture("FCN8s"))), seed=0), source)
+        export(random_weights(from_message(message(Architecture("FCN8s"))), seed=0), source)
         shutil.copy(source, twin)
         convert = [sys.executable, "-m", "caffe2torch.cli.main", str(source)]
         commands = {

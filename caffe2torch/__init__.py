@@ -1,13 +1,19 @@
 """Caffe files in, PyTorch and other formats out, with the same numbers.
 
-    prototxt ─┐
-              ├─ read ─ upgrade ─→ Net ─ plan ─→ Plan ─ build ─→ CaffeNet     any net
-    caffemodel┘                                      └─ load ──→ FCN8s, …     a net of the FCN zoo
-                                                         model ─ verify ─→ Report
-                                                         model ─ export ─→ safetensors, …
-               solver.prototxt, .solverstate ─ Solver ─→ model ─ snapshot ─→ .caffemodel, .solverstate
-    a torch module ─ from_torch ─→ Net ─ export ─→ prototxt, caffemodel
-    torchvision's, Keras' VGG-16 ─ vgg16_from ─→ Net     two models ─ diff ─→ Difference
+A folder is a stage, in the order in which data passes:
+
+    untrusted/  bytes ──────────→ arrays and protobuf messages      wire format, HDF5, pickles, prototxt
+    upgrades/   old messages ───→ current ones                      V0, V1, renamed fields
+    net/        messages ───────→ Net                               frozen layers with their blobs
+    plan/       Net ────────────→ Plan                              every layer checked by layers/, no torch
+    modules/    Plan ── build ──→ CaffeNet                          any net
+                     ── load ───→ FCN8s, ...                        a net of the FCN papers, described in zoo/
+    formats/    a file ─ read ──→ Net;  a model ─ export ─→ a file  safetensors, pt2, onnx, caffemodel, ...
+    comparing/  two models ─ diff ─→ Difference                     and modules/: model ─ verify ─→ Report
+    solving/    solver.prototxt, .solverstate ─→ Solver             Caffe's solvers as torch optimizers
+    tracing/    a torch module ─ from_torch ─→ Net
+    weights/    VGG-16 from elsewhere, net surgery
+    cli/        fcn-convert
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")
@@ -34,7 +40,6 @@ from caffe2torch.errors import (
 )
 from caffe2torch.formats import export
 from caffe2torch.formats.reading import read
-from caffe2torch.modules.build import build
 from caffe2torch.modules.report import Report, verify
 from caffe2torch.net import Layer, Net
 from caffe2torch.plan.table import table_of
@@ -57,43 +62,33 @@ if TYPE_CHECKING:
     from caffe2torch.comparing.nets import diff
     from caffe2torch.formats.loading import from_safetensors, load
     from caffe2torch.hub import HubNet
-    from caffe2torch.modules.caffe_net import CaffeNet
-    from caffe2torch.modules.fcn import (
-        FCN8s,
+    from caffe2torch.modules.caffe_net import CaffeNet, build
+    from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
+    from caffe2torch.modules.fcn_base import FCN
+    from caffe2torch.modules.fcn_general import (
         FCN8sAtOnce,
-        FCN16s,
-        FCN32s,
         FCN32sLateFusion,
         FCNAlexNet,
-        fcn_module,
+        GeneralFCN,
+        fcn_of,
     )
-    from caffe2torch.modules.fcn_base import FCN
-    from caffe2torch.modules.fcn_parts import bilinear
     from caffe2torch.solving.solver import Solver
-    from caffe2torch.weights.surgery import convolutionalize, transplant
+    from caffe2torch.weights.surgery import bilinear_kernel, convolutionalize, transplant
     from caffe2torch.weights.vgg16 import vgg16_from
 
 _LATE = {
     "comparing.nets": ("diff",),
     "formats.loading": ("from_safetensors", "load"),
     "hub": ("HubNet",),
-    "modules.caffe_net": ("CaffeNet",),
-    "modules.fcn": (
-        "FCN8s",
-        "FCN8sAtOnce",
-        "FCN16s",
-        "FCN32s",
-        "FCN32sLateFusion",
-        "FCNAlexNet",
-        "fcn_module",
-    ),
+    "modules.caffe_net": ("CaffeNet", "build"),
+    "modules.fcn": ("FCN8s", "FCN16s", "FCN32s"),
     "modules.fcn_base": ("FCN",),
-    "modules.fcn_parts": ("bilinear",),
+    "modules.fcn_general": ("FCN8sAtOnce", "FCN32sLateFusion", "FCNAlexNet", "GeneralFCN", "fcn_of"),
     "solving.solver": ("Solver",),
-    "weights.surgery": ("convolutionalize", "transplant"),
+    "weights.surgery": ("bilinear_kernel", "convolutionalize", "transplant"),
     "weights.vgg16": ("vgg16_from",),
 }
-"""Names by the modules that load at their first use: most need torch, converting does not (_torch.py)."""
+"""Names whose modules load at first use. Most of them need torch; converting does not (_torch.py)."""
 _MODULE_OF = {name: module for module, names in _LATE.items() for name in names}
 
 __all__ = [
@@ -113,6 +108,7 @@ __all__ = [
     "FCN32s",
     "FCN32sLateFusion",
     "FCNAlexNet",
+    "GeneralFCN",
     "Head",
     "HubNet",
     "Layer",
@@ -129,13 +125,13 @@ __all__ = [
     "VerificationFailed",
     "WeightsError",
     "WriteError",
-    "bilinear",
+    "bilinear_kernel",
     "build",
     "convolutionalize",
     "define",
     "diff",
     "export",
-    "fcn_module",
+    "fcn_of",
     "from_safetensors",
     "from_torch",
     "load",

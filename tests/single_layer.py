@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 from tests.nets import net_of
 
 few = settings(max_examples=40, deadline=None, derandomize=True)

@@ -101,7 +101,7 @@ def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
     built = CaffeNet(converted.plan)
     roads: dict[str, nn.Module] = {"build": built}
     if converted.architecture is not None:
-        from caffe2torch.modules.fcn import poured
+        from caffe2torch.modules.fcn_general import poured
 
         roads[converted.architecture.name] = poured(built, converted.architecture)
     reports = {road: verify(model, reference) for road, model in roads.items()}

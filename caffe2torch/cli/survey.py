@@ -17,7 +17,6 @@ from caffe2torch._torch import torch
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.trial import MAX_INPUT
-from caffe2torch.modules.build import build
 from caffe2torch.modules.report import verify
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
@@ -171,6 +170,8 @@ def _parsed(prototxt: Path) -> tuple[str, Any]:
 
 
 def _run(net: Net) -> dict[str, Tensor]:
+    from caffe2torch.modules.caffe_net import build  # a survey that runs nothing needs no torch
+
     sized = _sized(for_phase(net, "TEST"))
     shapes = {name: [size or 1 for size in shape or ()] for name, shape in plan(sized).inputs.items()}
     try:
@@ -201,6 +202,8 @@ def _whole(layer: Layer) -> Layer:
 
 
 def _match(net: Net, reference: Path) -> float:
+    from caffe2torch.modules.caffe_net import build
+
     tolerance = 1e-4 if len(net.layers) > DEEP_NET else 1e-5
     report = verify(build(net), reference, tolerance)
     if not report.ok:

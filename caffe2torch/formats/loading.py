@@ -43,7 +43,7 @@ def from_safetensors(path: str | PathLike[str]) -> nn.Module:
 
 def _module(planned: Plan, arch: str | None) -> nn.Module:
     from caffe2torch.modules.caffe_net import CaffeNet  # formats are listed without torch
-    from caffe2torch.modules.fcn import poured
+    from caffe2torch.modules.fcn_general import poured
 
     architecture = recognize(planned) if arch is None else insist(planned, arch)
     net = CaffeNet(planned)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from caffe2torch.errors import NetError
 from caffe2torch.modules.fillers import fill
-from caffe2torch.plan import Parameter, Plan, Step
+from caffe2torch.modules.inputs import by_name, check_image
+from caffe2torch.net import Net
+from caffe2torch.plan import Parameter, Plan, Step, plan
 
 
 class CaffeLayer(nn.Module):
@@ -47,13 +49,15 @@ class CaffeNet(nn.Module):
     """A Caffe net that takes any input size.
 
     `model(data=image, label=labels)` takes inputs by blob name, float32 unless said otherwise, and returns
-    {output blob name: tensor}. State-dict keys are `<layer name>.weight`, `<layer name>.bias`, …
+    {output blob name: tensor}. State-dict keys are `<layer name>.weight`, `<layer name>.bias`, … Raises
+    NetError for other inputs than the net's, and for images that its first convolution cannot take.
     """
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
         self._last_use = _last_use(plan)
+        self._images = _images(plan)
         parameters: dict[str, nn.Parameter | Tensor] = {}
         for step in plan.steps:
             layer = CaffeLayer(step)
@@ -105,12 +109,10 @@ class CaffeNet(nn.Module):
         return cast(CaffeLayer, module)
 
     def _named(self, images: tuple[Tensor, ...], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        named = dict(zip(self.inputs, images, strict=False)) | inputs
-        if set(named) != set(self.inputs) or len(named) != len(images) + len(inputs):
-            given = [*inputs, f"{len(images)} without a name"] if images else list(inputs)
-            raise NetError(
-                f"net {self.plan.net.name!r} takes inputs {self.inputs}; given: {', '.join(given)}"
-            )
+        name = f"net {self.plan.net.name!r}"
+        named = by_name(name, self.inputs, images, inputs)
+        for blob, channels in self._images.items():
+            check_image(name, blob, named[blob], channels)
         return named
 
     def _run(self, inputs: dict[str, Tensor], keep: Iterable[str] | None) -> dict[str, Tensor]:
@@ -126,8 +128,31 @@ class CaffeNet(nn.Module):
         return values
 
 
+def build(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> CaffeNet:
+    """The net as a torch module that takes any input size.
+
+    Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
+    mode. A net that was read without weights gets Caffe's fillers, with torch's random numbers. Raises
+    UnsupportedLayer, NetError, WeightsError (see plan).
+    """
+    return CaffeNet(plan(net, phase, allow_missing=allow_missing))
+
+
+def _images(plan: Plan) -> dict[str, int]:
+    """The inputs that a 2-D convolution reads first, and their channels."""
+    first: dict[str, str] = {}
+    for step in plan.steps:
+        for bottom in step.layer.bottoms:
+            first.setdefault(bottom, step.layer.type)
+    return {
+        blob: shape[1]
+        for blob, shape in plan.inputs.items()
+        if first.get(blob) == "Convolution" and shape is not None and len(shape) == 4 and shape[1]
+    }
+
+
 def _last_use(plan: Plan) -> dict[int, list[str]]:
-    """Which blobs no later step reads, by step."""
+    """The blobs that no later step reads, by step."""
     last = {bottom: index for index, step in enumerate(plan.steps) for bottom in step.layer.bottoms}
     freed: dict[int, list[str]] = {}
     for blob, index in last.items():

@@ -1,204 +1,215 @@
-"""The FCNs of the papers as PyTorch modules, to read, subclass and train.
+"""FCN-32s, FCN-16s and FCN-8s as PyTorch modules, to read, subclass and train.
 
 CVPR: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, 2015.
 PAMI: Shelhamer, Long, Darrell, the journal version, 2017.
 
-Layers have the names that the Model Zoo gives them, so that a state dict fits both `FCN8s` and the CaffeNet
-that `build` makes of the same caffemodel. Where a net has several heads or trunks their layers differ by a
-suffix: in the loops below `head.score_fr` is `self.score_fr_sem`, then `self.score_fr_geo`.
+Layers have the names that the Model Zoo gives them, so a state dict fits both `FCN8s` and the CaffeNet that
+`build` makes of the same caffemodel. Nets with several heads or inputs are in fcn_general.py.
+
+The shapes at line ends leave out what the padding of 100 adds: H / 2 is (H + 198) / 2, rounded up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from caffe2torch.modules.caffe_net import CaffeNet
-from caffe2torch.modules.fcn_base import FCN, Features, Scores
-from caffe2torch.modules.fcn_parts import Layers, Mean, Scale, Sum, bilinear, max_pool, score
-from caffe2torch.zoo.fcn import (
-    AT_ONCE_SCALES,
-    CAFFENET,
-    COLOR_HHA,
-    VGG16,
-    Architecture,
-)
+from caffe2torch.modules.fcn_base import FCN, one_stream
+from caffe2torch.modules.fcn_parts import Crop, Sum
+from caffe2torch.zoo.fcn import VGG16
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from caffe2torch.modules.fcn_base import Parts
 
 
-class FCN32s(FCN):
-    """Coarse scores, upsampled by 32 in one step (CVPR, Section 4.1; the top row of Figure 3)."""
+class VGG16Trunk(FCN):
+    """VGG-16 made fully convolutional (CVPR, Sections 3.1 and 4.1), for subclasses to add scores to.
 
-    name = "FCN32s"
-    kernel: ClassVar[int] = 64
-
-    def add_head(self, head: Layers, classes: int) -> None:
-        """The score of fc7 and its upsampling."""
-        head.score_fr = score(self.architecture.widths[6], classes)
-        head.upscore = bilinear(classes, self.kernel, 32)
-
-    def forward(self, *images: Tensor, **inputs: Tensor) -> Scores:
-        """Scores of each pixel; see FCN."""
-        (image,), (trunk,), scores = self.images(images, inputs), self.trunks, []
-        *_, fc7 = self.trunk(image, trunk)
-        for head in self.heads:
-            score_fr = head.score_fr(fc7)  # (N, classes, H / 32, W / 32)
-            upscore = head.upscore(score_fr)
-            scores.append(head.score(upscore, image))  # (N, classes, H, W)
-        return self.output(scores)
-
-
-class FCN16s(FCN):
-    """The score of pool4 fused in at stride 16 (CVPR, Section 4.2; the middle row of Figure 3)."""
-
-    name = "FCN16s"
-
-    def add_head(self, head: Layers, classes: int) -> None:
-        """A score for each of fc7 and pool4, and the upsampling between."""
-        _, _, _, pool4, _, _, fc7 = self.architecture.widths
-        head.score_fr, head.upscore2 = score(fc7, classes), bilinear(classes, 4, 2)
-        head.score_pool4, head.fuse_pool4 = score(pool4, classes), Sum()
-        head.upscore16 = bilinear(classes, 32, 16)
-
-    def forward(self, *images: Tensor, **inputs: Tensor) -> Scores:
-        """Scores of each pixel; see FCN."""
-        (image,), (trunk,), scores = self.images(images, inputs), self.trunks, []
-        _, pool4, fc7 = self.trunk(image, trunk)
-        for head in self.heads:
-            upscore2 = head.upscore2(head.score_fr(fc7))  # (N, classes, H / 16, W / 16)
-            score_pool4 = head.score_pool4c(head.score_pool4(pool4), upscore2)
-            fuse_pool4 = head.fuse_pool4(upscore2, score_pool4)
-            upscore16 = head.upscore16(fuse_pool4)
-            scores.append(head.score(upscore16, image))  # (N, classes, H, W)
-        return self.output(scores)
-
-
-class FCN8s(FCN):
-    """The scores of pool4 and pool3 fused in (CVPR, Section 4.2; the bottom row of Figure 3)."""
-
-    name = "FCN8s"
-
-    def add_head(self, head: Layers, classes: int) -> None:
-        """A score for each of fc7, pool4 and pool3, and the upsampling between."""
-        _, _, pool3, pool4, _, _, fc7 = self.architecture.widths
-        head.score_fr, head.upscore2 = score(fc7, classes), bilinear(classes, 4, 2)
-        head.score_pool4, head.fuse_pool4 = score(pool4, classes), Sum()
-        head.upscore_pool4 = bilinear(classes, 4, 2)
-        head.score_pool3, head.fuse_pool3 = score(pool3, classes), Sum()
-        head.upscore8 = bilinear(classes, 16, 8)
-
-    def forward(self, *images: Tensor, **inputs: Tensor) -> Scores:
-        """Scores of each pixel; see FCN."""
-        (image,), (trunk,), scores = self.images(images, inputs), self.trunks, []
-        pool3, pool4, fc7 = self.trunk(image, trunk)
-        for head in self.heads:
-            upscore2 = head.upscore2(head.score_fr(fc7))  # (N, classes, H / 16, W / 16)
-            score_pool4 = head.score_pool4c(head.score_pool4(pool4), upscore2)
-            fuse_pool4 = head.fuse_pool4(upscore2, score_pool4)
-            upscore_pool4 = head.upscore_pool4(fuse_pool4)  # (N, classes, H / 8, W / 8)
-            score_pool3 = head.score_pool3c(head.score_pool3(pool3), upscore_pool4)
-            fuse_pool3 = head.fuse_pool3(upscore_pool4, score_pool3)
-            upscore8 = head.upscore8(fuse_pool3)
-            scores.append(head.score(upscore8, image))  # (N, classes, H, W)
-        return self.output(scores)
-
-
-class FCN8sAtOnce(FCN8s):
-    """FCN-8s trained in one go: with the pools scaled down, all three streams learn together (PAMI)."""
-
-    name = "FCN8sAtOnce"
-
-    def add_trunk(self, trunk: Layers, channels: int) -> None:
-        """VGG-16 and the two scales."""
-        super().add_trunk(trunk, channels)
-        _, _, pool3, pool4, *_ = self.architecture.widths
-        trunk.scale_pool4 = Scale(pool4, AT_ONCE_SCALES["pool4"])
-        trunk.scale_pool3 = Scale(pool3, AT_ONCE_SCALES["pool3"])
-
-    def trunk(self, image: Tensor, trunk: Layers) -> Features:
-        """VGG-16 with scaled pools."""
-        pool3, pool4, fc7 = super().trunk(image, trunk)
-        return trunk.scale_pool3(pool3), trunk.scale_pool4(pool4), fc7
-
-
-class FCN32sLateFusion(FCN32s):
-    """A trunk for each input; their scores are averaged (CVPR, Section 5, NYUDv2: RGB-HHA)."""
-
-    name = "FCN32sLateFusion"
-
-    def __init__(self, classes: int = 40, widths: Sequence[int] = VGG16, **parts: Any) -> None:
-        super().__init__(classes, widths=widths, **{"streams": COLOR_HHA, **parts})
-
-    def add_head(self, head: Layers, classes: int) -> None:
-        """A score for each trunk, and the upsampling of their mean."""
-        for trunk in self.trunks:
-            trunk.score_fr = score(self.architecture.widths[6], classes)
-        head.score_fused, head.upscore = Mean(), bilinear(classes, self.kernel, 32)
-
-    def forward(self, *images: Tensor, **inputs: Tensor) -> Scores:
-        """Scores of each pixel; see FCN."""
-        images, scores = tuple(self.images(images, inputs)), []
-        for image, trunk in zip(images, self.trunks, strict=True):
-            *_, fc7 = self.trunk(image, trunk)
-            scores.append(trunk.score_fr(fc7))  # (N, classes, H / 32, W / 32)
-        (head,) = self.heads
-        upscore = head.upscore(head.score_fused(*scores))
-        return self.output([head.score(upscore, images[0])])  # (N, classes, H, W)
-
-
-class FCNAlexNet(FCN32s):
-    """CaffeNet, the public AlexNet, made fully convolutional, as FCN-32s is of VGG-16 (CVPR, Table 1)."""
-
-    name = "FCNAlexNet"
-    kernel = 63
+    `classes` counts the background; `widths` are the channels of the five stages, of fc6 and of fc7.
+    """
 
     def __init__(
-        self, classes: int = 21, in_channels: int = 3, widths: Sequence[int] = CAFFENET, **parts: Any
+        self, name: str, classes: int, in_channels: int, widths: Sequence[int], **parts: Unpack[Parts]
     ) -> None:
-        super().__init__(classes, in_channels, widths, **parts)
+        super().__init__(one_stream(name, classes, in_channels, widths, **parts))
+        stage1, stage2, stage3, stage4, stage5, fc6, fc7 = widths
 
-    def add_trunk(self, trunk: Layers, channels: int) -> None:
-        """CaffeNet up to fc7: two groups where AlexNet had two GPUs."""
-        conv1, conv2, conv3, conv4, conv5, fc6, fc7 = self.architecture.widths
-        trunk.conv1 = nn.Conv2d(channels, conv1, 11, stride=4, padding=100)
-        trunk.conv2 = nn.Conv2d(conv1, conv2, 5, padding=2, groups=2)
-        trunk.conv3 = nn.Conv2d(conv2, conv3, 3, padding=1)
-        trunk.conv4 = nn.Conv2d(conv3, conv4, 3, padding=1, groups=2)
-        trunk.conv5 = nn.Conv2d(conv4, conv5, 3, padding=1, groups=2)
-        for i in range(1, 6):
-            setattr(trunk, f"relu{i}", nn.ReLU(inplace=True))
-        for i in (1, 2):
-            setattr(trunk, f"norm{i}", nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75))
-        trunk.pool1, trunk.pool2, trunk.pool5 = max_pool(3), max_pool(3), max_pool(3)
-        self.add_classifier(trunk, (conv5, fc6, fc7), kernel=6)
+        # The padding of 100 lets images pass that are smaller than what fc6 sees.
+        self.conv1_1 = nn.Conv2d(in_channels, stage1, 3, padding=100)
+        self.relu1_1 = nn.ReLU(inplace=True)
+        self.conv1_2 = nn.Conv2d(stage1, stage1, 3, padding=1)
+        self.relu1_2 = nn.ReLU(inplace=True)
+        self.pool1 = nn.MaxPool2d(2, ceil_mode=True)  # Caffe rounds sizes up (pooling_layer.cpp)
 
-    def trunk(self, image: Tensor, trunk: Layers) -> Features:
-        """CaffeNet: pool1 at stride 8, pool2 at stride 16 and fc7 at stride 32."""
-        pool1 = trunk.pool1(trunk.relu1(trunk.conv1(image)))  # (N, 96, H / 8, W / 8)
-        pool2 = trunk.pool2(trunk.relu2(trunk.conv2(trunk.norm1(pool1))))  # (N, 256, H / 16, W / 16)
-        x = trunk.relu3(trunk.conv3(trunk.norm2(pool2)))
-        x = trunk.relu4(trunk.conv4(x))
-        pool5 = trunk.pool5(trunk.relu5(trunk.conv5(x)))  # (N, 256, H / 32, W / 32)
-        return pool1, pool2, self.classifier(pool5, trunk)
+        self.conv2_1 = nn.Conv2d(stage1, stage2, 3, padding=1)
+        self.relu2_1 = nn.ReLU(inplace=True)
+        self.conv2_2 = nn.Conv2d(stage2, stage2, 3, padding=1)
+        self.relu2_2 = nn.ReLU(inplace=True)
+        self.pool2 = nn.MaxPool2d(2, ceil_mode=True)
+
+        self.conv3_1 = nn.Conv2d(stage2, stage3, 3, padding=1)
+        self.relu3_1 = nn.ReLU(inplace=True)
+        self.conv3_2 = nn.Conv2d(stage3, stage3, 3, padding=1)
+        self.relu3_2 = nn.ReLU(inplace=True)
+        self.conv3_3 = nn.Conv2d(stage3, stage3, 3, padding=1)
+        self.relu3_3 = nn.ReLU(inplace=True)
+        self.pool3 = nn.MaxPool2d(2, ceil_mode=True)
+
+        self.conv4_1 = nn.Conv2d(stage3, stage4, 3, padding=1)
+        self.relu4_1 = nn.ReLU(inplace=True)
+        self.conv4_2 = nn.Conv2d(stage4, stage4, 3, padding=1)
+        self.relu4_2 = nn.ReLU(inplace=True)
+        self.conv4_3 = nn.Conv2d(stage4, stage4, 3, padding=1)
+        self.relu4_3 = nn.ReLU(inplace=True)
+        self.pool4 = nn.MaxPool2d(2, ceil_mode=True)
+
+        self.conv5_1 = nn.Conv2d(stage4, stage5, 3, padding=1)
+        self.relu5_1 = nn.ReLU(inplace=True)
+        self.conv5_2 = nn.Conv2d(stage5, stage5, 3, padding=1)
+        self.relu5_2 = nn.ReLU(inplace=True)
+        self.conv5_3 = nn.Conv2d(stage5, stage5, 3, padding=1)
+        self.relu5_3 = nn.ReLU(inplace=True)
+        self.pool5 = nn.MaxPool2d(2, ceil_mode=True)
+
+        self.fc6 = nn.Conv2d(stage5, fc6, 7)
+        self.relu6 = nn.ReLU(inplace=True)
+        self.drop6 = nn.Dropout(0.5)
+        self.fc7 = nn.Conv2d(fc6, fc7, 1)
+        self.relu7 = nn.ReLU(inplace=True)
+        self.drop7 = nn.Dropout(0.5)
+
+    def trunk(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """pool3 at stride 8, pool4 at stride 16 and fc7 at stride 32, of images (N, 3, H, W)."""
+        self.check(data)
+        x = self.relu1_1(self.conv1_1(data))  # (N, 64, H + 198, W + 198)
+        x = self.relu1_2(self.conv1_2(x))
+        x = self.pool1(x)  # (N, 64, H / 2, W / 2)
+
+        x = self.relu2_1(self.conv2_1(x))
+        x = self.relu2_2(self.conv2_2(x))
+        x = self.pool2(x)  # (N, 128, H / 4, W / 4)
+
+        x = self.relu3_1(self.conv3_1(x))
+        x = self.relu3_2(self.conv3_2(x))
+        x = self.relu3_3(self.conv3_3(x))
+        pool3 = self.pool3(x)  # (N, 256, H / 8, W / 8)
+
+        x = self.relu4_1(self.conv4_1(pool3))
+        x = self.relu4_2(self.conv4_2(x))
+        x = self.relu4_3(self.conv4_3(x))
+        pool4 = self.pool4(x)  # (N, 512, H / 16, W / 16)
+
+        x = self.relu5_1(self.conv5_1(pool4))
+        x = self.relu5_2(self.conv5_2(x))
+        x = self.relu5_3(self.conv5_3(x))
+        x = self.pool5(x)  # (N, 512, H / 32, W / 32)
+
+        x = self.drop6(self.relu6(self.fc6(x)))  # (N, 4096, H / 32, W / 32)
+        fc7 = self.drop7(self.relu7(self.fc7(x)))  # (N, 4096, H / 32, W / 32)
+        return pool3, pool4, fc7
 
 
-KINDS = (FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, FCNAlexNet)
+class FCN32s(VGG16Trunk):
+    """Coarse scores, upsampled by 32 in one step (CVPR, Section 4.1; the top row of Figure 3)."""
+
+    def __init__(
+        self,
+        classes: int = 21,
+        in_channels: int = 3,
+        widths: Sequence[int] = VGG16,
+        **parts: Unpack[Parts],
+    ) -> None:
+        super().__init__("FCN32s", classes, in_channels, widths, **parts)
+        *_, fc7 = widths
+        self.score_fr = nn.Conv2d(fc7, classes, 1)
+        self.upscore = nn.ConvTranspose2d(classes, classes, 64, stride=32, groups=classes, bias=False)
+        self.score = Crop(19)
+        self.initialize()
+
+    def forward(self, data: Tensor) -> Tensor:
+        """From images (N, 3, H, W) to scores (N, classes, H, W)."""
+        _, _, fc7 = self.trunk(data)
+        score_fr = self.score_fr(fc7)  # (N, classes, H / 32, W / 32)
+        upscore = self.upscore(score_fr)
+        score: Tensor = self.score(upscore, data)  # (N, classes, H, W)
+        return score
 
 
-def fcn_module(architecture: Architecture) -> FCN:
-    """A new module of any architecture."""
-    a = architecture
-    kind = next(kind for kind in KINDS if kind.name == a.name)
-    return kind(widths=a.widths, heads=a.heads, streams=a.streams, learned=a.learned)
+class FCN16s(VGG16Trunk):
+    """The scores of pool4 added at stride 16 (CVPR, Section 4.2; the middle row of Figure 3)."""
+
+    def __init__(
+        self,
+        classes: int = 21,
+        in_channels: int = 3,
+        widths: Sequence[int] = VGG16,
+        **parts: Unpack[Parts],
+    ) -> None:
+        super().__init__("FCN16s", classes, in_channels, widths, **parts)
+        *_, pool4, _, _, fc7 = widths
+        self.score_fr = nn.Conv2d(fc7, classes, 1)
+        self.upscore2 = nn.ConvTranspose2d(classes, classes, 4, stride=2, groups=classes, bias=False)
+        self.score_pool4 = nn.Conv2d(pool4, classes, 1)
+        self.score_pool4c = Crop(5)
+        self.fuse_pool4 = Sum()
+        self.upscore16 = nn.ConvTranspose2d(classes, classes, 32, stride=16, groups=classes, bias=False)
+        self.score = Crop(27)
+        self.initialize()
+
+    def forward(self, data: Tensor) -> Tensor:
+        """From images (N, 3, H, W) to scores (N, classes, H, W)."""
+        _, pool4, fc7 = self.trunk(data)
+        score_fr = self.score_fr(fc7)  # (N, classes, H / 32, W / 32)
+        upscore2 = self.upscore2(score_fr)  # (N, classes, H / 16, W / 16)
+
+        score_pool4 = self.score_pool4c(self.score_pool4(pool4), upscore2)
+        fuse_pool4 = self.fuse_pool4(upscore2, score_pool4)
+        upscore16 = self.upscore16(fuse_pool4)
+        score: Tensor = self.score(upscore16, data)  # (N, classes, H, W)
+        return score
 
 
-def poured(net: CaffeNet, architecture: Architecture) -> FCN:
-    """The FCN that takes over the parameters of a CaffeNet: every one of both, and none is copied."""
-    with torch.device("meta"):
-        fcn = fcn_module(architecture)
-    fcn.load_state_dict(net.state_dict(), assign=True)
-    for parameter in net.plan.parameters():
-        fcn.get_parameter(parameter.key).requires_grad_(parameter.trained)
-    return fcn.eval()
+class FCN8s(VGG16Trunk):
+    """The scores of pool4, then those of pool3 added (CVPR, Section 4.2; the bottom row of Figure 3)."""
+
+    def __init__(
+        self,
+        classes: int = 21,
+        in_channels: int = 3,
+        widths: Sequence[int] = VGG16,
+        **parts: Unpack[Parts],
+    ) -> None:
+        super().__init__("FCN8s", classes, in_channels, widths, **parts)
+        _, _, pool3, pool4, _, _, fc7 = widths
+        self.score_fr = nn.Conv2d(fc7, classes, 1)
+        self.upscore2 = nn.ConvTranspose2d(classes, classes, 4, stride=2, groups=classes, bias=False)
+        self.score_pool4 = nn.Conv2d(pool4, classes, 1)
+        self.score_pool4c = Crop(5)
+        self.fuse_pool4 = Sum()
+        self.upscore_pool4 = nn.ConvTranspose2d(classes, classes, 4, stride=2, groups=classes, bias=False)
+        self.score_pool3 = nn.Conv2d(pool3, classes, 1)
+        self.score_pool3c = Crop(9)
+        self.fuse_pool3 = Sum()
+        self.upscore8 = nn.ConvTranspose2d(classes, classes, 16, stride=8, groups=classes, bias=False)
+        self.score = Crop(31)
+        self.initialize()
+
+    def forward(self, data: Tensor) -> Tensor:
+        """From images (N, 3, H, W) to scores (N, classes, H, W)."""
+        pool3, pool4, fc7 = self.trunk(data)
+        score_fr = self.score_fr(fc7)  # (N, classes, H / 32, W / 32)
+        upscore2 = self.upscore2(score_fr)  # (N, classes, H / 16, W / 16)
+
+        score_pool4 = self.score_pool4c(self.score_pool4(pool4), upscore2)
+        fuse_pool4 = self.fuse_pool4(upscore2, score_pool4)
+        upscore_pool4 = self.upscore_pool4(fuse_pool4)  # (N, classes, H / 8, W / 8)
+
+        score_pool3 = self.score_pool3c(self.score_pool3(pool3), upscore_pool4)
+        fuse_pool3 = self.fuse_pool3(upscore_pool4, score_pool3)
+        upscore8 = self.upscore8(fuse_pool3)
+        score: Tensor = self.score(upscore8, data)  # (N, classes, H, W)
+        return score

@@ -17,7 +17,7 @@ from caffe2torch.blob import Array, Blob, dense
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Parameter, Plan, fits
-from caffe2torch.zoo.fcn import Architecture, planned
+from caffe2torch.zoo import fcn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,8 +72,8 @@ def plan_of(model: Any) -> Plan:
     if isinstance(getattr(model, "plan", None), Plan):
         own: Plan = model.plan
         return own
-    if isinstance(getattr(model, "architecture", None), Architecture):
-        return planned(model.architecture)
+    if isinstance(getattr(model, "architecture", None), fcn.Architecture):
+        return fcn.plan_of(model.architecture)
     raise TypeError(f"a Solver trains a CaffeNet or an FCN of this package, not {type(model)}")
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from caffe2torch.errors import NetError, VerificationFailed
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.tracing.calls import sayings

@@ -27,7 +27,7 @@ from caffe2torch.untrusted.mapped import HDF5, AnyPath, located, mapped
 from caffe2torch.untrusted.pickles import is_pth, read_state_dict, strings, tensor_blobs
 from caffe2torch.untrusted.safetensors import is_safetensors, read_tensors
 from caffe2torch.zoo.fcn import VGG16_DEPTHS, Stream, vgg16_stages
-from caffe2torch.zoo.writer import Definition
+from caffe2torch.zoo.writer import NetWriter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -241,7 +241,7 @@ def _first(weight: Blob, bias: Blob, whose: _Origin, mean: Sequence[float], path
 
 def _definition(widths: Mapping[str, int], mean: Sequence[float]) -> Any:
     """VGG-16 with layers of these widths; as far as pool5 where they name no fully connected ones."""
-    net = Definition("VGG_ILSVRC_16_layers")
+    net = NetWriter("VGG_ILSVRC_16_layers")
     net.input("data", 3, (_SIZE, _SIZE))
     net.message.layer[0].transform_param.mean_value.extend(mean)
     x = vgg16_stages(net, Stream(), [widths[f"conv{i}_1"] for i in range(1, 6)], first_pad=1)["pool5"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from caffe2torch.zoo.writer import Definition
+from caffe2torch.zoo.writer import NetWriter
 
 INCEPTIONS = {
     "3a": (64, 96, 128, 16, 32, 32),
@@ -21,15 +21,15 @@ INCEPTIONS = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-"""Channels of 1x1; of 3x3, reduced and full; of 5x5, reduced and full; and of the pool's projection."""
+"""Channels: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool projection."""
 
 
-def definition(classes: int = 21, size: Sequence[int] = (500, 500), *, average_pool: bool = False) -> Any:
+def message(classes: int = 21, size: Sequence[int] = (500, 500), *, average_pool: bool = False) -> Any:
     """The deploy net as a NetParameter, for images of `size` (height, width).
 
     The papers drop the classifier's 7x7 average pool; `average_pool` keeps it, at stride 1.
     """
-    net = Definition("FCNGoogLeNetPooled" if average_pool else "FCNGoogLeNet")
+    net = NetWriter("FCNGoogLeNetPooled" if average_pool else "FCNGoogLeNet")
     x = _stem(net, net.input("data", 3, size))
     for name, widths in INCEPTIONS.items():
         x = _inception(net, f"inception_{name}", x, widths)
@@ -39,12 +39,13 @@ def definition(classes: int = 21, size: Sequence[int] = (500, 500), *, average_p
         x = net.pool("pool5/7x7_s1", x, 7, stride=1, pool="AVE")
     score = net.conv("score_fr", net.dropout("pool5/drop", x), classes, 1)
     # As in FCN-AlexNet, 63 and not 64: the classifier's grid lies on whole pixels.
-    net.crop("score", net.upsample("upscore", score, classes, 63, 32, learned=False), "data")
-    return net.aligned()
+    upscore = net.upsample("upscore", score, classes, 63, 32, learned=False)
+    net.crop("score", upscore, "data", offset=2 if average_pool else 98)
+    return net.message
 
 
-def _stem(net: Definition, data: str) -> str:
-    """Everything before the inception modules; the pad of 100 is that of the papers' other nets."""
+def _stem(net: NetWriter, data: str) -> str:
+    """The layers before the inception modules, with the padding of 100 that all the papers' nets have."""
     x = net.relu("conv1/relu_7x7", net.conv("conv1/7x7_s2", data, 64, 7, pad=[100], stride=[2]))
     x = net.norm("pool1/norm1", net.pool("pool1/3x3_s2", x, 3))
     x = net.relu("conv2/relu_3x3_reduce", net.conv("conv2/3x3_reduce", x, 64, 1))
@@ -52,8 +53,8 @@ def _stem(net: Definition, data: str) -> str:
     return net.pool("pool2/3x3_s2", net.norm("conv2/norm2", x), 3)
 
 
-def _inception(net: Definition, name: str, x: str, widths: Sequence[int]) -> str:
-    """Four branches side by side, one behind the other in the channels."""
+def _inception(net: NetWriter, name: str, x: str, widths: Sequence[int]) -> str:
+    """Four branches, concatenated."""
     one, three_reduced, three, five_reduced, five, projected = widths
 
     def conv(branch: str, bottom: str, width: int, kernel: int = 1) -> str:

@@ -1,8 +1,8 @@
-"""Sizes for the inputs of a net that runs at any: Caffe loads none without.
+"""Input shapes for nets that run at any size: Caffe does not load an Input without one.
 
-    Plan --sized--> the Net that it is of, every Input with a shape
+    Plan ─ sized ─→ its Net, every Input with a shape
 
-The shape is where Caffe starts; pycaffe, and Caffe's users, reshape it to each image.
+The shape is only where Caffe starts; its users reshape the input to each image.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from caffe2torch.layers.registry import Shape
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Plan, plan
+from caffe2torch.zoo.recognition import recognize
 
 SIZE = (500, 500)
-"""Height and width in the zoo's deploy nets, which are reshaped to each image (fcn.berkeleyvision.org)."""
+"""Height and width in the zoo's deploy nets (fcn.berkeleyvision.org)."""
 
 
 def sized(planned: Plan) -> Net:
-    """The net of a plan, with one image of `SIZE` where an Input leaves batch, height or width open.
+    """The net of a plan, with `SIZE` for every image whose height and width are open, and a batch of one.
 
-    A net that does not run at that size, or has an input that is no image, is returned as it is: its owner
-    alone knows a size.
+    A net that does not run at that size, or has an open input that is not an image, is returned unchanged:
+    only its owner knows a size.
     """
     net, shapes = planned.net, known_shapes(planned)
     whole = replace(net, layers=tuple(_sized(layer, shapes) for layer in net.layers))
-    if whole == net:
-        return net
+    if whole == net or recognize(planned) is not None:  # the papers' nets run at any size
+        return whole
     try:
         plan(whole, allow_missing=True)
     except (NetError, WeightsError):
@@ -38,11 +39,12 @@ def sized(planned: Plan) -> Net:
 
 
 def known_shapes(planned: Plan) -> dict[str, Shape | None]:
-    """The inputs' shapes. Early fusion's weights tell the sum of its channels; its architecture, each."""
+    """The inputs' shapes.
+
+    Early fusion's weights determine only the sum of its inputs' channels; its architecture, those of each.
+    """
     shapes = dict(planned.inputs)
     if None in shapes.values():
-        from caffe2torch.zoo.recognition import recognize  # plans the zoo's nets, which takes a while
-
         architecture = recognize(planned)
         for stream in architecture.streams if architecture else ():
             shapes |= {blob: shapes[blob] or (None, size, None, None) for blob, size in stream.inputs}
@@ -60,7 +62,7 @@ def _sized(layer: Layer, inputs: Mapping[str, Shape | None]) -> Layer:
 
 
 def _shape(known: Shape | None) -> tuple[int, ...] | None:
-    """The shape with what is open filled in; None for what is no image of known channels."""
+    """The shape with its open axes filled in; None for anything but an image of known channels."""
     if known is not None and None in known and len(known) == 4 and known[1] is not None:
         known = tuple(given or default for given, default in zip(known, (1, 1, *SIZE), strict=True))
     return None if known is None or None in known else tuple(size or 0 for size in known)

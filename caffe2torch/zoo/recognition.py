@@ -1,28 +1,33 @@
-"""Which FCN of the papers a planned net is, told by its structure and never by its name."""
+"""Which FCN of the papers a net is, judged by its structure and never by its name.
+
+Layers that hold weights must have the zoo's names; the other layers, and the blobs, may be called anything.
+Nothing is planned here, and no blob is read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from caffe2torch.errors import NetError
+from caffe2torch.layers.registry import Converter, converter_for
+from caffe2torch.net import Layer
 from caffe2torch.plan import Plan, Step
-from caffe2torch.zoo.fcn import NAMES, Architecture, Head, Stream, planned
+from caffe2torch.zoo.fcn import NAMES, Architecture, Head, Stream, deploy_net
 
 
 def recognize(found: Plan) -> Architecture | None:
-    """The architecture that a TEST plan is, None if it is none of them."""
+    """The architecture of a TEST plan, None if it is not one of the papers'."""
     for name in NAMES:
         try:
-            architecture = described(found, name)
+            return insist(found, name)
         except NetError:
             continue
-        if difference(found, architecture) is None:
-            return architecture
     return None
 
 
 def insist(found: Plan, name: str) -> Architecture:
-    """The plan as the architecture called `name`. Raises NetError, saying what differs, if it is not that."""
+    """The architecture called `name` as the plan has it. Raises NetError that says where the plan differs."""
     if name not in NAMES:
         raise NetError(f"no architecture is called {name!r}; known are {', '.join(NAMES)}")
     architecture = described(found, name)
@@ -33,9 +38,9 @@ def insist(found: Plan, name: str) -> Architecture:
 
 
 def described(found: Plan, name: str) -> Architecture:
-    """The architecture called `name` with the plan's own heads, streams, widths and learned deconvolutions.
+    """The architecture called `name` with the heads, streams, widths and learned layers of the plan.
 
-    Whether the plan is one is for `difference` to say. Raises NetError where these cannot be read off it.
+    Raises NetError where the plan does not show them. Whether it matches is for `difference` to find out.
     """
     layers = {step.key: step for step in found.steps}
     streams = _streams(found)
@@ -57,7 +62,7 @@ def _source(found: Plan) -> str:
 
 
 def _heads(found: Plan, name: str) -> tuple[Head, ...]:
-    """A head for each output; it ends in a Crop of a Deconvolution, which has a channel for each class."""
+    """One head per output, which must be a cropped deconvolution with a channel per class."""
     makers = {top: step.layer for step in found.steps for top in step.layer.tops}
     heads = []
     for output in found.outputs:
@@ -72,7 +77,7 @@ def _heads(found: Plan, name: str) -> tuple[Head, ...]:
 
 
 def _streams(found: Plan) -> tuple[Stream, ...]:
-    """A stream for each convolution that reads an input, or some of them concatenated."""
+    """One stream per convolution that reads an input or several concatenated inputs."""
     images: dict[str, tuple[str, ...]] = {blob: (blob,) for blob in found.inputs}
     stems: list[tuple[Step, tuple[str, ...]]] = []
     for step in found.steps:
@@ -95,7 +100,7 @@ def _inputs(found: Plan, stem: Step, blobs: tuple[str, ...]) -> tuple[tuple[str,
     channels = [shape[1] if shape is not None else None for shape in shapes]
     total = stem.parameters[0].shape[1]
     if None in channels and total is not None:
-        # A caffemodel tells only the sum. NYUDv2's early fusion adds depth to a colour image.
+        # A caffemodel determines only the sum. NYUDv2's early fusion adds depth to a color image.
         channels = [total] if len(blobs) == 1 else [3, total - 3]
     known = [size for size in channels if size is not None and size > 0]
     if len(known) != len(blobs):
@@ -114,60 +119,60 @@ def _is_learned(found: Plan, step: Step) -> bool:
 
 
 def difference(found: Plan, architecture: Architecture) -> str | None:
-    """What keeps a TEST plan from being the architecture, None if nothing does. No blob is read.
+    """The first difference between a TEST plan and the architecture's deploy net, None if they agree.
 
-    Dropout does nothing in phase TEST, so a deploy net may lack it.
+    The plan may leave out Dropout layers, which do nothing in phase TEST.
     """
-    name, own = architecture.name, planned(architecture)
-    expected = [step for step in own.steps if step.layer.type != "Input"]
+    layers = deploy_net(architecture).layers
+    expected = [layer for layer in layers if layer.type != "Input"]
     theirs = {blob: blob for blob in found.inputs}
-    ours = {blob: blob for blob in own.inputs}
+    ours = {blob: blob for layer in layers if layer.type == "Input" for blob in layer.tops}
     for step in found.steps:
         if step.layer.type == "Input":
             continue
-        while expected and expected[0].layer.type == "Dropout" != step.layer.type:
+        while expected and expected[0].type == "Dropout" != step.layer.type:
             del expected[0]
         if not expected:
-            return f"has {_text(step)} where {name} ends"
+            return f"has {_text(step.key, step.layer)} where {architecture.name} ends"
         problem = _differs(step, expected[0], theirs, ours)
         if problem is not None:
-            return f"{problem} in {name}"
+            return f"{problem} in {architecture.name}"
         theirs |= dict.fromkeys(step.layer.tops, step.key)
-        ours |= dict.fromkeys(expected.pop(0).layer.tops, step.key)
+        ours |= dict.fromkeys(expected.pop(0).tops, step.key)
     if expected:
-        return f"ends where {name} has {_text(expected[0])}"
+        return f"ends where {architecture.name} has {_text(expected[0].name, expected[0])}"
     return None
 
 
-def _differs(step: Step, own: Step, theirs: dict[str, str], ours: dict[str, str]) -> str | None:
-    """How a layer differs from the one at its place; `theirs` and `ours` tell which layer made a blob."""
-    if step.layer.type != own.layer.type or (own.parameters and step.key != own.key):
-        return f"has {_text(step)} at the place of {_text(own)}"
-    sources = (
-        [theirs[bottom] for bottom in step.layer.bottoms],
-        [ours[bottom] for bottom in own.layer.bottoms],
-    )
-    if sources[0] != sources[1]:
-        return f"{_text(step)} reads {', '.join(sources[0])}, not {', '.join(sources[1])} as"
+def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[str, str]) -> str | None:
+    """How a layer differs from the expected one; `theirs` and `ours` say which layer wrote a blob."""
+    converter = converter_for(own, (None,) * len(own.bottoms))
+    shown = _text(step.key, step.layer)
+    if step.layer.type != own.type or (converter.blob_specs() and step.key != own.name):
+        return f"has {shown} at the place of {_text(own.name, own)}"
+    bottoms = [theirs[bottom] for bottom in step.layer.bottoms], [ours[bottom] for bottom in own.bottoms]
+    if bottoms[0] != bottoms[1]:
+        return f"{shown} reads {', '.join(bottoms[0])}, not {', '.join(bottoms[1])} as"
     for parameter in step.parameters:
         if parameter.owner != parameter.key:
-            return f"{_text(step)} shares its values with '{parameter.owner}', not so"
-    for name, value in _settings(own).items():
-        if (other := _settings(step)[name]) != value:
-            shown, wanted = (f"{x:g}" if isinstance(x, float) else x for x in (other, value))
-            return f"{_text(step)} has {name} {shown}, not {wanted} as"
+            return f"{shown} shares its values with '{parameter.owner}', not so"
+    found = _settings(step.converter)
+    for name, value in _settings(converter).items():
+        if found[name] != value:
+            pair = (f"{x:g}" if isinstance(x, float) else x for x in (found[name], value))
+            return "{} has {} {}, not {} as".format(shown, name, *pair)
     return None
 
 
-def _settings(step: Step) -> dict[str, Any]:
-    """The settings by name; the converter knows the ones that Caffe allows to write in several ways."""
-    message, *names = _SETTINGS[step.layer.type]
-    given = getattr(step.layer.fields, message)
-    return {name: getattr(step.converter if hasattr(step.converter, name) else given, name) for name in names}
+def _settings(converter: Converter) -> dict[str, Any]:
+    """The settings by name; the converter normalizes those that Caffe lets one write in several ways."""
+    message, *names = _SETTINGS[converter.layer.type]
+    given = getattr(converter.layer.fields, message)
+    return {name: getattr(converter if hasattr(converter, name) else given, name) for name in names}
 
 
-def _text(step: Step) -> str:
-    return f"layer '{step.key}' ({step.layer.type})"
+def _text(key: str, layer: Layer) -> str:
+    return f"layer '{key}' ({layer.type})"
 
 
 _SLIDING = ("convolution_param", "num_output", "kernel", "stride", "pad", "dilation", "group", "bias_term")
@@ -185,4 +190,4 @@ _SETTINGS = {
     "Eltwise": ("eltwise_param", "operation", "coeff"),
     "Crop": ("crop_param", "axis", "offsets"),
 }
-"""What of a layer changes its numbers. How it is filled, trained or computed does not."""
+"""The settings that change a layer's numbers; fillers, learning rates and engines do not."""

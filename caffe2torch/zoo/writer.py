@@ -1,4 +1,4 @@
-"""Writing a net's definition, layer by layer, in the words of the FCN zoo."""
+"""Writes a net as a NetParameter, layer by layer, the way the FCN zoo's prototxts are written."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from caffe2torch import schema
-from caffe2torch.net import from_message, to_message
-from caffe2torch.plan import plan
 
 _LEARNING = ({"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0})
-"""Of a weight and its bias."""
+"""For a weight and its bias."""
 
 
-class Definition:
-    """A NetParameter, `message`, in the making. Each method adds a layer and returns the name of its top."""
+class NetWriter:
+    """Builds a NetParameter, `message`. Each method appends a layer and returns the name of its top."""
 
     def __init__(self, name: str) -> None:
         self.message = schema.message("NetParameter")(name=name)
 
     def add(self, layer_type: str, name: str, *bottoms: str, top: str = "", **fields: Any) -> str:
-        """Adds a layer; its top has its name unless said otherwise."""
+        """Any layer; its top is named after it unless `top` is given."""
         top = top or name
         self.message.layer.add(name=name, type=layer_type, bottom=bottoms, top=[top], **fields)
         return top
@@ -35,7 +33,7 @@ class Definition:
         return self.add("Convolution", name, bottom, param=_LEARNING, convolution_param=p)
 
     def inner_product(self, name: str, bottom: str, num_output: int) -> str:
-        """A fully connected layer that learns as the convolutions do."""
+        """A fully connected layer, with the learning rates of a convolution."""
         p = {"num_output": num_output}
         return self.add("InnerProduct", name, bottom, param=_LEARNING, inner_product_param=p)
 
@@ -44,37 +42,33 @@ class Definition:
         return self.add("ReLU", name, blob, top=blob)
 
     def dropout(self, name: str, blob: str) -> str:
-        """In place, of one half."""
+        """In place, at a ratio of 0.5."""
         return self.add("Dropout", name, blob, top=blob, dropout_param={"dropout_ratio": 0.5})
 
     def pool(self, name: str, bottom: str, kernel_size: int, **how: Any) -> str:
-        """Maximum pooling by 2, unless `how` says otherwise."""
+        """Max pooling at stride 2; `how` overrides fields of the PoolingParameter."""
         p = {"kernel_size": kernel_size, "stride": 2, **how}
         return self.add("Pooling", name, bottom, pooling_param=p)
 
     def norm(self, name: str, bottom: str) -> str:
-        """AlexNet's normalization across channels."""
+        """AlexNet's local response normalization."""
         return self.add("LRN", name, bottom, lrn_param={"local_size": 5, "alpha": 1e-4, "beta": 0.75})
 
     def scale(self, name: str, bottom: str, value: float) -> str:
-        """A fixed factor."""
+        """Multiplication by a constant that is not trained."""
         filler = {"type": "constant", "value": value}
         return self.add("Scale", name, bottom, param=[{"lr_mult": 0}], scale_param={"filler": filler})
 
     def upsample(self, name: str, bottom: str, classes: int, kernel: int, stride: int, learned: bool) -> str:
-        """A deconvolution; unless learned it stays at its filler."""
+        """A deconvolution, frozen unless `learned`."""
         p = {"num_output": classes, "bias_term": False, "kernel_size": [kernel], "stride": [stride]}
         param = [{"lr_mult": 1 if learned else 0}]
         return self.add("Deconvolution", name, bottom, param=param, convolution_param=p)
 
-    def crop(self, name: str, bottom: str, reference: str) -> str:
-        """The offset is left to the coordinates of the two blobs (geometry.py)."""
-        return self.add("Crop", name, bottom, reference, crop_param={"align": True})
+    def crop(self, name: str, bottom: str, reference: str, offset: int) -> str:
+        """Height and width cut to those of `reference`, starting at `offset` on both axes."""
+        return self.add("Crop", name, bottom, reference, crop_param={"axis": 2, "offset": [offset]})
 
     def sum(self, name: str, *bottoms: str, coeff: Sequence[float] = ()) -> str:
         """The sum of blobs, weighted by `coeff`."""
         return self.add("Eltwise", name, *bottoms, eltwise_param={"operation": "SUM", "coeff": coeff})
-
-    def aligned(self) -> Any:
-        """The message, with the offsets of its Crops, as the net's own geometry gives them."""
-        return to_message(plan(from_message(self.message)).net)

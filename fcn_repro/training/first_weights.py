@@ -84,7 +84,7 @@ def blank(net: recipes.Architecture) -> nn.Module:
     heads = tuple(c2t.Head(*head) for head in zip(names, net.classes, strict=True))
     widths = net.widths or (c2t.CAFFENET if net.name == "FCNAlexNet" else c2t.VGG16)
     architecture = c2t.Architecture(net.name, heads, _STREAMS[net.input], widths, frozenset(net.learned))
-    model = c2t.fcn_module(architecture)
+    model = c2t.fcn_of(architecture)
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = net.dropout
@@ -95,7 +95,7 @@ def _googlenet(net: recipes.Architecture) -> nn.Module:
     """As its definition says, but that leaves the dense deconvolution empty."""
     model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
-    upscore.data[each, each] = c2t.bilinear(len(each), upscore.shape[2], 32).weight[:, 0]
+    upscore.data[each, each] = torch.from_numpy(c2t.bilinear_kernel(upscore.shape[2]))
     return model
 
 

@@ -177,7 +177,8 @@ def _is_bilinear(weight: Tensor) -> bool:
     channels, each, size, _ = weight.shape
     own = weight[range(channels), range(channels) if each > 1 else 0].cpu()  # (C, k, k)
     apart = weight.count_nonzero() == own.count_nonzero()
-    return bool(apart) and torch.allclose(own, c2t.bilinear(channels, size, 1).weight[:, 0], atol=1e-6)
+    kernel = torch.from_numpy(c2t.bilinear_kernel(size))
+    return bool(apart) and torch.allclose(own, kernel.expand_as(own), atol=1e-6)
 
 
 def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:

@@ -22,7 +22,7 @@ from caffe2torch.errors import NetError
 from caffe2torch.modules.fcn import FCN8s
 from caffe2torch.net import from_message
 from caffe2torch.plan import plan
-from caffe2torch.zoo.fcn import Architecture, definition
+from caffe2torch.zoo.fcn import Architecture, message
 from caffe2torch.zoo.recognition import recognize
 from tests.field_reader import read
 from tests.nets import INPUT, net_of
@@ -113,7 +113,7 @@ def exported(model: Any, path: Path) -> Any:
 def test_a_train_definition_is_the_one_that_caffe_trained(name: str, golden: Path, tmp_path: Path) -> None:
     wanted = message_of((golden / "fcn" / name / "train.prototxt").read_text())
     ours = c2t.training_net(
-        from_message(definition(architecture_of(golden / "fcn" / name), (49, 66))),
+        from_message(message(architecture_of(golden / "fcn" / name), (49, 66))),
         normalize=wanted.layer[-1].loss_param.normalize,
         python_param=python_param(wanted),
     )
@@ -143,7 +143,7 @@ def test_train_definitions_are_the_published_ones(reference: Path, tmp_path: Pat
         architecture = recognize(plan(with_shapes(c2t.read(path), channels)))
         assert architecture is not None
         ours = c2t.training_net(
-            from_message(definition(architecture)),
+            from_message(message(architecture)),
             normalize=wanted.layer[-1].loss_param.normalize,
             python_param=python_param(wanted),
         )

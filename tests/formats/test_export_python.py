@@ -27,7 +27,7 @@ from caffe2torch.formats import write
 from caffe2torch.formats.model import conversion
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.safetensors import read_safetensors
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Net
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN, ROOT

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from caffe2torch.formats.reading import read
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 from tests.places import GOLDEN
 
 CASES = sorted((GOLDEN / "layers").glob("*.prototxt"))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 from tests.nets import INPUT, net_of
 from tests.single_layer import arrays, assert_close, axes_of, backward, few, ints, run, shapes
 

@@ -8,7 +8,7 @@ import torch
 
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.layers.caffe import python
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 from tests.nets import INPUT, net_of
 from tests.single_layer import one_layer, run
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from caffe2torch.formats.reading import read
-from caffe2torch.modules.build import build
+from caffe2torch.modules.caffe_net import build
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,13 @@ from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.formats.loading import load
 from caffe2torch.formats.reading import read
-from caffe2torch.modules.build import build
-from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s, FCN32sLateFusion
+from caffe2torch.modules.caffe_net import build
+from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
+from caffe2torch.modules.fcn_general import FCN32sLateFusion
 from caffe2torch.net import from_message
 from caffe2torch.plan import plan
 from caffe2torch.weights.surgery import bilinear_kernel, bilinear_weight, convolutionalize, transplant
-from caffe2torch.zoo.fcn import Architecture, Head, definition
+from caffe2torch.zoo.fcn import Architecture, Head, message
 from tests.nets import net_of
 
 WIDTHS = (4, 6, 8, 10, 12, 14, 16)
@@ -258,7 +259,7 @@ def test_two_nets_into_one_by_suffix():
 
 def test_a_classifier_into_an_fcn():
     """Same count, other shape: what the FCN reference implementation calls coercing."""
-    target = build(from_message(definition(Architecture("FCN32s", (Head("", 3),), widths=WIDTHS))))
+    target = build(from_message(message(Architecture("FCN32s", (Head("", 3),), widths=WIDTHS))))
     weight = np.random.default_rng(0).standard_normal((14, 12 * 7 * 7)).astype(np.float32)
     text = 'layer { name: "fc6" type: "InnerProduct" } layer { name: "fc8" type: "InnerProduct" }'
     source = net_of(text, fc6=[weight, np.ones(14)], fc8=[np.ones((5, 16)), np.ones(5)])

@@ -22,9 +22,9 @@ from caffe2torch.zoo.fcn import (
     Architecture,
     Head,
     Stream,
-    crop_offsets,
-    definition,
-    planned,
+    deploy_net,
+    message,
+    plan_of,
 )
 from caffe2torch.zoo.recognition import insist, recognize
 
@@ -42,7 +42,7 @@ def narrow(name, **parts):
 
 def changed(architecture, change):
     """The plan of an architecture's definition, as prototxt that `change` rewrote."""
-    text = change(text_format.MessageToString(definition(architecture, (49, 66))))
+    text = change(text_format.MessageToString(message(architecture, (49, 66))))
     return plan(
         from_message(text_format.Parse(text, schema.message("NetParameter")()), source="net.prototxt")
     )
@@ -58,13 +58,13 @@ def changed(architecture, change):
     ],
 )
 def test_full_size_parameters(name, count):
-    assert sum(math.prod(p.shape) for p in planned(full_size(name)).parameters()) == count
+    assert sum(math.prod(p.shape) for p in plan_of(full_size(name)).parameters()) == count
 
 
 @pytest.mark.parametrize(("name", "field"), [("FCN32s", 404), ("FCN8s", 404), ("FCNAlexNet", 355)])
 def test_receptive_field_and_stride_of_fc7(name, field):
     # CVPR 2015, Table 1
-    view = next(step for step in planned(full_size(name)).steps if step.key == "fc7").views["data"]
+    view = next(step for step in plan_of(full_size(name)).steps if step.key == "fc7").views["data"]
     assert (view.receptive_field, view.stride) == ((field, field), (32, 32))
 
 
@@ -80,7 +80,17 @@ def test_receptive_field_and_stride_of_fc7(name, field):
     ],
 )
 def test_crop_offsets(name, offsets):
-    assert crop_offsets(narrow(name)) == offsets
+    """As data, and as the net's own geometry gives them."""
+    net = deploy_net(narrow(name))
+    aligned = message(narrow(name))
+    for layer in aligned.layer:
+        if layer.type == "Crop":
+            layer.crop_param.Clear()
+            layer.crop_param.align = True
+    for own in (net, plan(from_message(aligned)).net):
+        assert {x.name: x.fields.crop_param.offset for x in own.layers if x.type == "Crop"} == {
+            layer: (offset,) for layer, offset in offsets.items()
+        }
 
 
 ZOO = {
@@ -136,7 +146,7 @@ def test_definitions_are_the_zoo_s(reference, folder):
     path = next(path for path in zoo_nets(reference) if path.parent.name == folder)
     net = read(path)
     name, heads, streams = ZOO[folder]
-    ours = definition(
+    ours = message(
         Architecture(name, tuple(Head(*h) for h in heads.items()), streams, full_size(name).widths)
     )
 
@@ -176,7 +186,7 @@ def test_golden_nets_are_recognized_with_and_without_their_prototxt(golden):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_definition_is_recognized_as_itself_and_nothing_else(name):
     architecture = narrow(name)
-    found = plan(from_message(definition(architecture, (49, 66))))
+    found = plan(from_message(message(architecture, (49, 66))))
     assert recognize(found) == insist(found, name) == architecture
     for other in set(NAMES) - {name}:
         with pytest.raises(NetError, match=f"is not {other}: "):
@@ -194,7 +204,7 @@ def test_a_definition_is_recognized_as_itself_and_nothing_else(name):
     ],
 )
 def test_heads_streams_and_learned_layers_come_back(architecture):
-    assert recognize(plan(from_message(definition(architecture, (49, 66))))) == architecture
+    assert recognize(plan(from_message(message(architecture, (49, 66))))) == architecture
 
 
 def without(name):
@@ -339,7 +349,7 @@ def test_what_does_not_change_the_numbers_is_no_difference():
 
 def test_an_unknown_name_is_told():
     with pytest.raises(NetError, match="no architecture is called 'FCN4s'; known are FCN32s, "):
-        insist(planned(narrow("FCN8s")), "FCN4s")
+        insist(plan_of(narrow("FCN8s")), "FCN4s")
 
 
 def test_channels_that_no_file_tells_are_not_guessed():
@@ -357,5 +367,5 @@ def test_names_that_cannot_be_attributes_are_not_taken_from_a_file(name):
 
 def test_early_fusion_may_have_an_input_called_data():
     architecture = narrow("FCN32s", streams=(Stream("", (("data", 3), ("depth", 1))),))
-    found = plan(from_message(definition(architecture, (49, 66))))
+    found = plan(from_message(message(architecture, (49, 66))))
     assert (recognize(found), list(found.inputs)) == (architecture, ["data", "depth"])

@@ -14,7 +14,9 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError
-from caffe2torch.modules.fcn import FCN, FCN8s, FCN16s, FCN32s, FCNAlexNet
+from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
+from caffe2torch.modules.fcn_base import FCN
+from caffe2torch.modules.fcn_general import FCNAlexNet
 from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, dataset, open_dataset
 from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source, recipe
