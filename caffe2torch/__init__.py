@@ -1,19 +1,22 @@
 """Caffe files in, PyTorch and other formats out, with the same numbers.
 
-A folder is a stage, in the order in which data passes:
+Each folder is a stage, in the order in which data passes:
 
-    untrusted/  bytes ──────────→ arrays and protobuf messages      wire format, HDF5, pickles, prototxt
-    upgrades/   old messages ───→ current ones                      V0, V1, renamed fields
-    net/        messages ───────→ Net                               frozen layers with their blobs
-    plan/       Net ────────────→ Plan                              every layer checked by layers/, no torch
-    modules/    Plan ── build ──→ CaffeNet                          any net
-                     ── load ───→ FCN8s, ...                        a net of the FCN papers, described in zoo/
-    formats/    a file ─ read ──→ Net;  a model ─ export ─→ a file  safetensors, pt2, onnx, caffemodel, ...
-    comparing/  two models ─ diff ─→ Difference                     and modules/: model ─ verify ─→ Report
-    solving/    solver.prototxt, .solverstate ─→ Solver             Caffe's solvers as torch optimizers
-    tracing/    a torch module ─ from_torch ─→ Net
-    weights/    VGG-16 from elsewhere, net surgery
-    cli/        fcn-convert
+    untrusted/  bytes ────────────────→ messages and arrays    of files that nobody vouches for
+    upgrades/   old messages ─────────→ current messages       as Caffe upgrades them
+    net/        message ──────────────→ Net                    frozen layers and their blobs
+    layers/                                                    one class per layer type, used by `plan`
+    plan/       Net ──────────────────→ Plan                   every layer and shape checked, without torch
+    zoo/        Plan ─────────────────→ Architecture           the nets of the FCN papers, as data
+    weights/    Net, other VGG-16s ───→ Net                    net surgery, vgg16_from
+    modules/    Plan ──── build ──────→ CaffeNet, FCN8s, ...   and `verify` against what Caffe computed
+    formats/    file ──── read ───────→ Net
+                file ──── load ───────→ CaffeNet, FCN8s, ...
+                model ─── export ─────→ file                   safetensors, onnx, py, caffemodel, ...
+    comparing/  models ── diff ───────→ Difference
+    solving/    model ─── Solver ─────→ a trained model        Caffe's solvers as torch optimizers
+    tracing/    module ── from_torch ─→ Net                    PyTorch to Caffe
+    cli/                                                       fcn-convert
 
 >>> import caffe2torch as c2t
 >>> fcn = c2t.load("voc-fcn8s.caffemodel")

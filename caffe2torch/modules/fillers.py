@@ -1,4 +1,4 @@
-"""Caffe's fillers (filler.hpp), for parameters that no file fills."""
+"""Caffe's fillers (filler.hpp), for parameters that have no blob."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fill(shape: Sequence[int], filler: Fields, generator: Generator | None = None) -> Tensor:
-    """A float32 tensor of `shape`, filled as the FillerParameter says. Raises NetError for unknown types."""
+    """A float32 tensor of `shape`, filled as a FillerParameter says. Raises NetError for unknown types."""
     empty = torch.empty(tuple(shape))
     if filler.type == "constant":
         return empty.fill_(filler.value)
@@ -54,7 +54,7 @@ def _fan(shape: Sequence[int], variance_norm: str) -> float:
 def _bilinear(shape: Sequence[int]) -> Tensor:
     """Every pair of channels gets the kernel, and an odd one is off centre: both are Caffe's (filler.hpp).
 
-    surgery.bilinear_kernel is the one that FCN means.
+    surgery.bilinear_kernel is the kernel that the FCN papers mean.
     """
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NetError(f"filler type 'bilinear' needs 4 axes and a square kernel, found {tuple(shape)}")

@@ -30,7 +30,7 @@ def check_image(net: str, blob: str, image: Tensor, channels: int) -> None:
     if is_tracing() or isinstance(image, Proxy):  # type: ignore[no-untyped-call]
         return  # torch.jit.trace and torch.fx would record the comparisons
     if not isinstance(image, Tensor):
-        raise NetError(f"{net}: {blob} is a {type(image).__name__}; give a torch.Tensor")
+        raise NetError(f"{net}: {blob} is of type {type(image).__name__}; give a torch.Tensor")
     if image.ndim != 4 or image.shape[1] != channels:
         raise NetError(
             f"{net}: {blob} is {tuple(image.shape)}; give (N, {channels}, H, W){_hint(image, channels)}"
@@ -48,4 +48,4 @@ def _hint(image: Tensor, channels: int) -> str:
         return ": channels come first, image.permute(2, 0, 1)[None]"
     if len(shape) == 4 and shape[3] == channels:
         return ": channels come first, image.permute(0, 3, 1, 2)"
-    return ""
+    return f", {channels} channels and not {shape[1]}" if len(shape) == 4 else ""

@@ -1,4 +1,4 @@
-"""A model and what Caffe computed -> a Report, blob by blob, with numbers."""
+"""A model against what Caffe computed: a Report, blob by blob, with numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
-from caffe2torch.errors import VerificationFailed
+from caffe2torch.errors import NetError, VerificationFailed
 from caffe2torch.net.text import aligned
 from caffe2torch.untrusted.npz import _Arrays
 
@@ -29,14 +29,14 @@ class Row:
     """One blob of one set: how far the model is from the reference."""
 
     set: str
-    """The number before the array's name in the reference; empty without one."""
+    """The number in front of the array's name in the reference; empty if there is none."""
     blob: str
     shape: tuple[int, ...]
     max_delta: float | None
-    """max |delta|; None when the two cannot be compared."""
+    """max |delta|; None if the two cannot be compared."""
     where: tuple[int, ...]
     relative: float | None
-    """The norm of the difference over the norm of the reference."""
+    """The norm of the difference divided by the norm of the reference."""
     ok: bool
     problem: str = ""
 
@@ -56,7 +56,7 @@ class Report:
 
     @property
     def worst(self) -> float:
-        """The largest relative error of all blobs, infinite when one cannot be compared."""
+        """The largest relative error of all blobs; infinite if one cannot be compared."""
         return max(math.inf if row.relative is None else row.relative for row in self.rows)
 
     def to_json(self) -> str:
@@ -73,14 +73,14 @@ class Report:
 
 
 def verify(model: nn.Module, reference: str | PathLike[str], tolerance: float = 1e-5) -> Report:
-    """Runs a model on the inputs in a reference and compares each blob that is stored there.
+    """Runs a model on the inputs of a reference and compares each blob stored in it.
 
     The reference is an .npz with arrays `in.<blob>`, `out.<blob>`, `blob.<blob>`, or several sets of them:
-    `0.in.<blob>`, `1.in.<blob>`, ... A blob passes when ‖delta‖ / ‖reference‖ is at most `tolerance`, an
-    integer one when it is equal; a NaN matches a NaN. The model runs in eval mode and is left as it was.
+    `0.in.<blob>`, `1.in.<blob>`, ... A blob passes if ‖delta‖ / ‖reference‖ is at most `tolerance`, and a
+    blob of integers if it is equal; NaN matches NaN. The model runs in eval mode and its mode is restored.
 
-    Raises MissingData without the file, ReadError for a damaged one or one without inputs, VerificationFailed
-    when the model cannot run on an input.
+    Raises MissingData if there is no file, ReadError if it is damaged or has no inputs, VerificationFailed if
+    the model cannot run on an input.
     """
     arrays = _Arrays(reference)
     rows = [row for key in arrays.sets for row in _compare_set(model, arrays, key, tolerance)]
@@ -91,7 +91,9 @@ def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) 
     inputs = dict(arrays.of(key, "in"))
     try:
         found = _run(model, inputs)
-    except RuntimeError as error:
+    except (NetError, RuntimeError) as error:
+        if isinstance(error, NetError) and set(inputs) != set(getattr(model, "inputs", inputs)):
+            raise  # the reference is of another net
         shapes = ", ".join(f"{blob} {array.shape}" for blob, array in inputs.items())
         raise VerificationFailed(
             f"{arrays.path}: the net does not run on {shapes}: {_first_line(error)}"
@@ -103,17 +105,17 @@ def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) 
 
 
 def _own_name(blob: str, found: Collection[str]) -> str:
-    """The model's name of a blob; one that a Split made, such as pool4_pool4_0_split_1, is pool4 itself."""
+    """The model's name for a blob; one that a Split made, such as pool4_pool4_0_split_1, is pool4 itself."""
     if blob in found:
         return blob
     split = _SPLIT.fullmatch(blob)
     sources = [name for name in found if split and f"{split[1]}_".startswith(f"{name}_")]
-    # A module with one output may give it without its name.
+    # A module with a single output may return it without a name.
     return max(sources, key=len, default="")
 
 
 def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
-    """The blobs of a model by name; those of a module that has no `every_blob` are its outputs."""
+    """The blobs of a model by name; of a module without `every_blob`, its outputs."""
     device = next((parameter.device for parameter in model.parameters()), None)
     given = {blob: torch.from_numpy(array.astype(np.float32)).to(device) for blob, array in inputs.items()}
     was_training = model.training
@@ -127,7 +129,7 @@ def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
 
 
 def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolerance: float) -> Row:
-    """A blob beside what it should be."""
+    """Compares a blob with what it should be."""
 
     def row(
         problem: str, delta: float | None = None, where: tuple[int, ...] = (), error: float | None = None
@@ -166,7 +168,7 @@ def _relative(delta: Array, wanted: Array) -> float:
 
 
 def side_by_side(reports: Mapping[str, Report]) -> str:
-    """The reports of several models on one reference, by the models' names, as one table."""
+    """The reports of several models, by name, on one reference, as one table."""
     first = next(iter(reports.values()))
     numbers = [text for name in reports for text in (f"{name} max |delta|".strip(), "relative")]
     lines = [("set", "blob", "shape", *numbers, "")]
@@ -189,7 +191,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.1e}"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,6 +1,6 @@
 """Net surgery: fully connected layers to convolutions, weights from net to net, bilinear kernels.
 
-These are the three operations with which the FCN papers turn a classifier into a net for pixels.
+With these three operations the FCN papers turn a classifier into a net that labels pixels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def bilinear_kernel(size: int) -> Array:
     """The (size, size) float32 kernel that upsamples bilinearly by (size + 1) // 2 in a deconvolution.
 
-    It is centred for odd and even sizes alike; Caffe's own filler is off centre for odd ones (fillers.py).
+    It is centred for any size; Caffe's own filler is off centre for odd ones (fillers.py).
     """
     factor = (size + 1) // 2
     centre = factor - (1 if size % 2 else 0.5)
@@ -39,8 +39,8 @@ def bilinear_kernel(size: int) -> Array:
 def bilinear_weight(shape: Sequence[int]) -> Array:
     """A deconvolution's float32 weight, (C, C, k, k) or (C, 1, k, k), that upsamples each channel to itself.
 
-    Caffe's filler would give the kernel to every pair of channels, and so mix them. Raises NetError for a
-    kernel that is not square, or different numbers of channels.
+    Caffe's filler would give the kernel to every pair of channels and so mix them. Raises NetError for a
+    kernel that is not square, and for different numbers of input and output channels.
     """
     if len(shape) != 4 or shape[2] != shape[3] or shape[1] not in (1, shape[0]):
         raise NetError(
@@ -54,12 +54,11 @@ def bilinear_weight(shape: Sequence[int]) -> Array:
 def convolutionalize(net: Net) -> Net:
     """The net with its fully connected layers as convolutions (CVPR 2015, Section 3.1).
 
-    A kernel is as large as the layer's bottom is at the size of the Input: 7x7 for fc6 of VGG-16 at 224x224,
-    6x6 for CaffeNet's at 227x227, 1x1 after it. Blobs keep their values, in another shape. A Convolution that
-    holds an InnerProduct's blobs, as when an FCN's prototxt is read with a classifier's weights, gets them in
-    its own shape.
+    A kernel is as large as the layer's bottom at the size of the Input: 7x7 for fc6 of VGG-16 at 224x224, 6x6
+    for CaffeNet's at 227x227, then 1x1. Blobs keep their values and are reshaped. A Convolution that holds an
+    InnerProduct's blobs, as when an FCN's prototxt is read with a classifier's weights, gets them reshaped.
 
-    Raises NetError where the size of the input is not known or a layer needs its blob flat, WeightsError for
+    Raises NetError where the size of the input is unknown or a layer needs a flat blob, WeightsError for
     blobs that do not fit.
     """
     net = _unflattened(net)
@@ -81,7 +80,7 @@ def _bare(net: Net) -> Net:
 
 
 def _unflattened(net: Net) -> Net:
-    """The net with a Split for each Flatten that InnerProduct layers alone read: to these it is the same."""
+    """The net with a Split in place of each Flatten that only InnerProduct layers read, which flatten too."""
     layers = []
     for layer in net.layers:
         p = layer.fields.flatten_param
@@ -130,7 +129,7 @@ def _as_convolution(layer: Layer, bottom: Shape | None) -> Layer:
 
 
 def _transposed(weight: Blob, columns: int) -> Blob:
-    """A weight that is stored (K, num_output), the other way round."""
+    """A weight that is stored as (K, num_output), as (num_output, K)."""
 
     def values() -> Array:
         return np.ascontiguousarray(weight.read().reshape(-1, columns).T).reshape(-1)
@@ -157,18 +156,18 @@ def _reshaped(blob: Blob, shape: tuple[int, ...], layer: Layer) -> Blob:
 
 @dataclass(frozen=True)
 class Transplant:
-    """What `transplant` did; `str` of it has a line for each kind."""
+    """What `transplant` did; `str()` gives a line for each kind."""
 
     copied: tuple[str, ...]
-    """Layers of the target whose blobs all came in their own shape."""
+    """Layers of the target whose blobs were copied as they are."""
     reshaped: tuple[str, ...]
-    """Layers of the target with a blob of as many values in another shape, and the two shapes."""
+    """Layers of the target that got a blob of another shape and as many values, with the two shapes."""
     missing: tuple[str, ...]
-    """Layers of the source that the target has not."""
+    """Layers of the source that the target lacks."""
     untouched: tuple[str, ...]
-    """Layers of the target that the source has not."""
+    """Layers of the target that the source lacks."""
     net: Net | None = None
-    """The target with its new blobs, if it is a Net; a module has them in place."""
+    """The target with its new blobs if it is a Net; a module is changed in place."""
 
     def __str__(self) -> str:
         kinds = [(kind, getattr(self, kind)) for kind in ("copied", "reshaped", "missing", "untouched")]
@@ -178,14 +177,13 @@ class Transplant:
 def transplant(
     target: nn.Module | Net, source: nn.Module | Net, suffix: str = "", *, leave: Collection[str] = ()
 ) -> Transplant:
-    """Gives the target's layers the blobs of the source's; `suffix` follows the source's names in the target.
+    """Copies the blobs of the source's layers to the target's layers of the same names plus `suffix`.
 
-    Layers of the target that are named in `leave` keep what they have.
-
-    Modules are CaffeNets or FCNs; one that is the target is changed in place. As in the FCN reference
-    implementation, a blob of as many values in another shape is taken as it lies, and layers that one side
-    lacks are left alone and told. A deconvolution that is dense on one side and kept as its channel diagonal
-    on the other is converted. Raises WeightsError, before anything is changed, for blobs that do not fit.
+    Modules are CaffeNets or FCNs, and a target module is changed in place. Layers of the target that are
+    named in `leave` keep their blobs. As in the FCN reference implementation, a blob of another shape with as
+    many values is copied in its order, and layers that one side lacks are skipped and reported. A
+    deconvolution that is dense on one side and kept as its channel diagonal on the other is converted. Raises
+    WeightsError, before anything is changed, for blobs that do not fit.
     """
     theirs, needed = _blobs(source), _shapes(target)
     wanted = needed.keys() - set(leave)
@@ -232,7 +230,7 @@ def _all_fitted(name: str, blobs: Sequence[Blob], needed: Sequence[Shape]) -> tu
 
 
 def _fitted(what: str, blob: Blob, needed: Shape) -> Blob:
-    """The blob in the shape that is needed; an axis that the target's definition leaves open is its own."""
+    """The blob in the needed shape; an axis that the target's definition leaves open keeps its size."""
     rest = blob.count // math.prod(size for size in needed if size is not None)
     own = blob.shape if len(blob.shape) == len(needed) else [rest] * len(needed)
     shape = tuple(mine if size is None else size for size, mine in zip(needed, own, strict=True))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import re
 import shutil
 
 import numpy as np
@@ -17,17 +19,27 @@ from caffe2torch.errors import NetError, ReadError, WeightsError
 from caffe2torch.formats.loading import load
 from caffe2torch.formats.reading import read
 from caffe2torch.modules.caffe_net import CaffeNet
-from caffe2torch.modules.fcn import FCN8s, FCN8sAtOnce, FCN16s, FCN32s, FCN32sLateFusion, FCNAlexNet
+from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
+from caffe2torch.modules.fcn_general import (
+    ColorDepthFCN,
+    ColorFCN,
+    FCN8sAtOnce,
+    FCN32sLateFusion,
+    FCNAlexNet,
+    GeneralFCN,
+    ImageFCN,
+    fcn_of,
+)
 from caffe2torch.plan import plan
-from caffe2torch.zoo.fcn import COLOR_DEPTH, SIFT_FLOW
+from caffe2torch.zoo.fcn import COLOR_DEPTH, SIFT_FLOW, Architecture, Head, Stream
 from tests.nets import INPUT, net_of
 
 NETS = {
-    "nyud-fcn32s-color-d": FCN32s,
+    "nyud-fcn32s-color-d": ColorDepthFCN,
     "nyud-fcn32s-color-hha": FCN32sLateFusion,
     "pascalcontext-fcn8s": FCN8s,
-    "siftflow-fcn16s": FCN16s,
-    "siftflow-fcn8s": FCN8s,
+    "siftflow-fcn16s": ImageFCN,
+    "siftflow-fcn8s": ImageFCN,
     "voc-fcn-alexnet": FCNAlexNet,
     "voc-fcn16s": FCN16s,
     "voc-fcn32s": FCN32s,
@@ -317,10 +329,10 @@ WIDTHS = (4, 6, 8, 10, 12, 14, 16)
     ("model", "outputs"),
     [
         (FCN32s(5, 4, WIDTHS), {"score": 5}),
-        (FCN16s(widths=WIDTHS, heads=SIFT_FLOW), {"score_sem": 33, "score_geo": 3}),
+        (fcn_of(Architecture("FCN16s", SIFT_FLOW, widths=WIDTHS)), {"score_sem": 33, "score_geo": 3}),
         (FCN8s(1, 3, WIDTHS), {"score": 1}),
         (FCN8sAtOnce(widths=WIDTHS, heads=SIFT_FLOW), {"score_sem": 33, "score_geo": 3}),
-        (FCN32s(40, widths=WIDTHS, streams=COLOR_DEPTH), {"score": 40}),
+        (fcn_of(Architecture("FCN32s", (Head("", 40),), COLOR_DEPTH, WIDTHS)), {"score": 40}),
         (FCN32sLateFusion(widths=WIDTHS), {"score": 40}),
         (FCNAlexNet(2, 1, WIDTHS), {"score": 2}),
     ],
@@ -376,16 +388,153 @@ def test_dropout_is_on_in_training_alone():
     assert torch.equal(model(image), model(image))
 
 
+RGB_THERMAL = (Stream("", (("rgb", 3), ("thermal", 2)), "conv1_1_five"),)
+
+
 def test_wrong_inputs_are_told():
-    model, image = FCN32s(3, widths=WIDTHS, streams=COLOR_DEPTH), torch.zeros(1, 3, 20, 20)
+    model = fcn_of(Architecture("FCN32s", (Head("", 3),), RGB_THERMAL, WIDTHS))
+    rgb, thermal = torch.zeros(1, 3, 20, 20), torch.zeros(1, 2, 20, 20)
+    assert type(model) is GeneralFCN
+    assert model(rgb, thermal).shape == model(thermal=thermal, rgb=rgb).shape == (1, 3, 20, 20)
     for images, inputs in (
         ((), {}),
-        ((image,), {}),
-        ((), {"color": image}),
-        ((image,), {"color": image, "depth": image}),
+        ((rgb,), {}),
+        ((), {"rgb": rgb}),
+        ((rgb,), {"rgb": rgb, "thermal": thermal}),
     ):
-        with pytest.raises(NetError, match="FCN32s takes inputs color, depth; given: "):
+        with pytest.raises(NetError, match="FCN32s takes inputs rgb, thermal; given: "):
             model(*images, **inputs)
+    with pytest.raises(NetError, match="FCN32s takes inputs rgb, thermal; given: rgb"):
+        model.every_blob(rgb=rgb)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [
+        (Architecture("FCN8s", (Head("", 2),), widths=WIDTHS), FCN8s),
+        (Architecture("FCN8s", (Head("", 2),), (Stream("", (("color", 3),)),), WIDTHS), ColorFCN),
+        (Architecture("FCN8s", (Head("_x", 2),), widths=WIDTHS), ImageFCN),
+        (
+            Architecture("FCN32s", (Head("", 2),), (Stream("", (("data", 3),), "conv1_1_rgb"),), WIDTHS),
+            ImageFCN,
+        ),
+        (Architecture("FCN32s", (Head("", 2),), COLOR_DEPTH, WIDTHS), ColorDepthFCN),
+        (FCN8sAtOnce(2, 5, WIDTHS).architecture, FCN8sAtOnce),
+        (FCNAlexNet(2, widths=WIDTHS).architecture, FCNAlexNet),
+        (FCN32sLateFusion(2, WIDTHS).architecture, FCN32sLateFusion),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_forward_names_its_inputs(architecture, kind):
+    """Tools that look at signatures need it: torch.jit.trace, torch.export, torch.compile."""
+    model = fcn_of(architecture).eval()
+    assert type(model) is kind
+    assert model.architecture == architecture
+    assert tuple(inspect.signature(model.forward).parameters) == model.inputs == tuple(architecture.channels)
+    images = {blob: torch.randn(2, n, 40, 51) for blob, n in architecture.channels.items()}
+    assert model(**images).shape == model(*images.values()).shape == (2, 2, 40, 51)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture("FCN8s", (Head("", 2),), widths=WIDTHS),
+        Architecture("FCN32s", (Head("", 2),), COLOR_DEPTH, WIDTHS),
+    ],
+)
+def test_traces_scale_with_the_image(architecture):
+    """By name, with no warning of an input check that became part of the trace."""
+    model = fcn_of(architecture).eval()
+    torch.nn.init.normal_(model.score_fr.weight)
+
+    def images(height, width):
+        return {blob: torch.randn(2, n, height, width) for blob, n in architecture.channels.items()}
+
+    with torch.no_grad():
+        traced = torch.jit.trace(model, example_kwarg_inputs=images(30, 41))
+        other = images(53, 37)
+        assert torch.equal(traced(**other), model(**other))
+
+
+@pytest.mark.parametrize("heads", [(Head("", 2),), SIFT_FLOW], ids=["flat", "general"])
+def test_input_checks_leave_no_guards_on_sizes(heads):
+    """One graph serves images of every size, in torch.compile and in torch.export."""
+    from torch._dynamo.testing import CompileCounter
+
+    model, counter = fcn_of(Architecture("FCN8s", heads, widths=WIDTHS)).eval(), CompileCounter()
+    compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
+    for size in ((2, 3, 40, 51), (3, 3, 61, 33), (4, 3, 99, 200)):
+        compiled(torch.randn(size))
+    assert counter.frame_count == 1
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    exported = torch.export.export(
+        model, (), {"data": torch.randn(2, 3, 40, 51)}, dynamic_shapes={"data": free}
+    )
+    scores = exported.module()(data=torch.randn(3, 3, 61, 99))
+    score = scores["score_geo"] if isinstance(scores, dict) else scores
+    assert score.shape[2:] == (61, 99)
+
+
+def test_torch_fx_traces_it():
+    model = FCN8s(2, widths=WIDTHS).eval()
+    torch.nn.init.normal_(model.score_fr.weight)
+    image = torch.randn(2, 3, 30, 41)
+    with torch.no_grad():
+        assert torch.equal(torch.fx.symbolic_trace(model)(image), model(image))
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        (
+            torch.zeros(3, 30, 41),
+            r"data is (3, 30, 41); give (N, 3, H, W): it lacks a batch axis, image[None]",
+        ),
+        (torch.zeros(30, 41, 3), "(30, 41, 3); .*: channels come first, image.permute(2, 0, 1)[None]"),
+        (torch.zeros(1, 30, 41, 3), "(1, 30, 41, 3); .*: channels come first, image.permute(0, 3, 1, 2)"),
+        (torch.zeros(2, 4, 30, 41), "data is (2, 4, 30, 41); give (N, 3, H, W), 3 channels and not 4"),
+        (torch.zeros(30, 41), "data is (30, 41); give (N, 3, H, W)"),
+        (torch.zeros(1, 3, 30, 41, dtype=torch.uint8), "data is uint8; give floats: image.float(), minus"),
+        (torch.zeros(1, 3, 30, 41, dtype=torch.int64), "data is int64; give floats"),
+        (np.zeros((1, 3, 30, 41), np.float32), "data is of type ndarray; give a torch.Tensor"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_wrong_image_is_answered_by_a_sentence(image, problem):
+    flat = FCN8s(2, widths=WIDTHS)
+    general = fcn_of(Architecture("FCN8s", SIFT_FLOW, widths=WIDTHS))
+    for name, model in (("FCN8s", flat), ("FCN8s", general), ("net 'FCN8s'", c2t.build(flat.net()))):
+        pattern = re.escape(f"{name}: ") + ".*" + re.escape(problem).replace(r"\.\*", ".*")
+        with pytest.raises(NetError, match=pattern):
+            model(image)
+        with pytest.raises(NetError, match=pattern):
+            model(data=image)
+
+
+@pytest.mark.parametrize("parts", [{"heads": SIFT_FLOW}, {"streams": COLOR_DEPTH}])
+@pytest.mark.parametrize("kind", [FCN32s, FCN16s, FCN8s])
+def test_the_flat_nets_name_the_way_to_several_heads(kind, parts):
+    name = kind.__name__
+    with pytest.raises(NetError, match=rf"{name} has one head and .* fcn_of\(Architecture\('{name}', heads"):
+        kind(widths=WIDTHS, **parts)
+    with pytest.raises(NetError, match=r"FCN8sAtOnce takes data, not color, depth; fcn_of\("):
+        FCN8sAtOnce(widths=WIDTHS, streams=COLOR_DEPTH)
+
+
+@pytest.mark.parametrize("name", ["FCN32s", "FCN16s", "FCN8s"])
+def test_flat_and_general_are_one_net(name):
+    """The same layers in the same order, and the same numbers."""
+    architecture = Architecture(name, (Head("", 2),), widths=WIDTHS, learned=frozenset())
+    flat, general = fcn_of(architecture).eval(), GeneralFCN(architecture).eval()
+    assert [key for key, _ in flat.named_children()] == [key for key, _ in general.named_children()]
+    torch.nn.init.normal_(flat.score_fr.weight)
+    general.load_state_dict(flat.state_dict())
+    image = torch.randn(2, 3, 30, 41)
+    with torch.no_grad():
+        ours, theirs = flat.every_blob(data=image), general.every_blob(data=image)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[blob], theirs[blob]) for blob in ours)
 
 
 def test_widths_are_seven():
@@ -394,11 +543,11 @@ def test_widths_are_seven():
 
 
 def test_copies_are_independent():
-    model = FCN8s(3, widths=WIDTHS)
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 (ours)
-        torch.nn.init.ones_(twin.score_fr.bias)  # random weights may give zeros
-        assert twin(torch.ones(1, 3, 9, 9)).any()
-        assert not model(torch.ones(1, 3, 9, 9)).any()
+    for model in (FCN8s(3, widths=WIDTHS), FCN8sAtOnce(3, widths=WIDTHS)):
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 (ours)
+            torch.nn.init.ones_(twin.score_fr.bias)  # random weights may give zeros
+            assert twin(torch.ones(1, 3, 9, 9)).any()
+            assert not model(torch.ones(1, 3, 9, 9)).any()
 
 
 def test_parameters_come_in_the_net_s_order(weights):
