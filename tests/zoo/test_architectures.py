@@ -13,6 +13,7 @@ from caffe2torch.errors import NetError
 from caffe2torch.formats.reading import read
 from caffe2torch.net import from_message, to_message
 from caffe2torch.plan import plan
+from caffe2torch.zoo import define
 from caffe2torch.zoo.fcn import (
     CAFFENET,
     COLOR_DEPTH,
@@ -77,20 +78,36 @@ def test_receptive_field_and_stride_of_fc7(name, field):
         ("FCN8sAtOnce", {"score_pool4c": 5, "score_pool3c": 9, "score": 31}),
         ("FCN32sLateFusion", {"score": 19}),
         ("FCNAlexNet", {"score": 18}),
+        ("FCNGoogLeNet", {"score": 98}),
+        ("FCNGoogLeNetPooled", {"score": 2}),
     ],
 )
 def test_crop_offsets(name, offsets):
     """As data, and as the net's own geometry gives them."""
-    net = deploy_net(narrow(name))
-    aligned = message(narrow(name))
-    for layer in aligned.layer:
+    net = define(name) if name.startswith("FCNGoogLeNet") else deploy_net(narrow(name))
+    assert crops(net) == crops(plan(aligned(net)).net) == {key: (n,) for key, n in offsets.items()}
+
+
+def crops(net):
+    return {x.name: x.fields.crop_param.offset for x in net.layers if x.type == "Crop"}
+
+
+def aligned(net):
+    """The net whose Crops leave their offsets to the planner."""
+    text = to_message(net)
+    for layer in text.layer:
         if layer.type == "Crop":
             layer.crop_param.Clear()
             layer.crop_param.align = True
-    for own in (net, plan(from_message(aligned)).net):
-        assert {x.name: x.fields.crop_param.offset for x in own.layers if x.type == "Crop"} == {
-            layer: (offset,) for layer, offset in offsets.items()
-        }
+    return from_message(text)
+
+
+def test_recognition_plans_nothing(golden, monkeypatch):
+    found = plan(read(None, golden / "fcn" / "voc-fcn8s-atonce" / "weights.caffemodel"))
+    deploy_net.cache_clear()
+    monkeypatch.setattr("caffe2torch.plan._Planner", None)
+    assert recognize(found).name == "FCN8sAtOnce"
+    assert define("FCNGoogLeNet").name == "FCNGoogLeNet"
 
 
 ZOO = {
