@@ -528,7 +528,9 @@ def test_flat_and_general_are_one_net(name):
     architecture = Architecture(name, (Head("", 2),), widths=WIDTHS, learned=frozenset())
     flat, general = fcn_of(architecture).eval(), GeneralFCN(architecture).eval()
     assert [key for key, _ in flat.named_children()] == [key for key, _ in general.named_children()]
-    torch.nn.init.normal_(flat.score_fr.weight)
+    for key, parameter in flat.named_parameters():
+        if key.startswith("score"):  # which start at zero
+            torch.nn.init.normal_(parameter)
     general.load_state_dict(flat.state_dict())
     image = torch.randn(2, 3, 30, 41)
     with torch.no_grad():
