@@ -26,7 +26,7 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import WriteError
-from caffe2torch.formats.model import Conversion, conversion, net_of
+from caffe2torch.formats.model import Model, model_of, net_of
 from caffe2torch.net import Net
 
 Arrays = Mapping[str, np.ndarray]
@@ -141,12 +141,12 @@ def modules() -> Iterator[tuple[str, Net]]:
     yield "from_torch: U-Net", c2t.from_torch(UNet(), {"data": (2, 3, 32, 44)})
 
 
-def in_caffe(caffe: Caffe, converted: Conversion, suffix: str) -> float | str:
+def in_caffe(caffe: Caffe, converted: Model, suffix: str) -> float | str:
     """The largest error of Caffe's outputs to ours of a net that goes from torch to its files."""
     prototxt, weights = caffe.folder / "net.prototxt", caffe.folder / f"net.{suffix}"
     try:
-        c2t.export(converted.model, prototxt)
-        c2t.export(converted.model, weights)
+        c2t.export(converted.module, prototxt)
+        c2t.export(converted.module, weights)
     except WriteError as problem:
         return f"refused: {problem}"
     trials = converted.trials.trials
@@ -164,7 +164,7 @@ def nets_table(caffe: Caffe, folders: list[Path]) -> None:
     print(f"| net | {' | '.join(suffixes)} |\n|---|---|---|")
     known = [(case.name(folder), net) for folder in folders for case, net in nets(folder)]
     rows = []
-    for name, converted in (*known, *((name, conversion(net)) for name, net in modules())):
+    for name, converted in (*known, *((name, model_of(net)) for name, net in modules())):
         rows.append([in_caffe(caffe, converted, suffix) for suffix in suffixes])
         print(f"| {name} | {' | '.join(map(cell, rows[-1]))} |", flush=True)
     print(f"| the largest of {len(rows)} | {' | '.join(last_row(rows))} |")

@@ -22,7 +22,7 @@ import numpy as np
 import caffe2torch as c2t
 from caffe2torch.cli.survey import Case, find
 from caffe2torch.errors import Caffe2TorchError
-from caffe2torch.formats.model import Conversion, conversion
+from caffe2torch.formats.model import Model, model_of
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "fcn"
 ALLOWED = 1e-5
@@ -50,7 +50,7 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(delta) / max(norm, 1e-30)) if delta.any() else 0.0
 
 
-def through(converted: Conversion, name: str, case: Case, folder: str) -> float:
+def through(converted: Model, name: str, case: Case, folder: str) -> float:
     """The largest error of a net that was written and loaded again."""
     known = export.formats()[name]
     path = f"{folder}/net{known.suffixes[0]}"
@@ -64,7 +64,7 @@ def through(converted: Conversion, name: str, case: Case, folder: str) -> float:
     return max(errors)
 
 
-def results(converted: Conversion, case: Case, formats: list[str]) -> Iterator[float | str]:
+def results(converted: Model, case: Case, formats: list[str]) -> Iterator[float | str]:
     """For each format the error, or why there is none."""
     for name in formats:
         with tempfile.TemporaryDirectory() as folder:
@@ -91,11 +91,11 @@ def last_row(rows: list[list[float | str]]) -> list[str]:
     return cells
 
 
-def nets(folder: Path) -> Iterator[tuple[Case, Conversion]]:
+def nets(folder: Path) -> Iterator[tuple[Case, Model]]:
     """The nets below a folder that convert and have values; `--survey` tells of the others."""
     for case in find(folder):
         try:
-            converted = conversion(c2t.read(case.prototxt, case.weights))
+            converted = model_of(c2t.read(case.prototxt, case.weights))
             if all(parameter.blob is not None for parameter in converted.plan.parameters()):
                 yield case, converted
         except Caffe2TorchError:

@@ -64,6 +64,7 @@ from caffe2torch.zoo.fcn import (
 if TYPE_CHECKING:
     from caffe2torch.comparing.nets import diff
     from caffe2torch.formats.loading import from_safetensors, load
+    from caffe2torch.formats.safetensors import read_safetensors
     from caffe2torch.hub import HubNet
     from caffe2torch.modules.caffe_net import CaffeNet, build
     from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
 _LATE = {
     "comparing.nets": ("diff",),
     "formats.loading": ("from_safetensors", "load"),
+    "formats.safetensors": ("read_safetensors",),
     "hub": ("HubNet",),
     "modules.caffe_net": ("CaffeNet", "build"),
     "modules.fcn": ("FCN8s", "FCN16s", "FCN32s"),
@@ -139,6 +141,7 @@ __all__ = [
     "from_torch",
     "load",
     "read",
+    "read_safetensors",
     "solver_prototxt",
     "table_of",
     "training_net",

@@ -8,14 +8,10 @@ from functools import partial
 
 from caffe2torch.cli.answer import Answer
 from caffe2torch.cli.source import naming, read_source
-from caffe2torch.formats.model import Conversion, conversion
-from caffe2torch.formats.opening import (
-    defines_net,
-    is_hdf5,
-    vgg16_origin,
-    weights_in,
-)
+from caffe2torch.formats.model import Model, model_of
+from caffe2torch.formats.opening import defines_net, look_at_model, vgg16_origin
 from caffe2torch.plan import plan
+from caffe2torch.untrusted.kinds import File, Kind
 
 
 def compare(options: argparse.Namespace) -> Answer:
@@ -24,20 +20,20 @@ def compare(options: argparse.Namespace) -> Answer:
     from caffe2torch.comparing.nets import TOLERANCE
 
     tolerance = TOLERANCE if options.tolerance is None else options.tolerance
-    options.diff = weights_in(options.diff)
-    read = partial(_compared, options)
-    found = between(options.file, options.diff, read, tolerance, run=options.run, on=options.on)
+    files = (look_at_model(options.file), look_at_model(options.diff))
+    read = partial(_side, options, files)
+    found = between(*files, read, tolerance, run=options.run, on=options.on)
     return Answer(str(found), found.as_dict(), 0 if found.same else 1)
 
 
-def _compared(options: argparse.Namespace, path: str) -> Conversion | None:
+def _side(options: argparse.Namespace, files: tuple[File, File], file: File) -> Model | None:
     """A side of --diff; None where none defines its net. A --prototxt is for HDF5 files, or else for FILE."""
-    hdf5 = list(filter(is_hdf5, (options.file, options.diff)))
-    prototxt = options.prototxt if path in (hdf5 or [options.file]) else None
-    if not defines_net(path) and (prototxt is None or not is_hdf5(path)):
+    hdf5 = [each for each in files if each.kind is Kind.HDF5]
+    prototxt = options.prototxt if file in (hdf5 or files[:1]) else None
+    if not defines_net(file) and (prototxt is None or file.kind is not Kind.HDF5):
         return None
-    own = {"file": path, "prototxt": prototxt, "mean": options.mean if vgg16_origin(path) else None}
-    with naming(path):
+    own = {"file": file, "prototxt": prototxt, "mean": options.mean if vgg16_origin(file) else None}
+    with naming(str(file)):
         source = read_source(argparse.Namespace(**{**vars(options), **own}))
         planned = plan(source.net, allow_missing=options.allow_missing)
-    return replace(conversion(planned), preprocessing=source.preprocessing)
+    return replace(model_of(planned), preprocessing=source.preprocessing, origin=source.origin)

@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING
 
 from caffe2torch.cli.answer import Answer, NotVerified, UsageError
 from caffe2torch.cli.progress import ProgressLine
-from caffe2torch.cli.screen import Result, compared, verified
+from caffe2torch.cli.screen import Outcome, compared, verified
 from caffe2torch.cli.source import read_source
 from caffe2torch.errors import MissingData
 from caffe2torch.formats import format_for, formats, write
 from caffe2torch.formats.digest import Digest
-from caffe2torch.formats.model import Conversion, conversion
-from caffe2torch.formats.opening import (
-    ModelFile,
-)
+from caffe2torch.formats.model import Model, model_of
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.phase import without_splits
@@ -34,33 +31,35 @@ _SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5"
 
 def convert(options: argparse.Namespace) -> Answer:
     """Writes what FILE holds, verified if asked for."""
-    start, digest = time.perf_counter(), Digest(options.file)
+    start, digest = time.perf_counter(), Digest(str(options.file))
     target, kind = _target(options)
     if kind == "safetensors":
         digest.begin()  # while the file is read and checked
     source = read_source(options)
     if not source.net.weights and kind != "prototxt":
         problem = "is a prototxt, without weights; give the caffemodel, and this as --prototxt"
-        raise MissingData(f"{source.file}: {problem}")
+        raise MissingData(f"{options.file}: {problem}")
     planned = plan(source.net, allow_missing=options.allow_missing)
     if options.arch is not None:
         from caffe2torch.zoo.recognition import insist
 
         insist(planned, options.arch)
-    converted = replace(_complete(planned, source), source=digest, preprocessing=source.preprocessing)
+    model = replace(
+        _complete(planned, source), digest=digest, preprocessing=source.preprocessing, origin=source.origin
+    )
     if options.form == "train":
-        converted = _as_trained(converted, source.net, kind)
-    reports = {} if options.verify is None else _verified(converted, options.verify)
+        model = _as_trained(model, source.net, kind)
+    reports = {} if options.verify is None else _verified(model, options.verify)
     run = options.check == "run" or formats()[kind].read is None
     rest = "running it on random inputs of two sizes, to compare" if run else ""
     progress = ProgressLine("MB", 1e6, rest)
     try:
-        check = write(converted, target, kind, options.dtype, progress, True, run)
+        check = write(model, target, kind, options.dtype, progress, True, run)
     finally:
         progress.wipe()
     seconds = time.perf_counter() - start
-    result = Result(source, converted, reports, str(target), kind, options.dtype, seconds, check)
-    return Answer(str(result), result.facts())
+    outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check)
+    return Answer(str(outcome), outcome.facts())
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, str]:
@@ -73,15 +72,15 @@ def _target(options: argparse.Namespace) -> tuple[Path, str]:
     return Path(folder, stem + chosen.suffixes[0]), chosen.name
 
 
-def _as_trained(converted: Conversion, net: Net, kind: str) -> Conversion:
-    """The conversion with all layers of the net, also those that only training uses."""
+def _as_trained(model: Model, net: Net, kind: str) -> Model:
+    """The model with all layers of the net, also those that only training uses."""
     if not formats()[kind].keeps_training:
         whole = ", ".join(name for name, known in formats().items() if known.keeps_training)
         raise UsageError(f"--form train is for {whole}; {kind} holds a net to run")
-    return replace(converted, net=without_splits(net), planned=None)
+    return replace(model, net=without_splits(net), planned=None)
 
 
-def _complete(planned: Plan, source: ModelFile) -> Conversion:
+def _complete(planned: Plan, source: Model) -> Model:
     """The plan to write; parameters without values get Caffe's filler, the same numbers every time."""
     if source.net.weights and any(parameter.blob is None for parameter in planned.parameters()):
         from caffe2torch._torch import torch
@@ -89,24 +88,24 @@ def _complete(planned: Plan, source: ModelFile) -> Conversion:
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return conversion(CaffeNet(planned))
-    return conversion(planned)
+            return model_of(CaffeNet(planned))
+    return model_of(planned)
 
 
-def _verified(converted: Conversion, reference: str) -> dict[str, Report]:
+def _verified(model: Model, reference: str) -> dict[str, Report]:
     """The reports of the net as built, and of the hand-written module of a zoo's FCN, if all is well."""
     from caffe2torch.modules.caffe_net import CaffeNet
     from caffe2torch.modules.report import verify
 
-    built = CaffeNet(converted.plan)
+    built = CaffeNet(model.plan)
     roads: dict[str, nn.Module] = {"build": built}
-    if converted.architecture is not None:
+    if model.architecture is not None:
         from caffe2torch.modules.fcn_general import poured
 
-        roads[converted.architecture.name] = poured(built, converted.architecture)
-    reports = {road: verify(model, reference) for road, model in roads.items()}
+        roads[model.architecture.name] = poured(built, model.architecture)
+    reports = {road: verify(module, reference) for road, module in roads.items()}
     if failed := [road for road, report in reports.items() if not report.ok]:
         by = " and ".join(failed)
-        problem = f"{converted.net.weights}: differs from {reference} by {by}; nothing was written"
+        problem = f"{model.net.weights}: differs from {reference} by {by}; nothing was written"
         raise NotVerified(problem, Answer(compared(reports), {"verified": verified(reports)}))
     return reports

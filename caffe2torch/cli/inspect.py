@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffe2torch.cli.answer import Answer
-from caffe2torch.cli.screen import numbers, size_text
+from caffe2torch.cli.screen import numbers, origin_facts, origin_text
 from caffe2torch.cli.source import read_source
 from caffe2torch.errors import ReadError
 from caffe2torch.plan.table import table_of
@@ -24,14 +24,14 @@ def inspect_mean(options: argparse.Namespace) -> Answer:
         raise ReadError(f"{options.file}: is a mean, no model; --inspect shows it")
     channels = mean.reshape(-1, *mean.shape[-2:]).mean((1, 2), dtype=float).tolist()
     text = f"{options.file}: binaryproto, {mean.dtype} {mean.shape}\nper channel: {numbers(channels)}"
-    return Answer(text, {"file": options.file, "shape": mean.shape, "mean": channels})
+    return Answer(text, {"file": str(options.file), "shape": mean.shape, "mean": channels})
 
 
 def inspect(options: argparse.Namespace) -> Answer:
     """The layers of a net, as a table."""
-    source = read_source(options)
-    table = table_of(source.net)
-    head = f"{source.file}: {source.format}, {size_text(source.file)}\nnet {source.net.name!r}\n"
-    notes = "".join(f"\n- {note}" for note in source.net.notes)
-    facts = {"file": source.file, "format": source.format, "notes": source.net.notes, **table.as_dict()}
+    model = read_source(options)
+    table = table_of(model.net)
+    head = f"{origin_text(model)}\nnet {model.net.name!r}\n"
+    notes = "".join(f"\n- {note}" for note in model.net.notes)
+    facts = {**origin_facts(model), "notes": model.net.notes, **table.as_dict()}
     return Answer(f"{head}\n{table}{notes}", facts)

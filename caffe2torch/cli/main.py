@@ -21,7 +21,7 @@ from caffe2torch.cli.source import naming
 from caffe2torch.errors import Caffe2TorchError, MissingData
 from caffe2torch.formats.opening import (
     is_mean,
-    weights_in,
+    look_at_model,
 )
 
 
@@ -82,12 +82,12 @@ def _answer(options: argparse.Namespace) -> Answer:
         raise UsageError("--on and --tolerance belong to --diff")
     if options.survey:
         return _survey(options)
-    options.file = weights_in(options.file)
     if options.diff is not None:
         return compare(options)
+    options.file = look_at_model(options.file)
     if is_mean(options.file):
         return inspect_mean(options)
-    with naming(options.file):
+    with naming(str(options.file)):
         return inspect(options) if options.inspect else convert(options)
 
 

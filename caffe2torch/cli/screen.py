@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch.formats import formats
 from caffe2torch.formats.checking import Check
-from caffe2torch.formats.model import Conversion
-from caffe2torch.formats.opening import ModelFile
+from caffe2torch.formats.model import Model
 from caffe2torch.layers.registry import Shape
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.net.text import aligned
@@ -21,11 +20,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A conversion that was done; str(result) is one screen."""
+class Outcome:
+    """A conversion that was done; str(outcome) is one screen."""
 
-    source: ModelFile
-    converted: Conversion
+    model: Model
     reports: Mapping[str, Report]
     """What --verify found, by the road to the model: "build", or the hand-written module's name."""
     target: str
@@ -37,17 +35,16 @@ class Result:
 
     def facts(self) -> dict[str, Any]:
         """The result for JSON."""
-        plan, table = self.converted.plan, table_of(self.converted.plan)
+        plan, table = self.model.plan, table_of(self.model.plan)
         return {
-            "file": self.source.file,
-            "format": self.source.format,
+            **origin_facts(self.model),
             "net": plan.net.name,
-            "architecture": self.converted.architecture.name if self.converted.architecture else "",
+            "architecture": self.model.architecture.name if self.model.architecture else "",
             "layers": len(table.rows),
             "parameter_layers": table.parameter_layers,
             "parameters": table.parameters,
             "inputs": dict(plan.inputs),
-            "preprocessing": {blob: asdict(known) for blob, known in self.source.preprocessing.items()},
+            "preprocessing": {blob: asdict(known) for blob, known in self.model.preprocessing.items()},
             "outputs": plan.outputs,
             "notes": plan.net.notes,
             "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
@@ -59,7 +56,7 @@ class Result:
         }
 
     def __str__(self) -> str:
-        head = f"{self.source.file}: {self.source.format}, {size_text(self.source.file)}"
+        head = origin_text(self.model)
         lines = aligned([(f"  {name}", value) for name, value in self._lines()])
         checked = f"checked {self.check}" if self.check else ""
         written = f"wrote {self.target}: {size_text(self.target)} in {self.seconds:.2f} s; it loads with"
@@ -68,15 +65,15 @@ class Result:
         return "\n\n".join(part for part in parts if part)
 
     def _lines(self) -> list[tuple[str, str]]:
-        plan, table = self.converted.plan, table_of(self.converted.plan)
+        plan, table = self.model.plan, table_of(self.model.plan)
         diagonal = [parameter.key for parameter in plan.parameters() if parameter.diagonal]
         return [
             ("net", plan.net.name),
-            ("architecture", str(self.converted.architecture or "none of the FCN zoo's")),
+            ("architecture", str(self.model.architecture or "none of the FCN zoo's")),
             ("layers", f"{len(table.rows)}, {table.parameter_layers} with parameters"),
             ("parameters", count_text(table.parameters)),
             *(("input", f"{blob} {_axes(shape)}") for blob, shape in plan.inputs.items()),
-            *(line for blob, known in self.source.preprocessing.items() for line in _prepared(blob, known)),
+            *(line for blob, known in self.model.preprocessing.items() for line in _prepared(blob, known)),
             ("output", ", ".join(plan.outputs)),
             *(("changed", note) for note in plan.net.notes),
             *(("diagonal", f"{key}: frozen and zero off its diagonal, kept as that") for key in diagonal),
@@ -87,7 +84,7 @@ class Result:
         shapes = self._example()
         calls = {
             "path": self.target,
-            "source": "\n".join(self.source.code),
+            "reading": "\n".join(self.model.origin.code if self.model.origin else ()),
             "inputs": ", ".join(f"{blob}=torch.zeros{shape}" for blob, shape in shapes.items()),
             "arrays": _dictionary({blob: f"numpy.zeros({shape}, 'f')" for blob, shape in shapes.items()}),
         }
@@ -97,14 +94,25 @@ class Result:
     def _example(self) -> dict[str, tuple[int, ...]]:
         """The shapes of inputs that the net takes; empty when they are not known, or no names of Python's."""
         shapes = {}
-        for blob, shape in self.converted.plan.inputs.items():
+        for blob, shape in self.model.plan.inputs.items():
             batch, *sizes = shape or (1, None)
-            if self.converted.architecture is not None:
+            if self.model.architecture is not None:
                 sizes[1:] = [size or 500 for size in sizes[1:]]
             if None in sizes or not blob.isidentifier():
                 return {}
             shapes[blob] = (batch or 1, *(size or 0 for size in sizes))
         return shapes
+
+
+def origin_facts(model: Model) -> dict[str, Any]:
+    """The file that a model was read from, for JSON."""
+    return {"file": str(model.origin.file), "format": model.origin.format} if model.origin else {}
+
+
+def origin_text(model: Model) -> str:
+    """The file that a model was read from: its name, its format, its size."""
+    facts = origin_facts(model)
+    return f"{facts['file']}: {facts['format']}, {size_text(facts['file'])}" if facts else model.net.name
 
 
 def _runs(line: str) -> bool:

@@ -9,11 +9,8 @@ from dataclasses import replace
 
 from caffe2torch.cli.answer import UsageError
 from caffe2torch.errors import NetError
-from caffe2torch.formats.opening import (
-    ModelFile,
-    open_model,
-    vgg16_origin,
-)
+from caffe2torch.formats.model import Model
+from caffe2torch.formats.opening import look_at_model, open_model, vgg16_origin
 
 
 @contextmanager
@@ -27,16 +24,18 @@ def naming(path: str) -> Iterator[None]:
         raise NetError(f"{path}: {error}") from error
 
 
-def read_source(options: argparse.Namespace) -> ModelFile:
-    """FILE, with --prototxt and --convolutionalize."""
-    if options.mean is not None and not vgg16_origin(options.file):
+def read_source(options: argparse.Namespace) -> Model:
+    """FILE, with --prototxt and --convolutionalize; `origin` has the lines of Python that do the same."""
+    file = look_at_model(options.file)
+    if options.mean is not None and not vgg16_origin(file):
         raise UsageError("--mean is for weights of torchvision or Keras; other models have their own")
     unknown, mean = options.ignore_unknown_fields, options.mean
-    source = open_model(options.file, options.prototxt, ignore_unknown=unknown, mean=mean)
-    build = f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"
-    if not options.convolutionalize:
-        return replace(source, code=(*source.code, build))
-    from caffe2torch.weights.surgery import convolutionalize
+    model = open_model(file, options.prototxt, ignore_unknown=unknown, mean=mean)
+    lines = [f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"]
+    if options.convolutionalize:
+        from caffe2torch.weights.surgery import convolutionalize
 
-    lines = ("from caffe2torch.weights.surgery import convolutionalize", "net = convolutionalize(net)")
-    return replace(source, net=convolutionalize(source.net), code=(*source.code, *lines, build))
+        model = replace(model, net=convolutionalize(model.net))
+        lines.insert(0, "net = c2t.convolutionalize(net)")
+    assert model.origin is not None  # noqa: S101 (it was read from a file)
+    return replace(model, origin=replace(model.origin, code=(*model.origin.code, *lines)))

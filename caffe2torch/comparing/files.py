@@ -20,18 +20,19 @@ from caffe2torch.comparing.nets import (
 )
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import Run
-from caffe2torch.formats.model import Conversion, conversion
-from caffe2torch.formats.opening import is_hdf5, is_state_dict, that_only_runs
+from caffe2torch.formats.model import Model, model_of
+from caffe2torch.formats.opening import that_only_runs
 from caffe2torch.formats.pt import read_pt
 from caffe2torch.formats.reading import with_weights
 from caffe2torch.untrusted.binary import read_caffemodel
+from caffe2torch.untrusted.kinds import File, Kind
 from caffe2torch.untrusted.pickles import read_state_dict
 
 
 def between(
-    a: str,
-    b: str,
-    read: Callable[[str], Conversion | None],
+    a: File,
+    b: File,
+    read: Callable[[File], Model | None],
     tolerance: float = TOLERANCE,
     *,
     run: bool = False,
@@ -51,34 +52,34 @@ def between(
     known, base = next(iter(nets.items()))
     sides = [(path, nets.get(path) or _opened(path, base)) for path in (a, b)]
     for path, side in sides:
-        if not isinstance(side, Conversion):
-            outputs = compare_outputs(known, answers(base, on), side, tolerance)
-            return Difference(known, path, tolerance, outputs=outputs)
-    first, second = (side for _, side in sides if isinstance(side, Conversion))
-    found = replace(compare(first, second, tolerance), a=a, b=b)
+        if not isinstance(side, Model):
+            outputs = compare_outputs(str(known), answers(base, on), side, tolerance)
+            return Difference(str(known), str(path), tolerance, outputs=outputs)
+    first, second = (side for _, side in sides if isinstance(side, Model))
+    found = replace(compare(first, second, tolerance), a=str(a), b=str(b))
     return with_outputs(found, first, second, on) if run or on is not None else found
 
 
-def _opened(path: str, base: Conversion) -> Conversion | Run:
+def _opened(path: File, base: Model) -> Model | Run:
     """A file without a net of its own, by the other's."""
-    if is_state_dict(path):
-        return conversion(read_pt(Path(path), base))
-    if is_hdf5(path):
-        return conversion(with_weights(base.net, path))
+    if path.kind is Kind.STATE_DICT:
+        return model_of(read_pt(Path(path), base))
+    if path.kind is Kind.HDF5:
+        return model_of(with_weights(base.net, path))
     known = that_only_runs(path)
     if known is None or known.run is None:
         raise ReadError(f"{path}: tells no net, holds no values and does not run")
     return known.run(Path(path), base)
 
 
-def _without_net(a: str, b: str, tolerance: float, run: bool, on: str | PathLike[str] | None) -> Difference:
+def _without_net(a: File, b: File, tolerance: float, run: bool, on: str | PathLike[str] | None) -> Difference:
     neither = f"neither {a} nor {b} defines a net"
     opens = [known.open for path in (a, b) if (known := that_only_runs(path)) and known.open]
     if len(opens) == 2 and on is not None:
         first, second = (opened(Path(path)) for opened, path in zip(opens, (a, b), strict=True))
-        outputs = compare_outputs(a, stored_answers(a, first, on), second, tolerance)
-        return Difference(a, b, tolerance, outputs=outputs)
-    if not any(all(map(holds, (a, b))) for holds in (is_state_dict, is_hdf5)):
+        outputs = compare_outputs(str(a), stored_answers(str(a), first, on), second, tolerance)
+        return Difference(str(a), str(b), tolerance, outputs=outputs)
+    if a.kind is not b.kind or a.kind not in (Kind.STATE_DICT, Kind.HDF5):
         own = "; two of ONNX or pt2 also run on the inputs of --on" if len(opens) == 2 else ""
         raise ReadError(f"{neither}; compare each with the file that it came from{own}")
     if run or on is not None:
@@ -86,13 +87,13 @@ def _without_net(a: str, b: str, tolerance: float, run: bool, on: str | PathLike
     return _by_key(a, b, tolerance)
 
 
-def _by_key(a: str, b: str, tolerance: float) -> Difference:
+def _by_key(a: File, b: File, tolerance: float) -> Difference:
     """The values of two files that have no more."""
     first, second = _values(a), _values(b)
     pairs = ((key, [blob], [second[key]]) for key, blob in first.items() if key in second)
     return Difference(
-        a,
-        b,
+        str(a),
+        str(b),
         tolerance,
         only_a=tuple(key for key in first if key not in second),
         only_b=tuple(key for key in second if key not in first),
@@ -100,9 +101,9 @@ def _by_key(a: str, b: str, tolerance: float) -> Difference:
     )
 
 
-def _values(path: str) -> Mapping[str, Blob]:
+def _values(path: File) -> Mapping[str, Blob]:
     """The tensors of a state dict by key, or the blobs of an HDF5 file by layer and place."""
-    if is_state_dict(path):
+    if path.kind is Kind.STATE_DICT:
         return read_state_dict(path)
     stored = read_caffemodel(path)
     return {

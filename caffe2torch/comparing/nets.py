@@ -18,7 +18,7 @@ from caffe2torch.comparing.difference import BlobRow, Change, Difference
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.formats import Run
 from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Conversion, conversion
+from caffe2torch.formats.model import Model, model_of
 from caffe2torch.formats.trial import Trial
 from caffe2torch.modules.report import Report, compare_blob, deltas
 from caffe2torch.net import Layer, Net
@@ -57,24 +57,22 @@ def diff(
     its channel diagonal are the same. Raises what planning the nets raises, and MissingData or ReadError
     for `on`.
     """
-    first, second = conversion(a), conversion(b)
+    first, second = model_of(a), model_of(b)
     found = compare(first, second, tolerance)
     return with_outputs(found, first, second, on) if run or on is not None else found
 
 
-def with_outputs(
-    found: Difference, a: Conversion, b: Conversion, on: str | PathLike[str] | None
-) -> Difference:
+def with_outputs(found: Difference, a: Model, b: Model, on: str | PathLike[str] | None) -> Difference:
     """The comparison with B's outputs beside A's, for random inputs or those in the file `on`."""
     for side in (a, b):
         parameters = list(side.plan.parameters())
         if parameters and all(parameter.blob is None for parameter in parameters):
             raise WeightsError(f"{_name(side)}: defines a net and holds no values to run it with")
     wanted = answers(a, on)
-    return replace(found, outputs=compare_outputs(_name(a), wanted, as_function(b.model), found.tolerance))
+    return replace(found, outputs=compare_outputs(_name(a), wanted, as_function(b.module), found.tolerance))
 
 
-def compare(a: Conversion, b: Conversion, tolerance: float = TOLERANCE) -> Difference:
+def compare(a: Model, b: Model, tolerance: float = TOLERANCE) -> Difference:
     """The layers and the blobs of two nets; no torch."""
     first, second = _layers(a), _layers(b)
     both = [key for key in first if key in second]
@@ -108,11 +106,11 @@ def compare_outputs(a: str, wanted: Answers, run: Run, tolerance: float = TOLERA
     return Report(a, tolerance, tuple(rows))
 
 
-def answers(a: Conversion, on: str | PathLike[str] | None) -> Answers:
+def answers(a: Model, on: str | PathLike[str] | None) -> Answers:
     """What a net gives on random inputs, or on those in the file `on`."""
     if on is None:
         return ((str(trial), trial) for trial in a.trials.trials)
-    return stored_answers(_name(a), as_function(a.model), on)
+    return stored_answers(_name(a), as_function(a.module), on)
 
 
 def stored_answers(a: str, run: Run, on: str | PathLike[str]) -> Answers:
@@ -125,7 +123,7 @@ def stored_answers(a: str, run: Run, on: str | PathLike[str]) -> Answers:
             raise NetError(f"{a}: does not run on {on}: {line}") from None
 
 
-def _name(side: Conversion) -> str:
+def _name(side: Model) -> str:
     return side.net.weights or side.net.source or side.net.name
 
 
@@ -138,7 +136,7 @@ class _Placed:
     reads: tuple[str, ...]
 
 
-def _layers(side: Conversion) -> dict[str, _Placed]:
+def _layers(side: Model) -> dict[str, _Placed]:
     makers: dict[str, str] = {}
     placed = {}
     for step, layer in zip(side.plan.steps, side.deployed.layers, strict=True):
@@ -204,7 +202,7 @@ def _inputs(a: Step, b: Step) -> Iterator[Change]:
                 yield Change(a.key, "shape", shape_text(ours), shape_text(theirs))
 
 
-def _means(a: Conversion, b: Conversion) -> Iterator[Change]:
+def _means(a: Model, b: Model) -> Iterator[Change]:
     """What is done to an image before the nets see it, where both files tell it."""
     for blob, known in a.preprocessing.items():
         theirs = asdict(b.preprocessing.get(blob, known))

@@ -1,6 +1,6 @@
 """Models -> files, one module per format, each found by itself.
 
-    model, Plan or Net ─ conversion ─→ Conversion ─ a format's writer ─→ a file, whole or not at all
+    model, Plan or Net ─ conversion ─→ Model ─ a format's writer ─→ a file, whole or not at all
 
 A format is one module of this package: a function decorated with `writes`, which also says how a written file
 is read back or run. Every file is, before it takes its name (check.py).
@@ -21,7 +21,7 @@ from caffe2torch.blob import Array
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.checking import Check
 from caffe2torch.formats.checking import check as compared
-from caffe2torch.formats.model import Conversion, conversion
+from caffe2torch.formats.model import Model, model_of, valued
 from caffe2torch.formats.writing import DTYPES, Output, Progress, create
 from caffe2torch.net import Net
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from caffe2torch.plan import Plan
 
-Writer = Callable[[Conversion, Output, str], None]
+Writer = Callable[[Model, Output, str], None]
 """Writes a conversion with its parameters in a dtype ("float32", "float16", "bfloat16")."""
-Reader = Callable[[Path, Conversion], Net]
+Reader = Callable[[Path, Model], Net]
 """Reads back the net in a written file, with its blobs as float32; needs no torch if writing needs none."""
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Float32 inputs by blob name -> outputs by blob name."""
-Runner = Callable[[Path, Conversion], Run]
+Runner = Callable[[Path, Model], Run]
 """Loads a written file afresh, as its user would, to be run; of the conversion it may use the names alone."""
 Opener = Callable[[Path], Run]
 """The same for a file that needs no conversion: it tells its names."""
@@ -44,11 +44,11 @@ Opener = Callable[[Path], Run]
 _W = TypeVar("_W", bound=Writer)
 
 
-def _deployed(converted: Conversion) -> Net:
-    return converted.deployed
+def _deployed(model: Model) -> Net:
+    return model.deployed
 
 
-def _opened(opener: Opener, path: Path, converted: Conversion) -> Run:
+def _opened(opener: Opener, path: Path, model: Model) -> Run:
     return opener(path)
 
 
@@ -64,14 +64,18 @@ class Format:
     write: Writer
     read: Reader | None = None
     """Reads it back, to be compared with what it `holds`."""
-    holds: Callable[[Conversion], Net] = _deployed
+    holds: Callable[[Model], Net] = _deployed
     run: Runner | None = None
     """Loads it to be run on random inputs; without it, what was read back is."""
     open: Opener | None = None
     """Loads any file of this format to be run; it is `run` as well."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """What parameters can be written as."""
+    needs_values: bool = True
+    """Whether each parameter must have values; a definition does without, and a graph gets Caffe's filler."""
     code: tuple[str, ...] = ()
     """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
-    `{source}` for the lines that make a `net` and a `model` of the file that it was converted from."""
+    `{reading}` for the lines that make a `net` and a `model` of the file that it was converted from."""
 
     @property
     def keeps_training(self) -> bool:
@@ -91,9 +95,11 @@ def writes(
     name: str,
     *suffixes: str,
     read: Reader | None = None,
-    holds: Callable[[Conversion], Net] = _deployed,
+    holds: Callable[[Model], Net] = _deployed,
     run: Runner | None = None,
     open: Opener | None = None,  # noqa: A002
+    dtypes: tuple[str, ...] = ("float32",),
+    needs_values: bool = True,
     code: tuple[str, ...] = (),
 ) -> Callable[[_W], _W]:
     """Registers the decorated function as the writer of a format; see Format."""
@@ -103,7 +109,7 @@ def writes(
         raise RuntimeError(f"format {name}: no way to check what it writes")
 
     def register(writer: _W) -> _W:
-        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run, open, code)
+        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run, open, dtypes, needs_values, code)
         return writer
 
     return register
@@ -153,11 +159,11 @@ def export(
     written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that is not what
     it was written from; MissingData where the format needs a package that is not installed.
     """
-    return write(conversion(model), path, format, dtype, check=check, run=run)
+    return write(model_of(model), path, format, dtype, check=check, run=run)
 
 
 def write(
-    converted: Conversion,
+    model: Model,
     path: str | PathLike[str],
     format: str | None = None,  # noqa: A002
     dtype: str = "float32",
@@ -169,7 +175,12 @@ def write(
     chosen = format_for(path, format)
     if dtype not in DTYPES:
         raise WriteError(f"dtype {dtype!r}: parameters are written as {', '.join(DTYPES)}")
-    with create(path, converted.inputs, progress, chosen.is_folder) as output:
-        chosen.write(converted, output, dtype)
+    if dtype not in chosen.dtypes:
+        raise WriteError(f"{path}: {chosen.name} holds {', '.join(chosen.dtypes)}, not {dtype}")
+    if chosen.needs_values:
+        for parameter in model.plan.parameters():
+            valued(parameter)
+    with create(path, model.inputs, progress, chosen.is_folder) as output:
+        chosen.write(model, output, dtype)
         output.close()
-        return compared(converted, chosen, output.path, dtype, run) if check else None
+        return compared(model, chosen, output.path, dtype, run) if check else None

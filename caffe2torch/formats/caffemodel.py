@@ -10,9 +10,9 @@ from pathlib import Path
 
 from caffe2torch import schema
 from caffe2torch.blob import Blob
-from caffe2torch.errors import NetError, WriteError
+from caffe2torch.errors import NetError
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.writing import Output, encoded
 from caffe2torch.net import Layer, Net, to_message
@@ -22,14 +22,14 @@ _LENGTH = 2
 _FLOAT_BYTES = 4
 
 
-def read_back(path: Path, converted: Conversion) -> Net:
+def read_back(path: Path, model: Model) -> Net:
     """The net in a caffemodel."""
     return read(weights=path)
 
 
-def whole(converted: Conversion) -> Net:
+def whole(model: Model) -> Net:
     """The net with all of its layers, also those that only training uses."""
-    return converted.caffe_net
+    return model.caffe_net
 
 
 @writes(
@@ -37,13 +37,12 @@ def whole(converted: Conversion) -> Net:
     ".caffemodel",
     read=read_back,
     holds=whole,
+    needs_values=False,
     code=("import torch, caffe2torch as c2t", "model = c2t.load({path!r})", "tops = model({inputs})"),
 )
-def write_caffemodel(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_caffemodel(model: Model, output: Output, dtype: str = "float32") -> None:
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
-    if dtype != "float32":
-        raise WriteError(f"a caffemodel holds float32, not {dtype}")
-    net = converted.caffe_net
+    net = model.caffe_net
     refuse_alignment(net)
     message = to_message(net)
     definitions = [layer.SerializeToString(deterministic=True) for layer in message.layer]

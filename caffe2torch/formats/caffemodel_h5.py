@@ -14,15 +14,15 @@ from typing import Any
 from caffe2torch.errors import WriteError
 from caffe2torch.formats import writes
 from caffe2torch.formats.caffemodel import whole
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.writing import Output, checked, patiently
 from caffe2torch.net import Layer, Net
 from caffe2torch.untrusted.binary import read_caffemodel
 
 
-def read_back(path: Path, converted: Conversion) -> Net:
+def read_back(path: Path, model: Model) -> Net:
     """The conversion's net with the blobs of a file, by the names of its layers."""
-    stored, net = read_caffemodel(path), converted.caffe_net
+    stored, net = read_caffemodel(path), model.caffe_net
     blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
     return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
 
@@ -32,21 +32,20 @@ def read_back(path: Path, converted: Conversion) -> Net:
     ".caffemodel.h5",
     read=read_back,
     holds=whole,
+    needs_values=False,
     code=(
         "import caffe2torch as c2t",
         "net = c2t.read(PROTOTXT, {path!r})  # see --format prototxt",
     ),
 )
-def write_caffemodel_h5(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") -> None:
     """A group for each layer, with its blobs as float32 arrays.
 
     Raises WriteError for layers with blobs and one name, or a name that HDF5 does not take for one.
     """
-    if dtype != "float32":
-        raise WriteError(f"a caffemodel.h5 holds float32, not {dtype}")
     import h5py  # it loads slowly, and few files need it
 
-    layers = [layer for layer in converted.caffe_net.layers if layer.blobs]
+    layers = [layer for layer in model.caffe_net.layers if layer.blobs]
     _check_names(layers)
     with patiently(output) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")

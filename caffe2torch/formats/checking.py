@@ -17,7 +17,7 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import MissingData, VerificationFailed
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.modules.report import Report, Row, compare_blob
 from caffe2torch.net import Layer, Net
 from caffe2torch.plan import plan
@@ -74,7 +74,7 @@ class Check:
         return {"format": self.format, "dtype": self.dtype, "read": read, "run": ran}
 
 
-def check(converted: Conversion, written: Format, path: Path, dtype: str, run: bool = False) -> Check:
+def check(model: Model, written: Format, path: Path, dtype: str, run: bool = False) -> Check:
     """Loads the file at `path` afresh and compares it with the conversion.
 
     It is read back where the format can be, and run where it cannot, or with `run`. Raises VerificationFailed
@@ -83,14 +83,14 @@ def check(converted: Conversion, written: Format, path: Path, dtype: str, run: b
     """
     done = Check(written.name, dtype)
     if run or written.read is None:
-        sizes = tuple(map(str, converted.trials.trials))
+        sizes = tuple(map(str, model.trials.trials))
         with _loading(path):
-            runner = loaded(written, path, converted)
-        done = replace(done, sizes=sizes, report=_ran(converted, runner, path.name, TOLERANCES[dtype]))
+            runner = loaded(written, path, model)
+        done = replace(done, sizes=sizes, report=_ran(model, runner, path.name, TOLERANCES[dtype]))
     if written.read is not None:
         with _loading(path):
-            found = written.read(path, converted)
-        blobs, values = compare(written.holds(converted), found, dtype, path.name)
+            found = written.read(path, model)
+        blobs, values = compare(written.holds(model), found, dtype, path.name)
         done = replace(done, blobs=blobs, values=values)
     return done
 
@@ -124,14 +124,14 @@ def compare(wanted: Net, found: Net, dtype: str, name: str) -> tuple[int, int]:
     return blobs, values
 
 
-def loaded(written: Format, path: Path, converted: Conversion) -> Run:
+def loaded(written: Format, path: Path, model: Model) -> Run:
     """A written file as a function, loaded afresh."""
     from caffe2torch.modules.caffe_net import CaffeNet
 
     if written.run is not None:
-        return written.run(path, converted)
+        return written.run(path, model)
     assert written.read is not None  # noqa: S101 (a format has one of the two)
-    return as_function(CaffeNet(plan(written.read(path, converted))))
+    return as_function(CaffeNet(plan(written.read(path, model))))
 
 
 def as_function(model: Callable[..., Mapping[str, Tensor]]) -> Run:
@@ -185,10 +185,10 @@ def _same(wanted: Array, found: Array, dtype: str) -> bool:
     return bool((near | (found == wanted) | (np.isnan(found) & np.isnan(wanted))).all())
 
 
-def _ran(converted: Conversion, run: Run, name: str, tolerance: float) -> Report:
+def _ran(model: Model, run: Run, name: str, tolerance: float) -> Report:
     """The outputs of a written file beside those of our model."""
     rows: list[Row] = []
-    for trial in converted.trials.trials:
+    for trial in model.trials.trials:
         try:
             found = run(trial.inputs)
         except Exception as error:  # whichever library runs it

@@ -21,31 +21,31 @@ from caffe2torch.net import Layer
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from caffe2torch.formats.model import Conversion
+    from caffe2torch.formats.model import Model
     from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
 
 
-def traced(converted: Conversion) -> ExportedProgram:
+def graph(model: Model) -> ExportedProgram:
     """The model as a graph: inputs and outputs by blob name.
 
     Raises UnsupportedLayer for a layer that no graph can hold: one that looks at values to know sizes, or
     takes a bottom apart, of whatever size; NetError where torch does not tell which.
     """
-    _ = converted.trials  # which may have a problem of its own
+    _ = model.trials  # which may have a problem of its own
     try:
-        return _graph(converted)
+        return _graph(model)
     except Exception as error:  # torch has as many kinds of them as there are causes
-        raise _refusal(converted, error) from error
+        raise _refusal(model, error) from error
 
 
-def _graph(converted: Conversion, defer: bool = True) -> ExportedProgram:
+def _graph(model: Model, defer: bool = True) -> ExportedProgram:
     """The graph; what it asks of sizes is asked when it runs (`defer`), or settled now."""
-    trials = converted.trials
+    trials = model.trials
     arrays = trials.trials[-1].inputs
     free = {argument(blob): dict.fromkeys(trials.free(blob), torch.export.Dim.DYNAMIC) for blob in arrays}
     with quiet(), torch.no_grad(), _every_size():
         return torch.export.export(
-            _named(converted),
+            _named(model),
             (),
             {argument(blob): torch.from_numpy(array) for blob, array in arrays.items()},
             dynamic_shapes=free,
@@ -54,7 +54,7 @@ def _graph(converted: Conversion, defer: bool = True) -> ExportedProgram:
         )
 
 
-def _refusal(converted: Conversion, error: Exception) -> Exception:
+def _refusal(model: Model, error: Exception) -> Exception:
     """The error with the layer that it comes from, which torch does not tell of one that fixes a size."""
     if isinstance(error, UnsupportedLayer):
         return error
@@ -63,7 +63,7 @@ def _refusal(converted: Conversion, error: Exception) -> Exception:
     if layer is not None:
         return UnsupportedLayer(layer, f"no graph can hold it: {problem}")
     try:
-        _graph(converted, defer=False)
+        _graph(model, defer=False)
     except UnsupportedLayer as refusal:
         return refusal
     except Exception:  # noqa: S110 (it tells no more than the first)
@@ -93,19 +93,19 @@ def _experimental(name: str) -> Any:
     return importlib.import_module(f"torch.fx.experimental.{name}")
 
 
-def _named(converted: Conversion) -> Any:
+def _named(model: Model) -> Any:
     """The model with its inputs as parameters of `forward`, and no other names in its state dict."""
-    model = converted.model
+    module = model.module
 
     def forward(**inputs: Any) -> Any:
-        with _watched(model, inputs.values()):
-            return model(*inputs.values())
+        with _watched(module, inputs.values()):
+            return module(*inputs.values())
 
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in model.inputs]
+        [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in module.inputs]
     )
     named: Any = torch.nn.Module()
-    named.forward, named._modules = forward, model._modules
+    named.forward, named._modules = forward, module._modules
     return named.eval()
 
 

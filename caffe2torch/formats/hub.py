@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.safetensors import (
     CONFIG,
     defined,
@@ -20,7 +20,7 @@ from caffe2torch.formats.safetensors import (
     read_config,
     write_safetensors,
 )
-from caffe2torch.formats.writing import Output
+from caffe2torch.formats.writing import DTYPES, Output
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan
 from caffe2torch.untrusted.safetensors import read_tensors
@@ -28,7 +28,7 @@ from caffe2torch.untrusted.safetensors import read_tensors
 WEIGHTS = "model.safetensors"
 
 
-def read_back(path: Path, converted: Conversion) -> Net:
+def read_back(path: Path, model: Model) -> Net:
     """The net of a folder: the definition in its config, the tensors in its file."""
     stored, _ = read_tensors(path / WEIGHTS)
     config = read_config(path / CONFIG)
@@ -44,19 +44,19 @@ def planned(net: str, format_version: str) -> Plan:
     "hub",
     "/",
     read=read_back,
+    dtypes=DTYPES,
     code=(
-        "import torch",
-        "from caffe2torch.hub import HubNet",
-        "model = HubNet.from_pretrained({path!r})",
+        "import torch, caffe2torch as c2t",
+        "model = c2t.HubNet.from_pretrained({path!r})",
         "tops = model({inputs})",
     ),
 )
-def write_hub(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_hub(model: Model, output: Output, dtype: str = "float32") -> None:
     """The safetensors file, and a config that defines the net without it."""
-    metadata = metadata_of(converted)
+    metadata = metadata_of(model)
     texts = ("format_version", "caffe2torch", "net_name", "architecture", "net")
     config: dict[str, Any] = {name: metadata[name] for name in texts}
-    config["shapes"] = {parameter.key: kept_shape(parameter) for parameter in converted.plan.parameters()}
+    config["shapes"] = {parameter.key: kept_shape(parameter) for parameter in model.plan.parameters()}
     config |= {name: json.loads(metadata[name]) for name in ("diagonal", "preprocessing")}
-    write_safetensors(converted, output.another(WEIGHTS), dtype)
+    write_safetensors(model, output.another(WEIGHTS), dtype)
     output.another(CONFIG).write((json.dumps(config, indent=2) + "\n").encode())

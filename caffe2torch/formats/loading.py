@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from caffe2torch.formats.opening import open_model, weights_in
+from caffe2torch.formats.opening import open_model
 from caffe2torch.formats.safetensors import read_safetensors
 from caffe2torch.plan import Plan, plan
 from caffe2torch.zoo.recognition import insist, recognize
@@ -29,7 +29,7 @@ def load(
     what `read` and `build` raise, and NetError where the net is not the one insisted on.
     """
     definition = None if prototxt is None else str(prototxt)
-    net = open_model(weights_in(str(weights)), definition).net
+    net = open_model(weights, definition).net
     return _module(plan(net, allow_missing=allow_missing), arch)
 
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch.blob import Array, Blob, dense
+from caffe2torch.errors import WeightsError
 from caffe2torch.formats.digest import Digest
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.plan.phase import without_losses
+from caffe2torch.untrusted.kinds import File
 from caffe2torch.zoo.inputs import known_shapes, sized
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from torch.export import ExportedProgram
 
     from caffe2torch.formats.trial import Trials
     from caffe2torch.modules.caffe_net import CaffeNet
@@ -28,14 +29,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Conversion:
-    """A net with its blobs, and the plan that has each parameter under its key."""
+class Origin:
+    """The file that a model was read from."""
+
+    file: File
+    format: str
+    """What a person calls it: "caffemodel, V1 format (2014)"."""
+    code: tuple[str, ...]
+    """Lines of Python that read it into `net`, given `c2t`."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A net with its blobs, where it came from, and the plan that has each parameter under its key."""
 
     net: Net
     planned: Plan | None = None
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
-    """What the net's data layers did to its inputs, where they tell it."""
-    source: Digest | None = None
+    """What the net's data layers did to its inputs, as far as they say so."""
+    origin: Origin | None = None
+    digest: Digest | None = None
     """The file that holds the values; None for those of a module."""
 
     @cached_property
@@ -45,24 +58,24 @@ class Conversion:
 
     @cached_property
     def architecture(self) -> Architecture | None:
-        """The architecture of the FCN papers that the net is, if it is one."""
+        """The architecture of the FCN papers that the net has, if it has one."""
         from caffe2torch.zoo.recognition import recognize  # --inspect does without
 
         return recognize(self.plan)
 
     @cached_property
     def caffe_net(self) -> Net:
-        """The net for Caffe's own files: of a net to deploy, every input has a size, as Caffe asks for."""
+        """The net for Caffe's own files: every input of a net to deploy has a size, which Caffe requires."""
         return self.net if self.planned is None else without_rules(sized(self.planned))
 
     @cached_property
     def deployed(self) -> Net:
-        """The net that one deploys, with the blobs that it uses, in the shapes that its layers need."""
+        """The deploy net, with the blobs that it uses in the shapes that its layers need."""
         owners = {parameter.key: parameter for parameter in self.plan.parameters()}
         return without_rules(with_blobs(self.plan, lambda p: _needed(owners[p.owner])))
 
     @cached_property
-    def model(self) -> CaffeNet:
+    def module(self) -> CaffeNet:
         """The net as a torch module in eval mode; needs torch."""
         from caffe2torch.modules.caffe_net import CaffeNet
 
@@ -70,39 +83,32 @@ class Conversion:
 
     @cached_property
     def trials(self) -> Trials:
-        """What the model gives on random inputs; needs torch."""
+        """What the module gives on random inputs; needs torch."""
         from caffe2torch.formats.trial import try_out
 
-        return try_out(self.model, known_shapes(self.plan))
-
-    @cached_property
-    def graph(self) -> ExportedProgram:
-        """The model as torch's graph of any size; needs torch."""
-        from caffe2torch.formats.graph import traced
-
-        return traced(self)
+        return try_out(self.module, known_shapes(self.plan))
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The files that this was read from."""
+        """The files that it was read from."""
         return tuple(name for name in (self.net.source, self.net.weights) if name)
 
 
-def conversion(model: nn.Module | Plan | Net) -> Conversion:
-    """The conversion of anything that `export` takes.
+def model_of(model: nn.Module | Plan | Net) -> Model:
+    """The Model of anything that `export` takes.
 
     A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
     """
     if isinstance(model, Net):
-        return Conversion(model, preprocessing=preprocessing(model), source=_digest(model.weights))
+        return Model(model, preprocessing=preprocessing(model), digest=_digest(model.weights))
     if isinstance(model, Plan):
-        return Conversion(without_rules(model.net), model, source=_digest(model.net.weights))
+        return Model(without_rules(model.net), model, digest=_digest(model.net.weights))
     planned = _planned(model)
-    return Conversion(without_rules(planned.net), planned)
+    return Model(without_rules(planned.net), planned)
 
 
 def _planned(model: Any) -> Plan:
-    """The plan of the net that one deploys of a module, with its values."""
+    """The plan of the deploy net of a module, with its values."""
     if callable(getattr(type(model), "net", None)):
         return plan(model.net())
     if isinstance(getattr(model, "plan", None), Plan):
@@ -136,6 +142,13 @@ def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
             yield replace(step.layer, blobs=tuple(blob(parameter) for parameter in step.parameters))
 
     return replace(planned.net, layers=tuple(layers()))
+
+
+def valued(parameter: Parameter) -> Blob:
+    """The blob of a parameter. Raises WeightsError where it has no values."""
+    if parameter.blob is None or None in parameter.shape:
+        raise WeightsError(f"'{parameter.key}' has no values; give weights, or build the model and export it")
+    return parameter.blob
 
 
 def _needed(parameter: Parameter) -> Blob:

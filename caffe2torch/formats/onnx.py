@@ -19,7 +19,7 @@ from typing import Any
 from caffe2torch._torch import torch
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
 from caffe2torch.formats import Run, writes
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.writing import Output
 
 OPSET = 20
@@ -44,31 +44,30 @@ def open_onnx(path: Path) -> Run:
     "onnx",
     ".onnx",
     open=open_onnx,
+    needs_values=False,
     code=(
         "import numpy, onnxruntime",
         f"session = onnxruntime.InferenceSession({{path!r}})  # opset {OPSET}",
         "tops = session.run(None, {arrays})",
     ),
 )
-def write_onnx(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
     """A graph that onnx.checker has nothing against."""
-    if dtype != "float32":
-        raise WriteError(f"an ONNX file is written in float32, not {dtype}")
     onnx = _package("onnx")
-    model = _model(converted)
-    if model.ByteSize() > MAX_BYTES:
-        raise WriteError(f"{output.path.name}: would take {model.ByteSize()} bytes, ONNX allows {MAX_BYTES}")
-    _name(model, converted)
+    proto = _model(model)
+    if proto.ByteSize() > MAX_BYTES:
+        raise WriteError(f"{output.path.name}: would take {proto.ByteSize()} bytes, ONNX allows {MAX_BYTES}")
+    _name(proto, model)
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(proto, full_check=True)
     except onnx.checker.ValidationError as error:
         raise VerificationFailed(f"{output.path.name}: onnx.checker refuses it: {error}") from error
-    output.write(model.SerializeToString(deterministic=True))
+    output.write(proto.SerializeToString(deterministic=True))
 
 
-def _model(converted: Conversion) -> Any:
+def _model(model: Model) -> Any:
     """The ModelProto, as torch makes it of a graph."""
-    from caffe2torch.formats.graph import quiet  # loads slowly, and other formats do without
+    from caffe2torch.formats.graph import graph, quiet  # loads slowly, and other formats do without
 
     operators = getattr(_package("onnxscript"), f"opset{OPSET}")
 
@@ -77,7 +76,7 @@ def _model(converted: Conversion) -> Any:
         size = operators.Shape(x, start=dim, end=dim + 1 or None)
         return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
-    program = converted.graph
+    program = graph(model)
     try:
         with quiet():
             exported: Any = torch.onnx.export(
@@ -85,16 +84,16 @@ def _model(converted: Conversion) -> Any:
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=list(converted.plan.inputs),
-                output_names=list(converted.plan.outputs),
+                input_names=list(model.plan.inputs),
+                output_names=list(model.plan.outputs),
                 custom_translation_table={torch.ops.aten.sort.stable: sort},
             )
     except RuntimeError as error:
-        raise _refusal(program, converted, error) from error
+        raise _refusal(program, model, error) from error
     return exported.model_proto
 
 
-def _refusal(program: Any, converted: Conversion, error: Exception) -> Exception:
+def _refusal(program: Any, model: Model, error: Exception) -> Exception:
     """The layer whose operator ONNX lacks, where torch tells the operator."""
     causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
     name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
@@ -102,7 +101,7 @@ def _refusal(program: Any, converted: Conversion, error: Exception) -> Exception
     for node in program.graph.nodes:
         if name and node.name == name[1]:
             scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-            for step in converted.plan.steps:
+            for step in model.plan.steps:
                 if step.key in scopes:
                     return step.converter.refuse(f"ONNX cannot hold it: {problem}")
     return NetError(f"ONNX cannot hold the net: {problem}")
@@ -115,19 +114,19 @@ def _package(name: str) -> Any:
         raise MissingData(f"ONNX needs {name}: pip install 'caffe2torch[onnx]' ({error})") from None
 
 
-def _name(model: Any, converted: Conversion) -> None:
+def _name(proto: Any, model: Model) -> None:
     """Caffe's names in place of the exporter's, and nothing of what that notes about our source files."""
     from caffe2torch.version import __version__
 
-    _name_nodes(model.graph, {step.key for step in converted.plan.steps})
-    _name_axes(model.graph, converted)
-    model.graph.name = converted.net.name or "net"
-    model.producer_name, model.producer_version = "caffe2torch", __version__
-    for message in (model, model.graph, *model.graph.node, *model.graph.initializer, *_values(model.graph)):
+    _name_nodes(proto.graph, {step.key for step in model.plan.steps})
+    _name_axes(proto.graph, model)
+    proto.graph.name = model.net.name or "net"
+    proto.producer_name, proto.producer_version = "caffe2torch", __version__
+    for message in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *_values(proto.graph)):
         message.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    known = {blob: asdict(p) for blob, p in converted.preprocessing.items() if blob in converted.plan.inputs}
-    model.metadata_props.add(key="preprocessing", value=json.dumps(known))
+    proto.graph.ClearField("value_info")
+    known = {blob: asdict(p) for blob, p in model.preprocessing.items() if blob in model.plan.inputs}
+    proto.metadata_props.add(key="preprocessing", value=json.dumps(known))
 
 
 def _values(graph: Any) -> Iterator[Any]:
@@ -154,11 +153,11 @@ def _owner(node: Any, layers: set[str]) -> str:
     return next((scope for scope in ast.literal_eval(noted) if scope in layers), "")
 
 
-def _name_axes(graph: Any, converted: Conversion) -> None:
+def _name_axes(graph: Any, model: Model) -> None:
     """`batch`, `height` and `width` in place of the exporter's symbols; a second input has its own."""
     names: dict[str, str] = {}
     for value in graph.input:
-        for axis, name in converted.trials.free(value.name).items():
+        for axis, name in model.trials.free(value.name).items():
             symbol = value.type.tensor_type.shape.dim[axis].dim_param
             own = f"{name}_{value.name}" if name in names.values() else name
             names.setdefault(symbol, own)

@@ -8,33 +8,32 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from caffe2torch.errors import WriteError
 from caffe2torch.formats import Run, writes
 from caffe2torch.formats.caffemodel import refuse_alignment
 from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Conversion, net_of
+from caffe2torch.formats.model import Model, net_of
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.writing import Output
 from caffe2torch.net import Net, to_message
 from caffe2torch.plan import plan
 
 
-def read_back(path: Path, converted: Conversion) -> Net:
+def read_back(path: Path, model: Model) -> Net:
     """The net that a prototxt defines."""
     return read(path)
 
 
-def defined(converted: Conversion) -> Net:
+def defined(model: Model) -> Net:
     """The net without blobs."""
-    net = converted.caffe_net
+    net = model.caffe_net
     return replace(net, layers=tuple(replace(layer, blobs=()) for layer in net.layers))
 
 
-def run_prototxt(path: Path, converted: Conversion) -> Run:
+def run_prototxt(path: Path, model: Model) -> Run:
     """The net that a prototxt defines, with the model's values."""
     from caffe2torch.modules.caffe_net import CaffeNet
 
-    blobs = {layer.name: layer.blobs for layer in net_of(converted.model).layers}
+    blobs = {layer.name: layer.blobs for layer in net_of(model.module).layers}
     net = read(path)
     layers = tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers)
     return as_function(CaffeNet(plan(replace(net, layers=layers))))
@@ -46,14 +45,13 @@ def run_prototxt(path: Path, converted: Conversion) -> Run:
     read=read_back,
     run=run_prototxt,
     holds=defined,
+    needs_values=False,
     code=("import caffe2torch as c2t", "net = c2t.read({path!r})", "print(net)"),
 )
-def write_prototxt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_prototxt(model: Model, output: Output, dtype: str = "float32") -> None:
     """The net without its blobs."""
-    if dtype != "float32":
-        raise WriteError(f"a prototxt holds no parameters, and so none in {dtype}")
-    refuse_alignment(converted.caffe_net)
-    output.write(definition(converted.caffe_net).encode())
+    refuse_alignment(model.caffe_net)
+    output.write(definition(model.caffe_net).encode())
 
 
 def definition(net: Net) -> str:

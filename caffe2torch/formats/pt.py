@@ -10,8 +10,8 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Blob, dense
 from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Conversion, blob_of, with_blobs, without_rules
-from caffe2torch.formats.writing import Output, encoded, patiently
+from caffe2torch.formats.model import Model, blob_of, with_blobs, without_rules
+from caffe2torch.formats.writing import DTYPES, Output, encoded, patiently
 from caffe2torch.net import Net
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from caffe2torch.plan import Parameter
 
 
-def read_pt(path: Path, converted: Conversion) -> Net:
+def read_pt(path: Path, model: Model) -> Net:
     """The conversion's net with the values of a state dict, which may come from anywhere.
 
     Raises ReadError for a file that holds none, WeightsError for keys that are not those of the net.
@@ -28,10 +28,10 @@ def read_pt(path: Path, converted: Conversion) -> Net:
     from caffe2torch.untrusted.pickles import read_state_dict  # writing does without
 
     state = read_state_dict(path)
-    keys = {parameter.key for step in converted.plan.steps for parameter in step.parameters}
+    keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if odd := sorted(keys ^ state.keys()):
         problem = "has no" if odd[0] in keys else "has a"
-        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of {converted.net.name!r}?")
+        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of {model.net.name!r}?")
 
     def blob(parameter: Parameter) -> Blob:
         found = state[parameter.key]
@@ -39,16 +39,16 @@ def read_pt(path: Path, converted: Conversion) -> Net:
             return dense(found.shape, lambda: found.read().reshape(-1))
         return found
 
-    return replace(with_blobs(converted.plan, blob), source=str(path), weights=str(path))
+    return replace(with_blobs(model.plan, blob), source=str(path), weights=str(path))
 
 
-def read_back(path: Path, converted: Conversion) -> Net:
+def read_back(path: Path, model: Model) -> Net:
     """The conversion's net with the state dict in a file."""
     state = torch.load(path, weights_only=True, mmap=True)
-    keys = {parameter.key for step in converted.plan.steps for parameter in step.parameters}
+    keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if state.keys() != keys:
         raise ReadError(f"holds other keys than the net: {min(state.keys() ^ keys)!r}")
-    return without_rules(with_blobs(converted.plan, lambda p: blob_of(state[p.key], p)))
+    return without_rules(with_blobs(model.plan, lambda p: blob_of(state[p.key], p)))
 
 
 @writes(
@@ -56,23 +56,22 @@ def read_back(path: Path, converted: Conversion) -> Net:
     ".pt",
     ".pth",
     read=read_back,
+    dtypes=DTYPES,
     code=(
         "import torch, caffe2torch as c2t",
-        "{source}",
+        "{reading}",
         "model.load_state_dict(torch.load({path!r}, weights_only=True))",
     ),
 )
-def write_pt(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
-    own = {parameter.key: _tensor(parameter, dtype) for parameter in converted.plan.parameters()}
-    parameters = (parameter for step in converted.plan.steps for parameter in step.parameters)
+    own = {parameter.key: _tensor(parameter, dtype) for parameter in model.plan.parameters()}
+    parameters = (parameter for step in model.plan.steps for parameter in step.parameters)
     with patiently(output) as file:
         torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, file)
 
 
 def _tensor(parameter: Parameter, dtype: str) -> Tensor:
-    if parameter.blob is None:
-        raise WeightsError(f"'{parameter.key}' has no values; give weights, or build the model and export it")
     array = parameter.read()
     data = bytearray(array.size * getattr(torch, dtype).itemsize)
     at = 0

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2torch._torch import torch
-from caffe2torch.errors import WriteError
 from caffe2torch.formats import Run, writes
 from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.writing import Output, patiently
 
 
@@ -24,14 +23,13 @@ def open_pt2(path: Path) -> Run:
     "pt2",
     ".pt2",
     open=open_pt2,
+    needs_values=False,
     code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
 )
-def write_pt2(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
     """torch.export's program: batch, height and width are free where they are in the net (trial.py)."""
-    if dtype != "float32":
-        raise WriteError(f"a pt2 is written in float32, not {dtype}")
-    from caffe2torch.formats.graph import quiet
+    from caffe2torch.formats.graph import graph, quiet
 
-    program = converted.graph
+    program = graph(model)
     with patiently(output) as file, quiet():
         torch.export.save(program, file)

@@ -85,8 +85,15 @@ def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
         else:
             raise ReadError(f"{found}; give the net's --prototxt")
     net = _upgraded(stored.message, stored.blobs, weights)
-    layers = tuple(_marked(layer, position, unknown) for position, layer in enumerate(net.layers))
-    return replace(net, layers=layers, weights=weights, notes=notes + net.notes)
+    age, layers = (
+        _format(stored),
+        tuple(_marked(layer, position, unknown) for position, layer in enumerate(net.layers)),
+    )
+    return replace(net, layers=layers, weights=weights, weights_format=age, notes=notes + net.notes)
+
+
+def _format(stored: Caffemodel) -> str:
+    return upgrades.format_of(stored.message) if stored.has_net else "HDF5"
 
 
 def _marked(layer: Layer, position: int, unknown: Sequence[str]) -> Layer:
@@ -114,8 +121,11 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
         for name in blobs
         if name not in names
     )
-    layers = tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers)
-    return replace(net, layers=layers, weights=weights, notes=net.notes + notes)
+    age, layers = (
+        _format(stored),
+        tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers),
+    )
+    return replace(net, layers=layers, weights=weights, weights_format=age, notes=net.notes + notes)
 
 
 def _layers(message: Any) -> Iterator[Any]:

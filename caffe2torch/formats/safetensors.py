@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from caffe2torch.blob import Array, Blob, dense
-from caffe2torch.errors import NetError, ReadError, WeightsError
+from caffe2torch.errors import NetError, ReadError
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Conversion, with_blobs, without_rules
+from caffe2torch.formats.model import Model, valued, with_blobs, without_rules
 from caffe2torch.formats.prototxt import definition
-from caffe2torch.formats.writing import Output, encoded
+from caffe2torch.formats.writing import DTYPES, Output, encoded
 from caffe2torch.net import Net, from_message
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import Parameter, Plan, plan
@@ -57,7 +57,7 @@ MAX_DENSE = 1 << 28
 """Values of a blob that is made from its diagonal: 256 channels of 64x64, where the zoo has 60."""
 
 
-def read_back(path: Path, converted: Conversion) -> Net:
+def read_back(path: Path, model: Model) -> Net:
     """The net in a safetensors file."""
     return read_safetensors(path)
 
@@ -66,21 +66,22 @@ def read_back(path: Path, converted: Conversion) -> Net:
     "safetensors",
     ".safetensors",
     read=read_back,
+    dtypes=DTYPES,
     code=(
         "import torch, caffe2torch as c2t",
         "model = c2t.from_safetensors({path!r})",
         "tops = model({inputs})",
     ),
 )
-def write_safetensors(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_safetensors(model: Model, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
-    if converted.source is not None:
-        converted.source.begin()
-    kept = {p.key: Kept(kept_shape(p), partial(_values, p)) for p in converted.plan.parameters()}
-    metadata = metadata_of(converted)
+    if model.digest is not None:
+        model.digest.begin()
+    kept = {p.key: Kept(kept_shape(p), partial(_values, p)) for p in model.plan.parameters()}
+    metadata = metadata_of(model)
     write_tensors(kept, metadata, output, dtype)
-    if converted.source is not None:
-        metadata["source_sha256"] = converted.source.sha256()
+    if model.digest is not None:
+        metadata["source_sha256"] = model.digest.sha256()
         output.file.seek(0)
         output.file.write(_header(kept, metadata, dtype))
 
@@ -106,11 +107,11 @@ def write_tensors(
             output.write(piece)
 
 
-def metadata_of(converted: Conversion) -> dict[str, str]:
+def metadata_of(model: Model) -> dict[str, str]:
     """What METADATA lists; the digest of the source comes later."""
     from caffe2torch.version import __version__
 
-    steps = converted.plan.steps
+    steps = model.plan.steps
     layers = [
         {
             "name": step.layer.name,
@@ -120,19 +121,19 @@ def metadata_of(converted: Conversion) -> dict[str, str]:
         }
         for step in steps
     ]
-    diagonal = [parameter.key for parameter in converted.plan.parameters() if parameter.diagonal]
+    diagonal = [parameter.key for parameter in model.plan.parameters() if parameter.diagonal]
     return {
         "format_version": FORMAT_VERSION,
         "caffe2torch": __version__,
-        "source": converted.source.name if converted.source else "",
-        "source_sha256": "0" * 64 if converted.source else "",
-        "net_name": converted.net.name,
-        "architecture": converted.architecture.name if converted.architecture else "",
-        "net": definition(without_rules(converted.plan.net)),
+        "source": model.digest.name if model.digest else "",
+        "source_sha256": "0" * 64 if model.digest else "",
+        "net_name": model.net.name,
+        "architecture": model.architecture.name if model.architecture else "",
+        "net": definition(without_rules(model.plan.net)),
         "layers": json.dumps(layers),
         "diagonal": json.dumps(diagonal),
         "preprocessing": json.dumps(
-            {blob: asdict(p) for blob, p in converted.preprocessing.items() if blob in converted.plan.inputs}
+            {blob: asdict(p) for blob, p in model.preprocessing.items() if blob in model.plan.inputs}
         ),
     }
 
@@ -155,29 +156,33 @@ def _size(tensor: Kept, dtype: str) -> int:
 
 def kept_shape(parameter: Parameter) -> tuple[int, ...]:
     """The shape in which a parameter is kept: dense, or its channel diagonal."""
-    if parameter.blob is None or None in parameter.shape:
-        raise WeightsError(f"'{parameter.key}' has no values; give weights, or build the model and export it")
+    valued(parameter)
     shape: tuple[Any, ...] = parameter.shape
     return (shape[0], 1, *shape[2:]) if parameter.diagonal else shape
 
 
 def _values(parameter: Parameter) -> Array:
     """The values as they are kept, 1-D; a view of the source wherever that holds them so."""
-    assert parameter.blob is not None  # noqa: S101 (kept_shape has asked)
-    assert parameter.blob.values is not None  # noqa: S101
-    return parameter.read().reshape(-1) if parameter.diagonal else parameter.blob.values()
+    blob = valued(parameter)
+    return parameter.read().reshape(-1) if parameter.diagonal or blob.values is None else blob.values()
 
 
 def read_safetensors(path: AnyPath) -> Net:
     """The deploy net of a file that `write_safetensors` wrote, its blobs dense float32, as Caffe has them.
 
-    One that the hub's own writer made has no metadata; the CONFIG beside it defines its net.
+    A file that the hub's own writer made has no metadata; the CONFIG in its folder defines its net.
     Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
     """
+    return read_preprocessed(path)[0]
+
+
+def read_preprocessed(path: AnyPath) -> tuple[Net, dict[str, Preprocessing]]:
+    """What `read_safetensors` reads, and for each input what was done to an image before the net saw it."""
     stored, metadata = _described(path)
     with located(path):
         net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
-    return replace(net, source=str(path), weights=str(path))
+        known = {blob: _preprocessing(x) for blob, x in _json(metadata, "preprocessing", dict).items()}
+    return replace(net, source=str(path), weights=str(path)), known
 
 
 def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
@@ -206,13 +211,6 @@ def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str
     if problem := _difference(owners, set(stored)):
         raise ReadError(problem)
     return with_blobs(planned, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
-
-
-def read_preprocessing(path: AnyPath) -> dict[str, Preprocessing]:
-    """For each input, what was done to an image before the net saw it, where the file tells it."""
-    _, metadata = _described(path)
-    with located(path):
-        return {blob: _preprocessing(known) for blob, known in _json(metadata, "preprocessing", dict).items()}
 
 
 def _preprocessing(known: Any) -> Preprocessing:

@@ -56,6 +56,8 @@ class Net:
     """Where it was read from, for messages."""
     weights: str = ""
     """Where its blobs were read from; empty for a net without weights."""
+    weights_format: str = ""
+    """How a Caffe wrote them: "V0", "V1", "current" or "HDF5"; empty for blobs that are from elsewhere."""
     notes: tuple[str, ...] = ()
     """What reading rewrote or dropped, and why; one sentence each."""
     stages: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
-from caffe2torch.formats.model import conversion, without_rules
+from caffe2torch.formats.model import model_of, without_rules
 from caffe2torch.formats.prototxt import text
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields, freeze
@@ -45,7 +45,7 @@ def training_net(
     Blobs are kept. Raises NetError for an output without labels or that is a softmax already, and what
     `plan` raises.
     """
-    planned = plan(without_rules(sized(conversion(model).plan)))
+    planned = plan(without_rules(sized(model_of(model).plan)))
     labels = _labels(planned, labels)
     loss_param = _fields("LossParameter", {"ignore_label": ignore_label, "normalize": normalize})
     layers = list(planned.net.layers)

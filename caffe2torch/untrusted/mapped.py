@@ -38,6 +38,19 @@ MISTAKEN = {
 _TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
 
 
+class MappedFile(PathLike[str]):
+    """A path whose file is mapped already: `mapped` gives its buffer."""
+
+    def __init__(self, path: str, buffer: mmap.mmap) -> None:
+        self.path, self.buffer = path, buffer
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def __str__(self) -> str:
+        return self.path
+
+
 @contextmanager
 def located(path: AnyPath) -> Iterator[None]:
     """Puts the file's name before what is wrong with it."""
@@ -50,8 +63,17 @@ def located(path: AnyPath) -> Iterator[None]:
 def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap:
     """The file's bytes, memory-mapped; arrays that view them keep the mapping alive.
 
-    Raises MissingData without the file, ReadError for one that is none, or begins as one of `mistaken` does.
+    Raises MissingData without the file, ReadError for a path that is no file, or a file that begins as one of
+    `mistaken` does.
     """
+    buffer = path.buffer if isinstance(path, MappedFile) else _map(path)
+    for start, what in mistaken.items():
+        if buffer[: len(start)] == start:
+            raise ReadError(f"{path}: is {what}")
+    return buffer
+
+
+def _map(path: AnyPath) -> mmap.mmap:
     try:
         status = Path(path).stat()
         if S_ISDIR(status.st_mode):
@@ -61,17 +83,13 @@ def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap
         if status.st_size == 0:
             raise ReadError(f"{path}: is empty; did the download or the copy fail?")
         with Path(path).open("rb") as file:
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except FileNotFoundError:
         raise MissingData(f"{path}: no such file") from None
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ReadError(f"{path}: cannot be read: {error}") from None
-    for start, what in mistaken.items():
-        if buffer[: len(start)] == start:
-            raise ReadError(f"{path}: is {what}")
-    return buffer
 
 
 def is_text(buffer: bytes | mmap.mmap) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from caffe2torch.blob import Array, shape_problem
 from caffe2torch.errors import ReadError
+from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 
 _NUMPY: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
@@ -40,13 +41,13 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
 
     Every number of the header is checked against the file before it is used. Raises MissingData, ReadError.
     """
-    buffer = mapped(path, {})
-    if not is_safetensors(buffer[:9], len(buffer)):
-        # It knows what a file may be mistaken for; a header's length may begin as such a file does.
-        mapped(path)
+    file = look(path)
+    if file.kind is not Kind.SAFETENSORS:
+        mapped(file)  # which names what files are mistaken for; a header's length may begin as those do
+    buffer = file.buffer
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
-        if not is_safetensors(buffer[:9], len(buffer)) or length > MAX_HEADER:
+        if file.kind is not Kind.SAFETENSORS or length > MAX_HEADER:
             raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
         header = _parsed(buffer[8 : 8 + length], "its header")
         metadata = header.pop("__metadata__", {})
@@ -56,11 +57,6 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
         stored = {key: _stored(key, entry, data) for key, entry in header.items()}
         _check_cover({key: entry["data_offsets"] for key, entry in header.items()}, len(data))
     return stored, metadata
-
-
-def is_safetensors(start: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that begins with `start`, 9 bytes of it, can be safetensors."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
 def _parsed(text: bytes, what: str) -> dict[str, Any]:

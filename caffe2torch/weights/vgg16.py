@@ -23,9 +23,10 @@ from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net import Net, from_message
 from caffe2torch.plan import plan
-from caffe2torch.untrusted.mapped import HDF5, AnyPath, located, mapped
-from caffe2torch.untrusted.pickles import is_pth, read_state_dict, strings, tensor_blobs
-from caffe2torch.untrusted.safetensors import is_safetensors, read_tensors
+from caffe2torch.untrusted.kinds import Kind, look
+from caffe2torch.untrusted.mapped import AnyPath, located, mapped
+from caffe2torch.untrusted.pickles import read_state_dict, strings, tensor_blobs
+from caffe2torch.untrusted.safetensors import read_tensors
 from caffe2torch.zoo.fcn import VGG16_DEPTHS, Stream, vgg16_stages
 from caffe2torch.zoo.writer import NetWriter
 
@@ -102,16 +103,16 @@ _KERAS = _Origin(
 
 def origin(path: AnyPath) -> str:
     """Who wrote the weights in a file, "torchvision" or "Keras", as its content tells; empty for neither."""
-    start = mapped(path, {})
-    if is_safetensors(start[:9], len(start)):
-        stored, metadata = read_tensors(path)
+    file = look(path)
+    if file.kind is Kind.SAFETENSORS:
+        stored, metadata = read_tensors(file)
         return _TORCHVISION.name if _names_vgg(stored) and "net" not in metadata else ""
-    if start[: len(HDF5)] == HDF5:
+    if file.kind is Kind.HDF5:
         from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few files need it
 
         with located(path):
             return _KERAS.name if hdf5.is_keras(str(path)) else ""
-    return _TORCHVISION.name if is_pth(path) and _names_vgg(strings(path)) else ""
+    return _TORCHVISION.name if file.kind is Kind.STATE_DICT and _names_vgg(strings(file)) else ""
 
 
 def _names_vgg(keys: Container[str]) -> bool:
@@ -136,19 +137,19 @@ def vgg16_from(source: AnyPath | Mapping[str, Tensor], mean: Sequence[float] | N
     """
     if isinstance(source, Mapping):
         return _net(tensor_blobs(source), _TORCHVISION, "the state dict", mean)
-    path = str(source)
-    if is_pth(path):
-        return _net(read_state_dict(path), _TORCHVISION, path, mean)
-    name = origin(path)
+    path, file = str(source), look(source)
+    if file.kind is Kind.STATE_DICT:
+        return _net(read_state_dict(file), _TORCHVISION, path, mean)
+    name = origin(file)
     if name == _TORCHVISION.name:
-        stored, _ = read_tensors(path)
+        stored, _ = read_tensors(file)
         blobs = {key: Blob(x.shape, np.dtype("<f4"), x.widened) for key, x in stored.items()}
         return _net(blobs, _TORCHVISION, path, mean)
     if name == _KERAS.name:
         from caffe2torch.untrusted import hdf5
 
         with located(path):
-            blobs = hdf5.keras_weights(path, mapped(path))
+            blobs = hdf5.keras_weights(path, mapped(file))
         return _net(blobs, _KERAS, path, mean)
     raise WeightsError(f"{path}: is neither a state dict of torchvision's vgg16 nor a file of Keras' VGG16")
 

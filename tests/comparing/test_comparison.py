@@ -414,12 +414,12 @@ def test_a_net_that_does_not_run_on_the_others_inputs() -> None:
 
 def test_an_error_without_words() -> None:
     from caffe2torch.comparing.nets import answers, compare_outputs
-    from caffe2torch.formats.model import conversion
+    from caffe2torch.formats.model import model_of
 
     def run(inputs: Any) -> Any:
         raise AssertionError
 
-    net = conversion(net_of(INPUT + 'layer { name: "x" type: "ReLU" bottom: "data" top: "x" }'))
+    net = model_of(net_of(INPUT + 'layer { name: "x" type: "ReLU" bottom: "data" top: "x" }'))
     report = compare_outputs("A", answers(net, None), run)
     assert {row.problem for row in report.rows} == {"B does not run: "}
 

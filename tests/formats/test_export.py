@@ -24,9 +24,10 @@ import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.blob import Blob
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
-from caffe2torch.formats import digest
-from caffe2torch.formats.safetensors import METADATA, read_preprocessing, read_safetensors
-from caffe2torch.formats.writing import PIECE, create, encoded
+from caffe2torch.formats import Format, digest
+from caffe2torch.formats.model import Model
+from caffe2torch.formats.safetensors import METADATA, read_preprocessed, read_safetensors
+from caffe2torch.formats.writing import PIECE, Output, create, encoded
 from caffe2torch.net import Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import plan
@@ -140,7 +141,7 @@ def test_the_metadata_says_what_a_reader_needs(golden: Path, tmp_path: Path) -> 
     assert json.loads(metadata["diagonal"]) == ["upscore2.weight", "upscore16.weight"]
     prepared = {"data": Preprocessing((104.00699, 116.66877, 122.67892))}
     assert json.loads(metadata["preprocessing"])["data"]["mean"] == [104.00699, 116.66877, 122.67892]
-    assert read_preprocessing(tmp_path / "net.safetensors") == prepared
+    assert read_preprocessed(tmp_path / "net.safetensors")[1] == prepared
     layers = {layer["name"]: layer for layer in json.loads(metadata["layers"])}
     assert layers["fc6"]["keys"] == ["fc6.weight", "fc6.bias"]
     assert layers["pool1"] == {"name": "pool1", "type": "Pooling", "keys": [], "shapes": []}
@@ -401,7 +402,7 @@ def test_formats_and_dtypes_that_are_not_there(tmp_path: Path) -> None:
     ):
         c2t.export(small_net(), tmp_path / "net.safetensors", dtype="int8")
     for suffix in ("caffemodel", "prototxt"):
-        with pytest.raises(WriteError, match=f"a {suffix} holds .*float16"):
+        with pytest.raises(WriteError, match=rf"{suffix}: {suffix} holds float32, not float16"):
             c2t.export(small_net(), tmp_path / f"net.{suffix}", dtype="float16")
     assert list(tmp_path.iterdir()) == []
 
@@ -610,10 +611,29 @@ def test_preprocessing_that_cannot_be(written: Path) -> None:
         header["__metadata__"]["preprocessing"] = json.dumps(known)
         put(written, header, data)
         with pytest.raises(ReadError, match="'preprocessing'"):
-            read_preprocessing(written)
+            read_preprocessed(written)
 
 
 def test_a_file_on_the_way_has_a_short_name(tmp_path: Path) -> None:
     name = "n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - len(".safetensors")) + ".safetensors"
     c2t.export(small_net(), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_new_format_that_forgets_what_it_needs_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default a format holds float32 and needs values: its writer is not reached without them."""
+
+    def never(model: Model, output: Output, dtype: str) -> None:
+        raise AssertionError("the writer was called")
+
+    new = Format("new", (".new",), never, run=lambda path, model: dict)
+    monkeypatch.setattr("caffe2torch.formats.formats", lambda: {"new": new})
+    definition = net_of(INPUT + 'layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" '
+                        "convolution_param { num_output: 5 kernel_size: 2 } }")  # fmt: skip
+    with pytest.raises(WeightsError, match=r"'conv.weight' has no values; give weights"):
+        c2t.export(definition, tmp_path / "net.new")
+    with pytest.raises(WriteError, match=r"net\.new: new holds float32, not bfloat16"):
+        c2t.export(small_net(), tmp_path / "net.new", dtype="bfloat16")
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from caffe2torch.blob import Blob
 from caffe2torch.cli.main import main
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
 from caffe2torch.formats.checking import Check
-from caffe2torch.formats.model import Conversion, conversion
+from caffe2torch.formats.model import Model, model_of
 from caffe2torch.formats.writing import Output
 from caffe2torch.net import Net
 from tests.formats.test_export import small_net
@@ -50,7 +50,7 @@ def formats() -> Iterator[Callable[..., None]]:
 def spoiled(writer: Callable[..., None], change: Callable[[bytes], bytes]) -> Callable[..., None]:
     """A writer whose file is changed after it was written."""
 
-    def write(converted: Conversion, output: Output, dtype: str) -> None:
+    def write(converted: Model, output: Output, dtype: str) -> None:
         writer(converted, output, dtype)
         output.close()
         output.path.write_bytes(change(output.path.read_bytes()))
@@ -190,7 +190,7 @@ def test_halves_may_be_off_by_half_a_place_and_no_more(dtype: str, digits: int) 
 
 
 def shapes_of(text: str, **blobs: Any) -> tuple[list[dict[str, tuple[int, ...]]], dict[int, str]]:
-    trials = conversion(c2t.build(net_of(text, **blobs))).trials
+    trials = model_of(c2t.build(net_of(text, **blobs))).trials
     shapes = [{blob: x.shape for blob, x in trial.inputs.items()} for trial in trials.trials]
     return shapes, trials.free("data")
 
@@ -242,7 +242,7 @@ def test_a_net_that_does_not_run_says_why() -> None:
                 pooling_param { kernel_size: 2 stride: 2 } }
         layer { name: "sum" type: "Eltwise" bottom: "half" bottom: "b" top: "sum" }"""
     with pytest.raises(NetError, match=r"^does not run on random a \(1, 3, 67, 90\), b \(1, 3, 67, 90\): "):
-        _ = conversion(net_of(text)).trials
+        _ = model_of(net_of(text)).trials
 
 
 # --- what is said

@@ -17,7 +17,7 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer, WriteError
 from caffe2torch.formats import write
-from caffe2torch.formats.model import conversion
+from caffe2torch.formats.model import model_of
 from caffe2torch.formats.onnx import OPSET
 from tests.formats.test_export import small_net
 from tests.nets import net_of
@@ -69,7 +69,7 @@ def exported(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """Each FCN's file, without its suffix."""
     folder = tmp_path_factory.mktemp("graphs")
     for name in FCNS:
-        converted = conversion(c2t.read(weights=golden / "fcn" / name / "weights.caffemodel"))
+        converted = model_of(c2t.read(weights=golden / "fcn" / name / "weights.caffemodel"))
         for suffix in ("pt2", "onnx"):
             check = write(converted, folder / f"{name}.{suffix}")
             assert check is not None
@@ -145,7 +145,7 @@ print({blob: tuple(top.shape) for blob, top in tops.items()})
 def test_a_layer_gives_what_caffe_gave(case: str, golden: Path, tmp_path: Path) -> None:
     prototxt = golden / "layers" / f"{case}.prototxt"
     weights, stored = prototxt.with_suffix(".caffemodel"), np.load(prototxt.with_suffix(".npz"))
-    converted = conversion(c2t.read(prototxt, weights if weights.exists() else None))
+    converted = model_of(c2t.read(prototxt, weights if weights.exists() else None))
     inputs, outputs = named(stored, "in."), named(stored, "out.")
     for suffix in ("pt2", "onnx"):
         write(converted, tmp_path / f"net.{suffix}")
@@ -176,7 +176,7 @@ def test_a_window_that_some_sizes_drop(pool: str, kernel: int, stride: int, pad:
         u=[np.random.default_rng(0).standard_normal((2, 1, up, up))],
     )
     model = c2t.build(net)
-    runs, converted = {}, conversion(net)
+    runs, converted = {}, model_of(net)
     for suffix in ("pt2", "onnx"):
         write(converted, tmp_path / f"net.{suffix}")
         runs[suffix] = loaded(tmp_path / f"net.{suffix}", ["c"])
@@ -207,7 +207,7 @@ def test_a_layer_that_no_graph_can_hold_is_refused_by_name(golden: Path, tmp_pat
     for suffix in ("pt2", "onnx"):
         with pytest.raises(UnsupportedLayer, match=r"^layer 'l' \(LSTM\): no graph can hold it: "):
             c2t.export(net, tmp_path / f"net.{suffix}")
-        with pytest.raises(WriteError, match="written in float32, not float16"):
+        with pytest.raises(WriteError, match=f"{suffix} holds float32, not float16"):
             c2t.export(small_net(), tmp_path / f"net.{suffix}", dtype="float16")
     assert list(tmp_path.iterdir()) == []
 

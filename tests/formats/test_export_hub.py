@@ -102,9 +102,9 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_a_config_that_differs_fails_the_check(folder: Path) -> None:
     from caffe2torch.formats.checking import compare
     from caffe2torch.formats.hub import read_back
-    from caffe2torch.formats.model import conversion
+    from caffe2torch.formats.model import model_of
 
-    converted = conversion(small_net())
+    converted = model_of(small_net())
     assert compare(converted.deployed, read_back(folder, converted), "float32", "net") == (3, 695)
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace("stride: 2", "stride: 3"))

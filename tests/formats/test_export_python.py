@@ -24,7 +24,7 @@ import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
 from caffe2torch.formats import write
-from caffe2torch.formats.model import conversion
+from caffe2torch.formats.model import model_of
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.safetensors import read_safetensors
 from caffe2torch.modules.caffe_net import build
@@ -89,7 +89,7 @@ def errors(jobs: list[Job]) -> dict[str, float]:
 
 def written(net: Net, path: Path, arrays: Path, *prefixes: str) -> list[Job]:
     """The jobs of a net's file, which is written, for the sizes that `arrays` hold."""
-    converted = conversion(net)
+    converted = model_of(net)
     write(converted, path, check=False)
     inputs, outputs = tuple(converted.plan.inputs), converted.plan.outputs
     return [Job(str(path), str(arrays), prefix, inputs, outputs) for prefix in prefixes or [""]]
@@ -202,7 +202,7 @@ KERNEL = [np.arange(9, dtype=np.float32).reshape(3, 3, 1, 1)]
 
 def agrees(net: Net, path: Path) -> str:
     """The text of a net's file, which gives what the built net gives."""
-    write(conversion(net), path, check=False)
+    write(model_of(net), path, check=False)
     model = build(net)
     draw = np.random.default_rng(3)
     inputs = [
@@ -332,7 +332,7 @@ def test_a_blob_that_is_written_over_is_read_before(tmp_path):
 def test_the_shapes_in_comments_are_true(tmp_path):
     """Every comment of the kind `# (N, 21, H, W)` of FCN-8s, held against the tensor in its line."""
     write(
-        conversion(read(weights=GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")),
+        model_of(read(weights=GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")),
         tmp_path / "a.py",
         check=False,
     )
@@ -446,7 +446,7 @@ def test_numbers_of_strangers_stay_numbers(tmp_path):
         + layer("a", "Power", "data", "a", power % "inf")
         + layer("b", "ELU", "a", "b", "elu_param { alpha: 0.1 }")
     )
-    write(conversion(net), tmp_path / "numbers.py", check=False)
+    write(model_of(net), tmp_path / "numbers.py", check=False)
     text = (tmp_path / "numbers.py").read_text()
     assert "return F.elu((data * torch.inf + 1e-30) ** torch.nan, 0.1)" in text
     assert module_of(tmp_path / "numbers.py").load()(torch.ones(1, 3, 2, 2)).isnan().all()
@@ -467,7 +467,7 @@ REFUSED = {
 def test_what_cannot_be_written_is_refused_by_name(kind, tmp_path):
     parameters, problem = REFUSED[kind]
     with pytest.raises(UnsupportedLayer, match=re.escape(f"layer 'odd' ({kind}): ")) as refused:
-        write(conversion(net_of(INPUT + layer("odd", kind, "data", "y", parameters))), tmp_path / "a.py")
+        write(model_of(net_of(INPUT + layer("odd", kind, "data", "y", parameters))), tmp_path / "a.py")
     assert problem in str(refused.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -477,7 +477,7 @@ def test_the_largest_of_items_that_are_single_values_is_refused(tmp_path):
         layer("x", "Input", "", "x", "input_param { shape { dim: 5 } }") + layer("l", "ArgMax", "x", "y")
     )
     with pytest.raises(UnsupportedLayer, match="a bottom of one axis has no readable Python form"):
-        write(conversion(net), tmp_path / "a.py")
+        write(model_of(net), tmp_path / "a.py")
 
 
 def test_attributes_that_collide_are_refused(tmp_path):
@@ -488,7 +488,7 @@ def test_attributes_that_collide_are_refused(tmp_path):
         s_bias=KERNEL,
     )
     with pytest.raises(WriteError, match="layers 's' and 's_bias' would both have an attribute 's_bias'"):
-        write(conversion(net), tmp_path / "a.py", check=False)
+        write(model_of(net), tmp_path / "a.py", check=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -500,23 +500,23 @@ def test_weights_take_the_place_of_nothing_but_earlier_ones(tmp_path):
     problem = r"net\.safetensors: is there, and no earlier weights of net\.py"
     weights.write_text("of a stranger")
     with pytest.raises(WriteError, match=problem):
-        write(conversion(plain), path)
+        write(model_of(plain), path)
     assert weights.read_text() == "of a stranger"
     # A plain net's weights are those that this package reads; a normalized net's are not.
-    write(conversion(plain), weights)
-    write(conversion(plain), path)
+    write(model_of(plain), weights)
+    write(model_of(plain), path)
     with pytest.raises(WriteError, match=problem):
-        write(conversion(normalized), path)
+        write(model_of(normalized), path)
     assert read_safetensors(weights).layers[1].name == "conv"
     weights.unlink()
     for _ in range(2):
-        write(conversion(normalized), path)
-    write(conversion(plain), path)
+        write(model_of(normalized), path)
+    write(model_of(plain), path)
 
 
 def test_weights_cannot_have_the_name_of_the_file(tmp_path):
     with pytest.raises(WriteError, match=r"a\.safetensors: is the name of the weights; name a \.py file"):
-        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.safetensors", "py")
+        write(model_of(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.safetensors", "py")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -529,7 +529,7 @@ def test_the_weights_of_an_fcn_are_ours_to_read_too(fcns):
 def test_half_the_bytes(tmp_path):
     net = net_of(INPUT + layer("c", "Convolution", "data", "c", CONV), c=KERNEL)
     for dtype in ("float32", "float16"):
-        write(conversion(net), tmp_path / f"{dtype}.py", dtype=dtype, check=False)
+        write(model_of(net), tmp_path / f"{dtype}.py", dtype=dtype, check=False)
     loaded = module_of(tmp_path / "float16.py").load()
     assert loaded.c.weight.dtype == torch.float32
     np.testing.assert_array_equal(loaded.c.weight.detach().numpy(), KERNEL[0])
@@ -549,17 +549,17 @@ def test_a_file_that_gives_other_numbers_does_not_appear(tmp_path, monkeypatch):
 
     monkeypatch.setattr(TanH, "source", lambda self, place: Source(f"torch.sin({place.bottoms[0]})"))
     with pytest.raises(VerificationFailed, match=r"a\.py: output 't' for .*; nothing was written"):
-        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
+        write(model_of(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
     monkeypatch.setattr(TanH, "source", lambda self, place: Source("caffe2torch"))
     with pytest.raises(VerificationFailed, match=r"a\.py: does not run on .*: NameError: name 'caffe2torch'"):
-        write(conversion(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
+        write(model_of(net_of(INPUT + layer("t", "TanH", "data", "t"))), tmp_path / "a.py")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_example_is_what_the_command_writes(tmp_path):
     """docs/examples/fcn8s.py, by the command in its docstring and with docs/examples/README.md's weights."""
     (tmp_path / "weights.caffemodel").symlink_to(GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")
-    converted = conversion(read(weights=tmp_path / "weights.caffemodel"))
+    converted = model_of(read(weights=tmp_path / "weights.caffemodel"))
     write(converted, tmp_path / "fcn8s.py", check=False)
     assert (tmp_path / "fcn8s.py").read_text() == EXAMPLE.read_text()
     assert "    fcn-convert weights.caffemodel -o fcn8s.py\n" in EXAMPLE.read_text()

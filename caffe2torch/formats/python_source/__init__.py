@@ -19,11 +19,11 @@ import numpy as np
 
 from caffe2torch.errors import ReadError, WriteError
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.python_source.names import remark
 from caffe2torch.formats.python_source.running import run_fresh
 from caffe2torch.formats.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
-from caffe2torch.formats.writing import Output
+from caffe2torch.formats.writing import DTYPES, Output
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.untrusted.safetensors import read_tensors
 
@@ -50,9 +50,10 @@ def load(path: str | Path = WEIGHTS) -> {0}:
     "py",
     ".py",
     run=run_fresh,
+    dtypes=DTYPES,
     code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
 )
-def write_python(converted: Conversion, output: Output, dtype: str = "float32") -> None:
+def write_python(model: Model, output: Output, dtype: str = "float32") -> None:
     """The file, and beside it the weights, under the same name with `.safetensors`."""
     from caffe2torch.formats.python_source.module import Module  # loads slowly, and other formats do without
 
@@ -60,16 +61,16 @@ def write_python(converted: Conversion, output: Output, dtype: str = "float32") 
     weights = str(Path(name).with_suffix(".safetensors"))
     if weights == name:
         raise WriteError(f"{name}: is the name of the weights; name a .py file with -o")
-    module = Module(converted)
-    output.write("\n".join(_file(module, converted, name)).encode())
+    module = Module(model)
+    output.write("\n".join(_file(module, model, name)).encode())
     state, tensors = module.state(), output.another(weights)
-    kept = _is_kept(state, converted)
+    kept = _is_kept(state, model)
     _check_free(tensors.target, kept, name)
     if kept:
         # With the net's definition beside its tensors, this package reads the file, too.
-        write_safetensors(converted, tensors, dtype)
+        write_safetensors(model, tensors, dtype)
     else:
-        write_tensors(state, _origin(converted), tensors, dtype)
+        write_tensors(state, _origin(model), tensors, dtype)
 
 
 def _check_free(weights: Path, kept: bool, name: str) -> None:
@@ -87,48 +88,48 @@ def _check_free(weights: Path, kept: bool, name: str) -> None:
         )
 
 
-def _is_kept(state: Mapping[str, Kept], converted: Conversion) -> bool:
+def _is_kept(state: Mapping[str, Kept], model: Model) -> bool:
     """Whether a state is what this package's own files hold: keys, shapes and values."""
-    parameters = {parameter.key: parameter for parameter in converted.plan.parameters()}
+    parameters = {parameter.key: parameter for parameter in model.plan.parameters()}
     return {key: kept.shape for key, kept in state.items()} == {
         key: kept_shape(parameter) for key, parameter in parameters.items()
     } and all(np.array_equal(state[key].values(), parameters[key].read().reshape(-1)) for key in state)
 
 
-def _origin(converted: Conversion) -> dict[str, str]:
+def _origin(model: Model) -> dict[str, str]:
     """The metadata of values that are not kept as this package reads them."""
-    digest = converted.source.sha256() if converted.source else ""
-    metadata = metadata_of(converted) | {"source_sha256": digest}
+    digest = model.digest.sha256() if model.digest else ""
+    metadata = metadata_of(model) | {"source_sha256": digest}
     return {name: metadata[name] for name in ("caffe2torch", "source", "source_sha256", "net_name")}
 
 
-def _file(module: Module, converted: Conversion, name: str) -> Iterator[str]:
+def _file(module: Module, model: Model, name: str) -> Iterator[str]:
     parts = [inspect.getsource(part).rstrip() for part in module.parts]
     body = "\n\n\n".join([*parts, module.text(), _LOAD.format(module.name)])
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    yield f'"""{_title(converted)}\n'
-    yield from _about(converted, name)
+    yield f'"""{_title(model)}\n'
+    yield from _about(model, name)
     yield '"""\n\nfrom pathlib import Path\n'
     yield from (line for symbol, line in _IMPORTS.items() if symbol in used)
     yield f'\nWEIGHTS = Path(__file__).with_suffix(".safetensors")\n\n\n{body}'
 
 
-def _title(converted: Conversion) -> str:
+def _title(model: Model) -> str:
     """What net it is: one of the papers', or what its author called it."""
-    known = f" ({converted.architecture.name})" if converted.architecture else ""
-    return f"{remark(converted.net.name or 'A net')}{known}, a Caffe model in PyTorch."
+    known = f" ({model.architecture.name})" if model.architecture else ""
+    return f"{remark(model.net.name or 'A net')}{known}, a Caffe model in PyTorch."
 
 
-def _about(converted: Conversion, name: str) -> Iterator[str]:
-    if source := converted.source:
+def _about(model: Model, name: str) -> Iterator[str]:
+    if source := model.digest:
         yield f"Converted from {remark(source.name)}"
         yield f"(SHA-256 {source.sha256()}):\n"
         yield f"    fcn-convert {remark(source.name)} -o {remark(name)}\n"
     yield "All it needs is torch and safetensors. `load()` gives the net with its weights, from"
     yield "the .safetensors file beside this one. Inputs are float32; images are as Caffe reads"
     yield "them, BGR from 0 to 255, and then:\n"
-    for blob in converted.plan.inputs:
-        done = ", ".join(_steps(converted.preprocessing.get(blob, Preprocessing())))
+    for blob in model.plan.inputs:
+        done = ", ".join(_steps(model.preprocessing.get(blob, Preprocessing())))
         yield f"    {remark(blob)}: {done or 'as in training, of which the model tells nothing'}"
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.errors import WriteError
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 from caffe2torch.formats.python_source.formulas import Formulas, Sizes
 from caffe2torch.formats.python_source.graph import Graph, Node, Value, graph
 from caffe2torch.formats.python_source.lines import WIDTH, lines
@@ -28,8 +28,8 @@ _TAKEN = frozenset({"F", "Path", "Tensor", "WEIGHTS", "load", "load_file", "nn",
 class Module:
     """A net as a module in Python. Raises UnsupportedLayer for a layer that cannot be written."""
 
-    def __init__(self, converted: Conversion) -> None:
-        self._plan, architecture = converted.plan, converted.architecture
+    def __init__(self, model: Model) -> None:
+        self._plan, architecture = model.plan, model.architecture
         self._graph = graph(self._plan)
         if not self._graph.outputs:
             raise WriteError(f"net {self._plan.net.name!r} has no outputs; there is nothing to write")

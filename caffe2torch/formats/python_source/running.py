@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import ReadError
-from caffe2torch.formats.model import Conversion
+from caffe2torch.formats.model import Model
 
 if TYPE_CHECKING:
     from caffe2torch.formats import Run
@@ -40,9 +40,9 @@ sys.stdout.buffer.write(save(found))
 """Tensors go in and out by their places, so that no name needs to be one that a module can have."""
 
 
-def run_fresh(path: Path, converted: Conversion) -> Run:
+def run_fresh(path: Path, model: Model) -> Run:
     """The net of a generated file: inputs by blob name -> outputs by blob name."""
-    return partial(_run, path, tuple(converted.plan.inputs), converted.plan.outputs)
+    return partial(_run, path, tuple(model.plan.inputs), model.plan.outputs)
 
 
 def _run(

@@ -11,7 +11,7 @@ import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import formats
-from caffe2torch.formats.opening import defines_net, open_model, weights_in
+from caffe2torch.formats.opening import defines_net, look_at_model, open_model
 from caffe2torch.hub import HubNet
 from tests.formats.test_export import bits, small_net
 
@@ -22,7 +22,7 @@ def test_each_of_our_formats(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     known = formats()[name]
     path = f"{tmp_path}/net{known.suffixes[0]}"
     c2t.export(small_net(), path, check=False)
-    file = weights_in(path)
+    file = look_at_model(path)
     assert defines_net(file) == (name in ("safetensors", "hub", "caffemodel", "prototxt"))
     code = main([path, "--inspect"])
     out, err = capsys.readouterr()
@@ -46,12 +46,18 @@ def test_a_path_that_cannot_be(path: str, capsys: pytest.CaptureFixture[str]) ->
         c2t.load(path)
 
 
+def kind_of(path: Path) -> str:
+    origin = open_model(path).origin
+    assert origin is not None
+    return origin.format
+
+
 def test_a_name_tells_nothing(golden: Path, tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes((golden / "fcn/voc-fcn32s/weights.caffemodel").read_bytes())
-    assert open_model(f"{tmp_path}/net.safetensors").format == "caffemodel, current format"
+    assert kind_of(tmp_path / "net.safetensors") == "caffemodel, current format"
     c2t.export(small_net(), tmp_path / "a.safetensors")
     (tmp_path / "a.safetensors").rename(tmp_path / "a.caffemodel")
-    assert open_model(f"{tmp_path}/a.caffemodel").format == "safetensors of this package"
+    assert kind_of(tmp_path / "a.caffemodel") == "safetensors of this package"
 
 
 @pytest.mark.parametrize("start", [b"\x80\x02", b"\x88\x08", b"\x08\x0a"])
@@ -74,7 +80,7 @@ def test_a_folder_of_a_model_that_says_no_more_than_it_must(tmp_path: Path) -> N
     config = json.loads((tmp_path / "net/config.json").read_text())
     dense = {**config["shapes"], "up.weight": [5, 5, 4, 6]}
     HubNet(config["net"], dense).save_pretrained(tmp_path / "saved")
-    opened = open_model(weights_in(str(tmp_path / "saved")))
+    opened = open_model(tmp_path / "saved")
     assert [layer.name for layer in opened.net.layers] == ["data", "conv", "up"]
     assert opened.preprocessing == {}
 
