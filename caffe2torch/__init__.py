@@ -28,42 +28,26 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from caffe2torch.blob import Blob
-from caffe2torch.errors import (
-    Caffe2TorchError,
-    MissingData,
-    NetError,
-    ReadError,
-    SyntaxRefused,
-    UnsupportedLayer,
-    UnsupportedModule,
-    VerificationFailed,
-    WeightsError,
-    WriteError,
-)
-from caffe2torch.formats import export
-from caffe2torch.formats.reading import read
-from caffe2torch.modules.report import Report, verify
-from caffe2torch.net import Layer, Net
-from caffe2torch.plan.table import table_of
-from caffe2torch.solving.training_nets import solver_prototxt, training_net
-from caffe2torch.tracing import from_torch
 from caffe2torch.version import __version__ as __version__
-from caffe2torch.zoo import define
-from caffe2torch.zoo.fcn import (
-    CAFFENET,
-    COLOR_DEPTH,
-    COLOR_HHA,
-    SIFT_FLOW,
-    VGG16,
-    Architecture,
-    Head,
-    Stream,
-)
 
 if TYPE_CHECKING:
+    from caffe2torch.blob import Blob
     from caffe2torch.comparing.nets import diff
+    from caffe2torch.errors import (
+        Caffe2TorchError,
+        MissingData,
+        NetError,
+        ReadError,
+        SyntaxRefused,
+        UnsupportedLayer,
+        UnsupportedModule,
+        VerificationFailed,
+        WeightsError,
+        WriteError,
+    )
+    from caffe2torch.formats import export
     from caffe2torch.formats.loading import from_safetensors, load
+    from caffe2torch.formats.reading import read
     from caffe2torch.formats.safetensors import read_safetensors
     from caffe2torch.hub import HubNet
     from caffe2torch.modules.caffe_net import CaffeNet, build
@@ -76,25 +60,53 @@ if TYPE_CHECKING:
         GeneralFCN,
         fcn_of,
     )
+    from caffe2torch.modules.report import Report, verify
+    from caffe2torch.net import Layer, Net
+    from caffe2torch.plan.table import table_of
     from caffe2torch.solving.solver import Solver
+    from caffe2torch.solving.training_nets import solver_prototxt, training_net
+    from caffe2torch.tracing import from_torch
     from caffe2torch.weights.surgery import bilinear_kernel, convolutionalize, transplant
     from caffe2torch.weights.vgg16 import vgg16_from
+    from caffe2torch.zoo import define
+    from caffe2torch.zoo.fcn import (
+        CAFFENET,
+        COLOR_DEPTH,
+        COLOR_HHA,
+        SIFT_FLOW,
+        VGG16,
+        Architecture,
+        Head,
+        Stream,
+    )
 
-_LATE = {
-    "comparing.nets": ("diff",),
-    "formats.loading": ("from_safetensors", "load"),
-    "formats.safetensors": ("read_safetensors",),
-    "hub": ("HubNet",),
-    "modules.caffe_net": ("CaffeNet", "build"),
-    "modules.fcn": ("FCN8s", "FCN16s", "FCN32s"),
-    "modules.fcn_base": ("FCN",),
-    "modules.fcn_general": ("FCN8sAtOnce", "FCN32sLateFusion", "FCNAlexNet", "GeneralFCN", "fcn_of"),
-    "solving.solver": ("Solver",),
-    "weights.surgery": ("bilinear_kernel", "convolutionalize", "transplant"),
-    "weights.vgg16": ("vgg16_from",),
+_NAMES = {
+    "blob": "Blob",
+    "comparing.nets": "diff",
+    "errors": "Caffe2TorchError MissingData NetError ReadError SyntaxRefused UnsupportedLayer "
+    "UnsupportedModule VerificationFailed WeightsError WriteError",
+    "formats": "export",
+    "formats.loading": "from_safetensors load",
+    "formats.reading": "read",
+    "formats.safetensors": "read_safetensors",
+    "hub": "HubNet",
+    "modules.caffe_net": "CaffeNet build",
+    "modules.fcn": "FCN16s FCN32s FCN8s",
+    "modules.fcn_base": "FCN",
+    "modules.fcn_general": "FCN32sLateFusion FCN8sAtOnce FCNAlexNet GeneralFCN fcn_of",
+    "modules.report": "Report verify",
+    "net": "Layer Net",
+    "plan.table": "table_of",
+    "solving.solver": "Solver",
+    "solving.training_nets": "solver_prototxt training_net",
+    "tracing": "from_torch",
+    "weights.surgery": "bilinear_kernel convolutionalize transplant",
+    "weights.vgg16": "vgg16_from",
+    "zoo": "define",
+    "zoo.fcn": "Architecture CAFFENET COLOR_DEPTH COLOR_HHA Head SIFT_FLOW Stream VGG16",
 }
-"""Names whose modules load at first use. Most of them need torch; converting does not (_torch.py)."""
-_MODULE_OF = {name: module for module, names in _LATE.items() for name in names}
+"""The public names by module. Each loads when it is first used: most need torch."""
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "CAFFENET",
@@ -152,9 +164,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name in _MODULE_OF:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -31,7 +31,7 @@ _SUFFIXES = (".caffemodel.h5", ".caffemodel", ".safetensors", ".prototxt", ".h5"
 
 def convert(options: argparse.Namespace) -> Answer:
     """Writes what FILE holds, verified if asked for."""
-    start, digest = time.perf_counter(), Digest(str(options.file))
+    start, digest = time.perf_counter(), Digest(options.file)
     target, kind = _target(options)
     if kind == "safetensors":
         digest.begin()  # while the file is read and checked

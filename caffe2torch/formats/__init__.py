@@ -183,4 +183,6 @@ def write(
     with create(path, model.inputs, progress, chosen.is_folder) as output:
         chosen.write(model, output, dtype)
         output.close()
-        return compared(model, chosen, output.path, dtype, run) if check else None
+        found = compared(model, chosen, output.path, dtype, run) if check else None
+        output.seal()
+        return found

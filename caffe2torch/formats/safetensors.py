@@ -14,13 +14,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from caffe2torch.blob import Array, Blob, dense
-from caffe2torch.errors import NetError, ReadError
+from caffe2torch.errors import NetError, ReadError, VerificationFailed
 from caffe2torch.formats import writes
+from caffe2torch.formats.digest import Digest
 from caffe2torch.formats.model import Model, valued, with_blobs, without_rules
 from caffe2torch.formats.prototxt import definition
 from caffe2torch.formats.writing import DTYPES, Output, encoded
@@ -28,7 +29,7 @@ from caffe2torch.net import Net, from_message
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
-from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, _is_number, _parsed, read_tensors
+from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, is_number, parsed_table, read_tensors
 from caffe2torch.untrusted.text import MAX_TEXT, parse_prototxt
 
 CONFIG = "config.json"
@@ -81,9 +82,19 @@ def write_safetensors(model: Model, output: Output, dtype: str = "float32") -> N
     metadata = metadata_of(model)
     write_tensors(kept, metadata, output, dtype)
     if model.digest is not None:
-        metadata["source_sha256"] = model.digest.sha256()
-        output.file.seek(0)
-        output.file.write(_header(kept, metadata, dtype))
+        output.at_last(partial(_sign, kept, metadata, model.digest, dtype))
+
+
+def _sign(
+    tensors: Mapping[str, Kept], metadata: dict[str, str], digest: Digest, dtype: str, file: IO[bytes]
+) -> None:
+    """Puts the digest of the source, which other threads need not wait for, into the place left for it."""
+    unsigned = _header(tensors, metadata, dtype)
+    signed = _header(tensors, metadata | {"source_sha256": digest.sha256()}, dtype)
+    if len(signed) != len(unsigned) or file.read(len(unsigned)) != unsigned:
+        raise VerificationFailed("the header is not as it was written; nothing was written")
+    file.seek(0)
+    file.write(signed)
 
 
 @dataclass(frozen=True)
@@ -202,7 +213,7 @@ def read_config(path: AnyPath) -> dict[str, Any]:
     with located(path):
         if len(text) > MAX_HEADER:
             raise ReadError(f"is over {MAX_HEADER} bytes; no net's is")
-        return _parsed(text, "it")
+        return parsed_table(text, "it")
 
 
 def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str]) -> Net:
@@ -225,7 +236,7 @@ def _preprocessing(known: Any) -> Preprocessing:
         not isinstance(known, dict)
         or known.keys() != kinds.keys()
         or not all(isinstance(known[name], kind) for name, kind in kinds.items())
-        or not all(map(_is_number, [*known["mean"], known["scale"], known["crop_size"]]))
+        or not all(map(is_number, [*known["mean"], known["scale"], known["crop_size"]]))
     ):
         raise ReadError(
             "its metadata 'preprocessing' does not tell mean, scale, crop_size, mirror, mean_file"

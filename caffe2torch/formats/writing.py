@@ -33,6 +33,7 @@ class Output:
         """Where it lies meanwhile, under its own name, for libraries that write by path; and at the end."""
         self.expected = self.written = 0
         self._others: list[Output] = []
+        self._last: Callable[[IO[bytes]], None] | None = None
 
     @cached_property
     def file(self) -> IO[bytes]:
@@ -52,6 +53,17 @@ class Output:
         path, target = (x / name if inside else x.with_name(name) for x in (self.path, self.target))
         self._others.append(Output(path, target, self._progress))
         return self._others[-1]
+
+    def at_last(self, write: Callable[[IO[bytes]], None]) -> None:
+        """Has `write` called with the file, open for changes, when all else was written and checked."""
+        self._last = write
+
+    def seal(self) -> None:
+        """Writes what comes last, which may take the time of the check to be known."""
+        for output in (self, *self._others):
+            if output._last is not None:
+                with output.path.open("r+b") as file:
+                    output._last(file)
 
     def close(self) -> None:
         """Ends the writing: what was written can be read at `path`."""

@@ -49,7 +49,7 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
         length = int.from_bytes(buffer[:8], "little")
         if file.kind is not Kind.SAFETENSORS or length > MAX_HEADER:
             raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
-        header = _parsed(buffer[8 : 8 + length], "its header")
+        header = parsed_table(buffer[8 : 8 + length], "its header")
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
             raise ReadError("its __metadata__ is not a table of texts")
@@ -59,7 +59,7 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     return stored, metadata
 
 
-def _parsed(text: bytes, what: str) -> dict[str, Any]:
+def parsed_table(text: bytes, what: str) -> dict[str, Any]:
     try:
         table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
@@ -99,7 +99,7 @@ def _are_sizes(values: Any) -> bool:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
