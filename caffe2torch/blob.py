@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
+FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,25 +55,48 @@ class Blob:
         return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
 
 
-def dense(shape: tuple[int, ...], diagonal: Callable[[], Array]) -> Blob:
-    """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D."""
+def dense(shape: tuple[int, ...], diagonal: Callable[[], Array], dtype: np.dtype[Any] = FLOAT32) -> Blob:
+    """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D.
+
+    `shape` may be either of the two. The values are made whole anew each time they are read.
+    """
     channels, _, *kernel = shape
 
     def values() -> Array:
-        compact = diagonal()
-        whole = np.zeros((channels, channels, *kernel), compact.dtype)
+        whole = np.zeros((channels, channels, *kernel), dtype)
         each = np.arange(channels)
-        whole[each, each] = compact.reshape(channels, *kernel)
+        whole[each, each] = diagonal().reshape(channels, *kernel)
         return whole.reshape(-1)
 
-    return Blob((channels, channels, *kernel), np.dtype("<f4"), values)
+    return Blob((channels, channels, *kernel), dtype, values)
 
 
-def blob_of(tensor: Tensor) -> Blob:
-    """The blob of a dense floating-point tensor: a view of its values where NumPy has their type."""
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    array = tensor.detach().cpu().to(wide).numpy()
-    return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
+def diagonal_of(array: Array) -> Array:
+    """The channel diagonal (C, 1, h, w) of a kernel (C, C, h, w), from which `dense` makes it whole again."""
+    channels = np.arange(array.shape[0])
+    return array[channels, channels][:, None]
+
+
+def is_diagonal(array: Array) -> bool:
+    """Whether a kernel (C, C, h, w) is zero wherever two different channels meet."""
+    return bool(np.count_nonzero(array) == np.count_nonzero(diagonal_of(array)))
+
+
+def blob_of(tensor: Tensor, *, diagonal: bool = False) -> Blob:
+    """The blob that reads a tensor's values each time it is asked, and so follows them as they change.
+
+    float64 stays float64; any other floating-point type becomes float32. The values are a view of a tensor on
+    a CPU that has one of the two. A tensor that is the channel `diagonal` (C, 1, h, w) of a kernel gives the
+    dense blob (C, C, h, w).
+    """
+    wide, dtype = (torch.float64, FLOAT64) if tensor.dtype == torch.float64 else (torch.float32, FLOAT32)
+
+    def values() -> Array:
+        array: Array = tensor.detach().cpu().to(wide).numpy().reshape(-1)
+        return array
+
+    shape = tuple(tensor.shape)
+    return dense(shape, values, dtype) if diagonal else Blob(shape, dtype, values)
 
 
 MAX_AXES = 32  # kMaxBlobAxes (blob.hpp)

@@ -162,7 +162,7 @@ def _dense_as(placed: _Placed, other: _Placed) -> _Placed:
     ):
         return placed
     fields = layer.fields.replace(convolution_param=p.replace(group=None))
-    blobs = (dense(shapes[0], layer.blobs[0].values), *layer.blobs[1:])
+    blobs = (dense(shapes[0], layer.blobs[0].values, layer.blobs[0].dtype), *layer.blobs[1:])
     return replace(placed, layer=replace(layer, fields=fields, blobs=blobs))
 
 

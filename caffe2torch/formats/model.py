@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from caffe2torch.blob import Array, Blob, dense
+from caffe2torch.blob import FLOAT32, Blob, blob_of
 from caffe2torch.errors import WeightsError
 from caffe2torch.formats.digest import Digest
 from caffe2torch.net import Layer, Net
@@ -21,7 +19,7 @@ from caffe2torch.untrusted.kinds import File
 from caffe2torch.zoo.inputs import known_shapes, sized
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from caffe2torch.formats.trial import Trials
     from caffe2torch.modules.caffe_net import CaffeNet
@@ -155,25 +153,13 @@ def _needed(parameter: Parameter) -> Blob:
     """The values of a parameter in the shape that its layer needs."""
     shape = tuple(size or 0 for size in parameter.shape)
     blob = parameter.blob
-    return Blob(shape, np.dtype("<f4"), None) if blob is None else replace(blob, shape=shape)
+    return Blob(shape, FLOAT32, None) if blob is None else replace(blob, shape=shape)
 
 
 def _blob_of(model: Any, parameter: Parameter) -> Blob:
     owner, _, name = parameter.owner.rpartition(".")
     layer = model.get_submodule(owner)
-    return blob_of({**layer._parameters, **layer._buffers}[name], parameter)
-
-
-def blob_of(tensor: Tensor, parameter: Parameter) -> Blob:
-    """The blob that reads the values of a parameter from its tensor when asked."""
-    values = partial(_values, tensor)
-    shape = tuple(tensor.shape)
-    return dense(shape, values) if parameter.diagonal else Blob(shape, np.dtype("<f4"), values)
-
-
-def _values(tensor: Tensor) -> Array:
-    array: Array = tensor.detach().cpu().float().numpy().reshape(-1)
-    return array
+    return blob_of({**layer._parameters, **layer._buffers}[name], diagonal=parameter.diagonal)
 
 
 def _digest(path: str) -> Digest | None:

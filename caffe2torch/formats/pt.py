@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.blob import Blob, dense
+from caffe2torch.blob import Blob, blob_of, dense
 from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.formats import writes
-from caffe2torch.formats.model import Model, blob_of, with_blobs, without_rules
+from caffe2torch.formats.model import Model, with_blobs, without_rules
 from caffe2torch.formats.writing import DTYPES, Output, encoded, patiently
 from caffe2torch.net import Net
 
@@ -48,7 +48,7 @@ def read_back(path: Path, model: Model) -> Net:
     keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if state.keys() != keys:
         raise ReadError(f"holds other keys than the net: {min(state.keys() ^ keys)!r}")
-    return without_rules(with_blobs(model.plan, lambda p: blob_of(state[p.key], p)))
+    return without_rules(with_blobs(model.plan, lambda p: blob_of(state[p.key], diagonal=p.diagonal)))
 
 
 @writes(

@@ -16,9 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from caffe2torch.blob import Array, Blob, dense
+from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, ReadError, VerificationFailed
 from caffe2torch.formats import writes
 from caffe2torch.formats.digest import Digest
@@ -290,11 +288,9 @@ def _difference(needed: set[str], found: set[str]) -> str:
 
 def _blob(parameter: Parameter, stored: Stored, diagonal: bool) -> Blob:
     """The blob of a parameter; a diagonal is made dense each time that it is read."""
-    if not diagonal:
-        return Blob(stored.shape, np.dtype("<f4"), stored.widened)
     shape = (*stored.shape[:1] * 2, *stored.shape[2:])
-    if len(stored.shape) != 4 or stored.shape[1] != 1 or math.prod(shape) > MAX_DENSE:
+    if diagonal and (len(stored.shape) != 4 or stored.shape[1] != 1 or math.prod(shape) > MAX_DENSE):
         raise ReadError(
             f"tensor {parameter.owner!r}: is {stored.shape}, no diagonal (C, 1, h, w) up to {MAX_DENSE}"
         )
-    return dense(shape, stored.widened)
+    return stored.blob(diagonal=diagonal)

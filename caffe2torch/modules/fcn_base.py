@@ -7,11 +7,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caffe2torch.blob import Array, Blob, dense
+from caffe2torch.blob import Blob, blob_of
 from caffe2torch.errors import NetError
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Layer, Net
@@ -158,11 +157,6 @@ def _valued(layer: Layer, parameters: list[Tensor]) -> Layer:
 
 
 def _blob(layer: Layer, parameter: Tensor) -> Blob:
-    def values() -> Array:
-        array: Array = parameter.detach().cpu().float().numpy().reshape(-1)
-        return array
-
-    shape = tuple(parameter.shape)
-    if layer.type == "Deconvolution" and shape[1] < layer.fields.convolution_param.num_output:
-        return dense(shape, values)
-    return Blob(shape, np.dtype(np.float32), values)
+    is_deconvolution = layer.type == "Deconvolution"
+    outputs = layer.fields.convolution_param.num_output
+    return blob_of(parameter, diagonal=is_deconvolution and parameter.shape[1] < outputs)

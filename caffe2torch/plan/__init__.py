@@ -11,7 +11,7 @@ from itertools import chain, count, dropwhile
 
 import numpy as np
 
-from caffe2torch.blob import Array, Blob
+from caffe2torch.blob import Array, Blob, diagonal_of
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
 from caffe2torch.layers.geometry import View, crop_offset
 from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converter_for, converter_of
@@ -42,8 +42,7 @@ class Parameter:
         assert self.blob is not None  # noqa: S101 (callers ask `blob` first)
         array = self.blob.read()
         if self.diagonal:
-            channels = np.arange(array.shape[0])
-            return array[channels, channels][:, None]
+            return diagonal_of(array)
         return array.reshape([size or -1 for size in self.shape])
 
 

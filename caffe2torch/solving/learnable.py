@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffe2torch._torch import torch
-from caffe2torch.blob import Array, Blob, dense
+from caffe2torch.blob import Blob, blob_of, diagonal_of, is_diagonal
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Parameter, Plan, fits
@@ -40,17 +40,9 @@ class Learnable:
         return tuple(self.tensor.shape) != self.shape
 
     def blob(self, values: Tensor | None) -> Blob:
-        """Values that lie as the model's do, as a float32 Blob in Caffe's shape; None stands for zeros."""
-
-        def flat() -> Array:
-            if values is None:
-                return np.zeros(self.tensor.numel(), np.float32)
-            array: Array = values.detach().cpu().float().numpy().reshape(-1)
-            return array
-
-        if self.diagonal:
-            return dense(tuple(self.tensor.shape), flat)
-        return Blob(self.shape, np.dtype("<f4"), flat)
+        """Values that lie as the model's do, as a Blob in Caffe's shape; None stands for zeros."""
+        zeros = torch.zeros(()).expand(self.tensor.shape)  # which take no memory
+        return blob_of(zeros if values is None else values, diagonal=self.diagonal)
 
     def values(self, blob: Blob, name: str) -> Tensor:
         """The values of a blob, called `name` in errors, as the model keeps them. Raises WeightsError."""
@@ -60,10 +52,9 @@ class Learnable:
             raise WeightsError(f"{name}, that of '{self.key}', has no values")
         array = blob.read().reshape(self.shape)
         if self.diagonal:
-            each = np.arange(self.shape[0])
-            whole, array = array, array[each, each][:, None]
-            if np.count_nonzero(whole) != np.count_nonzero(array):
+            if not is_diagonal(array):
                 raise WeightsError(f"{name} is not 0 off the channel diagonal, all that '{self.key}' keeps")
+            array = diagonal_of(array)
         return torch.empty_like(self.tensor).copy_(torch.from_numpy(np.array(array)))
 
 

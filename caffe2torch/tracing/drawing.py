@@ -12,12 +12,10 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import Any, NoReturn
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from caffe2torch import schema
-from caffe2torch.blob import Array, Blob
+from caffe2torch.blob import Blob, blob_of
 from caffe2torch.errors import NetError, UnsupportedModule
 from caffe2torch.layers.registry import converter_for
 from caffe2torch.net import Layer
@@ -151,6 +149,5 @@ def _clear_defaults(message: Any) -> None:
 
 
 def _blob(tensor: Tensor, shape: Size) -> Blob:
-    """The tensor as a float32 blob in Caffe's shape; a view of a float32 tensor on the CPU."""
-    array: Array = tensor.detach().cpu().to(torch.float32).contiguous().numpy()
-    return Blob(shape, np.dtype("<f4"), lambda: array.reshape(-1))
+    """The tensor as a blob in Caffe's shape."""
+    return replace(blob_of(tensor), shape=shape)

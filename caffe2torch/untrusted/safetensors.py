@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.blob import Array, shape_problem
+from caffe2torch.blob import FLOAT32, Array, Blob, dense, shape_problem
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
@@ -34,6 +34,10 @@ class Stored:
         if self.dtype == "BF16":
             return (self.values.astype("<u4") << 16).view("<f4")
         return self.values.astype("<f4", copy=False)
+
+    def blob(self, *, diagonal: bool = False) -> Blob:
+        """The tensor as a float32 blob; one that is a channel `diagonal` (C, 1, h, w) as the dense one."""
+        return dense(self.shape, self.widened) if diagonal else Blob(self.shape, FLOAT32, self.widened)
 
 
 def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:

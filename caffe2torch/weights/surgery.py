@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch._torch import torch
-from caffe2torch.blob import Array, Blob, blob_of
+from caffe2torch.blob import Array, Blob, blob_of, dense, diagonal_of, is_diagonal
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.layers.registry import Shape
 from caffe2torch.net import Layer, Net
@@ -236,22 +236,20 @@ def _fitted(what: str, blob: Blob, needed: Shape) -> Blob:
     shape = tuple(mine if size is None else size for size, mine in zip(needed, own, strict=True))
     if math.prod(shape) == blob.count:
         return replace(blob, shape=shape)
-    if (weight := _regrouped(blob, shape)) is not None:
-        return Blob.of(weight)
+    if (regrouped := _regrouped(blob, shape)) is not None:
+        return regrouped
     raise WeightsError(f"{what} is {blob.shape} in the source, {shape} in the target; they cannot be copied")
 
 
-def _regrouped(blob: Blob, shape: tuple[int, ...]) -> Array | None:
+def _regrouped(blob: Blob, shape: tuple[int, ...]) -> Blob | None:
     """A dense weight as its channel diagonal, or the reverse; None where it is neither."""
-    dense, compact = sorted((shape, blob.shape), key=math.prod, reverse=True)
-    if len(dense) != 4 or dense[0] != dense[1] or compact != (dense[0], 1, *dense[2:]):
+    whole, compact = sorted((shape, blob.shape), key=math.prod, reverse=True)
+    if len(whole) != 4 or whole[0] != whole[1] or compact != (whole[0], 1, *whole[2:]):
         return None
-    each, weight = np.arange(dense[0]), blob.read()
-    whole = np.zeros(dense, weight.dtype)
-    whole[each, each] = weight[:, 0] if blob.shape == compact else weight[each, each]
     if blob.shape == compact:
-        return whole
-    return whole[each, each][:, None] if np.array_equal(whole, weight) else None
+        return dense(whole, lambda: blob.read().reshape(-1), blob.dtype)
+    weight = blob.read()
+    return Blob.of(diagonal_of(weight)) if is_diagonal(weight) else None
 
 
 def _changes(before: Sequence[Blob], after: Sequence[Blob]) -> str:

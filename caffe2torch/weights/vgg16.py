@@ -143,7 +143,7 @@ def vgg16_from(source: AnyPath | Mapping[str, Tensor], mean: Sequence[float] | N
     name = origin(file)
     if name == _TORCHVISION.name:
         stored, _ = read_tensors(file)
-        blobs = {key: Blob(x.shape, np.dtype("<f4"), x.widened) for key, x in stored.items()}
+        blobs = {key: x.blob() for key, x in stored.items()}
         return _net(blobs, _TORCHVISION, path, mean)
     if name == _KERAS.name:
         from caffe2torch.untrusted import hdf5
