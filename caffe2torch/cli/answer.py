@@ -1,26 +1,10 @@
-"""What a command answers: text for people, data for --json, and an exit code."""
+"""What a command answers, and how it says that a net differs from its reference."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-from caffe2torch.errors import Caffe2TorchError, VerificationFailed
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command found out: `text` for people, `data` for --json."""
-
-    text: str
-    data: dict[str, Any]
-    code: int = 0
-
-
-class UsageError(Caffe2TorchError):
-    """Options that cannot be meant."""
-
-    exit_code = 2
+from caffe2torch.command_line import Answer as Answer
+from caffe2torch.command_line import UsageError as UsageError
+from caffe2torch.errors import VerificationFailed
 
 
 class NotVerified(VerificationFailed):
