@@ -1,8 +1,8 @@
 """The rules that fcn-convert and fcn-repro share: options, exit codes, and what may reach the terminal.
 
-A command is a set of verbs. Each `Verb` states the options it takes; any other option is refused, even when it
-is given with its default value. A mistake on the command line is answered in one line, and `run` turns every
-other failure into one line and an exit code:
+A command is a set of verbs. Each `Verb` states the options it takes; any other option is refused, even when
+it is given with its default value. A mistake on the command line is answered in one line, and `run` turns
+every other failure into one line and an exit code:
 
     0 done    1 refused    2 usage    3 missing    4 verification failed    130 interrupted    141 broken pipe
 """
@@ -19,11 +19,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, NoReturn, TextIO, TypeVar
 
-from caffe2torch.errors import Caffe2TorchError
+from caffe2torch.errors import Caffe2TorchError, VerificationFailed
 from caffe2torch.version import __version__
 
 BROKEN_PIPE = 141
 INTERRUPTED = 130
+ALWAYS = ("--json", "--debug")
+"""The options that every verb of every command takes; --version and --help do without a verb."""
 
 _T = TypeVar("_T")
 
@@ -41,6 +43,14 @@ class Answer:
     text: str
     data: dict[str, Any]
     code: int = 0
+
+
+class NotVerified(VerificationFailed):
+    """Outputs that differ from their reference; `answer` shows by how much."""
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, **more: Any) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=prog, allow_abbrev=False, formatter_class=formatter, **more)
+        super().__init__(prog, allow_abbrev=False, add_help=False, formatter_class=formatter, **more)
         for action, once in (("store", _Once), (None, _Once), ("store_true", _OnceTrue)):
             self.register("action", action, once)
 
@@ -79,13 +89,15 @@ class Parser(argparse.ArgumentParser):
             if verb.option:
                 group.add_argument(verb.option, help=verb.help, **verb.argument)
 
-    def add_always(self, *, takes_json: str) -> tuple[str, ...]:
-        """The options of every command; returns their names."""
+    def add_always(self) -> None:
+        """The options that every verb takes, --help and --version."""
         group = self.add_argument_group("always")
-        group.add_argument("--json", action="store_true", help=takes_json)
+        group.add_argument("-h", "--help", action="help", help="show this text")
+        group.add_argument("--json", action="store_true", help="print one JSON object")
         group.add_argument("--debug", action="store_true", help="also print a traceback when something fails")
-        group.add_argument("--version", action="version", version=f"caffe2torch {__version__}")
-        return "--json", "--debug", "--version"
+        group.add_argument(
+            "--version", action="version", help="show the version", version=f"caffe2torch {__version__}"
+        )
 
     def read(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         """All options, and the names of those that were given, also if with their default values."""
@@ -126,7 +138,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def chosen(
-    parser: Parser, verbs: Sequence[Verb[_T]], argv: Sequence[str], always: Collection[str]
+    parser: Parser, verbs: Sequence[Verb[_T]], argv: Sequence[str], always: Collection[str] = ALWAYS
 ) -> Asked[_T]:
     """The verb that a command line asks for, with its options. Raises UsageError for any it does not take."""
     options, given = parser.read(argv)
@@ -139,16 +151,15 @@ def chosen(
     taken = (verb.option, *verb.takes, *always)
     if others := [name for name in given if name not in taken]:
         parser.error(_not_taken(verb, verbs, others))
-    return Asked(verb, options, given)
+    return Asked(verb, options)
 
 
 @dataclass(frozen=True)
 class Asked(Generic[_T]):
-    """What a command line asks for. `given` names the options that are on it."""
+    """What a command line asks for."""
 
     verb: Verb[_T]
     options: argparse.Namespace
-    given: list[str]
 
     def run(self) -> _T:
         """Does it."""
@@ -158,10 +169,10 @@ class Asked(Generic[_T]):
 def run(
     program: str, argv: Sequence[str] | None, act: Callable[[Sequence[str]], int], interrupted: str = ""
 ) -> int:
-    """Calls `act` with `argv` or the process's arguments; returns the exit code. A failure is a line on stderr.
+    """Calls `act` with `argv` or the process's arguments; returns the exit code.
 
-    With --json among the arguments, a failure is also an object on stdout: error, kind, exit_code, and the data
-    of the error's `answer`, if it has one. `interrupted` is added to what is said when the user interrupts.
+    A failure is one line on stderr. With --json among the arguments it is also an object on stdout: error, kind,
+    exit_code, and the data of a NotVerified's answer. `interrupted` follows what is said of an interruption.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -252,7 +263,7 @@ def _refuse(program: str, error: Exception, as_json: bool) -> int:
     message, code = str(error), getattr(error, "exit_code", 1)
     if not isinstance(error, Caffe2TorchError):
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where, please report it"
-    answer = getattr(error, "answer", Answer("", {}))
+    answer = error.answer if isinstance(error, NotVerified) else Answer("", {})
     problem = {"error": message, "kind": type(error).__name__, "exit_code": code}
     print_answer(replace(answer, data={**answer.data, **problem}), as_json)
     say(program, message)

@@ -16,10 +16,9 @@ fcn-convert FILE [-o OUT] [options]
        fcn-convert FOLDER --survey
        fcn-convert --list-layers"""
 _EPILOG = """\
-FILE is recognized by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors or folder that this
-command wrote, VGG-16 as torchvision (.pth, .safetensors) or Keras (.h5) has it, or with --inspect a .prototxt
-or a mean .binaryproto. A net's prototxt may be given with its caffemodel, in either order. Nothing is written
-unless all checks pass.
+FILE is recognized by its content: a .caffemodel of any age, a .caffemodel.h5, a .safetensors or folder that
+this command wrote, VGG-16 as torchvision (.pth, .safetensors) or Keras (.h5) has it, or with --inspect a
+.prototxt or a mean .binaryproto. Nothing is written unless all checks pass.
 
 exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be) or different from OTHER, 2 usage,
             3 a file or its weights missing, 4 verification failed, 130 interrupted, 141 broken pipe
@@ -36,12 +35,15 @@ def parser() -> Parser:
         description="Converts a Caffe model into a checked file for PyTorch: FILE.safetensors next to FILE.",
         epilog=_EPILOG,
     )
-    parser.add_argument("files", metavar="FILE", nargs="*", help="the model, and its prototxt if you like")
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "files", metavar="FILE", nargs="*", help="the model; its prototxt may stand next to it"
+    )
     parser.add_verbs("commands, instead of converting", VERBS)
     _reading(parser.add_argument_group("reading FILE: to convert, --inspect or --diff"))
     _writing(parser.add_argument_group("converting"))
     _running(parser.add_argument_group("running nets"))
-    parser.add_always(takes_json="print one JSON object")
+    parser.add_always()
     return parser
 
 

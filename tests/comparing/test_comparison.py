@@ -561,7 +561,7 @@ def test_layers_and_weights_need_no_torch(voc: Path, golden: Path, tmp_path: Pat
 def test_what_only_a_comparison_takes(voc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options in (["--on", "x.npz"], ["--tolerance", "1"]):
         assert main([str(voc), *options]) == 2
-        assert "belong to --diff" in capsys.readouterr().err
+        assert "belongs to --diff" in capsys.readouterr().err
 
 
 def test_a_net_of_a_module_that_is_none() -> None:
