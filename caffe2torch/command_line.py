@@ -171,8 +171,8 @@ def run(
 ) -> int:
     """Calls `act` with `argv` or the process's arguments; returns the exit code.
 
-    A failure is one line on stderr. With --json among the arguments it is also an object on stdout: error, kind,
-    exit_code, and the data of a NotVerified's answer. `interrupted` follows what is said of an interruption.
+    A failure is one line on stderr. With --json among the arguments it is also an object on stdout: error,
+    kind, exit_code, and the data of a NotVerified's answer. `interrupted` is advice to whoever interrupts.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     try:

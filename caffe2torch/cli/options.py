@@ -23,6 +23,7 @@ this command wrote, VGG-16 as torchvision (.pth, .safetensors) or Keras (.h5) ha
 exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be) or different from OTHER, 2 usage,
             3 a file or its weights missing, 4 verification failed, 130 interrupted, 141 broken pipe
 """
+_FILE = "the model; its prototxt may be given before or after it"
 _FORM = "which net a caffemodel or prototxt gets: the one to deploy (default) or the one that was trained"
 _CHECK = "run: run the written file on random inputs, even if reading it back would do"
 

@@ -472,7 +472,7 @@ REFUSED = {
         GOOD, "holds float32, not float16", ("-o", "a.caffemodel", "--dtype", "float16")
     ),
     "unknown option": Refused(GOOD, "unrecognized arguments: --frobnicate", ("--frobnicate",), code=2),
-    "inspect and write": Refused(GOOD, "-o belongs to converting; --inspect does", ("--inspect", "-o", "a.pt"), code=2),
+    "inspect and write": Refused(GOOD, "^-o belongs to converting;", ("--inspect", "-o", "a.pt"), code=2),
     "abbreviated": Refused(GOOD, "unrecognized arguments: --insp", ("--insp",), code=2),
     "unknown dtype": Refused(GOOD, "invalid choice: 'int8'", ("--dtype", "int8"), code=2),
 }

@@ -532,8 +532,8 @@ def test_what_cannot_be_compared(voc: Path, golden: Path, compare: Run) -> None:
         (voc, h5, (), 1, "has no blobs for layer 'conv1_1'"),
         (voc, golden / "legacy" / "mean.binaryproto", (), 1, "mean.binaryproto: "),
         (golden / "legacy" / "mean.binaryproto", voc, (), 1, "mean.binaryproto: "),
-        (voc, voc, ("-o", "x.pt"), 2, "--diff compares and writes nothing"),
-        (voc, voc, ("--inspect",), 2, "--diff compares and writes nothing"),
+        (voc, voc, ("-o", "x.pt"), 2, "-o belongs to converting; --diff does not"),
+        (voc, voc, ("--inspect",), 2, "--inspect and --diff are different commands"),
         (voc, "odd.caffemodel", (), 1, "fcn-convert: odd.caffemodel: layer 'x' (Peculiar): no converter"),
         (voc, voc, ("--tolerance", "low"), 2, "argument --tolerance: invalid float value"),
     ):
