@@ -37,9 +37,7 @@ def parser() -> Parser:
         epilog=_EPILOG,
     )
     files = parser.add_argument_group("files")
-    files.add_argument(
-        "files", metavar="FILE", nargs="*", help="the model; its prototxt may stand next to it"
-    )
+    files.add_argument("files", metavar="FILE", nargs="*", default=[], help=_FILE)
     parser.add_verbs("commands, instead of converting", VERBS)
     _reading(parser.add_argument_group("reading FILE: to convert, --inspect or --diff"))
     _writing(parser.add_argument_group("converting"))

@@ -272,6 +272,48 @@ def test_debug_shows_where_an_error_comes_from(
     assert "in _refuse" in capsys.readouterr().err
 
 
+def test_an_error_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--fetch", "imagenet", "--json"]) == 3
+    out, err = capsys.readouterr()
+    error = json.loads(out)
+    assert err == f"fcn-repro: {error['error']}\n"
+    assert (error["kind"], error["exit_code"]) == ("MissingData", 3)
+
+
+def test_what_is_shown_before_fetching_does_not_mix_with_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--fetch", "voc-fcn8s", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"] == "nothing was fetched; add --yes"
+    assert "size      about 538 MB" in err
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcn_repro.commands.table.papers", interrupt)
+    assert cli.main(["--table", "1"]) == 130
+    said = "fcn-repro: interrupted; the same command goes on from what was done\n"
+    assert capsys.readouterr().err == said
+
+
+def test_names_from_files_cannot_drive_the_terminal(
+    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(empty_disk, "voc-fcn8s", 650)
+    (stored,) = (empty_disk / "results").glob("*.json")
+    stored.write_text(stored.read_text().replace("a device", r"a\u001b[2Jdevice"))
+    for arguments in (
+        ["--table", "3", "--paper", "pami2017"],
+        ["--server-result", "gone\x1b[2J", "--name", "x", "--on", "voc2012/test"],
+    ):
+        for more in ([], ["--json"]):
+            assert cli.main([*arguments, *more]) in (1, 3)
+            out, err = capsys.readouterr()
+            assert "[2J" in out + err
+            assert "\x1b" not in out + err
+
+
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
     command = [sys.executable, "-m", "fcn_repro.cli", "--table", "3"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
