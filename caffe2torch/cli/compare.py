@@ -6,8 +6,8 @@ import argparse
 from dataclasses import replace
 from functools import partial
 
-from caffe2torch.cli.answer import Answer
 from caffe2torch.cli.source import naming, read_source
+from caffe2torch.command_line import Answer
 from caffe2torch.formats.model import Model, model_of
 from caffe2torch.formats.opening import defines_net, look_at_model, vgg16_origin
 from caffe2torch.plan import plan

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from caffe2torch.cli.answer import Answer
 from caffe2torch.cli.screen import numbers, origin_facts, origin_text
 from caffe2torch.cli.source import read_source
+from caffe2torch.command_line import Answer
 from caffe2torch.errors import ReadError
 from caffe2torch.plan.table import table_of
 from caffe2torch.untrusted.binary import read_binaryproto

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from caffe2torch.cli.answer import UsageError
+from caffe2torch.command_line import UsageError
 from caffe2torch.errors import NetError
 from caffe2torch.formats.model import Model
 from caffe2torch.formats.opening import look_at_model, open_model, vgg16_origin

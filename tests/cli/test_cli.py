@@ -338,6 +338,64 @@ def test_help_names_every_exit_code(tmp_path: Path) -> None:
         assert text in run.stdout
 
 
+# --- Caffe's usual two files
+
+
+@pytest.fixture
+def pair(golden: Path, tmp_path: Path) -> tuple[str, str]:
+    """A prototxt and its caffemodel, under names that say nothing."""
+    shutil.copy(golden / "legacy" / "v1.prototxt", tmp_path / "net.txt")
+    shutil.copy(golden / "legacy" / "v1.caffemodel", tmp_path / "weights_iter_9")
+    return "net.txt", "weights_iter_9"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_prototxt_and_its_caffemodel_in_either_order(
+    order: int, pair: tuple[str, str], golden: Path, convert: Convert
+) -> None:
+    text, weights = pair
+    run = convert(*pair[::order], "--json")
+    assert (run.code, run.err) == (0, "")
+    assert run.json()["file"] == weights
+    assert run.json()["output"]["file"] == "weights_iter_9.safetensors"
+    assert convert(weights, "--prototxt", text, "-o", "wanted.safetensors").code == 0
+    assert load_file("wanted.safetensors").keys() == load_file("weights_iter_9.safetensors").keys()
+    run = convert(*pair[::order], "-o", "a.pt", "--verify", golden / "legacy" / "v1.npz")
+    assert f"net = c2t.read({text!r}, {weights!r})" in run.out, run.err
+    assert convert(*pair[::order], "--inspect").out.startswith(f"{weights}: ")
+    assert convert(*pair[::order], "--diff", "weights_iter_9.safetensors").code == 0
+
+
+def test_an_option_may_stand_between_the_two(pair: tuple[str, str], convert: Convert) -> None:
+    text, weights = pair
+    assert convert(text, "-o", "a.safetensors", weights).code == 0
+    assert convert("--inspect", text, "--json", weights).json()["file"] == weights
+
+
+def test_two_files_that_are_not_a_net_and_its_weights(pair: tuple[str, str], convert: Convert) -> None:
+    text, weights = pair
+    before = names(Path())
+    for arguments, code, message in (
+        ((text, text), 2, "both are text; give one prototxt, and the weights"),
+        ((weights, weights), 2, "neither is a prototxt; to compare two models, use --diff"),
+        ((text, weights, "--prototxt", text), 2, "net.txt and weights_iter_9, and a --prototxt"),
+        ((text, weights, text), 2, "3 files are given"),
+        ((text, weights, "--list-layers"), 2, "--list-layers does not take it"),
+        ((text, "none"), 3, "none: no such file"),
+    ):
+        run = convert(*arguments)
+        assert (run.code, run.out, run.err.count("\n")) == (code, "", 1), arguments
+        assert message in run.err
+    assert names(Path()) == before
+
+
+def test_a_mean_is_inspected_without_a_net(golden: Path, convert: Convert) -> None:
+    mean = golden / "legacy" / "mean.binaryproto"
+    run = convert(mean, "--inspect", "--prototxt", golden / "legacy" / "v1.prototxt")
+    assert (run.code, run.err.count("\n")) == (2, 1)
+    assert "is a mean; leave out" in run.err
+
+
 # --- verification
 
 
@@ -472,7 +530,7 @@ REFUSED = {
         GOOD, "holds float32, not float16", ("-o", "a.caffemodel", "--dtype", "float16")
     ),
     "unknown option": Refused(GOOD, "unrecognized arguments: --frobnicate", ("--frobnicate",), code=2),
-    "inspect and write": Refused(GOOD, "leave out --verify and -o", ("--inspect", "-o", "a.pt"), code=2),
+    "inspect and write": Refused(GOOD, "^-o belongs to converting;", ("--inspect", "-o", "a.pt"), code=2),
     "abbreviated": Refused(GOOD, "unrecognized arguments: --insp", ("--insp",), code=2),
     "unknown dtype": Refused(GOOD, "invalid choice: 'int8'", ("--dtype", "int8"), code=2),
 }

@@ -532,8 +532,8 @@ def test_what_cannot_be_compared(voc: Path, golden: Path, compare: Run) -> None:
         (voc, h5, (), 1, "has no blobs for layer 'conv1_1'"),
         (voc, golden / "legacy" / "mean.binaryproto", (), 1, "mean.binaryproto: "),
         (golden / "legacy" / "mean.binaryproto", voc, (), 1, "mean.binaryproto: "),
-        (voc, voc, ("-o", "x.pt"), 2, "--diff compares and writes nothing"),
-        (voc, voc, ("--inspect",), 2, "--diff compares and writes nothing"),
+        (voc, voc, ("-o", "x.pt"), 2, "-o belongs to converting; --diff does not"),
+        (voc, voc, ("--inspect",), 2, "--inspect and --diff are different commands"),
         (voc, "odd.caffemodel", (), 1, "fcn-convert: odd.caffemodel: layer 'x' (Peculiar): no converter"),
         (voc, voc, ("--tolerance", "low"), 2, "argument --tolerance: invalid float value"),
     ):
@@ -561,7 +561,7 @@ def test_layers_and_weights_need_no_torch(voc: Path, golden: Path, tmp_path: Pat
 def test_what_only_a_comparison_takes(voc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for options in (["--on", "x.npz"], ["--tolerance", "1"]):
         assert main([str(voc), *options]) == 2
-        assert "belong to --diff" in capsys.readouterr().err
+        assert "belongs to --diff" in capsys.readouterr().err
 
 
 def test_a_net_of_a_module_that_is_none() -> None:

@@ -15,8 +15,10 @@ import pytest
 import torch
 
 import caffe2torch as c2t
+from caffe2torch import command_line
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro import cli, commands, recipes
+from fcn_repro import cli, recipes
+from fcn_repro.commands import fetch
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.fetching.datasets import Archive, Source
 from fcn_repro.fetching.zoo import UNKNOWN, Model, Zoo
@@ -26,7 +28,7 @@ from fcn_repro.scoring.run import mean_of
 from fcn_repro.tables import measure, timing
 from fcn_repro.tables.papers import papers
 from fcn_repro.tables.timing import Timing
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Disk, named
 from tests.fcn_repro import miniatures
 from tests.places import ROOT
 
@@ -101,13 +103,14 @@ def test_the_commands_for_what_is_missing_are_commands(capsys: pytest.CaptureFix
         typed |= {command for cell in cells for command in cell["command"].split(" && ") if command}
     assert len(typed) > 50
     for command in typed:
-        args = cli.parser().parse_args(command.split()[1:])
+        asked = command_line.chosen(cli.parser(), cli.VERBS, command.split()[1:], cli.EVERYWHERE)
+        args = asked.options
         if args.fetch:
-            assert args.fetch in {*commands.sources(), *commands.zoo().models}, command
+            assert args.fetch in {*fetch.sources(), *fetch.zoo().models}, command
         elif args.train:
             assert args.train in recipes.names(), command
         elif args.on:
-            assert commands.named(args.on) == args.on
+            assert named(args.on) == args.on
 
 
 def test_table_1_computes_the_structure(capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,12 +185,12 @@ def test_a_table_is_found_in_either_case(capsys: pytest.CaptureFixture[str]) -> 
     [
         (
             [],
-            "one of the arguments --list --table --evaluate --train --caffe --predict --server-result "
-            "--fetch --render is required",
+            "give one of --list, --table, --evaluate, --train, --caffe, --predict, --server-result, "
+            "--fetch, --render; see fcn-repro --help",
         ),
         (["--table", "8"], "cvpr2015 has no table '8'; its tables are 1, 2, 3, 4, 5, 6, A"),
         (["--table", "1", "--paper", "eccv2016"], "no paper 'eccv2016'; known are cvpr2015, pami2017"),
-        (["--table", "1", "--list"], "not allowed with argument"),
+        (["--table", "1", "--list"], "--list and --table are different commands"),
         (["--evaluate", "voc-fcn8s"], "--on is needed"),
         (["--server-result", "x", "--on", "voc2012/test"], "--server-result needs --name MODEL"),
         (["--server-result", "x", "--name", "y", "--on", "seg11valid"], "the server scores voc2011/test and"),
@@ -196,10 +199,10 @@ def test_a_table_is_found_in_either_case(capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_usage_errors(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
-    assert left.value.code == 2
-    assert message in capsys.readouterr().err
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -231,9 +234,7 @@ def test_what_is_missing_is_said_in_a_line(
 def test_a_report_does_not_go_among_the_stored_runs(
     empty_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as left:
-        cli.main(["--table", "1", "-o", str(empty_disk / "results")])
-    assert left.value.code == 2
+    assert cli.main(["--table", "1", "-o", str(empty_disk / "results")]) == 2
     assert "the stored runs are there" in capsys.readouterr().err
 
 
@@ -242,7 +243,7 @@ def _refuse() -> None:
 
 
 def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(commands, "papers", _refuse)
+    monkeypatch.setattr("fcn_repro.commands.table.papers", _refuse)
     assert cli.main(["--table", "1"]) == 1
     assert capsys.readouterr().err == "fcn-repro: cvpr2015.toml: tables.1: broken\n"
 
@@ -250,22 +251,67 @@ def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_what_nobody_foresaw_is_one_line_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails(args: object) -> int:
+    def fails(*_: object) -> None:
         raise ZeroDivisionError("a\nb")
 
-    monkeypatch.setitem(cli.COMMANDS, "list", fails)
+    monkeypatch.setattr("fcn_repro.commands.listing.papers", fails)
     assert cli.main(["--list"]) == 1
-    assert capsys.readouterr().err == (
-        "fcn-repro: unexpected ZeroDivisionError: a b; --debug shows where, please report it\n"
-    )
-    with pytest.raises(ZeroDivisionError):
-        cli.main(["--list", "--debug"])
+    said = "fcn-repro: unexpected ZeroDivisionError: a b; --debug shows where, please report it\n"
+    assert capsys.readouterr().err == said
+    assert cli.main(["--list", "--debug"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback")
+    assert err.endswith(said)
 
 
-def test_debug_shows_where_an_error_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "papers", _refuse)
-    with pytest.raises(ReadError):
-        cli.main(["--table", "1", "--debug"])
+def test_debug_shows_where_an_error_comes_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fcn_repro.commands.table.papers", _refuse)
+    assert cli.main(["--table", "1", "--debug"]) == 1
+    assert "in _refuse" in capsys.readouterr().err
+
+
+def test_an_error_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--fetch", "imagenet", "--json"]) == 3
+    out, err = capsys.readouterr()
+    error = json.loads(out)
+    assert err == f"fcn-repro: {error['error']}\n"
+    assert (error["kind"], error["exit_code"]) == ("MissingData", 3)
+
+
+def test_what_is_shown_before_fetching_does_not_mix_with_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--fetch", "voc-fcn8s", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)["error"] == "nothing was fetched; add --yes"
+    assert "size      about 538 MB" in err
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcn_repro.commands.table.papers", interrupt)
+    assert cli.main(["--table", "1"]) == 130
+    said = "fcn-repro: interrupted; the same command goes on from what was done\n"
+    assert capsys.readouterr().err == said
+
+
+def test_names_from_files_cannot_drive_the_terminal(
+    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(empty_disk, "voc-fcn8s", 650)
+    (stored,) = (empty_disk / "results").glob("*.json")
+    stored.write_text(stored.read_text().replace("a device", r"a\u001b[2Jdevice"))
+    for arguments in (
+        ["--table", "3", "--paper", "pami2017"],
+        ["--server-result", "gone\x1b[2J", "--name", "x", "--on", "voc2012/test"],
+    ):
+        for more in ([], ["--json"]):
+            assert cli.main([*arguments, *more]) in (1, 3)
+            out, err = capsys.readouterr()
+            assert "[2J" in out + err
+            assert "\x1b" not in out + err
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
@@ -274,7 +320,8 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.close()
-        assert b"Error" not in running.stderr.read()
+        assert running.stderr.read() == b""
+    assert running.returncode == 141
 
 
 @pytest.mark.parametrize("command", [["--list"], ["--table", "1"], ["--table", "3", "--paper", "pami2017"]])
@@ -704,7 +751,7 @@ def published(monkeypatch: pytest.MonkeyPatch, name: str, **facts: str) -> None:
     known = {"title": "A net", "family": "base", "address": UNKNOWN, "sha1": UNKNOWN, "licence": "free"}
     model = Model(**{**known, **facts}, source=())
     zoo = Zoo({}, {"base": "nets"}, {name: model})
-    monkeypatch.setattr(commands, "zoo", lambda: zoo)
+    monkeypatch.setattr(fetch, "zoo", lambda: zoo)
     monkeypatch.setattr("fcn_repro.fetching.http.time.sleep", lambda seconds: None)
 
 

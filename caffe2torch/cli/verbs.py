@@ -1,0 +1,57 @@
+"""What fcn-convert can be asked to do, and the options that each verb takes."""
+
+from __future__ import annotations
+
+import argparse
+
+from caffe2torch.cli.compare import compare
+from caffe2torch.cli.convert import convert
+from caffe2torch.cli.files import with_files
+from caffe2torch.cli.inspect import inspect, inspect_mean
+from caffe2torch.cli.list_layers import list_layers
+from caffe2torch.cli.source import naming
+from caffe2torch.cli.survey_folder import survey_folder
+from caffe2torch.command_line import Answer, UsageError, Verb
+from caffe2torch.formats.opening import is_mean, look_at_model
+
+_READING = ("FILE", "--prototxt", "--convolutionalize", "--mean", "--ignore-unknown-fields")
+_WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check")
+
+
+def _convert(options: argparse.Namespace) -> Answer:
+    options = with_files(options)
+    options.file = look_at_model(options.file)
+    if is_mean(options.file):
+        return inspect_mean(options)  # refuses it
+    with naming(str(options.file)):
+        return convert(options)
+
+
+def _inspect(options: argparse.Namespace) -> Answer:
+    options = with_files(options)
+    options.file = look_at_model(options.file)
+    if is_mean(options.file):
+        if any((options.prototxt, options.convolutionalize, options.mean, options.ignore_unknown_fields)):
+            raise UsageError(f"{options.file}: is a mean; leave out the options for reading a net")
+        return inspect_mean(options)
+    with naming(str(options.file)):
+        return inspect(options)
+
+
+def _compare(options: argparse.Namespace) -> Answer:
+    return compare(with_files(options))
+
+
+VERBS = (
+    Verb("", _convert, (*_READING, "--allow-missing", *_WRITING), name="converting"),
+    Verb("--inspect", _inspect, _READING, "print the table of layers; write nothing"),
+    Verb(
+        "--diff",
+        _compare,
+        (*_READING, "--allow-missing", "--run", "--on", "--tolerance"),
+        "compare FILE with OTHER; write nothing, exit with 1 if they differ",
+        {"metavar": "OTHER"},
+    ),
+    Verb("--survey", survey_folder, ("FILE", "--run"), "FILE is a folder: print how far each net in it gets"),
+    Verb("--list-layers", list_layers, (), "print the layer types that are converted"),
+)

@@ -1,0 +1,284 @@
+"""The rules that fcn-convert and fcn-repro share: options, exit codes, and what may reach the terminal.
+
+A command is a set of verbs. Each `Verb` states the options it takes; any other option is refused, even when
+it is given with its default value. A mistake on the command line is answered in one line, and `run` turns
+every other failure into one line and an exit code:
+
+    0 done    1 refused    2 usage    3 missing    4 verification failed    130 interrupted    141 broken pipe
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, NoReturn, TextIO, TypeVar
+
+from caffe2torch.errors import Caffe2TorchError, VerificationFailed
+from caffe2torch.version import __version__
+
+BROKEN_PIPE = 141
+INTERRUPTED = 130
+ALWAYS = ("--json", "--debug")
+"""The options that every verb of every command takes; --version and --help do without a verb."""
+
+_T = TypeVar("_T")
+
+
+class UsageError(Caffe2TorchError):
+    """A command line that makes no sense; the message is one line and says what would."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found out: `text` for people, `data` for --json."""
+
+    text: str
+    data: dict[str, Any]
+    code: int = 0
+
+
+class NotVerified(VerificationFailed):
+    """Outputs that differ from their reference; `answer` shows by how much."""
+
+    def __init__(self, message: str, answer: Answer) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+@dataclass(frozen=True)
+class Verb(Generic[_T]):
+    """One thing that a command does, and the options it takes besides those that every verb takes.
+
+    `option` asks for it, such as "--table"; it is empty for what is done when no verb is given, and `name` is
+    then how messages call it. Options are named as they are first declared: "-o", not "--output".
+    """
+
+    option: str
+    run: Callable[[argparse.Namespace], _T]
+    takes: tuple[str, ...] = ()
+    help: str = ""
+    argument: Mapping[str, Any] = field(default_factory=lambda: {"action": "store_true"})
+    """How argparse reads the option: whether it has a value, and of what kind."""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.option or self.name
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that raises UsageError, in one line, and knows which options were given."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        formatter = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, allow_abbrev=False, add_help=False, formatter_class=formatter, **more)
+        for action, once in (("store", _Once), (None, _Once), ("store_true", _OnceTrue)):
+            self.register("action", action, once)
+
+    def add_verbs(self, title: str, verbs: Iterable[Verb[Any]]) -> None:
+        """A group with the option of each verb."""
+        group = self.add_argument_group(title)
+        for verb in verbs:
+            if verb.option:
+                group.add_argument(verb.option, help=verb.help, **verb.argument)
+
+    def add_always(self) -> None:
+        """The options that every verb takes, --help and --version."""
+        group = self.add_argument_group("always")
+        group.add_argument("-h", "--help", action="help", help="show this text")
+        group.add_argument("--json", action="store_true", help="print one JSON object")
+        group.add_argument("--debug", action="store_true", help="also print a traceback when something fails")
+        group.add_argument(
+            "--version", action="version", help="show the version", version=f"caffe2torch {__version__}"
+        )
+
+    def read(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """All options, and the names of those that were given, also if with their default values."""
+        defaults = {action: action.default for action in self._actions}
+        try:
+            for action in defaults:
+                action.default = argparse.SUPPRESS
+            options, left = self.parse_known_intermixed_args(argv)
+        finally:
+            for action, default in defaults.items():
+                action.default = default
+        if left:
+            self.error(self._unrecognized(left))
+        given = [named(action) for action in self._actions if hasattr(options, action.dest)]
+        absent = {action.dest: default for action, default in defaults.items() if named(action) not in given}
+        absent = {dest: default for dest, default in absent.items() if default is not argparse.SUPPRESS}
+        return argparse.Namespace(**{**absent, **vars(options)}), given
+
+    def actions(self) -> list[argparse.Action]:
+        """All options and positional arguments."""
+        return list(self._actions)
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UsageError."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+    def _unrecognized(self, left: Sequence[str]) -> str:
+        """Names the first option that does not exist, and the nearest one that does."""
+        unknown = next((word for word in left if word.startswith("-")), left[0]).partition("=")[0]
+        options = [option for action in self._actions for option in action.option_strings]
+        return f"unrecognized arguments: {unknown}{_nearest(unknown, options)}"
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            message = f"invalid choice: {value!r} (choose from {', '.join(choices)})"
+            raise argparse.ArgumentError(action, f"{message}{_nearest(str(value), choices)}")
+
+
+def chosen(
+    parser: Parser, verbs: Sequence[Verb[_T]], argv: Sequence[str], always: Collection[str] = ALWAYS
+) -> Asked[_T]:
+    """The verb that a command line asks for, with its options. Raises UsageError for any it does not take."""
+    options, given = parser.read(argv)
+    asked = [verb for verb in verbs if verb.option in given]
+    if len(asked) > 1:
+        parser.error(f"{listed(asked)} are different commands; give one of them")
+    verb = next(iter(asked), None) or next((verb for verb in verbs if not verb.option), None)
+    if verb is None:
+        parser.error(f"nothing to do; give one of {', '.join(map(str, verbs))}")
+    taken = (verb.option, *verb.takes, *always)
+    if others := [name for name in given if name not in taken]:
+        parser.error(_not_taken(verb, verbs, others))
+    return Asked(verb, options)
+
+
+@dataclass(frozen=True)
+class Asked(Generic[_T]):
+    """What a command line asks for."""
+
+    verb: Verb[_T]
+    options: argparse.Namespace
+
+    def run(self) -> _T:
+        """Does it."""
+        return self.verb.run(self.options)
+
+
+def run(
+    program: str, argv: Sequence[str] | None, act: Callable[[Sequence[str]], int], interrupted: str = ""
+) -> int:
+    """Calls `act` with `argv` or the process's arguments; returns the exit code.
+
+    A failure is one line on stderr. With --json among the arguments it is also an object on stdout: error,
+    kind, exit_code, and the data of a NotVerified's answer. `interrupted` is advice to whoever interrupts.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return act(given)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        end_of_line = "\n" if sys.stderr.isatty() else ""  # the terminal shows ^C or a progress line there
+        sys.stderr.write(f"{end_of_line}{program}: interrupted{interrupted}\n")
+        return INTERRUPTED
+    except Exception as error:
+        if "--debug" in given:
+            traceback.print_exc()
+        return _refuse(program, error, "--json" in given)
+
+
+def show(text: str) -> None:
+    """Prints text on stdout."""
+    if text:
+        sys.stdout.write(f"{printable(text, sys.stdout)}\n")
+        sys.stdout.flush()
+
+
+def print_answer(answer: Answer, as_json: bool) -> None:
+    """Prints an answer on stdout, in one of its two forms."""
+    if as_json:
+        show_json(answer.data)
+    else:
+        show(answer.text)
+
+
+def show_json(data: Any) -> None:
+    """Prints an object on stdout."""
+    sys.stdout.write(f"{json.dumps(data, indent=2)}\n")
+    sys.stdout.flush()
+
+
+def say(program: str, text: str) -> None:
+    """Prints one line on stderr, after the name of the command."""
+    sys.stderr.write(f"{program}: {printable(' '.join(text.split()), sys.stderr)}\n")
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """Text that cannot drive a terminal: names in it come from files, and may hold escape sequences."""
+    encoding = stream.encoding or "utf-8"
+    shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def named(action: argparse.Action) -> str:
+    """The name of an option or positional argument, for people and for `Verb.takes`."""
+    return action.option_strings[0] if action.option_strings else str(action.metavar)
+
+
+def listed(things: Sequence[object]) -> str:
+    """A, B and C."""
+    *first, last = map(str, things)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+class _Once(argparse._StoreAction):
+    """An option that may be given once: of two values, which one is meant?"""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: Any) -> None:
+        _refuse_second(self, namespace)
+        super().__call__(parser, namespace, *rest)
+
+
+class _OnceTrue(argparse._StoreTrueAction):
+    """A flag that may be given once."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: Any) -> None:
+        _refuse_second(self, namespace)
+        super().__call__(parser, namespace, *rest)
+
+
+def _refuse_second(action: argparse.Action, namespace: argparse.Namespace) -> None:
+    if action.option_strings and hasattr(namespace, action.dest):
+        raise argparse.ArgumentError(action, "is given twice")
+
+
+def _refuse(program: str, error: Exception, as_json: bool) -> int:
+    """Says in one line what went wrong; returns the exit code."""
+    message, code = str(error), getattr(error, "exit_code", 1)
+    if not isinstance(error, Caffe2TorchError):
+        message = f"unexpected {type(error).__name__}: {error}; --debug shows where, please report it"
+    answer = error.answer if isinstance(error, NotVerified) else Answer("", {})
+    problem = {"error": message, "kind": type(error).__name__, "exit_code": code}
+    print_answer(replace(answer, data={**answer.data, **problem}), as_json)
+    say(program, message)
+    return int(code)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _not_taken(verb: Verb[Any], verbs: Sequence[Verb[Any]], others: Sequence[str]) -> str:
+    """--seed belongs to --train, --on to --evaluate and --predict; --table takes neither"""
+    owners = [(name, listed([owner for owner in verbs if name in owner.takes])) for name in others]
+    (first, whose), *more = owners
+    told = ", ".join([f"{first} belongs to {whose}", *(f"{name} to {whose}" for name, whose in more)])
+    end = {1: "does not take it", 2: "takes neither"}.get(len(others), "takes none of them")
+    return f"{told}; {verb} {end}"

@@ -1,0 +1,29 @@
+"""-o: reports of tables and evaluations."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from caffe2torch.command_line import UsageError
+from fcn_repro.commands.asked import disk, tell
+
+if TYPE_CHECKING:
+    from fcn_repro.report.report import Report
+
+
+def report_folder(args: argparse.Namespace) -> Path | None:
+    """The folder for reports, if one is asked for. Raises UsageError for the one with the stored runs."""
+    folder: Path | None = args.output
+    if folder is not None and folder.resolve() == disk(args).results.resolve():
+        raise UsageError(f"-o {folder}: the stored runs are there; name another folder for reports")
+    return folder
+
+
+def publish(report: Report, folder: Path, name: str) -> None:
+    """Writes a report in all its forms, and says where."""
+    from fcn_repro.report.files import publish
+
+    for path in publish(report, folder, name):
+        tell(f"wrote {path}")

@@ -1,0 +1,82 @@
+"""--table: ours, published, difference."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+
+from caffe2torch.command_line import UsageError, Verb, show, show_json
+from fcn_repro.commands.asked import disk, program, tell
+from fcn_repro.commands.reporting import publish, report_folder
+from fcn_repro.data.datasets import dataset, names
+from fcn_repro.report import text
+from fcn_repro.tables import compare
+from fcn_repro.tables.measure import Measurements
+from fcn_repro.tables.on_rendered import carried_over
+from fcn_repro.tables.papers import STRUCTURE, Paper, Table, papers
+from fcn_repro.tables.structure import COUNTED
+
+
+def table(args: argparse.Namespace) -> int:
+    """One table: ours, published, difference."""
+    paper, number = _asked(args)
+    folder = report_folder(args)
+    found = Measurements(
+        disk(args),
+        program(args),
+        _again(args, number),
+        run=not args.stored,
+        time=args.time,
+        device=args.device,
+        precision=args.precision or "fp32",
+        protocol=args.protocol,
+    )
+    compared = compare.compare(paper.tables[number], found.measures)
+    notes = _notes(paper.tables[number])
+    if args.json:
+        show_json(compare.as_data(paper, number, compared))
+    else:
+        show(text.as_text(paper, number, compared, notes))
+    tell(compare.summary(compared))
+    if folder:
+        from fcn_repro.report.report import Report, results_of
+
+        shown = [result for run in found.used for result in results_of(run, found.images_of(run))]
+        publish(Report(paper, number, compared, notes, shown), folder, f"{args.paper}-table-{number}")
+    return compare.exit_code(compared)
+
+
+def _asked(args: argparse.Namespace) -> tuple[Paper, str]:
+    """The paper and the number of its table, on rendered images where --data names those."""
+    known = papers()
+    if args.paper not in known:
+        raise UsageError(f"no paper {args.paper!r}; known are {', '.join(known)}")
+    paper, number = known[args.paper], args.table.upper()
+    if number not in paper.tables:
+        tables = ", ".join(paper.tables)
+        raise UsageError(f"{args.paper} has no table {args.table!r}; its tables are {tables}")
+    images = str(args.data)
+    is_rendered = images in names() and dataset(images).rendered  # which needs no folder
+    return carried_over(paper, number, images) if is_rendered else paper, number
+
+
+def _again(args: argparse.Namespace, number: str) -> str:
+    """The command that prints the same table, for the hints on what to type next."""
+    words = ["--table", number]
+    words += ["--paper", args.paper] if args.paper != "cvpr2015" else []
+    words += ["--data", str(args.data)] if args.data else []
+    return f"{program(args)} {shlex.join(words)}"
+
+
+def _notes(shown: Table) -> list[str]:
+    measures = {column.measure for column in shown.columns.values()}
+    return [COUNTED] if measures & set(STRUCTURE) else []
+
+
+VERB = Verb(
+    "--table",
+    table,
+    ("--paper", "--stored", "--time", "--protocol", "--data", "--partial", "--device", "--precision", "-o"),
+    "one table, by its number in the paper: 3, A",
+    {"metavar": "N"},
+)
