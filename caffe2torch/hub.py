@@ -20,7 +20,7 @@ from caffe2torch.plan import Parameter, Plan
 try:
     from huggingface_hub import PyTorchModelHubMixin
 except ImportError as error:
-    raise MissingData(f"needs huggingface_hub: pip install 'caffe2torch[hub]' ({error})") from None
+    raise MissingData(f"needs huggingface_hub: pip install huggingface_hub ({error})") from None
 
 
 class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):

@@ -111,7 +111,7 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingData(f"ONNX needs {name}: pip install 'caffe2torch[onnx]' ({error})") from None
+        raise MissingData(f"ONNX needs {name}: pip install onnx onnxruntime onnxscript ({error})") from None
 
 
 def _name(proto: Any, model: Model) -> None:

@@ -102,8 +102,6 @@ def _events(folder: Path, iteration: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise MissingData(
-            "--tensorboard needs the package tensorboard: pip install 'caffe2torch[train]'"
-        ) from error
+        raise MissingData("--tensorboard needs the package tensorboard: pip install tensorboard") from error
     make_folder(folder / "tensorboard")
     return SummaryWriter(str(folder / "tensorboard"), purge_step=iteration + 1)

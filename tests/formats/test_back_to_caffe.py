@@ -380,16 +380,3 @@ def test_the_reader_of_fields_is_no_copy_of_ours() -> None:
     source = (ROOT / "tests" / "field_reader.py").read_text()
     assert "caffe2torch" not in source
     assert "google" not in source
-
-
-def test_the_readme_s_snippet_runs(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = (ROOT / "README.md").read_text().split("## Back to Caffe", 1)[1]
-    monkeypatch.chdir(tmp_path)
-    Path("voc-fcn8s.caffemodel").symlink_to(golden / "fcn" / "voc-fcn8s" / "weights.caffemodel")
-    exec(section.split("```python\n", 1)[1].split("```", 1)[0], {})  # noqa: S102 (our own README)
-    pairs = {"fcn.caffemodel": "deploy.prototxt", "module.caffemodel": "module.prototxt"}
-    for weights, prototxt in pairs.items():
-        names = [layer["name"] for layer in read("NetParameter", Path(weights).read_bytes())["layer"]]
-        assert names == [layer.name for layer in message_of(Path(prototxt).read_text()).layer]
-    assert message_of(Path("train.prototxt").read_text()).layer[-1].type == "SoftmaxWithLoss"
-    assert "base_lr: 1e-10\n" in Path("solver.prototxt").read_text()

@@ -17,7 +17,7 @@ from caffe2torch.solving.solver import Solver
 from caffe2torch.untrusted.binary import read_solverstate
 from tests import plain_protobuf
 from tests.nets import net_of
-from tests.places import GOLDEN, ROOT
+from tests.places import GOLDEN
 
 CASES_FOLDER = GOLDEN / "solver"
 CASES = sorted(path.name for path in CASES_FOLDER.iterdir())
@@ -313,18 +313,3 @@ def test_a_multistep_goes_on_where_it_was(tmp_path: Path) -> None:
     other.restore(path)
     assert (other.iter, other.current_step) == (3, 2)
     assert other.rate == solver.rate == 0.5 / 8
-
-
-def test_the_readme_s_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    root = ROOT
-    section = (root / "README.md").read_text().partition("## Train as Caffe did")[2]
-    (tmp_path / "tests").symlink_to(root / "tests")
-    monkeypatch.chdir(tmp_path)
-    exec(section.partition("```python")[2].partition("```")[0], {})  # noqa: S102 (our own README)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["7", "8", "9", "10", "11", "12"]
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "tests",
-        "snap_iter_12.caffemodel",
-        "snap_iter_12.solverstate",
-    }

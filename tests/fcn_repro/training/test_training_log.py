@@ -120,7 +120,7 @@ def test_events_are_what_tensorboard_reads(tmp_path):
 
 def test_without_tensorboard_the_option_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
-    with pytest.raises(MissingData, match="needs the package tensorboard: pip install") as missing:
+    with pytest.raises(MissingData, match="package tensorboard: pip install tensorboard") as missing:
         TrainingLog(tmp_path, 0, tensorboard=True)
     assert missing.value.exit_code == 3
 
