@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
 from caffe2torch.errors import ReadError
-from caffe2torch.untrusted.mapped import AnyPath, MappedFile
+from caffe2torch.untrusted.mapped import AnyPath
 
 PIECE = 1 << 18
 """Bytes read at a time: they stay in a processor's cache."""
@@ -19,7 +18,7 @@ class Digest:
     """A file and its SHA-256, which another thread computes from `begin` on."""
 
     def __init__(self, path: AnyPath) -> None:
-        self._file, self.path = path, str(path)
+        self.path = str(path)
         self._thread = Thread(target=self._run, daemon=True)
         self._hexadecimal, self._problem = "", ""
 
@@ -42,19 +41,12 @@ class Digest:
         return self._hexadecimal
 
     def _run(self) -> None:
-        digest = hashlib.sha256()
+        # Read, not mapped: the thread outlives a refusal, and cutting a mapped file short kills the process.
+        digest, piece = hashlib.sha256(), memoryview(bytearray(PIECE))
         try:
-            for piece in self._pieces():
-                digest.update(piece)
+            with Path(self.path).open("rb", buffering=0) as file:
+                while count := file.readinto(piece):
+                    digest.update(piece[:count])
         except OSError as error:
             self._problem = error.strerror or str(error)
         self._hexadecimal = digest.hexdigest()
-
-    def _pieces(self) -> Iterator[memoryview]:
-        if isinstance(self._file, MappedFile):
-            yield memoryview(self._file.buffer)
-            return
-        piece = memoryview(bytearray(PIECE))
-        with Path(self.path).open("rb", buffering=0) as file:
-            while count := file.readinto(piece):
-                yield piece[:count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import pytest
 
 from caffe2torch import plan
 from caffe2torch.cli.main import main
+from caffe2torch.formats.digest import Digest
 from caffe2torch.untrusted import mapped, wire
+from caffe2torch.untrusted.kinds import look
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -46,3 +49,13 @@ def test_a_caffemodel_is_looked_at_once(
     assert (counts["mapped weights.caffemodel"], counts["scan"]) == (1, 1)
     # A second plan is that of the net as it was read back from the written file.
     assert counts["plan"] == (1 if verb == "--inspect" else 2)
+
+
+def test_a_file_that_is_cut_while_it_is_hashed(tmp_path: Path) -> None:
+    """The thread that hashes a refused file goes on; a mapped file cut short would kill the process."""
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(bytes(1 << 27))
+    digest = Digest(look(path))
+    digest.begin()
+    os.truncate(path, 1)
+    assert len(digest.sha256()) == 64
