@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
-FLOAT32, FLOAT64 = np.dtype("<f4"), np.dtype("<f8")
+FLOAT32: np.dtype[Any] = np.dtype("<f4")
+FLOAT64: np.dtype[Any] = np.dtype("<f8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,20 +83,24 @@ def is_diagonal(array: Array) -> bool:
     return bool(np.count_nonzero(array) == np.count_nonzero(diagonal_of(array)))
 
 
-def blob_of(tensor: Tensor, *, diagonal: bool = False) -> Blob:
-    """The blob that reads a tensor's values each time it is asked, and so follows them as they change.
+def blob_of(
+    tensor: Tensor, shape: tuple[int, ...] | None = None, *, diagonal: bool = False, exact: bool = False
+) -> Blob:
+    """The blob that reads a floating-point tensor each time it is asked, and so follows it as it changes.
 
-    float64 stays float64; any other floating-point type becomes float32. The values are a view of a tensor on
-    a CPU that has one of the two. A tensor that is the channel `diagonal` (C, 1, h, w) of a kernel gives the
-    dense blob (C, C, h, w).
+    It holds float32, or with `exact` float64 for a tensor of float64: a view of a tensor on a CPU that has
+    that type. `shape` is the tensor's own unless given. A tensor that is the channel `diagonal` (C, 1, h, w)
+    of a kernel gives the dense blob (C, C, h, w).
     """
-    wide, dtype = (torch.float64, FLOAT64) if tensor.dtype == torch.float64 else (torch.float32, FLOAT32)
+    wide, dtype = torch.float32, FLOAT32
+    if exact and tensor.dtype == torch.float64:
+        wide, dtype = torch.float64, FLOAT64
 
     def values() -> Array:
         array: Array = tensor.detach().cpu().to(wide).numpy().reshape(-1)
         return array
 
-    shape = tuple(tensor.shape)
+    shape = tuple(tensor.shape) if shape is None else shape
     return dense(shape, values, dtype) if diagonal else Blob(shape, dtype, values)
 
 

@@ -13,11 +13,12 @@ from caffe2torch.blob import blob_of, dense, diagonal_of, is_diagonal
     ("dtype", "stored"),
     [("float32", "<f4"), ("float64", "<f8"), ("float16", "<f4"), ("bfloat16", "<f4")],
 )
-def test_a_tensor_is_float64_or_float32(dtype: str, stored: str) -> None:
+def test_a_tensor_is_float32_or_exact(dtype: str, stored: str) -> None:
     tensor = torch.arange(6).reshape(2, 3).to(getattr(torch, dtype))
-    blob = blob_of(tensor)
-    assert (blob.shape, blob.dtype, blob.read().dtype) == ((2, 3), stored, stored)
-    assert blob.read().tolist() == [[0, 1, 2], [3, 4, 5]]
+    for blob, wanted in ((blob_of(tensor), "<f4"), (blob_of(tensor, (6, 1), exact=True), stored)):
+        assert (blob.dtype, blob.read().dtype) == (wanted, wanted)
+        assert blob.read().reshape(-1).tolist() == [0, 1, 2, 3, 4, 5]
+    assert (blob_of(tensor).shape, blob_of(tensor, (6, 1)).shape) == ((2, 3), (6, 1))
 
 
 def test_a_blob_follows_its_tensor() -> None:
@@ -36,7 +37,7 @@ def test_a_blob_follows_its_tensor() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_diagonal_and_back(dtype: torch.dtype) -> None:
     tensor = torch.arange(1, 25).reshape(4, 1, 2, 3).to(dtype)
-    whole = blob_of(tensor, diagonal=True)
+    whole = blob_of(tensor, diagonal=True, exact=True)
     assert (whole.shape, whole.dtype) == ((4, 4, 2, 3), whole.read().dtype)
     assert is_diagonal(whole.read())
     assert np.count_nonzero(whole.read()) == tensor.numel()

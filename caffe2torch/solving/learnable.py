@@ -40,7 +40,7 @@ class Learnable:
         return tuple(self.tensor.shape) != self.shape
 
     def blob(self, values: Tensor | None) -> Blob:
-        """Values that lie as the model's do, as a Blob in Caffe's shape; None stands for zeros."""
+        """Values that lie as the model's do, as a float32 Blob in Caffe's shape; None stands for zeros."""
         zeros = torch.zeros(()).expand(self.tensor.shape)  # which take no memory
         return blob_of(zeros if values is None else values, diagonal=self.diagonal)
 

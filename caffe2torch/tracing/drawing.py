@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from caffe2torch import schema
-from caffe2torch.blob import Blob, blob_of
+from caffe2torch.blob import blob_of
 from caffe2torch.errors import NetError, UnsupportedModule
 from caffe2torch.layers.registry import converter_for
 from caffe2torch.net import Layer
@@ -126,7 +126,7 @@ class Call:
             own = [tuple(size or 0 for size in spec.shape) for spec in converter.blob_specs()]
         except NetError as error:
             self.refuse(f"as a {kind}, {str(error).partition(': ')[2]}")
-        self.drawing.layers.append(replace(layer, blobs=tuple(map(_blob, held, own))))
+        self.drawing.layers.append(replace(layer, blobs=tuple(map(blob_of, held, own))))
         self.drawing.held[name] = held
         return [Top(top, shape) for top, shape in zip(names, shapes, strict=True)]
 
@@ -146,8 +146,3 @@ def _clear_defaults(message: Any) -> None:
             _clear_defaults(value)
         if not value.ListFields() if known.message_type is not None else value == known.default_value:
             message.ClearField(known.name)
-
-
-def _blob(tensor: Tensor, shape: Size) -> Blob:
-    """The tensor as a blob in Caffe's shape."""
-    return replace(blob_of(tensor), shape=shape)

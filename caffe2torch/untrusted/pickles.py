@@ -135,7 +135,7 @@ def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:
         # A stride of zero repeats one value as often as a shape asks.
         if tensor.layout != torch.strided or tensor.is_meta or _stored(tensor) < math.prod(shape):
             raise ReadError(f"tensor {key!r}: the values that its shape {shape} asks for are not all there")
-        blobs[str(key)] = blob_of(tensor)
+        blobs[str(key)] = blob_of(tensor, exact=True)
     return blobs
 
 

@@ -64,6 +64,7 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def parsed_table(text: bytes, what: str) -> dict[str, Any]:
+    """The table in a JSON text, which errors call `what`. Raises ReadError for anything else."""
     try:
         table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
@@ -104,6 +105,7 @@ def _are_sizes(values: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a number; True and False are not."""
     return type(value) in (int, float)
 
 

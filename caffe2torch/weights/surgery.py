@@ -203,7 +203,9 @@ def _blobs(source: nn.Module | Net) -> dict[str, tuple[Blob, ...]]:
     """The blobs of each layer that has some."""
     if isinstance(source, Net):
         return {layer.name: layer.blobs for layer in source.layers if layer.blobs}
-    return {name: tuple(map(blob_of, tensors)) for name, tensors in _tensors(source).items()}
+    return {
+        name: tuple(blob_of(x, exact=True) for x in tensors) for name, tensors in _tensors(source).items()
+    }
 
 
 def _tensors(model: nn.Module) -> dict[str, list[Tensor]]:
