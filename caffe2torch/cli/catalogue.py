@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from caffe2torch import schema
-from caffe2torch.layers.registry import Converter, converters
+from caffe2torch.layers.converter import Converter
+from caffe2torch.layers.registry import converters
 from caffe2torch.net.text import aligned
 
 _TITLE = """# Layer types

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from caffe2torch.formats import formats
 from caffe2torch.formats.checking import Check
 from caffe2torch.formats.model import Model
-from caffe2torch.layers.registry import Shape
+from caffe2torch.layers.converter import Shape
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.net.text import aligned
 from caffe2torch.plan.table import count_text, table_of

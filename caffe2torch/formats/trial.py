@@ -16,7 +16,7 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.errors import Caffe2TorchError, NetError
-from caffe2torch.layers.registry import Shape
+from caffe2torch.layers.converter import Shape
 
 if TYPE_CHECKING:
     from caffe2torch.modules.caffe_net import CaffeNet

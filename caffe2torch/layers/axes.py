@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from caffe2torch.layers.registry import Converter, Shape
+from caffe2torch.layers.converter import Converter, Shape
 
 
 def canonical(converter: Converter, shape: Shape, axis: int, *, name: str = "axis") -> int:

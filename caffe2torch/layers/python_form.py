@@ -30,7 +30,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Source:
+class PythonForm:
     """A layer in Python: an expression of its top, or of as many as it has tops."""
 
     expression: str
@@ -40,9 +40,9 @@ class Source:
     """Functions that the expression calls and torch does not have; the file gets their text."""
 
     @staticmethod
-    def module(place: Place, module: str) -> Source:
+    def module(place: Place, module: str) -> PythonForm:
         """A module of torch that takes the bottom."""
-        return Source(f"{place.name}({', '.join(place.bottoms)})", {"": module})
+        return PythonForm(f"{place.name}({', '.join(place.bottoms)})", {"": module})
 
 
 def call(function: str, *values: Any, **options: Any) -> str:

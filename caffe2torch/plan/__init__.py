@@ -13,8 +13,9 @@ import numpy as np
 
 from caffe2torch.blob import Array, Blob, diagonal_of
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View, crop_offset
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converter_for, converter_of
+from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan.phase import for_phase

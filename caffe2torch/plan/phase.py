@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from caffe2torch.errors import NetError
-from caffe2torch.layers.registry import Converter, Shape, converter_of
+from caffe2torch.layers.converter import Converter, Shape
+from caffe2torch.layers.registry import converter_of
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 

@@ -15,7 +15,7 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array, Blob, blob_of, dense, diagonal_of, is_diagonal
 from caffe2torch.errors import NetError, WeightsError
-from caffe2torch.layers.registry import Shape
+from caffe2torch.layers.converter import Shape
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Step, plan

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from caffe2torch.errors import NetError, WeightsError
-from caffe2torch.layers.registry import Shape
+from caffe2torch.layers.converter import Shape
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Plan, plan

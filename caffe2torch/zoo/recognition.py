@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from caffe2torch.errors import NetError
-from caffe2torch.layers.registry import Converter, converter_for
+from caffe2torch.layers.converter import Converter
+from caffe2torch.layers.registry import converter_for
 from caffe2torch.net import Layer
 from caffe2torch.plan import Plan, Step
 from caffe2torch.zoo.fcn import NAMES, Architecture, Head, Stream, deploy_net

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain, pairwise
 
 from caffe2torch.errors import Caffe2TorchError, NetError
-from caffe2torch.layers.registry import Shape
+from caffe2torch.layers.converter import Shape
 from caffe2torch.plan import Plan, Step
 
 Formulas = tuple[str, ...]

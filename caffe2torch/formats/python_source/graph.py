@@ -12,8 +12,8 @@ from functools import cached_property
 from itertools import count
 
 from caffe2torch.formats.safetensors import kept_shape
-from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.layers.registry import Converter
+from caffe2torch.layers.converter import Converter
+from caffe2torch.layers.python_form import Place, PythonForm
 from caffe2torch.plan import Parameter, Plan, Step
 
 
@@ -46,11 +46,11 @@ class Node:
         """Those of the Scale."""
         return {} if self.absorbed is None else _by_name(self.absorbed)
 
-    def source(self, name: str, bottoms: Sequence[str] = ()) -> Source:
+    def python(self, name: str, bottoms: Sequence[str] = ()) -> PythonForm:
         """The layer in Python, its attribute called `self.name`, its bottoms by default `x`."""
         shapes = {blob: kept_shape(parameter) for blob, parameter in self.parameters.items()}
         read = tuple(bottoms) or ("x",) * len(self.reads)
-        return self.step.converter.source(Place(f"self.{name}", read, shapes, self.absorbed is not None))
+        return self.step.converter.python(Place(f"self.{name}", read, shapes, self.absorbed is not None))
 
     @property
     def follows(self) -> bool:
@@ -58,7 +58,7 @@ class Node:
         keeps = type(self.step.converter).top_shapes is Converter.top_shapes
         if not keeps or len(self.reads) != 1 or len(self.makes) != 1:
             return False
-        return self.source("layer", ["bottom"]).expression.count("bottom") == 1
+        return self.python("layer", ["bottom"]).expression.count("bottom") == 1
 
 
 def _by_name(step: Step) -> dict[str, Parameter]:

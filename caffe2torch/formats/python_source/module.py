@@ -35,9 +35,9 @@ class Module:
             raise WriteError(f"net {self._plan.net.name!r} has no outputs; there is nothing to write")
         self._owners = {parameter.key: parameter for parameter in self._plan.parameters()}
         self._attributes = Names("layer", dir(torch.nn.Module()))
-        self._sources = {node: node.source(self._name(node)) for node in self._graph.nodes}
+        self._forms = {node: node.python(self._name(node)) for node in self._graph.nodes}
         self._check_attributes()
-        self.parts = tuple(dict.fromkeys(part for source in self._sources.values() for part in source.parts))
+        self.parts = tuple(dict.fromkeys(part for form in self._forms.values() for part in form.parts))
         """The functions that it calls and torch does not have."""
         taken = {*_TAKEN, *(part.__name__ for part in self.parts)}
         name = architecture.name if architecture else self._plan.net.name
@@ -77,8 +77,8 @@ class Module:
     def _check_attributes(self) -> None:
         """Raises WriteError where an attribute beside a layer's own has the name of another layer's."""
         made: dict[str, str] = {}
-        for node, source in self._sources.items():
-            for suffix in source.attributes:
+        for node, form in self._forms.items():
+            for suffix in form.attributes:
                 name = self._name(node) + suffix
                 if made.setdefault(name, node.step.key) != node.step.key:
                     layers = f"{made[name]!r} and {node.step.key!r}"
@@ -119,7 +119,7 @@ class Module:
 
     def _layer(self, node: Node) -> Iterator[str]:
         name, key = self._name(node), node.step.key
-        for suffix, made in self._sources[node].attributes.items():
+        for suffix, made in self._forms[node].attributes.items():
             written = lines(f"self.{name}{suffix} = ", made)
             yield from _with_comment(written, *([f"Caffe: {remark(key)}"] if is_renamed(key, name) else []))
 
@@ -183,7 +183,7 @@ class Module:
         return f"{{{', '.join(f'{text(blob)}: {variable}' for blob, variable in values.items())}}}"
 
     def _about(self) -> list[str]:
-        keys = [node.step.key for node in self._graph.nodes if self._sources[node].attributes]
+        keys = [node.step.key for node in self._graph.nodes if self._forms[node].attributes]
         other = any(is_renamed(key, key) for key in keys)
         merged = any(node.absorbed for node in self._graph.nodes)
         about = (

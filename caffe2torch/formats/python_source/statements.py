@@ -63,7 +63,7 @@ class Forward:
         """What a statement computes, in Python."""
         bottoms = [self.variable(value) for value in statement.reads]
         for node in statement.nodes:
-            bottoms = [node.source(self.attributes(node.step.key), bottoms).expression]
+            bottoms = [node.python(self.attributes(node.step.key), bottoms).expression]
         return bottoms[0]
 
     def start(self, statement: Statement) -> str:

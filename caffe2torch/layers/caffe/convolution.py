@@ -9,9 +9,10 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Blob
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.layers.caffe.neuron import rectified
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View, Window
-from caffe2torch.layers.python_form import Place, Source, alike, call, unless
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, alike, call, unless
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 
@@ -198,9 +199,9 @@ class _Sliding(_Kernel):
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         if self.channel_axis != 1:
-            raise self.unwritten(f"axis: {self.p.axis} has")
+            raise self.no_python_form(f"axis: {self.p.axis}")
         module = call(
             f"nn.Conv{'Transpose' * self.transposed}{self.axes}d",
             *self._channels_of(place.shapes["weight"]),
@@ -213,7 +214,7 @@ class _Sliding(_Kernel):
         )
         # One layer may have several bottoms and as many tops, all with the same weights.
         tops = (self._written(f"{place.name}({bottom})") for bottom in place.bottoms)
-        return Source(", ".join(tops), {"": module})
+        return PythonForm(", ".join(tops), {"": module})
 
     def _channels_of(self, weight: tuple[int, ...]) -> tuple[int, int]:
         """In and out, by the weight as it is kept."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.layers.axes import canonical, product
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, call, operand, unless
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, call, operand, unless
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -48,13 +49,13 @@ class InnerProduct(Converter):
         weight = blobs["weight"].T if self.p.transpose else blobs["weight"]
         return torch.nn.functional.linear(bottoms[0].flatten(self.p.axis), weight, blobs.get("bias"))
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), bottom, weight = place.bottoms, self.bottoms[0], place.shapes["weight"]
         sizes = weight if self.p.transpose else weight[::-1]
         if bottom is None or self._axis(bottom) != len(bottom) - 1:
             x = f"{operand(x)}.flatten({self.p.axis})"
         module = call("nn.Linear", *sizes, bias=unless("bias" in place.shapes, True))
-        return Source(f"{place.name}({x})", {"": module})
+        return PythonForm(f"{place.name}({x})", {"": module})
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         kept = {".weight": blobs["weight"].T if self.p.transpose else blobs["weight"]}

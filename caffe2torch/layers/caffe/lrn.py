@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.caffe.pooling import Pooling
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, call, literal, unless
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, call, literal, unless
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 
@@ -69,29 +70,17 @@ class LRN(Converter):
         scale: Tensor = p.k + p.alpha * mean
         return x * scale.pow(-p.beta)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), p = place.bottoms, self.p
         if self.pooling:
-            return super().source(place)
+            return super().python(place)
         if p.norm_region == "WITHIN_CHANNEL":
             numbers = ", ".join(map(literal, (p.local_size, p.alpha, p.beta)))
-            return Source(f"lrn_within_channel({x}, {numbers})", parts=(lrn_within_channel,))
+            return PythonForm(f"lrn_within_channel({x}, {numbers})", parts=(lrn_within_channel,))
         alpha, beta = (literal(value) for value in (p.alpha, p.beta))
         options = {
             "alpha": None if alpha == "0.0001" else p.alpha,
             "beta": None if beta == "0.75" else p.beta,
             "k": unless(p.k, 1),
         }
-        return Source.module(place, call("nn.LocalResponseNorm", p.local_size, **options))
-
-
-@converts("LRNMap")
-class LRNMap(LRN):
-    """A branch of BVLC's, from before Caffe's own: within a channel, by `lrn_map_param`."""
-
-    held_against = "NumPy loops"
-    fork_fields = frozenset({"lrn_map_param"})
-
-    def _parameters(self) -> Fields:
-        p: Fields = self.layer.fields.lrn_map_param.replace(norm_region="WITHIN_CHANNEL")
-        return p
+        return PythonForm.module(place, call("nn.LocalResponseNorm", p.local_size, **options))

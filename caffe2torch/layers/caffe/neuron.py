@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
-from caffe2torch.layers.python_form import Place, Source, call, literal, operand
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
+from caffe2torch.layers.python_form import Place, PythonForm, call, literal, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class AbsVal(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].abs()
 
-    def source(self, place: Place) -> Source:
-        return Source(f"torch.abs({place.bottoms[0]})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"torch.abs({place.bottoms[0]})")
 
 
 @converts("BNLL")
@@ -52,8 +53,8 @@ class BNLL(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.softplus(bottoms[0], threshold=50)
 
-    def source(self, place: Place) -> Source:
-        return Source(f"F.softplus({place.bottoms[0]})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"F.softplus({place.bottoms[0]})")
 
 
 @converts("Clip")
@@ -69,8 +70,8 @@ class Clip(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].clamp(self.p.min, self.p.max)
 
-    def source(self, place: Place) -> Source:
-        return Source(f"torch.clamp({place.bottoms[0]}, {literal(self.p.min)}, {literal(self.p.max)})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"torch.clamp({place.bottoms[0]}, {literal(self.p.min)}, {literal(self.p.max)})")
 
 
 @converts("Dropout")
@@ -93,11 +94,11 @@ class Dropout(Converter):
         y = torch.nn.functional.dropout(bottoms[0], self.ratio, training)
         return y if self.layer.fields.dropout_param.scale_train else y * (1 - self.ratio)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         if not self.layer.fields.dropout_param.scale_train:
-            return super().source(place)
+            return super().python(place)
         ratio = () if self.ratio == 0.5 else (self.ratio,)
-        return Source.module(place, call("nn.Dropout", *ratio))
+        return PythonForm.module(place, call("nn.Dropout", *ratio))
 
 
 @converts("ELU")
@@ -107,9 +108,9 @@ class ELU(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.elu(bottoms[0], self.layer.fields.elu_param.alpha)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         alpha = self.layer.fields.elu_param.alpha
-        return Source(f"F.elu({', '.join([*place.bottoms, *_given(alpha, 1)])})")
+        return PythonForm(f"F.elu({', '.join([*place.bottoms, *_given(alpha, 1)])})")
 
 
 class _Logarithmic(Converter):
@@ -133,9 +134,9 @@ class Exp(_Logarithmic):
         y: Tensor = (bottoms[0] * (self.log_base * self.p.scale)).exp() * outer
         return y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         power = linear(place.bottoms[0], self.log_base * self.p.scale, 0)
-        return Source(linear(f"torch.exp({power})", math.exp(self.log_base * self.p.shift), 0))
+        return PythonForm(linear(f"torch.exp({power})", math.exp(self.log_base * self.p.shift), 0))
 
 
 @converts("Log")
@@ -151,9 +152,9 @@ class Log(_Logarithmic):
         y: Tensor = (bottoms[0] * self.p.scale + self.p.shift).log() / self.log_base
         return y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         logarithm = f"torch.log({linear(place.bottoms[0], self.p.scale, self.p.shift)})"
-        return Source(logarithm if self.log_base == 1 else f"{logarithm} / {literal(self.log_base)}")
+        return PythonForm(logarithm if self.log_base == 1 else f"{logarithm} / {literal(self.log_base)}")
 
 
 @converts("Power")
@@ -169,11 +170,11 @@ class Power(Converter):
         y = x * p.scale + p.shift if p.scale else torch.full_like(x, p.shift)
         return y if p.power == 1 else y**p.power
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), p = place.bottoms, self.layer.fields.power_param
         constant = f"torch.full_like({x}, {literal(p.shift)})"
         y = linear(x, p.scale, p.shift) if p.scale else constant
-        return Source(y if p.power == 1 else f"{operand(y)} ** {literal(p.power)}")
+        return PythonForm(y if p.power == 1 else f"{operand(y)} ** {literal(p.power)}")
 
 
 @converts("PReLU")
@@ -195,8 +196,8 @@ class PReLU(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return torch.nn.functional.prelu(bottoms[0], blobs["weight"].reshape(-1))
 
-    def source(self, place: Place) -> Source:
-        return Source.module(place, call("nn.PReLU", *place.shapes["weight"]))
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm.module(place, call("nn.PReLU", *place.shapes["weight"]))
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {".weight": blobs["weight"].reshape(-1)}
@@ -211,8 +212,8 @@ class ReLU(Converter):
         f = torch.nn.functional
         return f.leaky_relu(bottoms[0], slope) if slope else f.relu(bottoms[0])
 
-    def source(self, place: Place) -> Source:
-        return Source(rectified(place.bottoms[0], self.layer.fields.relu_param.negative_slope))
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(rectified(place.bottoms[0], self.layer.fields.relu_param.negative_slope))
 
 
 @converts("Sigmoid")
@@ -222,8 +223,8 @@ class Sigmoid(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].sigmoid()
 
-    def source(self, place: Place) -> Source:
-        return Source(f"torch.sigmoid({place.bottoms[0]})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"torch.sigmoid({place.bottoms[0]})")
 
 
 @converts("Swish")
@@ -235,10 +236,10 @@ class Swish(Converter):
         gate: Tensor = (x * self.layer.fields.swish_param.beta).sigmoid()
         return x * gate
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), beta = place.bottoms, self.layer.fields.swish_param.beta
         y = f"F.silu({x})" if beta == 1 else f"{operand(x)} * torch.sigmoid({linear(x, beta, 0)})"
-        return Source(y)
+        return PythonForm(y)
 
 
 @converts("TanH")
@@ -248,8 +249,8 @@ class TanH(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].tanh()
 
-    def source(self, place: Place) -> Source:
-        return Source(f"torch.tanh({place.bottoms[0]})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"torch.tanh({place.bottoms[0]})")
 
 
 @converts("Threshold")
@@ -261,6 +262,6 @@ class Threshold(Converter):
         y: Tensor = (x > self.layer.fields.threshold_param.threshold).to(x.dtype)
         return y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         threshold = literal(self.layer.fields.threshold_param.threshold)
-        return Source(f"({operand(place.bottoms[0])} > {threshold}).float()")
+        return PythonForm(f"({operand(place.bottoms[0])} > {threshold}).float()")

@@ -10,9 +10,10 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.layers.caffe.scale import Scale
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.gradients import valued
-from caffe2torch.layers.python_form import Place, Source, call, literal, unless
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, call, literal, unless
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -61,15 +62,15 @@ class BatchNorm(Converter):
         y: Tensor = (x - mean.view(shape)) / (variance.view(shape) + self.p.eps).sqrt()
         return y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         bottom = self.bottoms[0]
         if bottom is None or not 2 <= len(bottom) <= 5 or not self._uses_stored(training=False):
-            return super().source(place)
+            return super().python(place)
         eps = None if literal(self.p.eps) == "1e-05" else self.p.eps
         kind = {2: "1d", 3: "1d", 4: "2d", 5: "3d"}[len(bottom)]
         channels = place.shapes["mean"]
         module = call(f"nn.BatchNorm{kind}", *channels, eps=eps, affine=unless(place.affine, True))
-        return Source.module(place, module)
+        return PythonForm.module(place, module)
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         factor = float(blobs["factor"][0])
@@ -107,12 +108,12 @@ class MVN(Converter):
         through = -y.detach() * (y.detach() * y).mean(-1, keepdim=True)
         return valued(y, y + through).reshape(x.shape)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         p = self.layer.fields.mvn_param
         start, x = 1 if p.across_channels else 2, place.bottoms[0]
         if not p.normalize_variance:
-            return Source(f"centred({x}, {start})", parts=(centred,))
-        return Source(f"standardized({x}, {start}, eps={literal(p.eps)})", parts=(centred, standardized))
+            return PythonForm(f"centred({x}, {start})", parts=(centred,))
+        return PythonForm(f"standardized({x}, {start}, eps={literal(p.eps)})", parts=(centred, standardized))
 
 
 def centred(x: Tensor, start_dim: int) -> Tensor:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View, Window
-from caffe2torch.layers.python_form import Place, Source, alike, call, unless
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, alike, call, unless
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 
@@ -122,14 +123,14 @@ class Pooling(Converter):
             return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
         return self._padded(x)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         if len(self.layer.tops) > 1:
-            raise self.unwritten("its mask has")
+            raise self.no_python_form("its mask")
         kind = "Max" if self.p.pool == "MAX" else "Avg"
         if self.p.global_pooling:
-            return Source.module(place, call(f"nn.Adaptive{kind}Pool2d", 1))
+            return PythonForm.module(place, call(f"nn.Adaptive{kind}Pool2d", 1))
         if not self._torch_agrees:
-            raise self.unwritten(f"kernel {self.kernel}, stride {self.stride} and pad {self.pad} have")
+            raise self.no_python_form(f"kernel {self.kernel}, stride {self.stride} and pad {self.pad}")
         module = call(
             f"nn.{kind}Pool2d",
             alike(self.kernel),
@@ -137,7 +138,7 @@ class Pooling(Converter):
             padding=unless(self.pad, 0),
             ceil_mode=unless(self.p.round_mode == "CEIL", False),
         )
-        return Source.module(place, module)
+        return PythonForm.module(place, module)
 
     def _global(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         f = torch.nn.functional

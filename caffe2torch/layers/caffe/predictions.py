@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.axes import canonical, product
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, operand
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -109,16 +110,16 @@ class ArgMax(Converter):
         position = (x.shape[axis] - 1 - order).to(x.dtype)
         return value.narrow(axis, 0, self.p.top_k), position.narrow(axis, 0, self.p.top_k)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         bottom, x = self.bottoms[0], operand(place.bottoms[0])
         if bottom is None or self.p.top_k != 1 or self.p.out_max_val:
-            raise self.unwritten("several values, or values beside positions, have")
+            raise self.no_python_form("several values, or values with positions")
         if len(bottom) == 1 and not self.has_axis:
-            raise self.unwritten("a bottom of one axis has")
+            raise self.no_python_form("a bottom of one axis")
         if self.has_axis:
-            return Source(f"last_argmax({place.bottoms[0]}, {self.p.axis})", parts=(last_argmax,))
+            return PythonForm(f"last_argmax({place.bottoms[0]}, {self.p.axis})", parts=(last_argmax,))
         ones = ", 1" * max(2, len(bottom) - 1)
-        return Source(f"last_argmax({x}.flatten(1), 1).reshape(-1{ones})", parts=(last_argmax,))
+        return PythonForm(f"last_argmax({x}.flatten(1), 1).reshape(-1{ones})", parts=(last_argmax,))
 
 
 def last_argmax(x: Tensor, dim: int) -> Tensor:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.registry import Converter, Shape, converter_type, converts
+from caffe2torch.layers.registry import converter_type, converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.axes import product
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class LSTM(_Recurrent):
 
     def _step(self, now: Tensor, keep: Tensor, *states: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
         h, c = states
-        c, h = _unit(c, now + torch.nn.functional.linear(h * keep, blobs["weight_hh"]), keep)
+        c, h = lstm_step(c, now + torch.nn.functional.linear(h * keep, blobs["weight_hh"]), keep)
         return h, h, c
 
 
@@ -122,28 +123,7 @@ class RNN(_Recurrent):
         return linear(h, blobs["weight_ho"], blobs["bias_ho"]).tanh(), h
 
 
-@converts("LSTMUnit")
-class LSTMUnit(Converter):
-    """One time of an LSTM: the memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
-
-    held_against = "NumPy loops; SSD's Caffe"
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != 3:
-            raise self.refuse(f"needs 3 bottoms, the memory, its gates and cont; has {len(bottoms)}")
-
-    def top_shapes(self) -> tuple[Shape | None, ...]:
-        return (self.bottoms[0],) * 2
-
-    def look(self, view: View) -> View | None:
-        return None
-
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
-        return _unit(bottoms[0], bottoms[1], bottoms[2].detach().unsqueeze(-1))
-
-
-def _unit(c: Tensor, gates: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_step(c: Tensor, gates: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
     """The memory and output that follow; gates are input, forget, output and update (lstm_unit_layer.cpp)."""
     i, f, o, g = gates.chunk(4, -1)
     c = keep * f.sigmoid() * c + i.sigmoid() * g.tanh()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch.layers.axes import canonical
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, literal, operand
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, literal, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Reduction(Converter):
         y: Tensor = (x.mean(-1) if self.p.operation == "MEAN" else x.sum(-1)) * self.p.coeff
         return y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         first = {"ASUM": ".abs()", "SUMSQ": ".square()"}.get(self.p.operation, "")
         last = "mean" if self.p.operation == "MEAN" else "sum"
         y = f"{operand(place.bottoms[0])}.flatten({self.p.axis}){first}.{last}(-1)"
-        return Source(y if self.p.coeff == 1 else f"{y} * {literal(self.p.coeff)}")
+        return PythonForm(y if self.p.coeff == 1 else f"{y} * {literal(self.p.coeff)}")

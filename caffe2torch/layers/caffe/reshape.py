@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from caffe2torch.layers.axes import canonical, product
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, operand
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ class Flatten(Converter):
         p = self.layer.fields.flatten_param
         return bottoms[0].flatten(p.axis, p.end_axis)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         p = self.layer.fields.flatten_param
         axes = (p.axis,) if p.end_axis == -1 else (p.axis, p.end_axis)
-        return Source(f"{operand(place.bottoms[0])}.flatten({', '.join(map(str, axes))})")
+        return PythonForm(f"{operand(place.bottoms[0])}.flatten({', '.join(map(str, axes))})")
 
 
 @converts("Reshape")
@@ -98,11 +99,11 @@ class Reshape(Converter):
             raise self.refuse(f"shape: {self.dims} does not fit its bottom {tuple(x.shape)}")
         return x.reshape(sizes)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), bottom = place.bottoms, self.bottoms[0]
         if bottom is None:
-            return super().source(place)
+            return super().python(place)
         start, end = self._span(len(bottom))
         sizes = [f"{x}.shape[{axis}]" for axis in range(len(bottom))]
         given = [sizes[start + i] if dim == 0 else str(dim) for i, dim in enumerate(self.dims)]
-        return Source(f"{x}.reshape({', '.join([*sizes[:start], *given, *sizes[end:]])})")
+        return PythonForm(f"{x}.reshape({', '.join([*sizes[:start], *given, *sizes[end:]])})")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from caffe2torch.blob import Array
 from caffe2torch.layers.axes import canonical
-from caffe2torch.layers.python_form import Place, Source, call, operand
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
+from caffe2torch.layers.python_form import Place, PythonForm, call, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 
@@ -55,7 +56,7 @@ class _Along(Converter):
         """The second bottom in Python, with the axes that broadcasting needs after its own."""
         bottom, other = self.bottoms
         if bottom is None or other is None:
-            raise self.unwritten("bottoms of unknown shape have")
+            raise self.no_python_form("bottoms of unknown shape")
         after = len(bottom) - canonical(self, bottom, self.p.axis) - len(other) if other else 0
         return f"{place.bottoms[1]}[..., {', '.join(['None'] * after)}]" if after else place.bottoms[1]
 
@@ -67,7 +68,7 @@ class _Along(Converter):
         """A learned operand's shape, with the axes that broadcasting needs after its own."""
         bottom = self.bottoms[0]
         if bottom is None:
-            raise self.unwritten("a bottom of unknown shape has")
+            raise self.no_python_form("a bottom of unknown shape")
         return (*shape, *(1,) * (len(bottom) - canonical(self, bottom, self.p.axis) - len(shape)))
 
 
@@ -85,11 +86,11 @@ class Bias(_Along):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0] + self.spread(blobs["bias"] if self.learned else bottoms[1], bottoms[0])
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         x = operand(place.bottoms[0])
         if not self.learned:
-            return Source(f"{x} + {self.operand(place)}")
-        return Source(f"{x} + {place.name}", {"": self.parameter(place, "bias")})
+            return PythonForm(f"{x} + {self.operand(place)}")
+        return PythonForm(f"{x} + {place.name}", {"": self.parameter(place, "bias")})
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         return {"": blobs["bias"].reshape(self._kept(blobs["bias"].shape))} if blobs else {}
@@ -117,14 +118,14 @@ class Scale(_Along):
         y = x * self.spread(blobs["weight"] if self.learned else bottoms[1], x)
         return y + self.spread(blobs["bias"], x) if self.p.bias_term else y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         factor = place.name if self.learned else self.operand(place)
         attributes = {"": self.parameter(place, "weight")} if self.learned else {}
         y = f"{operand(place.bottoms[0])} * {factor}"
         if self.p.bias_term:
             y += f" + {place.name}_bias"
             attributes["_bias"] = self.parameter(place, "bias")
-        return Source(y, attributes)
+        return PythonForm(y, attributes)
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         names = {"weight": "", "bias": "_bias"}

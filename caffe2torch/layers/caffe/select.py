@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, call, operand
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, call, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ class BatchReindex(Converter):
         x, index = bottoms
         return x.index_select(0, index.reshape(-1).long())
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         x, index = map(operand, place.bottoms)
-        return Source(f"{x}[{index}.flatten().long()]")
+        return PythonForm(f"{x}[{index}.flatten().long()]")
 
 
 @converts("Filter")
@@ -55,9 +56,9 @@ class Filter(Converter):
             raise self.refuse(f"its selector {tuple(selector.shape)} needs one value per item")
         return tuple(x[selector.reshape(-1) != 0] for x in items)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         *items, selector = map(operand, place.bottoms)
-        return Source(", ".join(f"{x}[{selector}.flatten() != 0]" for x in items))
+        return PythonForm(", ".join(f"{x}[{selector}.flatten() != 0]" for x in items))
 
 
 @converts("Embed")
@@ -86,13 +87,13 @@ class Embed(Converter):
         y = torch.nn.functional.embedding(bottoms[0].long(), blobs["weight"])
         return y + blobs["bias"] if self.p.bias_term else y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         y = f"{place.name}({operand(place.bottoms[0])}.long())"
         attributes = {"": call("nn.Embedding", self.p.input_dim, self.p.num_output)}
         if not self.p.bias_term:
-            return Source(y, attributes)
+            return PythonForm(y, attributes)
         bias = f"nn.Parameter({call('torch.empty', self.p.num_output)})"
-        return Source(f"{y} + {place.name}_bias", {**attributes, "_bias": bias})
+        return PythonForm(f"{y} + {place.name}_bias", {**attributes, "_bias": bias})
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         names = {"weight": ".weight", "bias": "_bias"}

@@ -9,9 +9,10 @@ from caffe2torch._torch import torch
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.layers.axes import canonical
 from caffe2torch.layers.caffe.losses import LOG_THRESHOLD, Loss, normalizer
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.gradients import valued
-from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Softmax(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].softmax(self.layer.fields.softmax_param.axis)
 
-    def source(self, place: Place) -> Source:
-        return Source(f"F.softmax({place.bottoms[0]}, dim={self.layer.fields.softmax_param.axis})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"F.softmax({place.bottoms[0]}, dim={self.layer.fields.softmax_param.axis})")
 
 
 class _SoftmaxLoss(Loss):

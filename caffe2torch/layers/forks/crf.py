@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.forks.permutohedral import Lattice, lattice
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:

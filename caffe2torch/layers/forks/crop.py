@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffe2torch.layers.caffe.assemble import crop
+from caffe2torch.layers.caffe.crop import crop
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class CropCenter(Converter):
             x = x.narrow(axis, cut, self._size(x.shape[axis], cut))
         return x
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         cuts = ", ".join(f"{cut}:-{cut}" if cut else ":" for cut in self.crop)
-        return Source(f"{place.bottoms[0]}[{cuts}]")
+        return PythonForm(f"{place.bottoms[0]}[{cuts}]")
 
 
 @converts("SimpleCrop")
@@ -82,5 +83,5 @@ class SimpleCrop(Converter):
             raise self.refuse(f"cannot crop {tuple(x.shape)} to {height} x {width}")
         return x[:, :, :height, :width]
 
-    def source(self, place: Place) -> Source:
-        return Source(f"crop({', '.join(place.bottoms)}, 0, 0)", parts=(crop,))
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"crop({', '.join(place.bottoms)}, 0, 0)", parts=(crop,))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from caffe2torch.layers.caffe.data import Data
-from caffe2torch.layers.registry import Shape, converts
+from caffe2torch.layers.converter import Shape
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -76,13 +77,13 @@ class Interp(Converter):
         x = x[:, :, begin : x.shape[2] + end, begin : x.shape[3] + end]
         return torch.nn.functional.interpolate(x, (height, width), mode="bilinear", align_corners=True)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), p = place.bottoms, self.p
         if p.pad_beg or p.pad_end or p.shrink_factor != 1:
-            raise self.unwritten("pad_beg, pad_end or shrink_factor have")
+            raise self.no_python_form("pad_beg, pad_end or shrink_factor")
         if p.has("height") and p.has("width") and p.has("zoom_factor") == p.has("shrink_factor"):
             size = f"({p.height}, {p.width})"
         else:
             sides = (f"({x}.shape[{axis}] - 1) * {p.zoom_factor} + 1" for axis in (2, 3))
             size = f"({', '.join(sides)})"
-        return Source(f'F.interpolate({x}, {size}, mode="bilinear", align_corners=True)')
+        return PythonForm(f'F.interpolate({x}, {size}, mode="bilinear", align_corners=True)')

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.axes import product
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View, Window
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:

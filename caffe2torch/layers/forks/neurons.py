@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.converter import Converter, Shape
+from caffe2torch.layers.python_form import Place, PythonForm
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class ReLU6(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].clamp(0, 6)
 
-    def source(self, place: Place) -> Source:
-        return Source(f"F.relu6({place.bottoms[0]})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"F.relu6({place.bottoms[0]})")
 
 
 @converts("TopK")

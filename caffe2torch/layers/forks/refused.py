@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.converter import Converter, Shape
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 _AUGMENTS = "draws FlowNet's training images at random; convert FlowNet's deploy net"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch.layers.caffe.convolution import Convolution
-from caffe2torch.layers.python_form import Place, Source
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
+from caffe2torch.layers.python_form import Place, PythonForm
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ class ShuffleChannel(Converter):
         (x,) = bottoms
         return x.reshape(len(x), self.group, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
 
-    def source(self, place: Place) -> Source:
-        return Source(f"F.channel_shuffle({place.bottoms[0]}, {self.group})")
+    def python(self, place: Place) -> PythonForm:
+        return PythonForm(f"F.channel_shuffle({place.bottoms[0]}, {self.group})")
 
 
 @converts("ConvolutionDepthwise", "DepthwiseConvolution")
@@ -83,10 +84,10 @@ class Axpy(Converter):
             raise self.refuse(f"its bottoms {shapes} should be (N, C), (N, C, H, W) and (N, C, H, W)")
         return factor.reshape(*x.shape[:2], *(1,) * (x.ndim - 2)) * x + y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         factor, x, y = place.bottoms
         axes = [None if bottom is None else len(bottom) for bottom in self.bottoms[:2]]
         if axes not in ([2, 4], [4, 4]):
-            return super().source(place)
+            return super().python(place)
         spread = factor if axes[0] == 4 else f"{factor}[:, :, None, None]"
-        return Source(f"{spread} * {x} + {y}")
+        return PythonForm(f"{spread} * {x} + {y}")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.layers.axes import product
 from caffe2torch.layers.caffe.pooling import Pooling
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
+from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.forks.boxes import suppress
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, Source, call, literal, operand
-from caffe2torch.layers.registry import BlobSpec, Converter, Shape, converts
+from caffe2torch.layers.python_form import Place, PythonForm, call, literal, operand
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 
@@ -50,11 +51,11 @@ class Permute(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].permute(self._order(bottoms[0].ndim)).contiguous()
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         bottom = self.bottoms[0]
         if bottom is None:
-            return super().source(place)
-        return Source(f"{operand(place.bottoms[0])}.permute{tuple(self._order(len(bottom)))}")
+            return super().python(place)
+        return PythonForm(f"{operand(place.bottoms[0])}.permute{tuple(self._order(len(bottom)))}")
 
 
 @converts("Normalize")
@@ -86,14 +87,14 @@ class Normalize(Converter):
         y: Tensor = x / length * (weight if self.p.channel_shared else weight.view(-1, *(1,) * (x.ndim - 2)))
         return y
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         (x,), shape = place.bottoms, place.shapes["weight"]
         axes = "(1, 2, 3)" if self.p.across_spatial else "1"
         if self.bottoms[0] is None or len(self.bottoms[0]) != 4:
-            return super().source(place)
+            return super().python(place)
         length = f"({x}.square().sum({axes}, keepdim=True) + {literal(self.p.eps)}).sqrt()"
         weight = call("torch.empty", *shape, *(1, 1) * bool(shape)) if shape else "torch.empty(())"
-        return Source(f"{x} / {length} * {place.name}", {"": f"nn.Parameter({weight})"})
+        return PythonForm(f"{x} / {length} * {place.name}", {"": f"nn.Parameter({weight})"})
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         weight = blobs["weight"]
@@ -201,12 +202,12 @@ class PriorBox(Converter):
         p, image = self.p, self.image or tuple(bottoms[1].shape[2:])
         return prior_boxes(bottoms[0], image, self.step, p.offset, p.clip, self.boxes, self.variance)
 
-    def source(self, place: Place) -> Source:
+    def python(self, place: Place) -> PythonForm:
         image = literal(self.image) if self.image else f"{place.bottoms[1]}.shape[2:]"
         step = literal(self.step) if self.step else "None"
         numbers = map(literal, (self.p.offset, self.p.clip, self.boxes, self.variance))
         arguments = ", ".join([place.bottoms[0], image, step, *numbers])
-        return Source(f"prior_boxes({arguments})", parts=(prior_boxes,))
+        return PythonForm(f"prior_boxes({arguments})", parts=(prior_boxes,))
 
 
 @converts("DetectionOutput")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.registry import Converter, Shape, converts
+from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:

@@ -1,0 +1,35 @@
+"""One step of an LSTM, of a branch of BVLC's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffe2torch.layers.caffe.recurrent import lstm_step
+from caffe2torch.layers.converter import Converter, Shape
+from caffe2torch.layers.geometry import View
+from caffe2torch.layers.registry import converts
+from caffe2torch.net import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@converts("LSTMUnit")
+class LSTMUnit(Converter):
+    """One time of an LSTM: the memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
+
+    held_against = "NumPy loops; SSD's Caffe"
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        if len(bottoms) != 3:
+            raise self.refuse(f"needs 3 bottoms, the memory, its gates and cont; has {len(bottoms)}")
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return (self.bottoms[0],) * 2
+
+    def look(self, view: View) -> View | None:
+        return None
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
+        return lstm_step(bottoms[0], bottoms[1], bottoms[2].detach().unsqueeze(-1))
