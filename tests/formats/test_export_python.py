@@ -277,7 +277,7 @@ def test_every_type_with_a_python_form_has_a_case():
     cases = {*re.findall(r'type: ?"(\w+)"', golden), *(kind.split()[0] for kind in LAYERS)}
     written = {name for name, converter in converters().items() if converter.python is not Converter.python}
     assert written - cases == set()
-    assert len(written) > 60
+    assert len(written) >= 50
 
 
 def test_an_embedding_without_bias(tmp_path):
