@@ -11,13 +11,14 @@ VERSION := import sys; print("%d.%d" % sys.version_info[:2])
 
 .PHONY: demo test
 
+# One thread is fastest for these small nets.
 demo: $(VENV)/installed
 	@mkdir -p demo/models
 	@echo "A narrow FCN-8s that Caffe wrote, compared with what Caffe computed:"
 	$(BIN)/fcn-convert $(ZOO)/weights.caffemodel -o demo/voc-fcn8s.safetensors --verify $(ZOO)/io.npz
 	@printf '\nThe FCN-8s in weights/, trained on rendered streets, and the paper'"'"'s Table 2 on such streets:\n'
 	$(BIN)/fcn-convert weights/shapes-fcn8s.caffemodel -o demo/models/shapes-fcn8s.safetensors
-	OMP_NUM_THREADS=1 $(BIN)/fcn-repro --home demo --table 2 --data shapes -o demo/report # one thread is fastest here
+	OMP_NUM_THREADS=1 $(BIN)/fcn-repro --home demo --table 2 --data shapes -o demo/report
 	@printf '\nImages, labels and predictions are in demo/report/cvpr2015-table-2.html.\n'
 
 test: $(VENV)/installed-dev

@@ -218,8 +218,9 @@ def test_every_block_runs(page: str, tmp_path: Path) -> None:
         check(tmp_path, workshop)
 
 
+@pytest.mark.skipif("SLOW_TESTS" not in os.environ, reason="takes half a minute; set SLOW_TESTS to run it")
 def test_make_demo_ends_with_pictures(tmp_path: Path) -> None:
-    """The README's first block, by itself: it takes as long as all others."""
+    """The README's first block."""
     demo = next(blocks("README.md"))
     assert demo.text == "make demo\n"
     printed = Workshop(tmp_path).shell(demo)
