@@ -52,7 +52,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
+class SurveyRow:
     """How far one case got: the stages it passed, and why not further. `error` is against Caffe, relative."""
 
     case: Case
@@ -98,7 +98,7 @@ def _reference_of(path: Path) -> Path | None:
 
 def survey(
     cases: Sequence[Case], run: bool = False, watch: Callable[[int], None] = lambda done: None
-) -> list[Row]:
+) -> list[SurveyRow]:
     """Every case through the stages.
 
     With `run`, nets run on random inputs of the sizes that their files state, IMAGE where they state none; a
@@ -111,7 +111,7 @@ def survey(
     return rows
 
 
-def _survey(case: Case, run: bool) -> Row:
+def _survey(case: Case, run: bool) -> SurveyRow:
     passed: list[str] = []
     facts: dict[str, Any] = {}
     try:
@@ -124,11 +124,11 @@ def _survey(case: Case, run: bool) -> Row:
     return _row(case, passed, facts)
 
 
-def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> Row:
+def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> SurveyRow:
     line = " ".join(outcome.pop("refusal", "").split())
     line = line.removeprefix(f"{case.prototxt or case.weights}:").lstrip()
     types = facts.get("types", ())
-    return Row(
+    return SurveyRow(
         case, facts.get("kind", "net"), tuple(passed), line, types=types, error=facts.get("error"), **outcome
     )
 
@@ -212,7 +212,7 @@ def _match(net: Net, reference: Path) -> float:
     return report.worst
 
 
-def facts(rows: Sequence[Row]) -> dict[str, Any]:
+def facts(rows: Sequence[SurveyRow]) -> dict[str, Any]:
     """Every row, for JSON."""
     return {"rows": [{**asdict(row), "case": _paths(row.case)} for row in rows]}
 
@@ -221,7 +221,7 @@ def _paths(case: Case) -> dict[str, str | None]:
     return {name: path and str(path) for name, path in asdict(case).items()}
 
 
-def summary(rows: Sequence[Row], folder: Path) -> str:
+def summary(rows: Sequence[SurveyRow], folder: Path) -> str:
     """The counts per stage, every refusal with its reason, and how often each layer type was built."""
     nets = [row for row in rows if row.kind == "net"]
     counts = Counter(stage for row in nets for stage in row.passed)
@@ -243,7 +243,7 @@ def summary(rows: Sequence[Row], folder: Path) -> str:
     return "\n".join([*lines, "", "layer types, in how many nets, of which built", *_by_type(nets)])
 
 
-def _by_type(nets: Sequence[Row]) -> list[str]:
+def _by_type(nets: Sequence[SurveyRow]) -> list[str]:
     seen = Counter(kind for row in nets for kind in set(row.types))
     built = Counter(kind for row in nets if "built" in row.passed for kind in set(row.types))
     return [f"  {kind:28}{count:5}{built[kind]:5}" for kind, count in seen.most_common()]

@@ -18,7 +18,7 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import MissingData, VerificationFailed
 from caffe2torch.formats.model import Model
-from caffe2torch.modules.report import Report, Row, compare_blob
+from caffe2torch.modules.report import BlobError, Report, compare_blob
 from caffe2torch.net import Layer, Net
 from caffe2torch.plan import plan
 
@@ -187,7 +187,7 @@ def _same(wanted: Array, found: Array, dtype: str) -> bool:
 
 def _ran(model: Model, run: Run, name: str, tolerance: float) -> Report:
     """The outputs of a written file beside those of our model."""
-    rows: list[Row] = []
+    rows: list[BlobError] = []
     for trial in model.trials.trials:
         try:
             found = run(trial.inputs)

@@ -25,7 +25,7 @@ _SPLIT = re.compile(r"(.+)_\d+_split_\d+")  # insert_splits.cpp, SplitBlobName
 
 
 @dataclass(frozen=True)
-class Row:
+class BlobError:
     """One blob of one set: how far the model is from the reference."""
 
     set: str
@@ -47,7 +47,7 @@ class Report:
 
     reference: str
     tolerance: float
-    rows: tuple[Row, ...]
+    rows: tuple[BlobError, ...]
 
     @property
     def ok(self) -> bool:
@@ -87,7 +87,7 @@ def verify(model: nn.Module, reference: str | PathLike[str], tolerance: float = 
     return Report(str(reference), tolerance, tuple(rows))
 
 
-def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) -> Iterator[Row]:
+def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) -> Iterator[BlobError]:
     inputs = dict(arrays.of(key, "in"))
     try:
         found = _run(model, inputs)
@@ -128,13 +128,13 @@ def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
     return found if isinstance(found, dict) else {"": found}
 
 
-def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolerance: float) -> Row:
+def compare_blob(key: str, blob: str, wanted: Array, found: Array | None, tolerance: float) -> BlobError:
     """Compares a blob with what it should be."""
 
     def row(
         problem: str, delta: float | None = None, where: tuple[int, ...] = (), error: float | None = None
-    ) -> Row:
-        return Row(key, blob, wanted.shape, delta, where, error, not problem, problem)
+    ) -> BlobError:
+        return BlobError(key, blob, wanted.shape, delta, where, error, not problem, problem)
 
     if found is None:
         return row("the model has no such blob")

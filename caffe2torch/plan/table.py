@@ -15,7 +15,7 @@ from caffe2torch.plan import Plan, Step, plan
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One layer. `receptive_field` and `stride` are (height, width), over the input that it sees farthest."""
 
     layer: str
@@ -35,7 +35,7 @@ class Table:
     """The layers of a net in its order. `problem` says why it has no receptive fields, if it has none."""
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[LayerRow, ...]
     problem: str = ""
 
     @property
@@ -50,7 +50,7 @@ class Table:
         return sum(bool(row.blobs) for row in self.rows)
 
     @property
-    def coarsest(self) -> Row | None:
+    def coarsest(self) -> LayerRow | None:
         """The last layer at the largest stride: the one whose receptive field the papers give."""
         strided = [row for row in self.rows if row.stride is not None]
         return max(reversed(strided), key=lambda row: row.stride or (), default=None)
@@ -96,7 +96,7 @@ def table_of(net: Net | Plan) -> Table:
         return Table(net.name, tuple(_plain(net)), f"no receptive fields: {error}")
 
 
-def _planned(step: Step) -> Row:
+def _planned(step: Step) -> LayerRow:
     layer = step.layer
     shapes = tuple(parameter.shape for parameter in step.parameters)
     own = [p.shape for p in step.parameters if p.owner == p.key]
@@ -106,26 +106,26 @@ def _planned(step: Step) -> Row:
         step.views.values(), key=lambda view: (view.receptive_field is None, view.receptive_field or ())
     )
     if not views:
-        return Row(layer.name, layer.type, layer.bottoms, layer.tops, shapes, count)
+        return LayerRow(layer.name, layer.type, layer.bottoms, layer.tops, shapes, count)
     field, stride = views[-1].receptive_field, views[-1].stride
     seen = None if field is None else tuple(map(_number, field))
-    return Row(
+    return LayerRow(
         layer.name, layer.type, layer.bottoms, layer.tops, shapes, count, seen, tuple(map(_number, stride))
     )
 
 
-def _plain(net: Net) -> Iterator[Row]:
+def _plain(net: Net) -> Iterator[LayerRow]:
     for layer in net.layers:
         shapes = tuple(blob.shape for blob in layer.blobs)
         count = sum(blob.count for blob in layer.blobs)
-        yield Row(layer.name, layer.type, layer.bottoms, layer.tops, shapes, count)
+        yield LayerRow(layer.name, layer.type, layer.bottoms, layer.tops, shapes, count)
 
 
 def _number(value: Fraction) -> float:
     return int(value) if value.denominator == 1 else float(value)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: LayerRow) -> tuple[str, ...]:
     flow = f"{', '.join(row.bottoms)} -> {', '.join(row.tops)}".strip()
     seen = "" if row.stride is None else _extent(row.receptive_field, "image")
     count = "" if row.parameters == 0 else count_text(row.parameters)

@@ -1,6 +1,6 @@
 """Getting a data set: what is published where, fetched, checked and unpacked.
 
-sources.toml ─ plan_fetch ─→ Source ─ obtain ─→ DIR/NAME/…           what open_dataset opens
+sources.toml ─ plan_fetch ─→ DataSource ─ obtain ─→ DIR/NAME/…           what open_dataset opens
                nothing fetched       └────────→ DIR/archives/FILE    may be deleted then
 """
 
@@ -17,7 +17,7 @@ from fcn_repro.fetching.archives import extract
 from fcn_repro.fetching.http import Expected, Progress, fetch, verify
 from fcn_repro.toml_records import load
 
-__all__ = ["Archive", "Source", "extract", "fetch", "obtain", "plan_fetch", "sources"]
+__all__ = ["Archive", "DataSource", "extract", "fetch", "obtain", "plan_fetch", "sources"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """Where a data set is published: its page, its licence as stated there, its files."""
 
     title: str
@@ -80,16 +80,16 @@ class Source:
 
 @dataclass(frozen=True)
 class _Sources:
-    sources: Mapping[str, Source]
+    sources: Mapping[str, DataSource]
 
 
 @cache
-def sources() -> Mapping[str, Source]:
+def sources() -> Mapping[str, DataSource]:
     """Every source by name. Raises ReadError or MissingData (see records.py)."""
     return load(Path(__file__).parents[1] / "data" / "datasets" / "sources.toml", _Sources).sources
 
 
-def plan_fetch(name: str) -> Source:
+def plan_fetch(name: str) -> DataSource:
     """What `obtain` would fetch: addresses, sizes, hashes, licence. Raises MissingData for other names."""
     if name not in sources():
         raise MissingData(f"nobody says where {name!r} can be fetched; known are {', '.join(sources())}")
@@ -101,7 +101,7 @@ def obtain(
     folder: str | Path,
     *,
     given: Iterable[str | Path] = (),
-    source: Source | None = None,
+    source: DataSource | None = None,
     progress: Progress | None = None,
     pause_s: float = 1.0,
 ) -> Path:
@@ -126,7 +126,7 @@ def obtain(
     return target
 
 
-def _by_file(source: Source, given: list[Path]) -> dict[str, Path]:
+def _by_file(source: DataSource, given: list[Path]) -> dict[str, Path]:
     """Files by the archive that each is. Raises MissingData for one that is none, or is not there."""
     files = [archive.file for archive in source.archives]
     found = {files[0]: given[0]} if len(given) == len(files) == 1 else {path.name: path for path in given}
@@ -140,7 +140,9 @@ def _by_file(source: Source, given: list[Path]) -> dict[str, Path]:
     return found
 
 
-def _fetch(archive: Archive, kept: Path, source: Source, progress: Progress | None, pause_s: float) -> Path:
+def _fetch(
+    archive: Archive, kept: Path, source: DataSource, progress: Progress | None, pause_s: float
+) -> Path:
     if archive.address is None:
         if kept.is_file():
             return verify(kept, archive.expected)

@@ -49,7 +49,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Architecture:
+class NetSpec:
     """A net of the FCN papers by its name in `caffe2torch.zoo`, with a head for each labelling.
 
     `classes` is one number per head, by default as many as the data set has; `heads` are their names where
@@ -85,7 +85,7 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Source:
+class Weights:
     """Weights to start from: a zoo model, a recipe's result, or a file, seen from the recipe's.
 
     `suffix` ends the names of its layers.
@@ -106,7 +106,7 @@ class Init:
     `depth_from_color` gives a fourth input channel the mean of the first layer's three.
     """
 
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Weights, ...] = ()
     fresh: tuple[str, ...] = ()
     fit: int = 0
     depth_from_color: bool = False
@@ -137,7 +137,7 @@ class Recipe:
     title: str
     source: tuple[str, ...]
     data: Data
-    net: Architecture
+    net: NetSpec
     init: Init
     loss: Loss
     solver: Mapping[str, SolverValue]

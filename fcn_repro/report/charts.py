@@ -9,7 +9,7 @@ import numpy as np
 
 from fcn_repro.report.html import Markup, element, joined
 from fcn_repro.scoring.metrics import Counts
-from fcn_repro.scoring.result import Head
+from fcn_repro.scoring.result import HeadScores
 
 LABELLED_UP_TO = 60
 """Classes up to which the confusion matrix has their names beside it."""
@@ -17,7 +17,7 @@ LABELLED_UP_TO = 60
 _ROW, _BAR_WIDTH = 20, 340
 
 
-def class_bars(head: Head) -> Markup:
+def class_bars(head: HeadScores) -> Markup:
     """A bar for the IU of each class, in percent, and a line at the mean."""
     left = _room(head.classes) + 24
     height, mean = _ROW * len(head.classes) + 34, head.scores.mean_iu
@@ -34,7 +34,7 @@ def class_bars(head: Head) -> Markup:
     )
 
 
-def confusion_picture(head: Head) -> Markup:
+def confusion_picture(head: HeadScores) -> Markup:
     """A square for each pair: its share of the labelled class's pixels, darker for more (square root).
 
     A row is what the pixels are, a column what they were predicted as. Shares below a thousandth are blank,

@@ -11,7 +11,7 @@ from fcn_repro.report.panels import panels_view
 from fcn_repro.report.report import SCORES, Report, Result
 from fcn_repro.report.style import STYLE
 from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
-from fcn_repro.scoring.result import Head
+from fcn_repro.scoring.result import HeadScores
 from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 from fcn_repro.tables.papers import Column
 
@@ -156,7 +156,7 @@ def _result_section(result: Result) -> Markup:
     )
 
 
-def scores_view(head: Head) -> Markup:
+def scores_view(head: HeadScores) -> Markup:
     """The four scores, large."""
     percent = head.scores.percent()
     return element("div", [_score(name, percent[key]) for name, key in SCORES.items()], class_="scores")

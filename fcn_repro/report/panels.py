@@ -16,7 +16,7 @@ from fcn_repro.data.png import VOID_COLOUR, encoded, from_hexadecimal, hexadecim
 from fcn_repro.report.charts import swatch
 from fcn_repro.report.html import Markup, element, joined
 from fcn_repro.scoring.predict import PredictionFolder
-from fcn_repro.scoring.result import Head
+from fcn_repro.scoring.result import HeadScores
 
 MAX_SIDE = 640
 """Pixels; larger images are shown smaller."""
@@ -44,7 +44,7 @@ def read_panels(dataset: Dataset, folder: PredictionFolder, head: str, count: in
     return found
 
 
-def panels_view(panels: Sequence[Panel], head: Head) -> Markup:
+def panels_view(panels: Sequence[Panel], head: HeadScores) -> Markup:
     """A row of image, truth and prediction for each, and what the colours mean."""
     titles = [element("span", title) for title in ("image", "truth", "prediction")]
     palette = from_hexadecimal(head.colours)
@@ -85,7 +85,7 @@ def _shrunk(pixels: Pixels, resampling: Image.Resampling) -> Image.Image:
     return image
 
 
-def _legend(panels: Sequence[Panel], head: Head) -> Markup:
+def _legend(panels: Sequence[Panel], head: HeadScores) -> Markup:
     """The colours that the panels show."""
     maps = [label for panel in panels for label in (panel.truth, panel.prediction) if label is not None]
     present = {int(k) for label in maps for k in np.unique(label)}

@@ -16,7 +16,7 @@ from fcn_repro.data.datasets import Dataset
 from fcn_repro.report.panels import Panel, read_panels
 from fcn_repro.report.text import footnote
 from fcn_repro.scoring.predict import PredictionFolder
-from fcn_repro.scoring.result import Evaluation, Head
+from fcn_repro.scoring.result import Evaluation, HeadScores
 from fcn_repro.tables.compare import Compared
 from fcn_repro.tables.compare import as_data as table_data
 from fcn_repro.tables.papers import Paper
@@ -39,7 +39,7 @@ class Result:
 
     title: str
     about: str
-    head: Head
+    head: HeadScores
     panels: Sequence[Panel] = ()
 
 

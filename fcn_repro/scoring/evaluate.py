@@ -28,7 +28,7 @@ from fcn_repro.scoring.device import Process, device_name, this_process
 from fcn_repro.scoring.journal import Done, Journal
 from fcn_repro.scoring.metrics import Confusion, Over
 from fcn_repro.scoring.predict import PredictionFolder, Predictions, Predictor, inference, model_sha256
-from fcn_repro.scoring.result import Evaluation, Head
+from fcn_repro.scoring.result import Evaluation, HeadScores
 
 
 def evaluate(
@@ -166,7 +166,7 @@ def _of_all(done: Done, process: Process) -> Done:
     return Done(done.ids, {head: heads[head] for head in done.heads}, seconds.item())
 
 
-def _scored(dataset: Dataset, done: Done) -> dict[str, Head]:
+def _scored(dataset: Dataset, done: Done) -> dict[str, HeadScores]:
     """The heads with their classes; a mean IU leaves out what no image of the split shows."""
     if not dataset.labelled:
         return {}
@@ -175,5 +175,5 @@ def _scored(dataset: Dataset, done: Done) -> dict[str, Head]:
     for name, counts in done.heads.items():
         labelling = dataset.heads[name]
         over = Over.LABELLED if name == first and dataset.absent else Over.SEEN
-        heads[name] = Head(labelling.classes, hexadecimal(labelling.palette), counts, over)
+        heads[name] = HeadScores(labelling.classes, hexadecimal(labelling.palette), counts, over)
     return heads

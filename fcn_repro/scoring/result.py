@@ -21,7 +21,7 @@ MAX_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadScores:
     """One labelling that was scored: its classes, their colours, and over which of them mean IU is taken."""
 
     classes: tuple[str, ...]
@@ -70,13 +70,13 @@ class Evaluation:
     seconds: float
     date: str
     command: str
-    heads: Mapping[str, Head] = field(default_factory=dict)
+    heads: Mapping[str, HeadScores] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     predictions: str = ""
     """The folder that the predictions were saved to, if they were."""
 
     @property
-    def head(self) -> Head:
+    def head(self) -> HeadScores:
         """The first head. Raises MissingData without any."""
         if not self.heads:
             raise MissingData(f"{self.dataset} {self.split}: its labels are secret, so nothing was scored")
@@ -148,11 +148,11 @@ def counts_of(rows: Any, classes: int) -> Confusion:
     return Confusion(classes).with_counts(counts)
 
 
-def _head(classes: list[str], colours: list[str], over: str, confusion: Any, **_derived: Any) -> Head:
+def _head(classes: list[str], colours: list[str], over: str, confusion: Any, **_derived: Any) -> HeadScores:
     if len(classes) != len(colours) or not all(re.fullmatch("#[0-9a-f]{6}", colour) for colour in colours):
         raise ValueError(f"the colours of {len(classes)} classes are {colours}")
     names = tuple(str(name) for name in classes)
-    return Head(names, tuple(colours), counts_of(confusion, len(names)), Over(over))
+    return HeadScores(names, tuple(colours), counts_of(confusion, len(names)), Over(over))
 
 
 def _or_null(value: float) -> float | None:

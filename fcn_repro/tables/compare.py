@@ -19,7 +19,7 @@ TOLERANCES = {"published": 0.1, "trained": 0.6}
 arithmetic; with weights trained anew, what independent retrainings differ by (wkentaro/pytorch-fcn, #89)."""
 
 
-class Source(Enum):
+class How(Enum):
     """Where our number comes from."""
 
     COMPUTED = "computed now"
@@ -34,7 +34,7 @@ class Measured:
     """
 
     value: float
-    source: Source
+    source: How
     about: str = ""
     tolerance: float | None = None
     whole: bool = True

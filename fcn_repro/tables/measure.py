@@ -17,7 +17,7 @@ from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.fetching.zoo import UNKNOWN, zoo
 from fcn_repro.tables import hints
-from fcn_repro.tables.compare import TOLERANCES, Finding, Measure, Measured, Missing, Source
+from fcn_repro.tables.compare import TOLERANCES, Finding, How, Measure, Measured, Missing
 from fcn_repro.tables.papers import SCORES, STRUCTURE, Column, Row
 from fcn_repro.tables.structure import about, structure
 from fcn_repro.workspace import Disk, count, is_whole
@@ -71,7 +71,7 @@ class Measurements:
         assert column.measure is not None  # noqa: S101 (it chose this method)
         value = getattr(structure(row.net), column.measure)
         shown = round(value / 1e6) if column.measure == "parameters" else value
-        return Measured(shown, Source.COMPUTED, about(row.net, column.measure), tolerance=0)
+        return Measured(shown, How.COMPUTED, about(row.net, column.measure), tolerance=0)
 
     def bound(self, row: Row, column: Column) -> Finding:
         """From the labels alone."""
@@ -88,7 +88,7 @@ class Measurements:
         )
         compared = tolerance(row.factor) if self.protocol == DEFAULT_PROTOCOL else None
         whole = bounds.images == count(column.images)
-        return Measured(100 * bounds.scores[row.factor].mean_iu, Source.COMPUTED, text, compared, whole)
+        return Measured(100 * bounds.scores[row.factor].mean_iu, How.COMPUTED, text, compared, whole)
 
     def forward_time(self, row: Row, column: Column) -> Finding:
         """Of the net with random weights, when asked for."""
@@ -98,7 +98,7 @@ class Measurements:
         if row.net not in self._times:
             self._times[row.net] = _forward_time(row.net, self.device, self.precision)
         timing = self._times[row.net]
-        return Measured(timing.median_ms, Source.COMPUTED, str(timing))
+        return Measured(timing.median_ms, How.COMPUTED, str(timing))
 
     def score(self, row: Row, column: Column) -> Finding:
         """From a stored run; else the model is run, where it and the data are here."""
@@ -118,7 +118,7 @@ class Measurements:
             if found := self._answer(model, column.images):
                 result, date = found
                 text = f"the server's answer for {model}, taken in {date}; {self._beside(model)}"
-                return Measured(result.mean_iu, Source.STORED, text, self._tolerance(model, row))
+                return Measured(result.mean_iu, How.STORED, text, self._tolerance(model, row))
         predict = f"--predict {row.model} --on {column.images}"
         reason = f"its labels are the evaluation server's secret; {self._beside(row.model)}"
         return Missing(reason, self._typed(*self._fetches(row, column), predict))
@@ -154,7 +154,7 @@ class Measurements:
         value = head.scores.percent()[column.measure]
         if run not in self.used:
             self.used.append(run)
-        source = Source.COMPUTED if run in self._now else Source.STORED
+        source = How.COMPUTED if run in self._now else How.STORED
         images = _of(run.images, column)
         text = f"{run.model}, {images}, {run.precision}, {run.device}, {run.date}: {run.command}"
         return Measured(value, source, text, self._tolerance(run.model, row), _is_whole(run, column))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fcn_repro.fetching.zoo import Score, zoo
 from fcn_repro.scoring.result import Evaluation
-from fcn_repro.tables.compare import TOLERANCES, Compared, Finding, Measured, Source, compare
+from fcn_repro.tables.compare import TOLERANCES, Compared, Finding, How, Measured, compare
 from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table, papers
 from fcn_repro.workspace import count
 
@@ -37,7 +37,7 @@ def stated(evaluation: Evaluation) -> Stated:
         assert column.measure is not None  # noqa: S101 (all columns are scores)
         value = evaluation.scores.percent()[column.measure]
         whole = count(images) in (None, evaluation.images)
-        return Measured(value, Source.COMPUTED, tolerance=TOLERANCES["published"], whole=whole)
+        return Measured(value, How.COMPUTED, tolerance=TOLERANCES["published"], whole=whole)
 
     measures = {column.measure: ours for column in columns.values() if column.measure}
     return Stated(paper, NUMBER, compare(table, measures))

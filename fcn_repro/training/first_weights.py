@@ -76,7 +76,7 @@ def unfilled(recipe: Recipe) -> nn.Module:
     return model.train()
 
 
-def blank(net: recipes.Architecture) -> nn.Module:
+def blank(net: recipes.NetSpec) -> nn.Module:
     """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
     if net.name.startswith("FCNGoogLeNet"):
         return _googlenet(net)
@@ -91,7 +91,7 @@ def blank(net: recipes.Architecture) -> nn.Module:
     return model
 
 
-def _googlenet(net: recipes.Architecture) -> nn.Module:
+def _googlenet(net: recipes.NetSpec) -> nn.Module:
     """As its definition says, but that leaves the dense deconvolution empty."""
     model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
@@ -212,7 +212,7 @@ def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Ten
     return [example.inputs for example in drawn]
 
 
-def freeze(model: Any, net: recipes.Architecture) -> None:
+def freeze(model: Any, net: recipes.NetSpec) -> None:
     """Takes from training the layers that the recipe does not train."""
     layers: dict[str, list[nn.Parameter]] = model.blobs()
     frozen = matching(net.frozen, layers)

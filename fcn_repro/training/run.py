@@ -18,7 +18,7 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.files import make_folder
-from fcn_repro.recipes import Recipe, Source, recipe
+from fcn_repro.recipes import Recipe, Weights, recipe
 from fcn_repro.scoring.device import this_process
 from fcn_repro.training.first_weights import counted, initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
@@ -40,7 +40,7 @@ def adjusted(
         place = Path(name).parent
         if _is_file(init, place) and not Path(init).is_absolute():
             init = os.path.relpath(init, place)
-        first, *others = found.init.sources or (Source(init),)
+        first, *others = found.init.sources or (Weights(init),)
         sources = (replace(first, weights=init), *others)
         found = replace(found, init=replace(found.init, sources=sources))
     seed = found.seed if seed is None else seed

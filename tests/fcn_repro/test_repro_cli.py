@@ -20,10 +20,10 @@ from caffe2torch.errors import MissingData, ReadError
 from fcn_repro import cli, recipes
 from fcn_repro.commands import fetch
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.fetching.datasets import Archive, Source
+from fcn_repro.fetching.datasets import Archive, DataSource
 from fcn_repro.fetching.zoo import UNKNOWN, Model, Zoo
 from fcn_repro.scoring.metrics import Confusion
-from fcn_repro.scoring.result import Evaluation, Head
+from fcn_repro.scoring.result import Evaluation, HeadScores
 from fcn_repro.scoring.run import mean_of
 from fcn_repro.tables import measure, timing
 from fcn_repro.tables.papers import papers
@@ -339,7 +339,7 @@ def store(home: Path, model: str, hits: int, images: int = 736, split: str = "se
     counts[0, 0] = 1000
     counts[1:, 0] += 1000 - hits
     classes, colours = zip(*((f"class {k}", f"#0000{k:02x}") for k in range(21)), strict=True)
-    head = Head(classes, colours, Confusion(21).with_counts(counts))
+    head = HeadScores(classes, colours, Confusion(21).with_counts(counts))
     Evaluation(
         model=model,
         model_sha256="0" * 64,
@@ -814,7 +814,7 @@ def test_a_data_set_is_fetched_and_found(
     made = miniatures.camvid(tmp_path / "made")
     (path,) = made.pack(tmp_path / "packed").values()
     address = server.serve(path.name, path.read_bytes(), drops=[100])
-    source = Source("CamVid", "http://page.example/", "free", (Archive(path.name, address),))
+    source = DataSource("CamVid", "http://page.example/", "free", (Archive(path.name, address),))
     monkeypatch.setattr("fcn_repro.fetching.datasets.sources", lambda: {"camvid": source})
     monkeypatch.setattr("fcn_repro.fetching.http.time.sleep", lambda seconds: None)
     assert cli.main(["--fetch", "camvid", "--yes"]) == 0

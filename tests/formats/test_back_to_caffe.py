@@ -27,8 +27,8 @@ from caffe2torch.zoo.recognition import recognize
 from tests.field_reader import read
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN, ROOT
-from tests.zoo.test_architectures import ZOO as PUBLISHED
-from tests.zoo.test_architectures import with_shapes
+from tests.zoo.test_recognition import ZOO as PUBLISHED
+from tests.zoo.test_recognition import with_shapes
 
 ZOO = sorted(folder.name for folder in (GOLDEN / "fcn").iterdir())
 NARROW = (4, 6, 8, 10, 12, 14, 16)

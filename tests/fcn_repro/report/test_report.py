@@ -23,8 +23,8 @@ from fcn_repro.report.page import page
 from fcn_repro.report.panels import Panel
 from fcn_repro.report.report import Report, Result, results_of
 from fcn_repro.scoring.metrics import Confusion, Over
-from fcn_repro.scoring.result import Evaluation, Head
-from fcn_repro.tables.compare import BASELINE, Compared, Measured, Missing, Source
+from fcn_repro.scoring.result import Evaluation, HeadScores
+from fcn_repro.tables.compare import BASELINE, Compared, How, Measured, Missing
 from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | *bold*"
@@ -58,14 +58,14 @@ RUN = "m, 736 images, fp32, a device, 2026-01-02: fcn-repro --evaluate m"
 AWAY = Missing("not here: the weights m", "fcn-repro --fetch m\nfcn-repro --table 7")
 FINDINGS = [
     BASELINE,
-    *(Measured(63.63, Source.STORED, RUN, 0.1), Measured(21, Source.COMPUTED, "a device")),
-    *(Measured(64.2, Source.STORED, RUN, 0.1), AWAY),
+    *(Measured(63.63, How.STORED, RUN, 0.1), Measured(21, How.COMPUTED, "a device")),
+    *(Measured(64.2, How.STORED, RUN, 0.1), AWAY),
     *(AWAY, Missing(f"because {HOSTILE}")),
 ]
 
 
 def head(over=Over.SEEN):
-    return Head(CLASSES, COLOURS, Confusion(4).with_counts(np.array(COUNTS)), over)
+    return HeadScores(CLASSES, COLOURS, Confusion(4).with_counts(np.array(COUNTS)), over)
 
 
 def label(seed):
@@ -197,7 +197,7 @@ def test_squares_are_the_shares_of_the_labelled_pixels(shown):
 
 def test_hundreds_of_classes_have_a_picture_without_names():
     counts = np.diag(np.arange(1, 201))
-    many = Head(
+    many = HeadScores(
         tuple(f"class {k}" for k in range(200)), ("#123456",) * 200, Confusion(200).with_counts(counts)
     )
     picture = Page(page(Report(PAPER, "7", [], results=[Result("m", "", many)])))

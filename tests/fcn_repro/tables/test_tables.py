@@ -10,7 +10,7 @@ import pytest
 
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.report.text import as_text
-from fcn_repro.tables.compare import Finding, Measured, Missing, Source, as_data, compare, exit_code, summary
+from fcn_repro.tables.compare import Finding, How, Measured, Missing, as_data, compare, exit_code, summary
 from fcn_repro.tables.papers import papers
 
 PAPER = papers()["cvpr2015"]
@@ -21,7 +21,7 @@ TEST_SETS = PAPER.tables["3"]
 
 
 def measured(value: float, **facts: object) -> Measured:
-    return Measured(value, Source.COMPUTED, **{"about": "54 images", "tolerance": 0.1, **facts})
+    return Measured(value, How.COMPUTED, **{"about": "54 images", "tolerance": 0.1, **facts})
 
 
 def skips(found: dict[str, Finding | Exception], otherwise: Finding) -> tuple:

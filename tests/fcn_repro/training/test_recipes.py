@@ -14,7 +14,7 @@ from caffe2torch.errors import ReadError, WriteError
 from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset, open_dataset
 from fcn_repro.fetching.zoo import zoo
-from fcn_repro.recipes import Architecture, Recipe, recipe
+from fcn_repro.recipes import NetSpec, Recipe, recipe
 from fcn_repro.tables.papers import SCORES, papers
 from fcn_repro.training import known_mistakes
 from fcn_repro.training.first_weights import blank, initial
@@ -189,7 +189,7 @@ def narrowed(found: Recipe) -> Recipe:
 
 def lay(name: str, disk: Disk, net: str) -> None:
     """Weights of a narrow net by the name of a recipe, or of the base for `net`, all of them random."""
-    found = recipe(name) if name in PUBLISHED else replace(recipe("voc-fcn32s"), net=Architecture(net, (21,)))
+    found = recipe(name) if name in PUBLISHED else replace(recipe("voc-fcn32s"), net=NetSpec(net, (21,)))
     model = blank(narrowed(found).net)
     torch.manual_seed(5)
     for parameter in model.parameters():

@@ -19,7 +19,7 @@ from caffe2torch.modules.fcn_base import FCN
 from caffe2torch.modules.fcn_general import FCNAlexNet
 from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, dataset, open_dataset
-from fcn_repro.recipes import Architecture, Data, Init, Loss, Recipe, Source, recipe
+from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe, Weights, recipe
 from fcn_repro.training import known_mistakes
 from fcn_repro.training.known_mistakes import RecipeError, refuse_mistakes
 from tests.fcn_repro import miniatures
@@ -37,8 +37,8 @@ def made(
     solver = {"base_lr": 1e-10, "momentum": 0.99, "lr_policy": "fixed", "max_iter": 10}
     whole = {
         "data": Data("folder/train", (104.0, 117.0, 123.0)),
-        "net": Architecture(net, classes, widths=WIDTHS),
-        "init": Init((Source(source),) if source else ()),
+        "net": NetSpec(net, classes, widths=WIDTHS),
+        "init": Init((Weights(source),) if source else ()),
         "loss": Loss(normalize=False),
         "solver": solver,
     }
@@ -333,7 +333,7 @@ def test_59_for_60_41_for_40_and_a_head_too_many(tmp_path: Path) -> None:
         known_mistakes.refuse_wrong_classes(made(classes=(59,)), context, None)
     with pytest.raises(RecipeError, match="scores 41 classes, NYUDv2 has 40, wall to otherprop"):
         known_mistakes.refuse_wrong_classes(made(classes=(41,)), nyud, None)
-    two = replace(made(), net=Architecture("FCN32s", (40, 3), ("sem", "geo")))
+    two = replace(made(), net=NetSpec("FCN32s", (40, 3), ("sem", "geo")))
     with pytest.raises(RecipeError, match=r"net\.heads has 'geo'; the labellings of NYUDv2 are sem"):
         known_mistakes.refuse_wrong_classes(two, nyud, None)
     with pytest.raises(RecipeError, match="scores 60 classes, PASCAL-Context, 59 classes has 59"):

@@ -15,7 +15,7 @@ from fcn_repro import cli
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.data.transforms import MEAN_BGR, bgr
 from fcn_repro.scoring.metrics import Confusion
-from fcn_repro.tables.compare import Compared, Measured, Source, exit_code
+from fcn_repro.tables.compare import Compared, How, Measured, exit_code
 from fcn_repro.tables.on_rendered import carried_over, counterpart
 from fcn_repro.tables.papers import papers
 from fcn_repro.workspace import Disk
@@ -54,7 +54,7 @@ def test_numbers_of_other_images_are_not_compared() -> None:
     row, column = table.rows[0], table.columns["mean_iu"]
     cell = row.cells["mean_iu"]
     assert cell is not None
-    ours = Measured(12.0, Source.COMPUTED, tolerance=0.1)
+    ours = Measured(12.0, How.COMPUTED, tolerance=0.1)
     assert (Compared(row, column, cell, ours).difference, Compared(row, column, cell, ours).within) == (
         None,
         None,
