@@ -42,6 +42,11 @@ class Process:
             dist.barrier()
 
 
+_ENDED_BY: list[BaseException] = []
+"""What ended a group, kept for as long as the process lives. Its frames hold the gradients' reducer, whose end
+waits for gloo's threads with Python's lock in hand; one that needs that lock keeps it for ever (torch 2.13)."""
+
+
 @contextmanager
 def this_process(device: str | torch.device) -> Iterator[Process]:
     """A Process: one of a group when torchrun started it, and then each takes a CUDA device of its own.
@@ -61,6 +66,9 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
         try:
             yield Process(dist.get_rank(), world, place)
+        except BaseException as error:
+            _ENDED_BY.append(error)
+            raise
         finally:
             dist.destroy_process_group()
 
