@@ -43,8 +43,8 @@ class Process:
 
 
 _ENDED_BY: list[BaseException] = []
-"""What ended a group, kept for as long as the process lives. Its frames hold the gradients' reducer, whose end
-waits for gloo's threads with Python's lock in hand; one that needs that lock keeps it for ever (torch 2.13)."""
+"""What ended a group, kept for as long as the process lives: its frames hold the gradients' reducer, whose
+end waits for gloo's threads with Python's lock in hand, and one that needs it waits for ever (torch 2.13)."""
 
 
 @contextmanager
