@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import ast
 import csv
-import importlib.util
-import json
 import re
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,99 +23,16 @@ from caffe2torch.formats import write
 from caffe2torch.formats.model import model_of
 from caffe2torch.formats.reading import read
 from caffe2torch.formats.safetensors import read_safetensors
-from caffe2torch.layers.converter import Converter
-from caffe2torch.layers.registry import converters
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Net
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN, ROOT
+from tests.python_files import Job, assert_clean, errors, layer, module_of, written
 from tests.single_layer import assert_close
 
 FCNS = sorted((GOLDEN / "fcn").iterdir())
 EXAMPLE = ROOT / "docs" / "examples" / "fcn8s.py"
 ALLOWED = 1e-5
-
-
-@dataclass(frozen=True)
-class Job:
-    """A generated file, and the arrays that Caffe stored for it under keys that begin with `prefix`."""
-
-    path: str
-    arrays: str
-    prefix: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-STRANGER = """
-import importlib.util, json, sys
-import numpy as np, torch
-
-sys.modules["caffe2torch"] = None
-torch.set_num_threads(1)
-answers = {}
-for job in json.load(sys.stdin):
-    spec = importlib.util.spec_from_file_location("generated", job["path"])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    stored, prefix = np.load(job["arrays"]), job["prefix"]
-    with torch.no_grad():
-        found = module.load()(*(torch.from_numpy(stored[f"{prefix}in.{blob}"]) for blob in job["inputs"]))
-    for blob in job["outputs"]:
-        ours = (found[blob] if isinstance(found, dict) else found).numpy().astype(np.float64)
-        caffe = stored[f"{prefix}out.{blob}"].astype(np.float64)
-        same = ours.shape == caffe.shape and np.array_equal(np.isfinite(ours), np.isfinite(caffe))
-        size = max(np.linalg.norm(np.nan_to_num(caffe)), 1e-12)
-        error = np.linalg.norm(np.nan_to_num(ours - caffe)) / size if same else np.inf
-        answers[f"{job['path']} {prefix}{blob}"] = float(error)
-print(json.dumps(answers))
-"""
-
-
-def errors(jobs: list[Job]) -> dict[str, float]:
-    """||the file's - Caffe's|| / ||Caffe's|| of each output, computed where caffe2torch is not."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER],
-        input=json.dumps([vars(job) for job in jobs]),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return {Path(key).name: error for key, error in json.loads(done.stdout).items()}
-
-
-def written(net: Net, path: Path, arrays: Path, *prefixes: str) -> list[Job]:
-    """The jobs of a net's file, which is written, for the sizes that `arrays` hold."""
-    converted = model_of(net)
-    write(converted, path, check=False)
-    inputs, outputs = tuple(converted.plan.inputs), converted.plan.outputs
-    return [Job(str(path), str(arrays), prefix, inputs, outputs) for prefix in prefixes or [""]]
-
-
-def module_of(path: Path):
-    """A generated file, imported here."""
-    spec = importlib.util.spec_from_file_location("generated", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def ruff(*arguments: str) -> str:
-    """What ruff says, with its own settings."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", *arguments, "--isolated", "--no-cache"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout if done.returncode else ""
-
-
-def assert_clean(folder: Path, *rules: str):
-    """Every file in it is what ruff would make of it."""
-    assert not ruff("format", "--diff", str(folder))
-    assert not ruff("check", *rules, str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -145,20 +58,6 @@ def models(reference, tmp_path_factory) -> list[Job]:
     return jobs
 
 
-@pytest.fixture(scope="module")
-def layers(tmp_path_factory) -> tuple[list[Job], dict[str, str]]:
-    """The generated files of Caffe's single-layer cases, and the layer type of each case that has none."""
-    folder, jobs, refused = tmp_path_factory.mktemp("layers"), [], {}
-    for prototxt in sorted((GOLDEN / "layers").glob("*.prototxt")):
-        weights = prototxt.with_suffix(".caffemodel")
-        net = read(prototxt, weights if weights.exists() else None)
-        try:
-            jobs += written(net, folder / f"{prototxt.stem}.py", prototxt.with_suffix(".npz"))
-        except UnsupportedLayer as error:
-            refused[prototxt.stem] = re.search(r"\((\w+)\)", str(error)).group(1)
-    return jobs, refused
-
-
 def test_every_fcn_gives_caffes_outputs(fcns):
     found = errors(fcns)
     assert len(found) == 24
@@ -173,29 +72,9 @@ def test_every_published_model_gives_caffes_outputs(models):
     assert not {name: error for name, error in found.items() if error > ALLOWED}
 
 
-def test_every_layer_that_is_written_gives_caffes_outputs(layers):
-    jobs, refused = layers
-    found = errors(jobs)
-    assert not {name: error for name, error in found.items() if error > ALLOWED}
-    statistics = {name: error for name, error in found.items() if name.startswith("batchnorm")}
-    assert statistics
-    assert max(statistics.values()) <= 1e-6
-    assert len(jobs) + len(refused) == 84
-    assert {name for name in refused.values() if not name.endswith("Loss")} == {
-        *("Accuracy", "Im2col", "LSTM", "RNN"),
-    }
-
-
-def test_files_are_what_ruff_would_make_of_them(fcns, models, layers):
-    for job in (fcns[0], layers[0][0]):
-        assert_clean(Path(job.path).parent, "--extend-select", "E501,I")
+def test_files_are_what_ruff_would_make_of_them(fcns, models):
+    assert_clean(Path(fcns[0].path).parent, "--extend-select", "E501,I")
     assert_clean(Path(models[0].path).parent, "--extend-select", "I")  # long names make long lines
-
-
-def layer(name: str, type_: str, bottoms: str, tops: str, more: str = "") -> str:
-    """A layer in prototxt; bottoms and tops are parted by spaces."""
-    ends = [f'bottom: "{blob}"' for blob in bottoms.split()] + [f'top: "{blob}"' for blob in tops.split()]
-    return f'layer {{ name: "{name}" type: "{type_}" {" ".join(ends)} {more} }}\n'
 
 
 CONV = "convolution_param { num_output: 3 kernel_size: 1 bias_term: false }"
@@ -218,66 +97,6 @@ def agrees(net: Net, path: Path) -> str:
     for blob, tensor in wanted.items():
         assert_close(found[blob].numpy(), tensor.numpy(), 1e-6, blob)
     return path.read_text()
-
-
-LAYERS = {
-    "Permute": ("x", "y", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
-    "Normalize": ("x", "y", "norm_param { across_spatial: false channel_shared: false }"),
-    "PriorBox": (
-        "x other",
-        "y",
-        "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 flip: true clip: true }",
-    ),
-    "ReLU6": ("x", "y", ""),
-    "ShuffleChannel": ("x", "y", "shuffle_channel_param { group: 3 }"),
-    "Axpy": ("factor x other", "y", ""),
-    "Interp": ("x", "y", "interp_param { zoom_factor: 3 }"),
-    "CropCenter": ("x", "y", "crop_center_param { crop_size: [0, 0, 1, 2] }"),
-    "DepthwiseConvolution": ("x", "y", "convolution_param { num_output: 6 kernel_size: 3 stride: 2 }"),
-    "Swish": ("x", "y", "swish_param { beta: 0.5 }"),
-    "MVN across": ("x", "y", "mvn_param { across_channels: true eps: 0.25 }"),
-    "MVN centred": ("x", "y", "mvn_param { normalize_variance: false }"),
-    "BatchNorm sequences": ("sequence", "y", ""),
-    "ArgMax": ("x", "y", ""),
-    "ArgMax axis": ("x", "y", "argmax_param { axis: -2 }"),
-    "Filter": ("x other one", "y z", ""),
-    "ConvolutionDepthwise": ("x", "y", "convolution_param { num_output: 6 kernel_size: 3 pad: 1 }"),
-    "HoleConvolution": ("x", "y", "convolution_param { num_output: 4 kernel_size: 2 hole: 2 }"),
-    "LRNMap": ("x", "y", "lrn_map_param { local_size: 3 alpha: 0.5 beta: 0.75 }"),
-    "SimpleCrop": ("x small", "y", ""),
-}
-"""What the golden single-layer cases lack: types of forks, and further forms. Bottoms, tops, parameters."""
-BLOBS = {
-    "Normalize": [np.arange(1, 7)],
-    "BatchNorm sequences": [np.arange(6), np.arange(1, 7), [2.0]],
-    "DepthwiseConvolution": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
-    "ConvolutionDepthwise": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
-    "HoleConvolution": [np.arange(96).reshape(4, 6, 2, 2) / 96, np.arange(4)],
-}
-
-
-@pytest.mark.parametrize("kind", LAYERS)
-def test_more_layers(kind, tmp_path):
-    bottoms, tops, parameters = LAYERS[kind]
-    shapes = {"x": "dim: 2 dim: 6 dim: 5 dim: 7", "factor": "dim: 2 dim: 6", "one": "dim: 2"}
-    shapes |= {"sequence": "dim: 2 dim: 6 dim: 5", "small": "dim: 2 dim: 6 dim: 3 dim: 4"}
-    inputs = "".join(
-        layer(blob, "Input", "", blob, f"input_param {{ shape {{ {shapes.get(blob, shapes['x'])} }} }}")
-        for blob in bottoms.split()
-    )
-    blobs = {"l": BLOBS[kind]} if kind in BLOBS else {}
-    type_ = kind.split()[0]
-    agrees(net_of(inputs + layer("l", type_, bottoms, tops, parameters), **blobs), tmp_path / "l.py")
-    assert_clean(tmp_path, "--extend-select", "E501,I")
-
-
-def test_every_type_with_a_python_form_has_a_case():
-    """A golden case that Caffe wrote, or one of LAYERS: no form is written that nothing compares."""
-    golden = "".join(path.read_text() for path in (GOLDEN / "layers").glob("*.prototxt"))
-    cases = {*re.findall(r'type: ?"(\w+)"', golden), *(kind.split()[0] for kind in LAYERS)}
-    written = {name for name, converter in converters().items() if converter.python is not Converter.python}
-    assert written - cases == set()
-    assert len(written) >= 50
 
 
 def test_an_embedding_without_bias(tmp_path):

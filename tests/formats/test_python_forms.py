@@ -1,0 +1,170 @@
+"""Layers as the `py` format writes them: one list, of Caffe's golden cases and of forms that these lack.
+
+Every case is written, run where caffe2torch cannot be imported, and compared with `forward`; a golden case
+also with what Caffe stored.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caffe2torch.errors import UnsupportedLayer
+from caffe2torch.formats.reading import read
+from caffe2torch.layers.converter import Converter
+from caffe2torch.layers.registry import converters
+from caffe2torch.modules.caffe_net import build
+from caffe2torch.net import Net
+from tests.nets import net_of
+from tests.places import GOLDEN
+from tests.python_files import Job, assert_clean, errors, layer, written
+
+SHAPES = {
+    "x": "dim: 2 dim: 6 dim: 5 dim: 7",
+    "factor": "dim: 2 dim: 6",
+    "one": "dim: 2",
+    "sequence": "dim: 2 dim: 6 dim: 5",
+    "small": "dim: 2 dim: 6 dim: 3 dim: 4",
+}
+"""The shapes of the bottoms of FORMS; any other name is as `x`."""
+FORMS = {
+    "Permute": ("x", "y", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+    "Normalize": ("x", "y", "norm_param { across_spatial: false channel_shared: false }"),
+    "PriorBox": (
+        "x other",
+        "y",
+        "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 flip: true clip: true }",
+    ),
+    "ReLU6": ("x", "y", ""),
+    "ShuffleChannel": ("x", "y", "shuffle_channel_param { group: 3 }"),
+    "Axpy": ("factor x other", "y", ""),
+    "Interp": ("x", "y", "interp_param { zoom_factor: 3 }"),
+    "CropCenter": ("x", "y", "crop_center_param { crop_size: [0, 0, 1, 2] }"),
+    "DepthwiseConvolution": ("x", "y", "convolution_param { num_output: 6 kernel_size: 3 stride: 2 }"),
+    "Swish": ("x", "y", "swish_param { beta: 0.5 }"),
+    "MVN across": ("x", "y", "mvn_param { across_channels: true eps: 0.25 }"),
+    "MVN centred": ("x", "y", "mvn_param { normalize_variance: false }"),
+    "BatchNorm sequences": ("sequence", "y", ""),
+    "ArgMax": ("x", "y", ""),
+    "ArgMax axis": ("x", "y", "argmax_param { axis: -2 }"),
+    "Filter": ("x other one", "y z", ""),
+    "ConvolutionDepthwise": ("x", "y", "convolution_param { num_output: 6 kernel_size: 3 pad: 1 }"),
+    "HoleConvolution": ("x", "y", "convolution_param { num_output: 4 kernel_size: 2 hole: 2 }"),
+    "LRNMap": ("x", "y", "lrn_map_param { local_size: 3 alpha: 0.5 beta: 0.75 }"),
+    "SimpleCrop": ("x small", "y", ""),
+}
+"""What the golden cases lack: types of forks, and further forms. Bottoms, tops, parameters."""
+BLOBS = {
+    "Normalize": [np.arange(1, 7)],
+    "BatchNorm sequences": [np.arange(6), np.arange(1, 7), [2.0]],
+    "DepthwiseConvolution": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
+    "ConvolutionDepthwise": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
+    "HoleConvolution": [np.arange(96).reshape(4, 6, 2, 2) / 96, np.arange(4)],
+}
+GOLDEN_CASES = {
+    path.stem: path for folder in ("layers", "forks") for path in (GOLDEN / folder).glob("*.prototxt")
+}
+CASES = sorted({*GOLDEN_CASES, *FORMS})
+WRITTEN = {name for name, known in converters().items() if known.python is not Converter.python}
+"""The layer types that have a Python form."""
+
+
+def net_of_case(case: str) -> Net:
+    """The net of a golden case, or inputs and one layer `l`."""
+    if prototxt := GOLDEN_CASES.get(case):
+        weights = prototxt.with_suffix(".caffemodel")
+        return read(prototxt, weights if weights.exists() else None)
+    bottoms, tops, parameters = FORMS[case]
+    inputs = "".join(
+        layer(blob, "Input", "", blob, f"input_param {{ shape {{ {SHAPES.get(blob, SHAPES['x'])} }} }}")
+        for blob in bottoms.split()
+    )
+    blobs = {"l": BLOBS[case]} if case in BLOBS else {}
+    return net_of(inputs + layer("l", case.split()[0], bottoms, tops, parameters), **blobs)
+
+
+def store_forward(net: Net, path: Path, caffe: Path | None) -> None:
+    """Writes inputs, Caffe's or random ones, and the outputs of `forward` in the form of golden arrays."""
+    model, draw = build(net), np.random.default_rng(3)
+    if caffe:
+        arrays = {key: array for key, array in np.load(caffe).items() if key.startswith("in.")}
+    else:
+        shapes = model.plan.inputs.items()
+        arrays = {f"in.{blob}": draw.normal(size=shape).astype(np.float32) for blob, shape in shapes}
+    with torch.no_grad():
+        outputs = model(*(torch.from_numpy(arrays[f"in.{blob}"]) for blob in model.plan.inputs))
+    found = outputs if isinstance(outputs, dict) else {model.plan.outputs[0]: outputs}
+    np.savez(path, **arrays, **{f"out.{blob}": tensor.numpy() for blob, tensor in found.items()})
+
+
+@dataclass(frozen=True)
+class Written:
+    """The cases' files: where they are, how far their numbers are off, and why a case has none."""
+
+    folder: Path
+    from_forward: dict[str, dict[str, float]]
+    from_caffe: dict[str, dict[str, float]]
+    problems: dict[str, Exception]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Written:
+    """Every case, written; all files run in one process."""
+    folder, arrays = tmp_path_factory.mktemp("layers"), tmp_path_factory.mktemp("arrays")
+    forward: dict[str, list[Job]] = {}
+    caffe: dict[str, list[Job]] = {}
+    problems: dict[str, Exception] = {}
+    for index, case in enumerate(CASES):
+        net, path, stored = net_of_case(case), folder / f"case{index}.py", arrays / f"{index}.npz"
+        golden = GOLDEN_CASES[case].with_suffix(".npz") if case in GOLDEN_CASES else None
+        try:
+            forward[case] = written(net, path, stored)
+        except Exception as error:  # reported by the test of this case; the others still run
+            problems[case] = error
+            continue
+        store_forward(net, stored, golden)
+        if golden:
+            caffe[case] = [Job(**{**vars(job), "arrays": str(golden)}) for job in forward[case]]
+    return Written(folder, run(forward), run(caffe), problems)
+
+
+def run(jobs: dict[str, list[Job]]) -> dict[str, dict[str, float]]:
+    """How far each case's outputs are off."""
+    found = errors([job for case in jobs.values() for job in case])
+    own = {Path(job.path).name: case for case, of_case in jobs.items() for job in of_case}
+    answers: dict[str, dict[str, float]] = {case: {} for case in jobs}
+    for key, error in found.items():
+        path, blob = key.split(" ", 1)
+        answers[own[path]][blob] = error
+    return answers
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_layer_in_python_gives_what_forward_gives(case, files):
+    problem = files.problems.get(case)
+    if isinstance(problem, UnsupportedLayer):
+        refused = re.search(r"\((\w+)\)", str(problem)).group(1)
+        assert refused not in WRITTEN, problem
+        assert "has no readable Python form yet; use --format" in str(problem)
+        return
+    assert problem is None
+    assert files.from_forward[case]
+    assert max(files.from_forward[case].values()) <= 1e-6, files.from_forward[case]
+    if case in GOLDEN_CASES:
+        allowed = 1e-6 if case.startswith("batchnorm") else 1e-5
+        assert max(files.from_caffe[case].values()) <= allowed, files.from_caffe[case]
+
+
+def test_files_are_what_ruff_would_make_of_them(files):
+    assert_clean(files.folder, "--extend-select", "E501,I")
+
+
+def test_every_type_with_a_python_form_has_a_case():
+    cases = {layer.type for case in CASES for layer in net_of_case(case).layers}
+    assert WRITTEN - cases == set()
+    assert len(CASES) == len(GOLDEN_CASES) + len(FORMS), "a form has the name of a golden case"
