@@ -296,16 +296,28 @@ REFUSED = {
     ),
     "Dropout": ("dropout_param { scale_train: false }", "has no readable Python form yet"),
     "ArgMax": ("argmax_param { top_k: 2 }", "yet: several values, or values with positions"),
+    "ArgMax values": ("argmax_param { out_max_val: true }", "yet: several values, or values with positions"),
+    "Interp begin": ("interp_param { zoom_factor: 2 pad_beg: -1 }", "yet: pad_beg, pad_end or shrink_factor"),
+    "Interp end": ("interp_param { zoom_factor: 2 pad_end: -1 }", "yet: pad_beg, pad_end or shrink_factor"),
+    "Interp shrink": ("interp_param { shrink_factor: 2 }", "yet: pad_beg, pad_end or shrink_factor"),
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_written_is_refused_by_name(kind, tmp_path):
-    parameters, problem = REFUSED[kind]
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_written_is_refused_by_name(case, tmp_path):
+    kind, (parameters, problem) = case.split()[0], REFUSED[case]
     with pytest.raises(UnsupportedLayer, match=re.escape(f"layer 'odd' ({kind}): ")) as refused:
         write(model_of(net_of(INPUT + layer("odd", kind, "data", "y", parameters))), tmp_path / "a.py")
     assert problem in str(refused.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ratio_of_dropout_is_written(tmp_path):
+    """It does not show in the numbers of phase TEST."""
+    for ratio, module in ((0.5, "nn.Dropout()"), (0.25, "nn.Dropout(0.25)")):
+        text = layer("drop", "Dropout", "data", "y", f"dropout_param {{ dropout_ratio: {ratio} }}")
+        write(model_of(net_of(INPUT + text)), tmp_path / "a.py", check=False)
+        assert f"self.drop = {module}\n" in (tmp_path / "a.py").read_text()
 
 
 def test_the_largest_of_items_that_are_single_values_is_refused(tmp_path):
