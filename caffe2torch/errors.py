@@ -16,11 +16,6 @@ Exit code 0 is success and 2 a usage error (argparse's own).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from caffe2torch.net import Layer
-
 
 class Caffe2TorchError(Exception):
     """The root: one line saying what was found, what was expected and what to do."""
@@ -47,8 +42,8 @@ class NetError(Caffe2TorchError):
 class UnsupportedLayer(NetError):
     """A layer type, or one of its parameters, that we do not convert; never skipped."""
 
-    def __init__(self, layer: Layer, reason: str) -> None:
-        super().__init__(f"layer {layer.name!r} ({layer.type}): {reason}")
+    def __init__(self, name: str, kind: str, reason: str) -> None:
+        super().__init__(f"layer {name!r} ({kind}): {reason}")
 
 
 class UnsupportedModule(NetError):

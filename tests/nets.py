@@ -14,7 +14,7 @@ from caffe2torch.net import Net, from_message
 
 def net_of(text: str, **blobs: list[np.ndarray]) -> Net:
     """The net of a prototxt text; `conv1=[weight, bias]` gives a layer its blobs."""
-    net = from_message(text_format.Parse(text, schema.message("NetParameter")()), source="net.prototxt")
+    net = from_message(text_format.Parse(text, schema.message("NetParameter")()), read_from="net.prototxt")
     layers = tuple(
         replace(
             layer, blobs=tuple(Blob.of(np.asarray(array, np.float32)) for array in blobs.get(layer.name, []))

@@ -88,7 +88,7 @@ def nets(reference: Path, index: dict[str, dict[str, str]]) -> dict[str, Net | C
             continue
         try:
             message, _ = upgrade_net(read_prototxt(reference / "corpus" / path), path)
-            files[path] = from_message(message, source=path)
+            files[path] = from_message(message, read_from=path)
         except Caffe2TorchError as refusal:
             files[path] = refusal
     return files

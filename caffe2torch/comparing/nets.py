@@ -124,7 +124,7 @@ def stored_answers(a: str, run: Run, on: str | PathLike[str]) -> Answers:
 
 
 def _name(side: Model) -> str:
-    return side.net.weights or side.net.source or side.net.name
+    return side.net.weights or side.net.read_from or side.net.name
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def _refusal(model: Model, error: Exception) -> Exception:
     problem = str(error).strip().split("\n", 1)[0]
     layer = _layer_of(error)
     if layer is not None:
-        return UnsupportedLayer(layer, f"no graph can hold it: {problem}")
+        return UnsupportedLayer(layer.name, layer.type, f"no graph can hold it: {problem}")
     try:
         _graph(model, defer=False)
     except UnsupportedLayer as refusal:

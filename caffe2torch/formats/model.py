@@ -89,7 +89,7 @@ class Model:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The files that it was read from."""
-        return tuple(name for name in (self.net.source, self.net.weights) if name)
+        return tuple(name for name in (self.net.read_from, self.net.weights) if name)
 
 
 def model_of(model: nn.Module | Plan | Net) -> Model:

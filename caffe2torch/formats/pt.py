@@ -39,7 +39,7 @@ def read_pt(path: Path, model: Model) -> Net:
             return dense(found.shape, lambda: found.read().reshape(-1))
         return found
 
-    return replace(with_blobs(model.plan, blob), source=str(path), weights=str(path))
+    return replace(with_blobs(model.plan, blob), read_from=str(path), weights=str(path))
 
 
 def read_back(path: Path, model: Model) -> Net:

@@ -191,7 +191,7 @@ def read_preprocessed(path: AnyPath) -> tuple[Net, dict[str, Preprocessing]]:
     with located(path):
         net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
         known = {blob: _preprocessing(x) for blob, x in _json(metadata, "preprocessing", dict).items()}
-    return replace(net, source=str(path), weights=str(path)), known
+    return replace(net, read_from=str(path), weights=str(path)), known
 
 
 def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:

@@ -72,7 +72,7 @@ class Converter:
 
     def refuse(self, reason: str) -> UnsupportedLayer:
         """The error to raise for what this converter does not do."""
-        return UnsupportedLayer(self.layer, reason)
+        return UnsupportedLayer(self.layer.name, self.layer.type, reason)
 
     def no_python_form(self, reason: str = "") -> UnsupportedLayer:
         """The error to raise for what `python` does not write, and why."""

@@ -69,7 +69,9 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
     """
     known = converter_of(layer)
     if known is None:
-        raise UnsupportedLayer(layer, "no converter for this layer type; --list-layers shows the known ones")
+        raise UnsupportedLayer(
+            layer.name, layer.type, "no converter for this layer type; --list-layers shows the known ones"
+        )
     converter = known(layer, bottoms)
     for field in layer.fields.fork_fields():
         path = field.split(".")

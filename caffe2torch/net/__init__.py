@@ -52,7 +52,7 @@ class Net:
 
     name: str
     layers: tuple[Layer, ...]
-    source: str = ""
+    read_from: str = ""
     """Where it was read from, for messages."""
     weights: str = ""
     """Where its blobs were read from; empty for a net without weights."""
@@ -73,7 +73,7 @@ class Net:
         return "\n".join(aligned(rows))
 
 
-def from_message(message: Any, blobs: Sequence[Blob] = (), source: str = "", weights: str = "") -> Net:
+def from_message(message: Any, blobs: Sequence[Blob] = (), read_from: str = "", weights: str = "") -> Net:
     """A current-format NetParameter as a Net.
 
     A BlobProto of the message is a position in `blobs` (its private field `index`). Raises NetError for a
@@ -81,8 +81,8 @@ def from_message(message: Any, blobs: Sequence[Blob] = (), source: str = "", wei
     """
     if message.state.level:
         raise NetError(
-            f"{source}: its state has level: {message.state.level}, which Caffe's solvers heed and its tools "
-            f"do not; leave it out, and the layers that are not for it"
+            f"{read_from}: its state has level: {message.state.level}, which Caffe's solvers heed and its "
+            f"tools do not; leave it out, and the layers that are not for it"
         )
 
     def layer(proto: Any) -> Layer:
@@ -97,7 +97,7 @@ def from_message(message: Any, blobs: Sequence[Blob] = (), source: str = "", wei
         )
 
     layers = tuple(layer(proto) for proto in message.layer)
-    return Net(message.name, layers, source, weights, stages=tuple(message.state.stage))
+    return Net(message.name, layers, read_from, weights, stages=tuple(message.state.stage))
 
 
 def to_message(net: Net) -> Any:

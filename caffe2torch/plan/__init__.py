@@ -18,6 +18,7 @@ from caffe2torch.layers.geometry import View, crop_offset
 from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
+from caffe2torch.net.text import shape_text
 from caffe2torch.plan.phase import for_phase
 
 
@@ -136,7 +137,8 @@ class _Planner:
         if layer.unknown:
             fields = ", ".join(layer.unknown)
             raise UnsupportedLayer(
-                layer,
+                layer.name,
+                layer.type,
                 f"{self.net.weights} gives it fields of a fork's schema, {fields}; give the net's --prototxt",
             )
         layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
@@ -236,7 +238,7 @@ class _Planner:
             )
             raise WeightsError(
                 f"{self.net.weights}: layer {layer.name!r} blob {position} is {blob.shape}, "
-                f"its {layer.type} needs {_text(spec.shape)}; {hint}"
+                f"its {layer.type} needs {shape_text(spec.shape)}; {hint}"
             )
         if blob.has_data:
             return blob
@@ -255,7 +257,7 @@ class _Planner:
         if owner.shape != parameter.shape:
             raise NetError(
                 f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but their shapes are "
-                f"{_text(parameter.shape)} and {_text(owner.shape)}"
+                f"{shape_text(parameter.shape)} and {shape_text(owner.shape)}"
             )
         return replace(parameter, owner=owner.key)
 
@@ -274,10 +276,6 @@ def fits(needed: Shape, found: tuple[int, ...]) -> bool:
 
 def _concrete(needed: Shape, blob: Blob) -> tuple[int, ...]:
     return blob.shape[len(blob.shape) - len(needed) :] if len(blob.shape) >= len(needed) else blob.shape
-
-
-def _text(shape: Shape) -> str:
-    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
 
 
 def _is_diagonal(layer: Layer, blob: Blob) -> bool:

@@ -30,6 +30,6 @@ def from_torch(module: nn.Module, inputs: Mapping[str, Sequence[int]], *, floor_
     UnsupportedModule for what Caffe has no layer for, VerificationFailed where the two give other numbers,
     and NetError where torch.fx cannot trace the module or the module cannot run on these shapes.
     """
-    from caffe2torch.tracing.walk import traced
+    from caffe2torch.tracing.walk import net_of_module
 
-    return traced(module, {name: tuple(shape) for name, shape in inputs.items()}, floor_pooling)
+    return net_of_module(module, {name: tuple(shape) for name, shape in inputs.items()}, floor_pooling)

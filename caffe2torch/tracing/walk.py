@@ -26,7 +26,7 @@ TOLERANCE = 1e-5
 """‖net - module‖ / ‖module‖ that is allowed, for each output."""
 
 
-def traced(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: bool) -> Net:
+def net_of_module(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: bool) -> Net:
     """The net of a module; see `from_torch`."""
     name = type(module).__name__
     generator = torch.Generator().manual_seed(0)

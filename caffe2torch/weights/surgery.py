@@ -70,7 +70,7 @@ def convolutionalize(net: Net) -> Net:
     try:
         plan(_bare(converted))
     except NetError as error:
-        raise NetError(f"{net.source}: cannot be made convolutional: {error}") from None
+        raise NetError(f"{net.read_from}: cannot be made convolutional: {error}") from None
     return converted
 
 

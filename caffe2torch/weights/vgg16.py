@@ -164,7 +164,7 @@ def _net(stored: Mapping[str, Blob], whose: _Origin, path: str, mean: Sequence[f
     weights["conv1_1"] = _first(*weights["conv1_1"], whose, mean, path)
     net = from_message(_definition({name: bias.count for name, (_, bias) in weights.items()}, mean))
     layers = tuple(replace(layer, blobs=weights.get(layer.name, ())) for layer in net.layers)
-    net = replace(net, layers=layers, source=path, weights=path, notes=_notes(whose, mean))
+    net = replace(net, layers=layers, read_from=path, weights=path, notes=_notes(whose, mean))
     plan(net)  # which checks every shape
     return net
 

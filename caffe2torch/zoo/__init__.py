@@ -22,7 +22,7 @@ def define(name: str, classes: int = 21, size: Sequence[int] = (500, 500)) -> Ne
     """
     if name not in DEFINED:
         raise NetError(f"no net is called {name!r}; known are {', '.join(DEFINED)}")
-    return from_message(_message(name, classes, size), source=name)
+    return from_message(_message(name, classes, size), read_from=name)
 
 
 def _message(name: str, classes: int, size: Sequence[int]) -> Any:

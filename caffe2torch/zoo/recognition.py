@@ -59,7 +59,7 @@ def described(found: Plan, name: str) -> Architecture:
 
 
 def _source(found: Plan) -> str:
-    return found.net.weights or found.net.source or f"net '{found.net.name}'"
+    return found.net.weights or found.net.read_from or f"net '{found.net.name}'"
 
 
 def _heads(found: Plan, name: str) -> tuple[Head, ...]:

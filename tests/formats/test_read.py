@@ -166,7 +166,7 @@ def test_layers_get_the_blobs_of_their_name(tmp_path: Path) -> None:
     found = read(net, weights)
     assert values(found) == [[], [[1, 2], [3]], [[1, 2], [3]], []]
     assert found.notes == ("layer 'other' of w.caffemodel is not in the net; its blobs were left out",)
-    assert (found.source, found.weights) == (str(net), str(weights))
+    assert (found.read_from, found.weights) == (str(net), str(weights))
 
 
 def test_a_net_without_weights_names_none(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_net_without_weights_names_none(tmp_path: Path) -> None:
 def test_a_caffemodel_alone_is_its_own_net() -> None:
     path = LEGACY / "v0.caffemodel"
     net = read(weights=path)
-    assert (net.source, net.weights) == (str(path), str(path))
+    assert (net.read_from, net.weights) == (str(path), str(path))
 
 
 def test_names_of_v0_and_v1_layers_match(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def changed(architecture, change):
     """The plan of an architecture's definition, as prototxt that `change` rewrote."""
     text = change(text_format.MessageToString(message(architecture, (49, 66))))
     return plan(
-        from_message(text_format.Parse(text, schema.message("NetParameter")()), source="net.prototxt")
+        from_message(text_format.Parse(text, schema.message("NetParameter")()), read_from="net.prototxt")
     )
 
 

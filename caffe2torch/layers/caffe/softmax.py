@@ -100,7 +100,7 @@ class InfogainLoss(_SoftmaxLoss):
         p = layer.fields.infogain_loss_param
         if p.has("source") and len(bottoms) == 2:
             raise UnsupportedLayer(
-                layer, f"source: '{p.source}' is a file; give its matrix as the third bottom"
+                layer.name, layer.type, f"source: '{p.source}' is a file; give its matrix as the third bottom"
             )
         super().__init__(layer, bottoms, p.axis)
         if layer.fields.loss_param.has("normalize"):
