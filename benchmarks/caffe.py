@@ -26,8 +26,8 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import WriteError
-from caffe2torch.formats.model import Model, model_of, net_of
 from caffe2torch.net import Net
+from caffe2torch.writing.model import Model, model_of, net_of
 
 Arrays = Mapping[str, np.ndarray]
 SOLVERS = GOLDEN.parent / "solver"

@@ -22,7 +22,7 @@ import numpy as np
 import caffe2torch as c2t
 from caffe2torch.cli.survey import Case, find
 from caffe2torch.errors import Caffe2TorchError
-from caffe2torch.formats.model import Model, model_of
+from caffe2torch.writing.model import Model, model_of
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "fcn"
 ALLOWED = 1e-5
@@ -55,7 +55,7 @@ def through(converted: Model, name: str, case: Case, folder: str) -> float:
     known = export.formats()[name]
     path = f"{folder}/net{known.suffixes[0]}"
     check = export.write(converted, path, name, run=True)
-    load = import_module("caffe2torch.formats.checking").loaded
+    load = import_module("caffe2torch.writing.checking").loaded
     run = load(known, Path(path), converted)
     errors = [check.report.worst]
     for one in stored(case.reference) if case.reference else ():

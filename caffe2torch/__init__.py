@@ -46,8 +46,6 @@ if TYPE_CHECKING:
         WriteError,
     )
     from caffe2torch.formats import export
-    from caffe2torch.formats.loading import from_safetensors, load
-    from caffe2torch.formats.reading import read
     from caffe2torch.formats.safetensors import read_safetensors
     from caffe2torch.hub import HubNet
     from caffe2torch.modules.caffe_net import CaffeNet, build
@@ -62,6 +60,8 @@ if TYPE_CHECKING:
     )
     from caffe2torch.modules.report import Report, verify
     from caffe2torch.net import Layer, Net
+    from caffe2torch.net.reading import read
+    from caffe2torch.opening.loading import from_safetensors, load
     from caffe2torch.plan.table import table_of
     from caffe2torch.solving.solver import Solver
     from caffe2torch.solving.training_nets import solver_prototxt, training_net
@@ -86,8 +86,8 @@ _NAMES = {
     "errors": "Caffe2TorchError MissingData NetError ReadError SyntaxRefused UnsupportedLayer "
     "UnsupportedModule VerificationFailed WeightsError WriteError",
     "formats": "export",
-    "formats.loading": "from_safetensors load",
-    "formats.reading": "read",
+    "opening.loading": "from_safetensors load",
+    "net.reading": "read",
     "formats.safetensors": "read_safetensors",
     "hub": "HubNet",
     "modules.caffe_net": "CaffeNet build",

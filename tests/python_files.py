@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe2torch.formats import write
-from caffe2torch.formats.model import model_of
 from caffe2torch.net import Net
+from caffe2torch.writing.model import model_of
 
 
 @dataclass(frozen=True)

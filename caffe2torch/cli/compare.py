@@ -8,10 +8,10 @@ from functools import partial
 
 from caffe2torch.cli.source import naming, read_source
 from caffe2torch.command_line import Answer
-from caffe2torch.formats.model import Model, model_of
-from caffe2torch.formats.opening import defines_net, look_at_model, vgg16_origin
+from caffe2torch.opening import defines_net, look_at_model, vgg16_origin
 from caffe2torch.plan import plan
 from caffe2torch.untrusted.kinds import File, Kind
+from caffe2torch.writing.model import Model, model_of
 
 
 def compare(options: argparse.Namespace) -> Answer:

@@ -15,11 +15,11 @@ from caffe2torch.cli.source import read_source
 from caffe2torch.command_line import Answer, NotVerified, UsageError
 from caffe2torch.errors import MissingData
 from caffe2torch.formats import format_for, formats, write
-from caffe2torch.formats.digest import Digest
-from caffe2torch.formats.model import Model, model_of
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.phase import without_splits
+from caffe2torch.writing.digest import Digest
+from caffe2torch.writing.model import Model, model_of
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffe2torch.command_line import UsageError
-from caffe2torch.formats.opening import look_at_model
+from caffe2torch.opening import look_at_model
 from caffe2torch.untrusted.kinds import File, Kind
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import _ArgumentGroup as Group
-from collections.abc import Iterator
 
 from caffe2torch.cli.verbs import VERBS
 from caffe2torch.command_line import Parser
+from caffe2torch.formats import names
+from caffe2torch.writing import DTYPES
 
 _USAGE = """\
 fcn-convert FILE [-o OUT] [options]
@@ -58,9 +59,14 @@ def _reading(group: Group) -> None:
 def _writing(group: Group) -> None:
     add = group.add_argument
     add("-o", "--output", metavar="OUT", help="the file to write; its suffix says in which format")
-    add("--format", metavar="NAME", choices=_Formats(),
+    add("--format", metavar="NAME", choices=names(),
         help="%(choices)s (default: the one of OUT's suffix, or safetensors)")  # fmt: skip
-    add("--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of the written parameters (default: float32)")
+    add(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="of the written parameters (default: float32)",
+    )
     add("--form", choices=("deploy", "train"), default="deploy", help=_FORM)
     add("--arch", metavar="NAME", help="insist on an architecture, such as FCN8s")
     add("--verify", metavar="REF.npz", help="compare with Caffe's blobs first; write only if they agree")
@@ -72,15 +78,6 @@ def _running(group: Group) -> None:
     add("--run", action="store_true", help="with --survey or --diff: also run the nets, on random inputs")
     add("--on", metavar="X.npz", help="with --diff: run the nets on its arrays in.<blob> instead")
     add("--tolerance", metavar="T", type=float, help="with --diff: relative (default: 1e-5)")
-
-
-class _Formats:
-    """The names of all formats, whose modules are imported when one is asked for."""
-
-    def __iter__(self) -> Iterator[str]:
-        from caffe2torch.formats import formats
-
-        return iter(formats())
 
 
 def _mean(text: str) -> tuple[float, ...]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch.formats import formats
-from caffe2torch.formats.checking import Check
-from caffe2torch.formats.model import Model
 from caffe2torch.layers.converter import Shape
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.net.text import aligned
 from caffe2torch.plan.table import count_text, table_of
+from caffe2torch.writing.checking import Check
+from caffe2torch.writing.model import Model
 
 if TYPE_CHECKING:
     from caffe2torch.modules.report import Report

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from caffe2torch.command_line import UsageError
 from caffe2torch.errors import NetError
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.opening import look_at_model, open_model, vgg16_origin
+from caffe2torch.opening import look_at_model, open_model, vgg16_origin
+from caffe2torch.writing.model import Model
 
 
 @contextmanager

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
-from caffe2torch.formats.reading import read
-from caffe2torch.formats.trial import MAX_INPUT
 from caffe2torch.modules.report import verify
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
+from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
 from caffe2torch.plan.phase import for_phase
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.text import read_prototxt
 from caffe2torch.upgrades import upgrade_net, upgrade_solver
+from caffe2torch.writing.trial import MAX_INPUT
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ def _convert(options: argparse.Namespace) -> Answer:
     from caffe2torch.cli.files import with_files
     from caffe2torch.cli.inspect import inspect_mean
     from caffe2torch.cli.source import naming
-    from caffe2torch.formats.opening import is_mean, look_at_model
+    from caffe2torch.opening import is_mean, look_at_model
 
     options = with_files(options)
     options.file = look_at_model(options.file)
@@ -32,7 +32,7 @@ def _inspect(options: argparse.Namespace) -> Answer:
     from caffe2torch.cli.files import with_files
     from caffe2torch.cli.inspect import inspect, inspect_mean
     from caffe2torch.cli.source import naming
-    from caffe2torch.formats.opening import is_mean, look_at_model
+    from caffe2torch.opening import is_mean, look_at_model
 
     options = with_files(options)
     options.file = look_at_model(options.file)

@@ -19,14 +19,14 @@ from caffe2torch.comparing.nets import (
     with_outputs,
 )
 from caffe2torch.errors import ReadError
-from caffe2torch.formats import Run
-from caffe2torch.formats.model import Model, model_of
-from caffe2torch.formats.opening import that_only_runs
 from caffe2torch.formats.pt import read_pt
-from caffe2torch.formats.reading import with_weights
+from caffe2torch.net.reading import with_weights
+from caffe2torch.opening import that_only_runs
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.kinds import File, Kind
 from caffe2torch.untrusted.pickles import read_state_dict
+from caffe2torch.writing.format import Run
+from caffe2torch.writing.model import Model, model_of
 
 
 def between(

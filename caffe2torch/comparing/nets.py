@@ -16,16 +16,16 @@ import numpy as np
 from caffe2torch.blob import Blob, dense
 from caffe2torch.comparing.difference import BlobRow, Change, Difference
 from caffe2torch.errors import NetError, WeightsError
-from caffe2torch.formats import Run
-from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Model, model_of
-from caffe2torch.formats.trial import Trial
 from caffe2torch.modules.report import Report, compare_blob, deltas
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
 from caffe2torch.plan import Plan, Step
 from caffe2torch.untrusted.npz import stored_inputs
+from caffe2torch.writing.checking import as_function
+from caffe2torch.writing.format import Run
+from caffe2torch.writing.model import Model, model_of
+from caffe2torch.writing.trial import Trial
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,125 +2,41 @@
 
     model, Plan or Net ─ conversion ─→ Model ─ a format's writer ─→ a file, whole or not at all
 
-A format is one module of this package: a function decorated with `writes`, which also says how a written file
-is read back or run. Every file is, before it takes its name (check.py).
+A format is one module of this package, with the format's name; its FORMAT says how it is written, and how the
+written file is read back or run: every file is, before it takes its name (writing/checking.py).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from caffe2torch.blob import Array
 from caffe2torch.errors import WriteError
-from caffe2torch.formats.checking import Check
-from caffe2torch.formats.checking import check as compared
-from caffe2torch.formats.model import Model, model_of, valued
-from caffe2torch.formats.writing import DTYPES, Output, Progress, create
-from caffe2torch.net import Net
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from caffe2torch.net import Net
     from caffe2torch.plan import Plan
-
-Writer = Callable[[Model, Output, str], None]
-"""Writes a conversion with its parameters in a dtype ("float32", "float16", "bfloat16")."""
-Reader = Callable[[Path, Model], Net]
-"""Reads back the net in a written file, with its blobs as float32; needs no torch if writing needs none."""
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
-"""Float32 inputs by blob name -> outputs by blob name."""
-Runner = Callable[[Path, Model], Run]
-"""Loads a written file afresh, as its user would, to be run; of the conversion it may use the names alone."""
-Opener = Callable[[Path], Run]
-"""The same for a file that needs no conversion: it tells its names."""
-
-_W = TypeVar("_W", bound=Writer)
+    from caffe2torch.writing.checking import Check
+    from caffe2torch.writing.format import Format
+    from caffe2torch.writing.model import Model
+    from caffe2torch.writing.output import Progress
 
 
-def _deployed(model: Model) -> Net:
-    return model.deployed
-
-
-def _opened(opener: Opener, path: Path, model: Model) -> Run:
-    return opener(path)
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format: its name, the suffixes of its files, the function that writes it, and how that is checked.
-
-    A suffix "/" is that of a folder. Every format has `read` or `run`, or both.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    write: Writer
-    read: Reader | None = None
-    """Reads it back, to be compared with what it `holds`."""
-    holds: Callable[[Model], Net] = _deployed
-    run: Runner | None = None
-    """Loads it to be run on random inputs; without it, what was read back is."""
-    open: Opener | None = None
-    """Loads any file of this format to be run; it is `run` as well."""
-    dtypes: tuple[str, ...] = ("float32",)
-    """What parameters can be written as."""
-    needs_values: bool = True
-    """Whether each parameter must have values; a definition does without, and a graph gets Caffe's filler."""
-    code: tuple[str, ...] = ()
-    """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
-    `{reading}` for the lines that make a `net` and a `model` of the file that it was converted from."""
-
-    @property
-    def keeps_training(self) -> bool:
-        """Whether it holds a net whole, also with the layers that only training uses."""
-        return self.holds is not _deployed
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it is a folder of files."""
-        return "/" in self.suffixes
-
-
-_FORMATS: dict[str, Format] = {}
-
-
-def writes(
-    name: str,
-    *suffixes: str,
-    read: Reader | None = None,
-    holds: Callable[[Model], Net] = _deployed,
-    run: Runner | None = None,
-    open: Opener | None = None,  # noqa: A002
-    dtypes: tuple[str, ...] = ("float32",),
-    needs_values: bool = True,
-    code: tuple[str, ...] = (),
-) -> Callable[[_W], _W]:
-    """Registers the decorated function as the writer of a format; see Format."""
-    if open is not None:
-        run = partial(_opened, open)
-    if read is None and run is None:
-        raise RuntimeError(f"format {name}: no way to check what it writes")
-
-    def register(writer: _W) -> _W:
-        _FORMATS[name] = Format(name, suffixes, writer, read, holds, run, open, dtypes, needs_values, code)
-        return writer
-
-    return register
+def names() -> tuple[str, ...]:
+    """The formats' names: those of this package's modules, with a dot for an underscore; imports none."""
+    return tuple(sorted(module.name.replace("_", ".") for module in pkgutil.iter_modules(__path__)))
 
 
 @cache
 def formats() -> dict[str, Format]:
-    """Every format by name; importing the modules of this package registers them."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
-    return dict(sorted(_FORMATS.items()))
+    """Every format by name."""
+    modules = {name: importlib.import_module(f"{__name__}.{name.replace('.', '_')}") for name in names()}
+    return {name: module.FORMAT for name, module in modules.items()}
 
 
 def format_for(path: str | PathLike[str], name: str | None = None) -> Format:
@@ -159,6 +75,8 @@ def export(
     written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that is not what
     it was written from; MissingData where the format needs a package that is not installed.
     """
+    from caffe2torch.writing.model import model_of
+
     return write(model_of(model), path, format, dtype, check=check, run=run)
 
 
@@ -172,6 +90,11 @@ def write(
     run: bool = False,
 ) -> Check | None:
     """Writes a conversion as `export` does; `progress` is told the bytes written and the bytes in all."""
+    from caffe2torch.writing import DTYPES
+    from caffe2torch.writing.checking import check as compared
+    from caffe2torch.writing.model import valued
+    from caffe2torch.writing.output import create
+
     chosen = format_for(path, format)
     if dtype not in DTYPES:
         raise WriteError(f"dtype {dtype!r}: parameters are written as {', '.join(DTYPES)}")

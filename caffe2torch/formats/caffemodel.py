@@ -11,12 +11,12 @@ from pathlib import Path
 from caffe2torch import schema
 from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError
-from caffe2torch.formats import writes
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.reading import read
-from caffe2torch.formats.writing import Output, encoded
 from caffe2torch.net import Layer, Net, to_message
+from caffe2torch.net.reading import read
 from caffe2torch.untrusted.wire import varint
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output, encoded
 
 _LENGTH = 2
 _FLOAT_BYTES = 4
@@ -32,14 +32,6 @@ def whole(model: Model) -> Net:
     return model.caffe_net
 
 
-@writes(
-    "caffemodel",
-    ".caffemodel",
-    read=read_back,
-    holds=whole,
-    needs_values=False,
-    code=("import torch, caffe2torch as c2t", "model = c2t.load({path!r})", "tops = model({inputs})"),
-)
 def write_caffemodel(model: Model, output: Output, dtype: str = "float32") -> None:
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
     net = model.caffe_net
@@ -105,3 +97,14 @@ def _opening(kind: str, field: str, length: int) -> bytes:
     """Tag and length of a field that holds `length` bytes."""
     number = schema.descriptor(kind).fields_by_name[field].number
     return varint(number << 3 | _LENGTH) + varint(length)
+
+
+FORMAT = Format(
+    "caffemodel",
+    (".caffemodel",),
+    write_caffemodel,
+    read=read_back,
+    holds=whole,
+    needs_values=False,
+    code=("import torch, caffe2torch as c2t", "model = c2t.load({path!r})", "tops = model({inputs})"),
+)

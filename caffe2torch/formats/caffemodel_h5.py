@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from caffe2torch.errors import WriteError
-from caffe2torch.formats import writes
 from caffe2torch.formats.caffemodel import whole
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.writing import Output, checked, patiently
 from caffe2torch.net import Layer, Net
 from caffe2torch.untrusted.binary import read_caffemodel
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output, checked, patiently
 
 
 def read_back(path: Path, model: Model) -> Net:
@@ -27,17 +27,6 @@ def read_back(path: Path, model: Model) -> Net:
     return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
 
 
-@writes(
-    "caffemodel.h5",
-    ".caffemodel.h5",
-    read=read_back,
-    holds=whole,
-    needs_values=False,
-    code=(
-        "import caffe2torch as c2t",
-        "net = c2t.read(PROTOTXT, {path!r})  # see --format prototxt",
-    ),
-)
 def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") -> None:
     """A group for each layer, with its blobs as float32 arrays.
 
@@ -68,3 +57,17 @@ def _write_layer(group: Any, layer: Layer) -> None:
         if blob.values is not None and blob.count:
             values = checked(blob.values(), "float32", f"layer '{layer.name}' blob {position}")
             dataset.write_direct(values.reshape(blob.shape))
+
+
+FORMAT = Format(
+    "caffemodel.h5",
+    (".caffemodel.h5",),
+    write_caffemodel_h5,
+    read=read_back,
+    holds=whole,
+    needs_values=False,
+    code=(
+        "import caffe2torch as c2t",
+        "net = c2t.read(PROTOTXT, {path!r})  # see --format prototxt",
+    ),
+)

@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from caffe2torch.formats import writes
-from caffe2torch.formats.model import Model
 from caffe2torch.formats.safetensors import (
     CONFIG,
     defined,
@@ -20,10 +18,13 @@ from caffe2torch.formats.safetensors import (
     read_config,
     write_safetensors,
 )
-from caffe2torch.formats.writing import DTYPES, Output
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan
 from caffe2torch.untrusted.safetensors import read_tensors
+from caffe2torch.writing import DTYPES
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output
 
 WEIGHTS = "model.safetensors"
 
@@ -40,17 +41,6 @@ def planned(net: str, format_version: str) -> Plan:
     return defined({"net": net, "format_version": format_version})
 
 
-@writes(
-    "hub",
-    "/",
-    read=read_back,
-    dtypes=DTYPES,
-    code=(
-        "import torch, caffe2torch as c2t",
-        "model = c2t.HubNet.from_pretrained({path!r})",
-        "tops = model({inputs})",
-    ),
-)
 def write_hub(model: Model, output: Output, dtype: str = "float32") -> None:
     """The safetensors file, and a config that defines the net without it."""
     metadata = metadata_of(model)
@@ -60,3 +50,17 @@ def write_hub(model: Model, output: Output, dtype: str = "float32") -> None:
     config |= {name: json.loads(metadata[name]) for name in ("diagonal", "preprocessing")}
     write_safetensors(model, output.another(WEIGHTS), dtype)
     output.another(CONFIG).write((json.dumps(config, indent=2) + "\n").encode())
+
+
+FORMAT = Format(
+    "hub",
+    ("/",),
+    write_hub,
+    read=read_back,
+    dtypes=DTYPES,
+    code=(
+        "import torch, caffe2torch as c2t",
+        "model = c2t.HubNet.from_pretrained({path!r})",
+        "tops = model({inputs})",
+    ),
+)

@@ -18,9 +18,9 @@ from typing import Any
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
-from caffe2torch.formats import Run, writes
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.writing import Output
+from caffe2torch.writing.format import Format, Run
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output
 
 OPSET = 20
 """The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
@@ -40,17 +40,6 @@ def open_onnx(path: Path) -> Run:
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-@writes(
-    "onnx",
-    ".onnx",
-    open=open_onnx,
-    needs_values=False,
-    code=(
-        "import numpy, onnxruntime",
-        f"session = onnxruntime.InferenceSession({{path!r}})  # opset {OPSET}",
-        "tops = session.run(None, {arrays})",
-    ),
-)
 def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
     """A graph that onnx.checker has nothing against."""
     onnx = _package("onnx")
@@ -67,7 +56,7 @@ def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
 
 def _model(model: Model) -> Any:
     """The ModelProto, as torch makes it of a graph."""
-    from caffe2torch.formats.graph import graph, quiet  # loads slowly, and other formats do without
+    from caffe2torch.writing.graph import graph, quiet  # loads slowly, and other formats do without
 
     operators = getattr(_package("onnxscript"), f"opset{OPSET}")
 
@@ -165,3 +154,17 @@ def _name_axes(graph: Any, model: Model) -> None:
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dim.dim_param)
+
+
+FORMAT = Format(
+    "onnx",
+    (".onnx",),
+    write_onnx,
+    open=open_onnx,
+    needs_values=False,
+    code=(
+        "import numpy, onnxruntime",
+        f"session = onnxruntime.InferenceSession({{path!r}})  # opset {OPSET}",
+        "tops = session.run(None, {arrays})",
+    ),
+)

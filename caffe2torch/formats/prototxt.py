@@ -8,14 +8,14 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from caffe2torch.formats import Run, writes
 from caffe2torch.formats.caffemodel import refuse_alignment
-from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Model, net_of
-from caffe2torch.formats.reading import read
-from caffe2torch.formats.writing import Output
 from caffe2torch.net import Net, to_message
+from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
+from caffe2torch.writing.checking import as_function
+from caffe2torch.writing.format import Format, Run
+from caffe2torch.writing.model import Model, net_of
+from caffe2torch.writing.output import Output
 
 
 def read_back(path: Path, model: Model) -> Net:
@@ -39,15 +39,6 @@ def run_prototxt(path: Path, model: Model) -> Run:
     return as_function(CaffeNet(plan(replace(net, layers=layers))))
 
 
-@writes(
-    "prototxt",
-    ".prototxt",
-    read=read_back,
-    run=run_prototxt,
-    holds=defined,
-    needs_values=False,
-    code=("import caffe2torch as c2t", "net = c2t.read({path!r})", "print(net)"),
-)
 def write_prototxt(model: Model, output: Output, dtype: str = "float32") -> None:
     """The net without its blobs."""
     refuse_alignment(model.caffe_net)
@@ -62,3 +53,15 @@ def definition(net: Net) -> str:
 def text(message: Any) -> str:
     """A message as prototxt text; floats as short as float32 allows."""
     return text_format.MessageToString(message, as_utf8=True)
+
+
+FORMAT = Format(
+    "prototxt",
+    (".prototxt",),
+    write_prototxt,
+    read=read_back,
+    run=run_prototxt,
+    holds=defined,
+    needs_values=False,
+    code=("import caffe2torch as c2t", "net = c2t.read({path!r})", "print(net)"),
+)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.blob import Blob, blob_of, dense
 from caffe2torch.errors import ReadError, WeightsError
-from caffe2torch.formats import writes
-from caffe2torch.formats.model import Model, with_blobs, without_rules
-from caffe2torch.formats.writing import DTYPES, Output, encoded, patiently
 from caffe2torch.net import Net
+from caffe2torch.writing import DTYPES
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model, with_blobs, without_rules
+from caffe2torch.writing.output import Output, encoded, patiently
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,18 +52,6 @@ def read_back(path: Path, model: Model) -> Net:
     return without_rules(with_blobs(model.plan, lambda p: blob_of(state[p.key], diagonal=p.diagonal)))
 
 
-@writes(
-    "pt",
-    ".pt",
-    ".pth",
-    read=read_back,
-    dtypes=DTYPES,
-    code=(
-        "import torch, caffe2torch as c2t",
-        "{reading}",
-        "model.load_state_dict(torch.load({path!r}, weights_only=True))",
-    ),
-)
 def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in model.plan.parameters()}
@@ -79,3 +68,17 @@ def _tensor(parameter: Parameter, dtype: str) -> Tensor:
         data[at : at + piece.size] = piece.data
         at += piece.size
     return torch.frombuffer(data, dtype=getattr(torch, dtype)).reshape(array.shape)
+
+
+FORMAT = Format(
+    "pt",
+    (".pt", ".pth"),
+    write_pt,
+    read=read_back,
+    dtypes=DTYPES,
+    code=(
+        "import torch, caffe2torch as c2t",
+        "{reading}",
+        "model.load_state_dict(torch.load({path!r}, weights_only=True))",
+    ),
+)

@@ -5,31 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2torch._torch import torch
-from caffe2torch.formats import Run, writes
-from caffe2torch.formats.checking import as_function
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.writing import Output, patiently
+from caffe2torch.writing.checking import as_function
+from caffe2torch.writing.format import Format, Run
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output, patiently
 
 
 def open_pt2(path: Path) -> Run:
     """The graph in a file."""
-    from caffe2torch.formats.graph import argument  # loads slowly, and other formats do without
+    from caffe2torch.writing.graph import argument  # loads slowly, and other formats do without
 
     program = torch.export.load(path).module()
     return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
 
 
-@writes(
-    "pt2",
-    ".pt2",
-    open=open_pt2,
-    needs_values=False,
-    code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
-)
 def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
     """torch.export's program: batch, height and width are free where they are in the net (trial.py)."""
-    from caffe2torch.formats.graph import graph, quiet
+    from caffe2torch.writing.graph import graph, quiet
 
     program = graph(model)
     with patiently(output) as file, quiet():
         torch.export.save(program, file)
+
+
+FORMAT = Format(
+    "pt2",
+    (".pt2",),
+    write_pt2,
+    open=open_pt2,
+    needs_values=False,
+    code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
+)

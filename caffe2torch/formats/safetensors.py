@@ -18,17 +18,18 @@ from typing import IO, Any
 
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, ReadError, VerificationFailed
-from caffe2torch.formats import writes
-from caffe2torch.formats.digest import Digest
-from caffe2torch.formats.model import Model, valued, with_blobs, without_rules
 from caffe2torch.formats.prototxt import definition
-from caffe2torch.formats.writing import DTYPES, Output, encoded
 from caffe2torch.net import Net, from_message
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, is_number, parsed_table, read_tensors
 from caffe2torch.untrusted.text import MAX_TEXT, parse_prototxt
+from caffe2torch.writing import DTYPES
+from caffe2torch.writing.digest import Digest
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model, valued, with_blobs, without_rules
+from caffe2torch.writing.output import Output, encoded
 
 CONFIG = "config.json"
 """The file that defines the net beside its tensors, in a folder of the hub's form."""
@@ -61,17 +62,6 @@ def read_back(path: Path, model: Model) -> Net:
     return read_safetensors(path)
 
 
-@writes(
-    "safetensors",
-    ".safetensors",
-    read=read_back,
-    dtypes=DTYPES,
-    code=(
-        "import torch, caffe2torch as c2t",
-        "model = c2t.from_safetensors({path!r})",
-        "tops = model({inputs})",
-    ),
-)
 def write_safetensors(model: Model, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
     if model.digest is not None:
@@ -294,3 +284,17 @@ def _blob(parameter: Parameter, stored: Stored, diagonal: bool) -> Blob:
             f"tensor {parameter.owner!r}: is {stored.shape}, no diagonal (C, 1, h, w) up to {MAX_DENSE}"
         )
     return stored.blob(diagonal=diagonal)
+
+
+FORMAT = Format(
+    "safetensors",
+    (".safetensors",),
+    write_safetensors,
+    read=read_back,
+    dtypes=DTYPES,
+    code=(
+        "import torch, caffe2torch as c2t",
+        "model = c2t.from_safetensors({path!r})",
+        "tops = model({inputs})",
+    ),
+)

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.formats import export
-from caffe2torch.formats.reading import with_weights
-from caffe2torch.formats.solverstate import write_solverstate
 from caffe2torch.net import Net
+from caffe2torch.net.reading import with_weights
 from caffe2torch.plan import plan
 from caffe2torch.solving.learnable import Learnable, learnable_params, plan_of
 from caffe2torch.solving.parameter import read_solver, solver_parameter
 from caffe2torch.solving.rate import learning_rate, single, steps_made
 from caffe2torch.solving.rules import RULES
+from caffe2torch.solving.solverstate import write_solverstate
 from caffe2torch.untrusted.binary import SolverState, read_solverstate
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.weights.surgery import transplant

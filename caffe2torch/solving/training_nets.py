@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
-from caffe2torch.formats.model import model_of, without_rules
 from caffe2torch.formats.prototxt import text
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields, freeze
 from caffe2torch.plan import Plan, plan
+from caffe2torch.writing.model import model_of, without_rules
 from caffe2torch.zoo.inputs import sized
 
 if TYPE_CHECKING:

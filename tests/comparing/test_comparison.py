@@ -414,7 +414,7 @@ def test_a_net_that_does_not_run_on_the_others_inputs() -> None:
 
 def test_an_error_without_words() -> None:
     from caffe2torch.comparing.nets import answers, compare_outputs
-    from caffe2torch.formats.model import model_of
+    from caffe2torch.writing.model import model_of
 
     def run(inputs: Any) -> Any:
         raise AssertionError
@@ -424,7 +424,7 @@ def test_an_error_without_words() -> None:
     assert {row.problem for row in report.rows} == {"B does not run: "}
 
 
-RUN_ONLY = [x.name for x in formats().values() if x.run and not x.read and x.name != "pt"]
+RUN_ONLY = [x.name for x in formats().values() if x.runner and not x.read and x.name != "pt"]
 
 
 @pytest.mark.parametrize("name", RUN_ONLY)

@@ -24,13 +24,14 @@ import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.blob import Blob
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
-from caffe2torch.formats import Format, digest
-from caffe2torch.formats.model import Model
 from caffe2torch.formats.safetensors import METADATA, read_preprocessed, read_safetensors
-from caffe2torch.formats.writing import PIECE, Output, create, encoded
 from caffe2torch.net import Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import plan
+from caffe2torch.writing import digest
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import PIECE, Output, create, encoded
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN
 

@@ -17,8 +17,8 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer, WriteError
 from caffe2torch.formats import write
-from caffe2torch.formats.model import model_of
 from caffe2torch.formats.onnx import OPSET
+from caffe2torch.writing.model import model_of
 from tests.formats.test_export import small_net
 from tests.nets import net_of
 

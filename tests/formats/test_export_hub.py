@@ -100,9 +100,9 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_a_config_that_differs_fails_the_check(folder: Path) -> None:
-    from caffe2torch.formats.checking import compare
     from caffe2torch.formats.hub import read_back
-    from caffe2torch.formats.model import model_of
+    from caffe2torch.writing.checking import compare
+    from caffe2torch.writing.model import model_of
 
     converted = model_of(small_net())
     assert compare(converted.deployed, read_back(folder, converted), "float32", "net") == (3, 695)

@@ -20,11 +20,11 @@ import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
 from caffe2torch.formats import write
-from caffe2torch.formats.model import model_of
-from caffe2torch.formats.reading import read
 from caffe2torch.formats.safetensors import read_safetensors
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Net
+from caffe2torch.net.reading import read
+from caffe2torch.writing.model import model_of
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN, ROOT
 from tests.python_files import Job, assert_clean, errors, layer, module_of, written

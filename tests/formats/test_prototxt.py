@@ -12,7 +12,7 @@ import pytest
 
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError, ReadError, SyntaxRefused
-from caffe2torch.formats.reading import read
+from caffe2torch.net.reading import read
 from caffe2torch.untrusted.text import read_prototxt
 
 

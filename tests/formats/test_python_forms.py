@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from caffe2torch.errors import UnsupportedLayer
-from caffe2torch.formats.reading import read
 from caffe2torch.layers.converter import Converter
 from caffe2torch.layers.registry import converters
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Net
+from caffe2torch.net.reading import read
 from tests.nets import net_of
 from tests.places import GOLDEN
 from tests.python_files import Job, assert_clean, errors, layer, written

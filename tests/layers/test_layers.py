@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from caffe2torch.formats.reading import read
 from caffe2torch.modules.caffe_net import build
+from caffe2torch.net.reading import read
 from tests.places import GOLDEN
 
 CASES = sorted((GOLDEN / "layers").glob("*.prototxt"))

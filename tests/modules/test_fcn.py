@@ -16,8 +16,6 @@ from torch.nn.functional import log_softmax
 import caffe2torch as c2t
 from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, ReadError, WeightsError
-from caffe2torch.formats.loading import load
-from caffe2torch.formats.reading import read
 from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
 from caffe2torch.modules.fcn_general import (
@@ -30,6 +28,8 @@ from caffe2torch.modules.fcn_general import (
     ImageFCN,
     fcn_of,
 )
+from caffe2torch.net.reading import read
+from caffe2torch.opening.loading import load
 from caffe2torch.plan import plan
 from caffe2torch.zoo.fcn import COLOR_DEPTH, SIFT_FLOW, Architecture, Head, Stream
 from tests.nets import INPUT, net_of

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from caffe2torch.errors import NetError
-from caffe2torch.formats.reading import read
 from caffe2torch.net.preprocessing import MAX_PARAM_STR, Preprocessing, preprocessing
+from caffe2torch.net.reading import read
 from tests.nets import net_of
 
 IMAGE = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)

@@ -7,7 +7,7 @@ import pytest
 
 from caffe2torch import export
 from caffe2torch.errors import NetError
-from caffe2torch.formats.reading import read
+from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
 from caffe2torch.plan.phase import for_phase
 from tests.nets import INPUT, net_of

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 import caffe2torch as c2t
-from caffe2torch.formats.loading import load
+from caffe2torch.opening.loading import load
 from tests import plain_protobuf
 from tests.float64_net import Float64Net
 from tests.places import GOLDEN

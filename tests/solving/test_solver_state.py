@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 import caffe2torch as c2t
 from caffe2torch.blob import Blob
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError, SyntaxRefused, WeightsError, WriteError
-from caffe2torch.formats.solverstate import write_solverstate
 from caffe2torch.modules.fcn import FCN8s
 from caffe2torch.solving.solver import Solver
+from caffe2torch.solving.solverstate import write_solverstate
 from caffe2torch.untrusted.binary import SolverState, read_solverstate
 from tests import plain_protobuf
 from tests.nets import INPUT, net_of

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from caffe2torch.errors import ReadError
-from caffe2torch.formats.reading import read
+from caffe2torch.net.reading import read
 from caffe2torch.untrusted.binary import read_caffemodel, read_solverstate
 from tests.places import GOLDEN
 

@@ -10,12 +10,12 @@ import torch
 
 from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, WeightsError
-from caffe2torch.formats.loading import load
-from caffe2torch.formats.reading import read
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
 from caffe2torch.modules.fcn_general import FCN32sLateFusion
 from caffe2torch.net import from_message
+from caffe2torch.net.reading import read
+from caffe2torch.opening.loading import load
 from caffe2torch.plan import plan
 from caffe2torch.weights.surgery import bilinear_kernel, bilinear_weight, convolutionalize, transplant
 from caffe2torch.zoo.fcn import Architecture, Head, message

@@ -10,8 +10,8 @@ from google.protobuf import text_format
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
-from caffe2torch.formats.reading import read
 from caffe2torch.net import from_message, to_message
+from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
 from caffe2torch.zoo import define
 from caffe2torch.zoo.fcn import (

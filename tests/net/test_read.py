@@ -16,7 +16,7 @@ import pytest
 
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, WeightsError
-from caffe2torch.formats.reading import read
+from caffe2torch.net.reading import read
 from caffe2torch.untrusted.binary import read_binaryproto, read_caffemodel, read_solverstate
 from caffe2torch.untrusted.text import read_prototxt
 from tests import wire_writer as w
@@ -351,7 +351,7 @@ def test_noise_is_refused(tmp_path: Path) -> None:
 
 def test_reading_imports_neither_torch_nor_h5py() -> None:
     code = (
-        "import sys; from caffe2torch.formats.reading import read\n"
+        "import sys; from caffe2torch.net.reading import read\n"
         f"read(weights={str(LEGACY / 'v1.caffemodel')!r})\n"
         "print(sorted({'torch._C', 'h5py'} & set(sys.modules)))"
     )

@@ -21,8 +21,8 @@ from caffe2torch.net import Layer
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-    from caffe2torch.formats.model import Model
     from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
+    from caffe2torch.writing.model import Model
 
 
 def graph(model: Model) -> ExportedProgram:

@@ -13,10 +13,10 @@ from safetensors.numpy import load, save
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import ReadError
-from caffe2torch.formats.model import Model
+from caffe2torch.writing.model import Model
 
 if TYPE_CHECKING:
-    from caffe2torch.formats import Run
+    from caffe2torch.writing.format import Run
 
 _PROGRAM = """
 import importlib.util

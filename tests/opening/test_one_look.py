@@ -13,9 +13,9 @@ import pytest
 
 from caffe2torch import plan
 from caffe2torch.cli.main import main
-from caffe2torch.formats.digest import Digest
 from caffe2torch.untrusted import mapped, wire
 from caffe2torch.untrusted.kinds import look
+from caffe2torch.writing.digest import Digest
 
 
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch.blob import FLOAT32, Blob, blob_of
 from caffe2torch.errors import WeightsError
-from caffe2torch.formats.digest import Digest
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Parameter, Plan, plan
 from caffe2torch.plan.phase import without_losses
 from caffe2torch.untrusted.kinds import File
+from caffe2torch.writing.digest import Digest
 from caffe2torch.zoo.inputs import known_shapes, sized
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from caffe2torch.formats.trial import Trials
     from caffe2torch.modules.caffe_net import CaffeNet
+    from caffe2torch.writing.trial import Trials
     from caffe2torch.zoo.fcn import Architecture
 
 
@@ -82,7 +82,7 @@ class Model:
     @cached_property
     def trials(self) -> Trials:
         """What the module gives on random inputs; needs torch."""
-        from caffe2torch.formats.trial import try_out
+        from caffe2torch.writing.trial import try_out
 
         return try_out(self.module, known_shapes(self.plan))
 

@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch.errors import ReadError, WriteError
-from caffe2torch.formats import writes
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.python_source.names import remark
-from caffe2torch.formats.python_source.running import run_fresh
+from caffe2torch.formats.py.names import remark
+from caffe2torch.formats.py.running import run_fresh
 from caffe2torch.formats.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
-from caffe2torch.formats.writing import DTYPES, Output
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.untrusted.safetensors import read_tensors
+from caffe2torch.writing import DTYPES
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output
 
 if TYPE_CHECKING:
-    from caffe2torch.formats.python_source.module import Module
+    from caffe2torch.formats.py.module import Module
 
 _IMPORTS = {
     "torch": "import torch",
@@ -46,16 +47,9 @@ def load(path: str | Path = WEIGHTS) -> {0}:
 '''
 
 
-@writes(
-    "py",
-    ".py",
-    run=run_fresh,
-    dtypes=DTYPES,
-    code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
-)
 def write_python(model: Model, output: Output, dtype: str = "float32") -> None:
     """The file, and beside it the weights, under the same name with `.safetensors`."""
-    from caffe2torch.formats.python_source.module import Module  # loads slowly, and other formats do without
+    from caffe2torch.formats.py.module import Module  # loads slowly, and other formats do without
 
     name = output.path.name
     weights = str(Path(name).with_suffix(".safetensors"))
@@ -144,3 +138,13 @@ def _steps(known: Preprocessing) -> Iterator[str]:
         yield f"times {known.scale:.8g}"
     if known.crop_size:
         yield f"cut to {known.crop_size} x {known.crop_size}"
+
+
+FORMAT = Format(
+    "py",
+    (".py",),
+    write_python,
+    run=run_fresh,
+    dtypes=DTYPES,
+    code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
+)

@@ -214,4 +214,3 @@ _CASTS: dict[str, Callable[[Array], Any]] = {
     "float16": lambda single: single.astype("<f2"),
     "bfloat16": _bfloat16,
 }
-DTYPES = tuple(_CASTS)

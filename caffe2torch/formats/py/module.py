@@ -12,14 +12,14 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.errors import WriteError
-from caffe2torch.formats.model import Model
-from caffe2torch.formats.python_source.formulas import Formulas, Sizes
-from caffe2torch.formats.python_source.graph import Graph, Node, Value, graph
-from caffe2torch.formats.python_source.lines import WIDTH, lines
-from caffe2torch.formats.python_source.names import Names, class_name, is_renamed, remark, text
-from caffe2torch.formats.python_source.statements import PASSING, Forward, Statement
+from caffe2torch.formats.py.formulas import Formulas, Sizes
+from caffe2torch.formats.py.graph import Graph, Node, Value, graph
+from caffe2torch.formats.py.lines import WIDTH, lines
+from caffe2torch.formats.py.names import Names, class_name, is_renamed, remark, text
+from caffe2torch.formats.py.statements import PASSING, Forward, Statement
 from caffe2torch.formats.safetensors import Kept
 from caffe2torch.plan import Parameter
+from caffe2torch.writing.model import Model
 
 _TAKEN = frozenset({"F", "Path", "Tensor", "WEIGHTS", "load", "load_file", "nn", "self", "torch", PASSING})
 """What the file around the module gives a meaning to."""

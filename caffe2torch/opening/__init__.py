@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe2torch.errors import ReadError
-from caffe2torch.formats import Format, formats
+from caffe2torch.formats import formats
 from caffe2torch.formats.hub import WEIGHTS
-from caffe2torch.formats.model import Model, Origin
-from caffe2torch.formats.reading import read
 from caffe2torch.formats.safetensors import read_preprocessed
 from caffe2torch.net.preprocessing import preprocessing
+from caffe2torch.net.reading import read
 from caffe2torch.untrusted.kinds import File, Kind, look
 from caffe2torch.untrusted.mapped import AnyPath
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model, Origin
 
 _FORMATS = {
     "": "prototxt",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from caffe2torch.formats.opening import open_model
 from caffe2torch.formats.safetensors import read_safetensors
+from caffe2torch.opening import open_model
 from caffe2torch.plan import Plan, plan
 from caffe2torch.zoo.recognition import insist, recognize
 

@@ -18,10 +18,11 @@ import caffe2torch as c2t
 from caffe2torch.blob import Blob
 from caffe2torch.cli.main import main
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
-from caffe2torch.formats.checking import Check
-from caffe2torch.formats.model import Model, model_of
-from caffe2torch.formats.writing import Output
 from caffe2torch.net import Net
+from caffe2torch.writing.checking import Check
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model, model_of
+from caffe2torch.writing.output import Output
 from tests.formats.test_export import small_net
 from tests.nets import INPUT, net_of
 
@@ -76,14 +77,14 @@ def test_one_wrong_bit_removes_the_file(
     formats("bad", like, write=spoiled(export.formats()[like].write, one_bit))
     source, target = golden / "fcn" / "voc-fcn32s" / "weights.caffemodel", tmp_path / "net.bad"
     target.write_bytes(b"old")
-    assert main([str(source), "-o", str(target), "--format", "bad"]) == 4
+    assert main([str(source), "-o", str(target)]) == 4
     captured = capsys.readouterr()
     problem = (
         "layer '(fc6|upscore)' blob 0 differs by up to .* from what was to be written; nothing was written"
     )
     assert re.fullmatch(f"fcn-convert: net.bad: {problem}\n", captured.err)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("net.bad", b"old")]
-    assert main([str(source), "-o", str(target), "--format", "bad", "--json"]) == 4
+    assert main([str(source), "-o", str(target), "--json"]) == 4
     facts = json.loads(capsys.readouterr().out)
     assert (facts["exit_code"], facts["kind"]) == (4, "VerificationFailed")
 
@@ -119,10 +120,10 @@ def test_without_the_check_all_is_taken(formats: Callable[..., None], tmp_path: 
 
 def test_every_format_says_how_it_is_checked() -> None:
     for name, known in export.formats().items():
-        assert known.read or known.run, name
+        assert known.read or known.runner, name
         assert known.code, name
     with pytest.raises(RuntimeError, match="no way to check"):
-        export.writes("unchecked", ".unchecked")
+        Format("unchecked", (".unchecked",), lambda model, output, dtype: None)
 
 
 def smooth_net() -> Net:
@@ -164,7 +165,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("problem", CHANGES)
 def test_every_kind_of_difference_is_seen(problem: str) -> None:
-    compare = import_module("caffe2torch.formats.checking").compare
+    compare = import_module("caffe2torch.writing.checking").compare
     net = small_net()
     assert compare(net, small_net(), "float32", "x") == (3, 695), "equal, NaN and -0 included"
     with pytest.raises(VerificationFailed) as caught:
@@ -174,7 +175,7 @@ def test_every_kind_of_difference_is_seen(problem: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "digits"), [("float16", 11), ("bfloat16", 8)])
 def test_halves_may_be_off_by_half_a_place_and_no_more(dtype: str, digits: int) -> None:
-    compare = import_module("caffe2torch.formats.checking").compare
+    compare = import_module("caffe2torch.writing.checking").compare
     values = np.array([1, -3, 1e-3, 0, np.inf, np.nan], "f4")
 
     def net(scale: float) -> Net:
@@ -291,7 +292,7 @@ def test_a_package_that_is_not_there(package: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_files_that_appear_together(golden: Path, tmp_path: Path) -> None:
-    from caffe2torch.formats.writing import create
+    from caffe2torch.writing.output import create
 
     with create(tmp_path / "net.py") as output:
         output.another("net.safetensors").write(b"tensors")

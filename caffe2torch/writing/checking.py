@@ -17,16 +17,16 @@ import numpy as np
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import MissingData, VerificationFailed
-from caffe2torch.formats.model import Model
 from caffe2torch.modules.report import BlobError, Report, compare_blob
 from caffe2torch.net import Layer, Net
 from caffe2torch.plan import plan
+from caffe2torch.writing.model import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from caffe2torch.formats import Format, Run
-    from caffe2torch.formats.trial import Blobs
+    from caffe2torch.writing.format import Format, Run
+    from caffe2torch.writing.trial import Blobs
 
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
 """Relative error allowed to outputs, by the dtype of the parameters."""
@@ -128,8 +128,8 @@ def loaded(written: Format, path: Path, model: Model) -> Run:
     """A written file as a function, loaded afresh."""
     from caffe2torch.modules.caffe_net import CaffeNet
 
-    if written.run is not None:
-        return written.run(path, model)
+    if written.runner is not None:
+        return written.runner(path, model)
     assert written.read is not None  # noqa: S101 (a format has one of the two)
     return as_function(CaffeNet(plan(written.read(path, model))))
 

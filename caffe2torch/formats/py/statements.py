@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from caffe2torch.formats.python_source.graph import Graph, Node, Value
-from caffe2torch.formats.python_source.lines import lines
-from caffe2torch.formats.python_source.names import Names
+from caffe2torch.formats.py.graph import Graph, Node, Value
+from caffe2torch.formats.py.lines import lines
+from caffe2torch.formats.py.names import Names
 
 PASSING = "x"
 """The variable of what only the next statement reads."""

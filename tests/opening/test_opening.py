@@ -11,8 +11,8 @@ import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import formats
-from caffe2torch.formats.opening import defines_net, look_at_model, open_model
 from caffe2torch.hub import HubNet
+from caffe2torch.opening import defines_net, look_at_model, open_model
 from tests.formats.test_export import bits, small_net
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from caffe2torch import schema
 from caffe2torch.formats.caffemodel import write_blob
-from caffe2torch.formats.writing import Output, create, patiently
 from caffe2torch.untrusted.binary import SolverState
 from caffe2torch.untrusted.mapped import AnyPath
+from caffe2torch.writing.output import Output, create, patiently
 
 
 def write_solverstate(state: SolverState, path: AnyPath) -> None:

@@ -1,0 +1,74 @@
+"""What a format is: how a model is written in it, and how the written file is read back or run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe2torch.blob import Array
+from caffe2torch.net import Net
+from caffe2torch.writing.model import Model
+from caffe2torch.writing.output import Output
+
+Writer = Callable[[Model, Output, str], None]
+"""Writes a conversion with its parameters in a dtype ("float32", "float16", "bfloat16")."""
+Reader = Callable[[Path, Model], Net]
+"""Reads back the net in a written file, with its blobs as float32; needs no torch if writing needs none."""
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+"""Float32 inputs by blob name -> outputs by blob name."""
+Runner = Callable[[Path, Model], Run]
+"""Loads a written file afresh, as its user would, to be run; of the conversion it may use the names alone."""
+Opener = Callable[[Path], Run]
+"""The same for a file that needs no conversion: it tells its names."""
+
+
+def _deployed(model: Model) -> Net:
+    return model.deployed
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: its name, the suffixes of its files, the function that writes it, and how that is checked.
+
+    A suffix "/" is that of a folder. Raises RuntimeError for a format without `read`, `run` and `open`: its
+    files could not be checked.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    write: Writer
+    read: Reader | None = None
+    """Reads it back, to be compared with what it `holds`."""
+    holds: Callable[[Model], Net] = _deployed
+    run: Runner | None = None
+    """Loads it to be run on random inputs; without it and `open`, what was read back is."""
+    open: Opener | None = None
+    """Loads any file of this format to be run."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """What parameters can be written as."""
+    needs_values: bool = True
+    """Whether each parameter must have values; a definition does without, and a graph gets Caffe's filler."""
+    code: tuple[str, ...] = ()
+    """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
+    `{reading}` for the lines that make a `net` and a `model` of the file that it was converted from."""
+
+    def __post_init__(self) -> None:
+        if self.read is None and self.runner is None:
+            raise RuntimeError(f"format {self.name}: no way to check what it writes")
+
+    @property
+    def runner(self) -> Runner | None:
+        """`run`, or else `open`, which needs no model."""
+        opener = self.open
+        return self.run if opener is None else lambda path, model: opener(path)
+
+    @property
+    def keeps_training(self) -> bool:
+        """Whether it holds a net whole, also with the layers that only training uses."""
+        return self.holds is not _deployed
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of files."""
+        return "/" in self.suffixes
