@@ -25,6 +25,7 @@ from caffe2torch.writing.model import Model, model_of
 from caffe2torch.writing.output import Output
 from tests.formats.test_export import small_net
 from tests.nets import INPUT, net_of
+from tests.places import ROOT
 
 export: Any = import_module("caffe2torch.formats")
 """The package; `caffe2torch.formats` is also the function."""
@@ -122,6 +123,7 @@ def test_every_format_says_how_it_is_checked() -> None:
     for name, known in export.formats().items():
         assert known.read or known.runner, name
         assert known.code, name
+        assert f"\n| `{name}` |" in (ROOT / "docs/formats.md").read_text(), "each has a row there"
     with pytest.raises(RuntimeError, match="no way to check"):
         Format("unchecked", (".unchecked",), lambda model, output, dtype: None)
 
