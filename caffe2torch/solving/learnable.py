@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Blob, blob_of, diagonal_of, is_diagonal
 from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.modules.caffe_net import CaffeNet
+from caffe2torch.modules.fcn_base import FCN
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Parameter, Plan, fits
 from caffe2torch.zoo import fcn
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,22 +60,24 @@ class Learnable:
         return torch.empty_like(self.tensor).copy_(torch.from_numpy(np.array(array)))
 
 
-def plan_of(model: Any) -> Plan:
-    """The plan of a CaffeNet, or of an FCN's definition; TypeError for other models."""
-    if isinstance(getattr(model, "plan", None), Plan):
-        own: Plan = model.plan
-        return own
-    if isinstance(getattr(model, "architecture", None), fcn.Architecture):
-        return fcn.plan_of(model.architecture)
+def plan_of(model: nn.Module) -> Plan:
+    """The plan of a CaffeNet, or of an FCN's deploy net; TypeError for other models."""
+    own = _ours(model)
+    return own.plan if isinstance(own, CaffeNet) else fcn.plan_of(own.architecture)
+
+
+def _ours(model: nn.Module) -> CaffeNet | FCN:
+    if isinstance(model, CaffeNet | FCN):
+        return model
     raise TypeError(f"a Solver trains a CaffeNet or an FCN of this package, not {type(model)}")
 
 
-def learnable_params(model: Any) -> tuple[Learnable, ...]:
+def learnable_params(model: nn.Module) -> tuple[Learnable, ...]:
     """The parameters of a CaffeNet or an FCN in the order of Caffe's Net::learnable_params.
 
     Raises NetError where layers that share a blob give it different multipliers, as Caffe does.
     """
-    steps, tensors = plan_of(model).steps, model.blobs()
+    steps, tensors = plan_of(model).steps, _ours(model).blobs()
     specs = dict[str, list[Fields]]()
     for step in steps:
         for parameter, spec in zip(step.parameters, step.layer.fields.param, strict=False):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from os import fsencode
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,8 @@ from caffe2torch.solving.solverstate import write_solverstate
 from caffe2torch.untrusted.binary import SolverState, read_solverstate
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.weights.surgery import transplant
+
+Loss = TypeVar("Loss")
 
 
 class Solver(torch.optim.Optimizer):
@@ -87,8 +89,12 @@ class Solver(torch.optim.Optimizer):
     def _steps_made(self) -> int:
         return steps_made(self.fields, self.iter, self.current_step)
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], Loss]) -> Loss: ...
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         """Caffe's ApplyUpdate with the gradients that `iter_size` backward passes have summed up.
 
         Returns what `closure`, if there is one, returned. Raises NetError at the end of a "poly".
@@ -101,7 +107,7 @@ class Solver(torch.optim.Optimizer):
         self._clip()
         for group in self.param_groups:
             decay = single(self.fields.weight_decay * group["decay_mult"])
-            trained, frozen = _parted(group)
+            trained, frozen = _parted(group["params"], group["lr_mult"])
             self._update(trained, [_gradient(p) for p in trained], single(rate * group["lr_mult"]), decay)
             changing = [p for p in frozen if self._changes(p, decay)]
             self._update(changing, [torch.zeros_like(p) for p in changing], 0.0, decay)
@@ -113,7 +119,7 @@ class Solver(torch.optim.Optimizer):
         limit = self.fields.clip_gradients
         if limit < 0:
             return
-        trained = [p for group in self.param_groups for p in _parted(group)[0]]
+        trained = [p for group in self.param_groups for p in _parted(group["params"], group["lr_mult"])[0]]
         gradients = [p.grad for p in trained if p.grad is not None]
         if gradients:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
@@ -226,12 +232,12 @@ class Solver(torch.optim.Optimizer):
         self.iter, self.current_step = state_dict["iter"], state_dict["current_step"]
 
 
-def _parted(group: dict[str, Any]) -> tuple[list[Tensor], list[Tensor]]:
+def _parted(parameters: list[Tensor], lr_mult: float) -> tuple[list[Tensor], list[Tensor]]:
     """The parameters of a group that are trained, and those that are frozen."""
-    trained = [p for p in group["params"] if p.requires_grad and group["lr_mult"]]
-    if len(trained) == len(group["params"]):
+    trained = [p for p in parameters if p.requires_grad and lr_mult]
+    if len(trained) == len(parameters):
         return trained, []
-    return trained, [p for p in group["params"] if not (p.requires_grad and group["lr_mult"])]
+    return trained, [p for p in parameters if not (p.requires_grad and lr_mult)]
 
 
 def _gradient(parameter: Tensor) -> Tensor:
@@ -241,7 +247,7 @@ def _gradient(parameter: Tensor) -> Tensor:
 _DTYPES = (torch.float32, torch.float64)
 
 
-def _groups(parameters: Iterable[Learnable]) -> list[dict[str, Any]]:
+def _groups(parameters: Iterable[Learnable]) -> list[dict[str, list[Tensor] | float]]:
     """One parameter group per lr_mult and decay_mult."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for p in parameters:

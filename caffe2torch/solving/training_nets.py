@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
@@ -23,6 +23,7 @@ from caffe2torch.writing.model import model_of, without_rules
 from caffe2torch.zoo.inputs import sized
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from torch import nn
 
 
@@ -59,7 +60,7 @@ def training_net(
     return replace(planned.net, layers=(*fed, *rest))
 
 
-def solver_prototxt(fields: Mapping[str, Any]) -> str:
+def solver_prototxt(fields: Mapping[str, object]) -> str:
     """The text of a solver.prototxt: `fields` are SolverParameter's, enum values by name.
 
     >>> solver_prototxt({"net": "train.prototxt", "base_lr": 1e-10, "momentum": 0.99, "lr_policy": "fixed"})
@@ -114,14 +115,14 @@ def _python(planned: Plan, labels: Mapping[str, str], python_param: Mapping[str,
     return Layer(tops[0], "Python", (), tops, Fields("LayerParameter", fields))
 
 
-def _fields(kind: str, given: Mapping[str, Any]) -> Fields:
+def _fields(kind: str, given: Mapping[str, object]) -> Fields:
     return freeze(_message(kind, given))
 
 
-def _message(kind: str, given: Mapping[str, Any]) -> Any:
+def _message(kind: str, given: Mapping[str, object]) -> Message:
     """A message of Caffe's schema; a value of None leaves its field out."""
     known = [field.name for field in schema.descriptor(kind).fields if field.number < schema.PRIVATE]
-    message = schema.message(kind)()
+    message: Message = schema.message(kind)()
     for name, value in given.items():
         if name not in known:
             raise NetError(f"{kind} has no field '{name}'{_meant(name, known)}")

@@ -7,10 +7,10 @@ Shapes are those at the inputs at hand, as Caffe computes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from torch import Tensor
 
@@ -20,6 +20,9 @@ from caffe2torch.errors import NetError, UnsupportedModule
 from caffe2torch.layers.registry import converter_for
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields, freeze
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 Size = tuple[int, ...]
 
@@ -99,10 +102,15 @@ class Call:
         raise UnsupportedModule(f"{self.name} ({self.what}): {reason}")
 
     def layer(
-        self, kind: str, *bottoms: Top, blobs: Sequence[Tensor | None] = (), suffix: str = "", **fields: Any
+        self,
+        kind: str,
+        *bottoms: Top,
+        blobs: Sequence[Tensor | None] = (),
+        suffix: str = "",
+        **fields: Mapping[str, object],
     ) -> Top:
         """Draws a layer with one top; tensors of `blobs` that are None are left out."""
-        (top,) = self.layers(kind, *bottoms, blobs=blobs, suffix=suffix, **fields)
+        (top,) = self.layers(kind, *bottoms, tops=1, blobs=blobs, suffix=suffix, **fields)
         return top
 
     def layers(
@@ -112,7 +120,7 @@ class Call:
         tops: int = 1,
         blobs: Sequence[Tensor | None] = (),
         suffix: str = "",
-        **fields: Any,
+        **fields: Mapping[str, object],
     ) -> list[Top]:
         """Draws a layer with several tops, named `name.0`, `name.1`, …"""
         read = [bottom.written() for bottom in bottoms]
@@ -131,13 +139,13 @@ class Call:
         return [Top(top, shape) for top, shape in zip(names, shapes, strict=True)]
 
 
-def _fields(**given: Any) -> Fields:
+def _fields(**given: Mapping[str, object]) -> Fields:
     message = schema.message("LayerParameter")(**given)
     _clear_defaults(message)
     return freeze(message)
 
 
-def _clear_defaults(message: Any) -> None:
+def _clear_defaults(message: Message) -> None:
     """Takes away what says no more than the schema does; not `pad_w: 0`: Caffe wants both of such a pair."""
     for known, value in message.ListFields():
         if known.is_repeated or known.is_required or known.name.endswith(("_h", "_w")):

@@ -6,7 +6,7 @@ import inspect
 import operator
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -41,7 +41,8 @@ def net_of_module(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: 
             raise NetError(f"{name}: does not run on {shapes}: {_first_line(error)}") from error
         walk.run(*(image.clone() for image in images))
         net, outputs = _finished(walk, name)
-        _compare(net, dict(zip(inputs, images, strict=True)), outputs, [x for _, x in _named(wanted)])
+        theirs = [x for _, x in _named(wanted) if isinstance(x, Tensor)]
+        _compare(net, dict(zip(inputs, images, strict=True)), outputs, theirs)
     return net
 
 
@@ -116,12 +117,14 @@ class _Walk(fx.Interpreter):
         elif n.target is operator.getitem and isinstance(args[0], (tuple, list)):
             self.seen[n] = operator.getitem(*args)
         elif (args[1] if n.target is getattr else n.target) in _FACTS:
-            self.seen[n] = _fact(n, args, real)
+            self.seen[n] = _fact(n, args[0], real)
         else:
             self.seen[n] = self._drawn(n, real, args, kwargs)
         return real
 
-    def _drawn(self, node: fx.Node, real: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _drawn(
+        self, node: fx.Node, real: object, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> Top | Sequence[Top]:
         """The Top or Tops of a call, drawn by the function that says it."""
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         target = node.target if module is None else type(module)
@@ -155,15 +158,14 @@ _FACTS = frozenset({"shape", "size", "ndim", "dim", "numel", "dtype", "device", 
 """Attributes and methods of a tensor that tell nothing of its values."""
 
 
-def _fact(node: fx.Node, args: tuple[Any, ...], real: Any) -> Any:
+def _fact(node: fx.Node, x: Top, real: object) -> object:
     """One of _FACTS; the lengths of axes remember the tensor."""
-    x = args[0]
     if isinstance(real, torch.Size):
         return tuple(Side(length, x) for length in real)
-    return Side(real, x) if node.target == "size" else real
+    return Side(real, x) if isinstance(real, int) and node.target == "size" else real
 
 
-def _is_tensor(value: Any) -> bool:
+def _is_tensor(value: object) -> bool:
     return isinstance(value, Top) or (isinstance(value, (tuple, list)) and any(map(_is_tensor, value)))
 
 
@@ -177,7 +179,7 @@ def _name(node: fx.Node) -> str:
     return f"{path}.{own}" if path else own
 
 
-def _named(result: Any) -> list[tuple[str, Any]]:
+def _named(result: object) -> list[tuple[str, object]]:
     """What a module returns, one by one, with the keys of a dictionary."""
     if isinstance(result, Mapping):
         return [(str(key), value) for key, value in result.items()]
@@ -187,9 +189,10 @@ def _named(result: Any) -> list[tuple[str, Any]]:
 def _finished(walk: _Walk, name: str) -> tuple[Net, list[str]]:
     """The net, and its outputs in the module's order."""
     returned = _named(walk.result)
-    if not returned or not all(isinstance(x, Top) for _, x in returned):
+    tops = [x for _, x in returned if isinstance(x, Top)]
+    if not tops or len(tops) != len(returned):
         raise NetError(f"{name}: returns something else than tensors, one, several or by name")
-    outputs = [x.written().blob for _, x in returned]
+    outputs = [x.written().blob for x in tops]
     layers = without_flattens(tuple(walk.drawing.layers), outputs)
     layers, outputs = _with_splits(layers, outputs, walk.drawing)
     layers, names = in_place(layers, outputs)

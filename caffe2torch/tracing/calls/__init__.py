@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
-Saying = Callable[..., Any]
+from torch.fx.node import Target
+
+from caffe2torch.tracing.drawing import Top
+
+Saying = Callable[..., Top | Sequence[Top]]
 """Takes a Call and the arguments of what is called, with Tops for tensors; returns its Top or Tops."""
 
 _S = TypeVar("_S", bound=Saying)
-_SAYINGS: dict[object, Saying] = {}
+_SAYINGS: dict[Target, Saying] = {}
 
 
-def says(*targets: object) -> Callable[[_S], _S]:
+def says(*targets: Target) -> Callable[[_S], _S]:
     """Registers the decorated function for module classes, functions, and by name for methods of a tensor."""
 
     def register(saying: _S) -> _S:
@@ -31,7 +35,7 @@ def says(*targets: object) -> Callable[[_S], _S]:
 
 
 @cache
-def sayings() -> dict[object, Saying]:
+def sayings() -> dict[Target, Saying]:
     """Every registered function by what it says; importing the modules of this package registers them."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")

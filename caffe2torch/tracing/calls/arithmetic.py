@@ -85,7 +85,7 @@ def square_root(call: Call, x: Top) -> Top:
 
 
 @says(torch.maximum, torch.max, "maximum", "max")
-def maximum(call: Call, x: Operand, *others: Any, **how: Any) -> Top:
+def maximum(call: Call, x: Operand, *others: Operand, **how: Operand) -> Top:
     """Eltwise MAX of two tensors."""
     other = others[0] if len(others) == 1 else how.pop("other", None)
     if not isinstance(x, Top) or not isinstance(other, Top) or how or x.shape != other.shape:
@@ -97,9 +97,7 @@ def _summed(call: Call, x: Operand, other: Operand, alpha: float) -> Top:
     """The sum x + alpha * other of tensors, x + other with a constant."""
     assert isinstance(x, Top)  # noqa: S101 (see multiply)
     if not isinstance(other, Top):
-        if (value := _number(other)) is not None:
-            return call.layer("Power", x, power_param={"shift": value})
-        return _with_blob(call, "Bias", x, other)
+        return _with_constant(call, "Bias", x, other)
     if x.shape == other.shape:
         coeff = [] if alpha == 1 else [1, alpha]
         return call.layer("Eltwise", x, other, eltwise_param={"operation": "SUM", "coeff": coeff})
@@ -110,19 +108,24 @@ def _summed(call: Call, x: Operand, other: Operand, alpha: float) -> Top:
 
 def _scaled(call: Call, x: Operand, factor: Tensor | float) -> Top:
     assert isinstance(x, Top)  # noqa: S101 (see multiply)
-    if (value := _number(factor)) is not None:
-        return call.layer("Power", x, power_param={"scale": value})
-    return _with_blob(call, "Scale", x, factor)
+    return _with_constant(call, "Scale", x, factor)
 
 
-def _number(operand: Any) -> float | None:
+def _with_constant(call: Call, kind: str, x: Top, constant: Tensor | float) -> Top:
+    """The product (Scale) or sum (Bias) of x and a constant; a Power where that is one number."""
+    if isinstance(constant, Tensor) and constant.numel() != 1:
+        return _with_blob(call, kind, x, constant)
+    return call.layer("Power", x, power_param={"scale" if kind == "Scale" else "shift": float(constant)})
+
+
+def _number(operand: Operand) -> float | None:
     """The value of a constant that is one number."""
     if isinstance(operand, Tensor) and operand.numel() == 1:
         return float(operand)
     return float(operand) if isinstance(operand, (int, float)) else None
 
 
-def _with_blob(call: Call, kind: str, x: Top, constant: Any) -> Top:
+def _with_blob(call: Call, kind: str, x: Top, constant: Tensor) -> Top:
     """A Scale or Bias whose blob is a constant that broadcasts to x, without the axes of one value."""
     shape = tuple(constant.shape)
     after = len(shape) - len(_stripped(shape[::-1]))  # how many axes of 1 come last

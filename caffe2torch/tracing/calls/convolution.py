@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -67,7 +66,7 @@ def axis_sizes(sizes: Sizes, axes: int) -> tuple[int, ...]:
     return (sizes,) * axes if isinstance(sizes, int) else tuple(sizes)
 
 
-def spatial(name: str, sizes: Sequence[int], default: int | None = None) -> dict[str, Any]:
+def spatial(name: str, sizes: Sequence[int], default: int | None = None) -> dict[str, int | list[int]]:
     """ConvolutionParameter's fields for `kernel_size`, `stride`, `pad` or `dilation`, none at the default.
 
     Two axes that differ have `kernel_h` and `kernel_w`, but for dilation, which has no such form.
@@ -104,7 +103,7 @@ def _sliding(
     axes = weight.ndim - 2
     if len(x.shape) != axes + 2:
         call.refuse(f"its input is {x.shape}; Caffe needs the axis of the images, too")
-    p: dict[str, Any] = {"num_output": outputs, **spatial("kernel_size", tuple(weight.shape[2:]))}
+    p: dict[str, int | list[int]] = {"num_output": outputs, **spatial("kernel_size", tuple(weight.shape[2:]))}
     p |= spatial("stride", axis_sizes(stride, axes), 1) | spatial("pad", axis_sizes(padding, axes), 0)
     p |= spatial("dilation", axis_sizes(dilation, axes), 1)
     p |= {"group": groups, "bias_term": bias is not None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -47,17 +46,18 @@ def narrow(call: Call, x: Top, dim: int, start: int, length: int) -> Top:
 
 
 @says(operator.getitem)
-def item(call: Call, x: Top, index: Any) -> Top:
+def item(call: Call, x: Top, index: object) -> Top:
     """A part of some axes, such as x[:, :, 5 : 5 + y.shape[2], 5 : 5 + y.shape[3]]."""
-    given = index if isinstance(index, tuple) else (index,)
+    given: tuple[object, ...] = index if isinstance(index, tuple) else (index,)
     if given.count(Ellipsis):
         at = given.index(Ellipsis)
         missing = len(x.shape) - len(given) + 1
         given = (*given[:at], *(slice(None),) * missing, *given[at + 1 :])
-    if not all(isinstance(part, slice) and part.step in (None, 1) for part in given):
+    parts = [part for part in given if isinstance(part, slice) and part.step in (None, 1)]
+    if len(parts) != len(given):
         call.refuse("an index takes or makes an axis, or steps; Caffe cuts pieces: write x[:, 2:3]")
     cuts = {}
-    for axis, part in enumerate(given):
+    for axis, part in enumerate(parts):
         start, stop, _ = part.indices(x.shape[axis])
         cuts[axis] = Cut(start, stop, getattr(part.stop, "of", None))
     return _cut(call, x, cuts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -133,9 +132,9 @@ def _pooled(
     return y
 
 
-def _window(kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int]) -> dict[str, Any]:
+def _window(kernel: Sequence[int], stride: Sequence[int], pad: Sequence[int]) -> dict[str, int]:
     """PoolingParameter's fields."""
-    p: dict[str, Any] = {}
+    p: dict[str, int] = {}
     for name, (height, width) in (("kernel", kernel), ("stride", stride), ("pad", pad)):
         both = {"kernel_size" if name == "kernel" else name: height}
         p |= both if height == width else {f"{name}_h": height, f"{name}_w": width}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import nn
@@ -40,7 +39,7 @@ def split(call: Call, x: Top, split_size: int | Sequence[int], dim: int = 0) -> 
     if not points:
         return (x,)
     even = size % (len(points) + 1) == 0 and points[0] == size // (len(points) + 1)
-    p: dict[str, Any] = {"axis": axis}
+    p: dict[str, int | list[int]] = {"axis": axis}
     if not even or not isinstance(split_size, int):
         p["slice_point"] = points
     return tuple(call.layers("Slice", x, tops=len(points) + 1, slice_param=p))
@@ -58,7 +57,7 @@ def flatten(call: Call, x: Top, start_dim: int | None = None, end_dim: int = -1)
 
 @says("view", "reshape", torch.reshape, nn.Unflatten, "unflatten", torch.unflatten)
 @says("squeeze", torch.squeeze, "unsqueeze", torch.unsqueeze)
-def reshape(call: Call, x: Top, *how: Any, **settings: Any) -> Top:
+def reshape(call: Call, x: Top, *how: object, **settings: object) -> Top:
     """Flatten or Reshape to the shape that PyTorch finds; the axis of the images stays."""
     shape = call.shape or ()
     if shape == x.shape:
@@ -70,7 +69,7 @@ def reshape(call: Call, x: Top, *how: Any, **settings: Any) -> Top:
     differ = (i for i, sizes in enumerate(zip(shape, x.shape, strict=False)) if sizes[0] != sizes[1])
     kept = next(differ, min(len(shape), len(x.shape)))
     dim = [0] * kept + list(shape[kept:])
-    given = how[0] if how and isinstance(how[0], (tuple, list)) else how
+    given: Sequence[object] = how[0] if how and isinstance(how[0], (tuple, list)) else how
     if len(given) == len(shape) and -1 in given:
         dim[given.index(-1)] = -1
     return call.layer("Reshape", x, reshape_param={"shape": {"dim": dim}})
@@ -80,8 +79,8 @@ def reshape(call: Call, x: Top, *how: Any, **settings: Any) -> Top:
 def interpolate(
     call: Call,
     x: Top,
-    size: Any = None,
-    scale_factor: Any = None,
+    size: int | Sequence[int] | None = None,
+    scale_factor: float | Sequence[float] | None = None,
     mode: str = "nearest",
     align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None,
@@ -97,9 +96,9 @@ def interpolate(
             f"use nn.ConvTranspose2d with the weight of surgery.bilinear_weight"
         )
     height, width = (large // small for large, small in zip(wanted[2:], x.shape[2:], strict=True))
-    kernel = {"kernel_size": [height], "stride": [height]}
+    kernel: dict[str, int | list[int]] = {"kernel_size": [height], "stride": [height]}
     if height != width:
-        kernel = {"kernel_h": height, "kernel_w": width, "stride_h": height, "stride_w": width}  # type: ignore[dict-item]
+        kernel = {"kernel_h": height, "kernel_w": width, "stride_h": height, "stride_w": width}
     p = {"num_output": x.shape[1], "bias_term": False, "group": x.shape[1], **kernel}
     return call.layer(
         "Deconvolution", x, blobs=[torch.ones(x.shape[1], 1, height, width)], convolution_param=p
@@ -108,7 +107,7 @@ def interpolate(
 
 @says(torch.permute, "permute", torch.transpose, "transpose", "t", "movedim", torch.movedim)
 @says(nn.ChannelShuffle, nn.PixelShuffle, F.pixel_shuffle, F.channel_shuffle)
-def permute(call: Call, x: Top, *how: Any, **settings: Any) -> Top:
+def permute(call: Call, x: Top, *how: object, **settings: object) -> Top:
     """Refused: Permute is a layer of forks."""
     return call.refuse("Caffe has no layer that changes the order of axes; Permute is a fork's")
 
