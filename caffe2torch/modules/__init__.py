@@ -1,1 +1,1 @@
-"""The torch modules: any net as a CaffeNet, the FCNs of the papers, and how far they are from Caffe."""
+"""Torch modules: any net as a CaffeNet, the papers' FCNs, and how close they come to Caffe."""

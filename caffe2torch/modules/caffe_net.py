@@ -48,9 +48,9 @@ class CaffeLayer(nn.Module):
 class CaffeNet(nn.Module):
     """A Caffe net that takes any input size.
 
-    `model(data=image, label=labels)` takes inputs by blob name, float32 unless said otherwise, and returns
+    `model(data=image, label=labels)` takes inputs by blob name, float32 unless noted otherwise, and returns
     {output blob name: tensor}. State-dict keys are `<layer name>.weight`, `<layer name>.bias`, … Raises
-    NetError for other inputs than the net's, and for images that its first convolution cannot take.
+    NetError for inputs that are not the net's, and for images that its first convolution cannot take.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -80,11 +80,11 @@ class CaffeNet(nn.Module):
         return {name: values[name] for name in self.plan.outputs}
 
     def every_blob(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """All blobs by name, with the value that each was last given (a `fc7` is after its in-place ReLU)."""
+        """All blobs by name, each as last written (`fc7` is what its in-place ReLU left)."""
         return self._run(self._named((), inputs), keep=None)
 
     def loss(self, tops: dict[str, Tensor]) -> Tensor:
-        """The sum of the outputs times their `loss_weight`, which is 1 for the first top of a loss layer."""
+        """The sum of the outputs times `loss_weight`, by default 1 for the first top of a loss layer."""
         terms = [
             tops[top].sum() * weight
             for step in self.plan.steps
@@ -96,7 +96,7 @@ class CaffeNet(nn.Module):
         return torch.stack(terms).sum()
 
     def blobs(self) -> dict[str, list[Tensor]]:
-        """The parameters and statistics of each layer that has some, in Caffe's order."""
+        """The parameters and statistics of each layer that has any, in Caffe's order."""
         state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers())
         return {
             step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
@@ -132,7 +132,7 @@ def build(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Caff
     """The net as a torch module that takes any input size.
 
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
-    mode. A net that was read without weights gets Caffe's fillers, with torch's random numbers. Raises
+    mode. A net read without weights gets Caffe's fillers, with torch's random numbers. Raises
     UnsupportedLayer, NetError, WeightsError (see plan).
     """
     return CaffeNet(plan(net, phase, allow_missing=allow_missing))
@@ -187,14 +187,14 @@ def _register(layer: CaffeLayer, name: str, value: nn.Parameter | Tensor) -> Non
 
 
 def _place(root: nn.Module, key: str, layer: nn.Module) -> None:
-    """Puts a layer under its name. torch allows no dot in a name, nor one that a Module already has.
+    """Registers a layer under its name. torch allows neither dots nor the names of a Module's attributes.
 
-    Dots make nested modules; the rest goes into the dictionary of modules directly, so that the state-dict
-    keys are Caffe's names even for a layer called `data` or `type`.
+    A dot makes a nested module; the last part goes straight into `_modules`, so that the state-dict keys are
+    Caffe's names even for a layer called `data` or `type`.
     """
     *parents, name = key.split(".")
     for parent in parents:
         root = root._modules.setdefault(parent, nn.Module()) or root
-    if (placed := root._modules.get(name)) is not None:  # made for a layer whose name goes on with a dot
+    if (placed := root._modules.get(name)) is not None:  # made for an earlier layer, `<name>.…`
         layer._modules.update(placed._modules)
     root._modules[name] = layer

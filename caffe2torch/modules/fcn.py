@@ -3,10 +3,10 @@
 CVPR: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, 2015.
 PAMI: Shelhamer, Long, Darrell, the journal version, 2017.
 
-Layers have the names that the Model Zoo gives them, so a state dict fits both `FCN8s` and the CaffeNet that
-`build` makes of the same caffemodel. Nets with several heads or inputs are in fcn_general.py.
+Layers are named as in the Model Zoo, so a state dict fits both `FCN8s` and the CaffeNet that `build` makes
+from the same caffemodel. Nets with several heads or inputs are in fcn_general.py.
 
-The shapes at line ends leave out what the padding of 100 adds: H / 2 is (H + 198) / 2, rounded up.
+The shapes at line ends ignore what the padding of 100 adds: H / 2 stands for (H + 198) / 2, rounded up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class VGG16Trunk(FCN):
     """VGG-16 made fully convolutional (CVPR, Sections 3.1 and 4.1), for subclasses to add scores to.
 
-    `classes` counts the background; `widths` are the channels of the five stages, of fc6 and of fc7.
+    `classes` includes the background; `widths` are the channels of the five stages, of fc6 and of fc7.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class VGG16Trunk(FCN):
         super().__init__(one_stream(name, classes, in_channels, widths, **parts))
         stage1, stage2, stage3, stage4, stage5, fc6, fc7 = widths
 
-        # The padding of 100 lets images pass that are smaller than what fc6 sees.
+        # The padding of 100 allows images smaller than fc6's receptive field.
         self.conv1_1 = nn.Conv2d(in_channels, stage1, 3, padding=100)
         self.relu1_1 = nn.ReLU(inplace=True)
         self.conv1_2 = nn.Conv2d(stage1, stage1, 3, padding=1)
@@ -83,7 +83,7 @@ class VGG16Trunk(FCN):
         self.drop7 = nn.Dropout(0.5)
 
     def trunk(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """pool3 at stride 8, pool4 at stride 16 and fc7 at stride 32, of images (N, 3, H, W)."""
+        """pool3 at stride 8, pool4 at stride 16 and fc7 at stride 32, for images (N, 3, H, W)."""
         self.check(data)
         x = self.relu1_1(self.conv1_1(data))  # (N, 64, H + 198, W + 198)
         x = self.relu1_2(self.conv1_2(x))
@@ -140,7 +140,7 @@ class FCN32s(VGG16Trunk):
 
 
 class FCN16s(VGG16Trunk):
-    """The scores of pool4 added at stride 16 (CVPR, Section 4.2; the middle row of Figure 3)."""
+    """Adds the scores of pool4 at stride 16 (CVPR, Section 4.2; the middle row of Figure 3)."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class FCN16s(VGG16Trunk):
 
 
 class FCN8s(VGG16Trunk):
-    """The scores of pool4, then those of pool3 added (CVPR, Section 4.2; the bottom row of Figure 3)."""
+    """Adds the scores of pool4, then those of pool3 (CVPR, Section 4.2; the bottom row of Figure 3)."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What the FCNs share and a reader of them can skip: first weights, input checks, the way back to Caffe."""
+"""What the FCNs share and their readers can skip: initial weights, input checks, the way back to Caffe."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Parts(TypedDict, total=False):
     """What the constructors of the FCNs take besides classes, channels and widths."""
 
     heads: Sequence[Head]
-    """In place of `classes`; see SIFT_FLOW. For the nets of fcn_general.py."""
+    """Instead of `classes`; see SIFT_FLOW. Only for the nets in fcn_general.py."""
     streams: Sequence[Stream]
-    """In place of `in_channels`; see COLOR_DEPTH. For the nets of fcn_general.py."""
+    """Instead of `in_channels`; see COLOR_DEPTH. Only for the nets in fcn_general.py."""
     learned: Collection[str]
     """The deconvolutions that are learned; the others are bilinear and frozen."""
 
@@ -54,12 +54,12 @@ def one_stream(
 
 
 class FCN(nn.Module):
-    """An FCN of the papers. Its submodules have Caffe's layer names and come in the net's order.
+    """One of the papers' FCNs. Its submodules have Caffe's layer names, in the net's order.
 
-    Called with float32 images (N, C, H, W) of any size, in order or by the names of its inputs, as in
+    Call it with float32 images (N, C, H, W) of any size, in order or by the names of its inputs, as in
     `fcn(data=image)`; the zoo's nets expect BGR, 0 to 255, minus the mean. Returns scores (N, classes, H, W);
     a net with several heads returns them by name, {"score_sem": ..., "score_geo": ...}. Raises NetError for
-    images of another shape or type.
+    images of the wrong shape or type.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -73,10 +73,10 @@ class FCN(nn.Module):
         return tuple(self._channels)
 
     def initialize(self) -> None:
-        """Gives the layers the weights that training starts from: scores zero, upsampling bilinear.
+        """Sets the weights that training starts from: zero for scores, bilinear for upsampling.
 
-        Upsampling is frozen, but for the layers that are `learned`, which become dense. Other convolutions
-        keep PyTorch's random numbers. Raises NetError for a learned layer that is not a deconvolution.
+        Upsampling is frozen, except in the `learned` layers, which become dense. Other convolutions keep
+        PyTorch's random weights. Raises NetError for a learned layer that is not a deconvolution.
         """
         name, learned = self.architecture.name, self.architecture.learned
         children = dict(self.named_children())
@@ -91,14 +91,14 @@ class FCN(nn.Module):
                     nn.init.zeros_(parameter)
 
     def check(self, *images: Tensor) -> None:
-        """Raises NetError for images, one for each input, that the net cannot take."""
+        """Raises NetError if the net cannot take these images, one for each input."""
         for image, (blob, channels) in zip(images, self._channels.items(), strict=True):
             check_image(self.architecture.name, blob, image, channels)
 
     def every_blob(self, **inputs: Tensor) -> dict[str, Tensor]:
-        """All blobs by Caffe's names, each as it was last written (`fc7` is what its in-place ReLU left).
+        """All blobs by Caffe's names, each as last written (`fc7` is what its in-place ReLU left).
 
-        Raises NetError for other inputs than the net's.
+        Raises NetError for inputs that are not the net's.
         """
         blobs = by_name(self.architecture.name, self.inputs, (), inputs)
         tops = {layer.name: layer.tops[0] for layer in deploy_net(self.architecture).layers}
@@ -114,7 +114,7 @@ class FCN(nn.Module):
         return blobs
 
     def blobs(self) -> dict[str, list[Tensor]]:
-        """The parameters of each layer that has some, in Caffe's order."""
+        """The parameters of each layer that has any, in Caffe's order."""
         names = (layer.name for layer in deploy_net(self.architecture).layers)
         layers = {name: self.get_submodule(name) for name in names if name in self._modules}
         return {name: blobs for name, layer in layers.items() if (blobs := list[Tensor](layer.parameters()))}
@@ -135,7 +135,7 @@ def _keep(
 
 
 def _bilinear(layer: nn.ConvTranspose2d, learned: bool) -> nn.ConvTranspose2d:
-    """The layer, frozen with weight (C, 1, k, k); or one that is learned, with weight (C, C, k, k)."""
+    """The layer, frozen, with weight (C, 1, k, k); or a learned one, with weight (C, C, k, k)."""
     if learned:
         channels, kernel, stride = layer.out_channels, layer.weight.shape[2], layer.stride[0]
         layer = nn.ConvTranspose2d(channels, channels, kernel, stride, bias=False)
@@ -146,7 +146,7 @@ def _bilinear(layer: nn.ConvTranspose2d, learned: bool) -> nn.ConvTranspose2d:
 
 
 def _valued(layer: Layer, parameters: list[Tensor]) -> Layer:
-    """A layer with blobs that read these parameters; those that are frozen get a learning rate of 0."""
+    """The layer with blobs that read these parameters; frozen ones get an lr_mult of 0."""
     blobs = tuple(_blob(layer, parameter) for parameter in parameters)
     specs = layer.fields.param
     param = tuple(

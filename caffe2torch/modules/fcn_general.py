@@ -1,9 +1,9 @@
-"""The FCNs with several heads or inputs, each built from its architecture, and `fcn_of`, for any of them.
+"""The FCNs with several heads or inputs, each built from its architecture, and `fcn_of` to build any FCN.
 
 CVPR: Long, Shelhamer, Darrell, Fully Convolutional Networks for Semantic Segmentation, 2015.
 PAMI: Shelhamer, Long, Darrell, the journal version, 2017.
 
-A net with one head and the input `data` is easier to read and to subclass as one of fcn.py's classes.
+A net with one head and the input `data` is easier to read and subclass as one of fcn.py's classes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from caffe2torch.modules.fcn_base import Parts
 
 Scores = Tensor | dict[str, Tensor]
-"""Those of several heads by name."""
+"""By name if there are several heads."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class _Call:
 class GeneralFCN(FCN):
     """Any architecture as a module: a submodule for each layer of its deploy net, called in that order.
 
-    Subclasses name their inputs in `forward`, which tools that look at signatures need.
+    Subclasses name their inputs in `forward`, for tools that look at signatures.
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
-    """The inputs that `forward` names; empty where it takes any."""
+    """The inputs that `forward` names; empty if it takes any."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__(architecture)
@@ -77,7 +77,7 @@ class GeneralFCN(FCN):
         return self.run(*(named[blob] for blob in self.inputs))
 
     def run(self, *images: Tensor) -> Scores:
-        """From images in the inputs' order to scores."""
+        """From images in the order of `inputs` to scores."""
         self.check(*images)
         blobs = dict(zip(self.inputs, images, strict=True))
         for call in self._calls:
@@ -147,7 +147,7 @@ _MODULES: dict[str, Callable[[Layer, Sequence[int]], nn.Module]] = {
 
 
 class ImageFCN(GeneralFCN):
-    """A net with the input `data`: those with two heads, such as SIFT Flow's."""
+    """A net with the input `data`, such as SIFT Flow's, which has two heads."""
 
     takes = ("data",)
 
@@ -157,7 +157,7 @@ class ImageFCN(GeneralFCN):
 
 
 class ColorFCN(GeneralFCN):
-    """A net with the input `color`, as NYUDv2's."""
+    """A net with the input `color`, such as NYUDv2's."""
 
     takes = ("color",)
 
@@ -210,7 +210,7 @@ class FCN8sAtOnce(ImageFCN):
 
 
 class FCNAlexNet(ImageFCN):
-    """CaffeNet, the public AlexNet, made fully convolutional as FCN-32s is of VGG-16 (CVPR, Table 1)."""
+    """CaffeNet, the public AlexNet, made fully convolutional as VGG-16 is in FCN-32s (CVPR, Table 1)."""
 
     def __init__(
         self,
@@ -242,7 +242,7 @@ _BY_INPUTS: dict[tuple[str, ...], type[GeneralFCN]] = {
 
 
 def fcn_of(architecture: Architecture) -> FCN:
-    """A new module of any architecture, of the most specific class that there is for it."""
+    """A new module of any architecture, in the most specific class there is for it."""
     a, inputs = architecture, tuple(architecture.channels)
     if a.name in _ONE_HEAD and a.is_plain:
         (head,), (channels,) = a.heads, a.channels.values()
@@ -253,7 +253,7 @@ def fcn_of(architecture: Architecture) -> FCN:
 
 
 def poured(net: CaffeNet, architecture: Architecture) -> FCN:
-    """The FCN that takes over the parameters of a CaffeNet: all of them, and none is copied."""
+    """The FCN with all the parameters of a CaffeNet, none of them copied."""
     with torch.device("meta"):
         fcn = fcn_of(architecture)
     fcn.load_state_dict(net.state_dict(), assign=True)

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class Crop(nn.Module):
-    """(N, C, H, W) from `offset` on, at the height and width of `reference`; a view."""
+    """A view of (N, C, H, W) from `offset` on, with the height and width of `reference`."""
 
     def __init__(self, offset: int) -> None:
         super().__init__()
         self.offset = offset
 
     def forward(self, x: Tensor, reference: Tensor) -> Tensor:
-        """`x`, cropped. Raises RuntimeError where it ends before the reference does."""
+        """`x`, cropped. Raises RuntimeError if it ends before the reference does."""
         height, width = reference.shape[2:]
         return x.narrow(2, self.offset, height).narrow(3, self.offset, width)
 
@@ -24,15 +24,15 @@ class Crop(nn.Module):
 
 
 class Sum(nn.Module):
-    """The sum of two tensors of one shape: the fusion of scores (CVPR, Section 4.2)."""
+    """The sum of two tensors of the same shape: the fusion of scores (CVPR, Section 4.2)."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """X + y."""
+        """The sum, of the same shape."""
         return x + y
 
 
 class Mean(nn.Module):
-    """The mean of tensors of one shape: late fusion (CVPR, Section 5, NYUDv2)."""
+    """The mean of tensors of the same shape: late fusion (CVPR, Section 5, NYUDv2)."""
 
     def forward(self, *xs: Tensor) -> Tensor:
         """The mean, of the same shape."""
@@ -40,7 +40,7 @@ class Mean(nn.Module):
 
 
 class Concat(nn.Module):
-    """Images of one size, their channels concatenated: early fusion (CVPR, Section 5, NYUDv2)."""
+    """Images of the same size, their channels concatenated: early fusion (CVPR, Section 5, NYUDv2)."""
 
     def forward(self, *xs: Tensor) -> Tensor:
         """(N, the sum of the channels, H, W)."""

@@ -52,7 +52,7 @@ def _fan(shape: Sequence[int], variance_norm: str) -> float:
 
 
 def _bilinear(shape: Sequence[int]) -> Tensor:
-    """Every pair of channels gets the kernel, and an odd one is off centre: both are Caffe's (filler.hpp).
+    """Every pair of channels gets the kernel, and an odd kernel is off centre, as in Caffe (filler.hpp).
 
     surgery.bilinear_kernel is the kernel that the FCN papers mean.
     """

@@ -1,4 +1,4 @@
-"""What a net is called with: inputs by name or in order, and images that it can take."""
+"""Checks what a net is called with: inputs by name or in order, and images that it can take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from caffe2torch.errors import NetError
 def by_name(
     net: str, names: Sequence[str], images: Sequence[Tensor], inputs: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Inputs that were given in order (`images`) or by name, all by name. Raises NetError for any others."""
+    """Inputs given in order (`images`) or by name, all by name. Raises NetError if they are not `names`."""
     named = dict(zip(names, images, strict=False)) | dict(inputs)
     if set(named) != set(names) or len(named) != len(images) + len(inputs):
         given = [*inputs, *[f"{len(images)} without a name"] * bool(images)]
@@ -25,7 +25,7 @@ def by_name(
 def check_image(net: str, blob: str, image: Tensor, channels: int) -> None:
     """Raises NetError for anything but a batch of images (N, `channels`, H, W) of floating-point numbers.
 
-    torch.compile and torch.export settle the question when they trace: their graphs do not contain it.
+    torch.compile and torch.export check once, when they trace; their graphs do not contain the checks.
     """
     if is_tracing() or isinstance(image, Proxy):  # type: ignore[no-untyped-call]
         return  # torch.jit.trace and torch.fx would record the comparisons
@@ -48,4 +48,4 @@ def _hint(image: Tensor, channels: int) -> str:
         return ": channels come first, image.permute(2, 0, 1)[None]"
     if len(shape) == 4 and shape[3] == channels:
         return ": channels come first, image.permute(0, 3, 1, 2)"
-    return f", {channels} channels and not {shape[1]}" if len(shape) == 4 else ""
+    return f", with {channels} channels, not {shape[1]}" if len(shape) == 4 else ""

@@ -60,7 +60,7 @@ class Report:
         return max(math.inf if row.relative is None else row.relative for row in self.rows)
 
     def to_json(self) -> str:
-        """The report as a JSON object; numbers that JSON lacks are null."""
+        """The report as a JSON object; infinities and NaN are null."""
         return json.dumps(self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def verify(model: nn.Module, reference: str | PathLike[str], tolerance: float = 
     """Runs a model on the inputs of a reference and compares each blob stored in it.
 
     The reference is an .npz with arrays `in.<blob>`, `out.<blob>`, `blob.<blob>`, or several sets of them:
-    `0.in.<blob>`, `1.in.<blob>`, ... A blob passes if ‖delta‖ / ‖reference‖ is at most `tolerance`, and a
-    blob of integers if it is equal; NaN matches NaN. The model runs in eval mode and its mode is restored.
+    `0.in.<blob>`, `1.in.<blob>`, ... A blob passes if ‖delta‖ / ‖reference‖ is at most `tolerance`, a
+    blob of integers only if it is equal; NaN matches NaN. The model runs in eval mode; its mode is restored.
 
     Raises MissingData if there is no file, ReadError if it is damaged or has no inputs, VerificationFailed if
     the model cannot run on an input.
@@ -93,7 +93,7 @@ def _compare_set(model: nn.Module, arrays: _Arrays, key: str, tolerance: float) 
         found = _run(model, inputs)
     except (NetError, RuntimeError) as error:
         if isinstance(error, NetError) and set(inputs) != set(getattr(model, "inputs", inputs)):
-            raise  # the reference is of another net
+            raise  # the reference belongs to another net
         shapes = ", ".join(f"{blob} {array.shape}" for blob, array in inputs.items())
         raise VerificationFailed(
             f"{arrays.path}: the net does not run on {shapes}: {_first_line(error)}"
@@ -115,7 +115,7 @@ def _own_name(blob: str, found: Collection[str]) -> str:
 
 
 def _run(model: nn.Module, inputs: Mapping[str, Array]) -> dict[str, Tensor]:
-    """The blobs of a model by name; of a module without `every_blob`, its outputs."""
+    """A model's blobs by name; its outputs if it has no `every_blob`."""
     device = next((parameter.device for parameter in model.parameters()), None)
     given = {blob: torch.from_numpy(array.astype(np.float32)).to(device) for blob, array in inputs.items()}
     was_training = model.training

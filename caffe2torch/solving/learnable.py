@@ -1,7 +1,7 @@
 """A model's parameters as Caffe's solvers see them: Net::learnable_params (net.cpp, AppendParam).
 
-They are all blobs of all layers, in the net's order: the frozen ones too, and the statistics of BatchNorm,
-whose layer sets their lr_mult to 0. A blob that `param { name }` shares counts once, where it comes first.
+They are all blobs of all layers, in the net's order, including frozen ones and the statistics of BatchNorm,
+which sets their lr_mult to 0. A blob shared through `param { name }` counts once, where it comes first.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Learnable:
         return tuple(self.tensor.shape) != self.shape
 
     def blob(self, values: Tensor | None) -> Blob:
-        """Values that lie as the model's do, as a float32 Blob in Caffe's shape; None stands for zeros."""
+        """Values laid out as in the model, as a float32 Blob in Caffe's shape; None stands for zeros."""
         zeros = torch.zeros(()).expand(self.tensor.shape)  # which take no memory
         return blob_of(zeros if values is None else values, diagonal=self.diagonal)
 
@@ -51,11 +51,11 @@ class Learnable:
         if not fits(self.shape, blob.shape):
             raise WeightsError(f"{name} is {blob.shape}, '{self.key}' is {self.shape}")
         if not blob.has_data:
-            raise WeightsError(f"{name}, that of '{self.key}', has no values")
+            raise WeightsError(f"{name}, for '{self.key}', has no values")
         array = blob.read().reshape(self.shape)
         if self.diagonal:
             if not is_diagonal(array):
-                raise WeightsError(f"{name} is not 0 off the channel diagonal, all that '{self.key}' keeps")
+                raise WeightsError(f"{name} is not 0 off the channel diagonal that '{self.key}' keeps")
             array = diagonal_of(array)
         return torch.empty_like(self.tensor).copy_(torch.from_numpy(np.array(array)))
 
@@ -75,7 +75,7 @@ def _ours(model: nn.Module) -> CaffeNet | FCN:
 def learnable_params(model: nn.Module) -> tuple[Learnable, ...]:
     """The parameters of a CaffeNet or an FCN in the order of Caffe's Net::learnable_params.
 
-    Raises NetError where layers that share a blob give it different multipliers, as Caffe does.
+    Raises NetError if layers that share a blob give it different multipliers, as Caffe does.
     """
     steps, tensors = plan_of(model).steps, _ours(model).blobs()
     specs = dict[str, list[Fields]]()
@@ -97,7 +97,7 @@ def _learnable(parameter: Parameter, tensor: Tensor, specs: Sequence[Fields]) ->
 
 
 def _agreed(key: str, name: str, specs: Sequence[Fields]) -> float:
-    """A multiplier: what every `param` that gives it says, or Caffe's default 1."""
+    """The multiplier that every `param` with one agrees on, or Caffe's default 1."""
     found = {getattr(spec, name) for spec in specs if spec.has(name)}
     if len(found) > 1:
         values = ", ".join(f"{value:g}" for value in sorted(found))

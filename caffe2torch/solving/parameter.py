@@ -1,7 +1,7 @@
 """Caffe's SolverParameter as Fields: from keywords or a solver.prototxt of any age, and checked.
 
-Refused is what Caffe's solvers refuse (their constructors and sgd_solver.cpp), and numbers out of range, with
-which Caffe would go on and learn nothing or nonsense.
+Refuses what Caffe's solvers refuse (their constructors and sgd_solver.cpp), and numbers out of range, with
+which Caffe would carry on and learn nothing, or nonsense.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ _LEAST = {"iter_size": 1} | dict.fromkeys(
     ("base_lr", "momentum", "momentum2", "rms_decay", "weight_decay", "delta", "gamma", "power"), 0
 )
 _NEEDED = {"step": "stepsize", "sigmoid": "stepsize", "poly": "max_iter"}
-"""What a policy divides by, or counts from."""
+"""What a policy divides by or counts from."""
 _FRACTIONS = {"RMSProp": ("rms_decay",), "AdaDelta": ("momentum",), "Adam": ("momentum", "momentum2")}
-"""The decays of moving averages, which are below 1."""
+"""The decays of moving averages, which must be below 1."""
 
 
 def solver_parameter(**fields: Any) -> Fields:
-    """The SolverParameter of these fields, floats rounded to float32 as its message holds them.
+    """The SolverParameter with these fields, floats rounded to float32 as its message holds them.
 
-    Raises NetError for an unknown field, type or policy, and for a value that no solver works with.
+    Raises NetError for an unknown field, type or policy, and for a value that no solver can use.
     """
     try:
         p = freeze(thaw(Fields("SolverParameter", {}).replace(**fields)))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise NetError(f"no SolverParameter: {error}") from None
+        raise NetError(f"not a SolverParameter: {error}") from None
     _check_names(p)
     _check_numbers(p)
     return p
 
 
 def read_solver(path: AnyPath) -> dict[str, Any]:
-    """The fields of a solver.prototxt of any age, unchecked; nets inside are left as they are.
+    """The fields of a solver.prototxt of any age, unchecked; its nets are left as they are.
 
-    Raises ReadError, SyntaxRefused, and NetError for an old and a new `type` at once.
+    Raises ReadError, SyntaxRefused, and NetError if both an old and a new `type` are given.
     """
     return dict(freeze(upgrade_solver(read_prototxt(path, "SolverParameter"))).given())
 
@@ -75,4 +75,4 @@ def _check_numbers(p: Fields) -> None:
     if p.momentum and p.type in ("AdaGrad", "RMSProp"):
         raise NetError(f"momentum is {p.momentum:g}; {p.type} has none")
     if math.isnan(p.clip_gradients):
-        raise NetError("clip_gradients is nan; a negative one clips nothing")
+        raise NetError("clip_gradients is nan; a negative value turns clipping off")

@@ -20,7 +20,7 @@ def single(value: float) -> float:
 
 
 def _power(base: float, exponent: float) -> float:
-    """As C's pow: infinite or NaN where Python's raises."""
+    """Like C's pow: infinite or NaN where Python's raises."""
     return float(np.power(base, exponent))
 
 
@@ -61,7 +61,7 @@ POLICIES: dict[str, Callable[[Fields, int, int], float]] = {
 
 
 def steps_made(p: Fields, iteration: int, before: int) -> int:
-    """How many steps a policy has made at an iteration, given how many it had at the one before."""
+    """How many steps a policy has made at an iteration, given how many at the one before."""
     if p.lr_policy == "step":
         return int(iteration // p.stepsize)
     if p.lr_policy == "multistep" and before < len(p.stepvalue) and iteration >= p.stepvalue[before]:
@@ -72,7 +72,7 @@ def steps_made(p: Fields, iteration: int, before: int) -> int:
 def learning_rate(p: Fields, iteration: int, step: int) -> float:
     """The rate at an iteration, a float32; `step` is what `steps_made` gives for it.
 
-    Raises NetError where the policy gives no finite number, as "poly" does after `max_iter`.
+    Raises NetError if the policy gives no finite number, as "poly" does after `max_iter`.
     """
     with np.errstate(all="ignore"):
         rate = single(p.base_lr * POLICIES[p.lr_policy](p, iteration, step))

@@ -28,7 +28,7 @@ class Rule:
     slots: int
     update: Callable[[Fields, Tensors, Tensors, Sequence[Tensors], float, int], None]
     """Called with the SolverParameter, weights, gradients, history (a list for each slot), the rate times
-    lr_mult, and the iteration from 1 on. Gradients may be overwritten."""
+    lr_mult, and the iteration, counted from 1. Gradients may be overwritten."""
 
 
 def _sgd(

@@ -1,8 +1,8 @@
 """Caffe's solvers as a torch optimizer, to the last digit.
 
     solver.prototxt ─→ fields ─ learning_rate ─→ rate ┐
-    model ─ learnable ─→ parameters, gradients ───────┴─ update_rules ─→ weights, history
-                                                      snapshot ─→ .caffemodel and .solverstate ─→ restore
+    model ─ learnable ─→ parameters, gradients ───────┴─ rules ─→ weights, history
+                                               snapshot ─→ .caffemodel and .solverstate ─→ restore
 
 One step is Caffe's ApplyUpdate (sgd_solver.cpp): clip, normalize, regularize, compute the update, update.
 """
@@ -35,10 +35,10 @@ Loss = TypeVar("Loss")
 
 
 class Solver(torch.optim.Optimizer):
-    """Trains a CaffeNet or an FCN of this package as Caffe's solver of the same fields would.
+    """Trains a CaffeNet or an FCN of this package like Caffe's solver with the same fields.
 
     `fields` are those of Caffe's SolverParameter; the others have the schema's defaults. Rate and decay are
-    multiplied by what the net's `param` say (a hand-written FCN's: what those of the zoo's nets say).
+    multiplied by the multipliers in the net's `param` (for a hand-written FCN, in the zoo's net).
 
         solver = Solver(model, base_lr=1e-3, momentum=0.9, lr_policy="step", gamma=0.1, stepsize=5000)
         solver.zero_grad()
@@ -46,12 +46,12 @@ class Solver(torch.optim.Optimizer):
             model.loss(model(data=image, label=label)).backward()
         solver.step()
 
-    A step uses the gradients up, as in Caffe: what `.grad` holds after it is of no use. A parameter that does
-    not require a gradient is as one with lr_mult 0. Weights stay float32; bf16 is torch.autocast's affair.
-    Give the module inside of a DistributedDataParallel, and a model that is on its device already.
+    A step uses up the gradients, as in Caffe: do not use `.grad` after it. A parameter that does not require
+    a gradient is treated like one with lr_mult 0. Weights stay float32; for bf16, use torch.autocast. Pass
+    the module inside a DistributedDataParallel, and a model that is already on its device.
 
-    Raises NetError for fields that Caffe's solvers refuse, or with which nothing is learned; TypeError for
-    other models.
+    Raises NetError for fields that Caffe's solvers refuse or that would learn nothing; TypeError for other
+    models.
     """
 
     def __init__(self, model: nn.Module, **fields: Any) -> None:
@@ -67,7 +67,7 @@ class Solver(torch.optim.Optimizer):
 
     @classmethod
     def from_prototxt(cls, path: AnyPath, model: nn.Module) -> Solver:
-        """The solver that a solver.prototxt describes, of any age; its nets are not read, `model` is one.
+        """The solver that a solver.prototxt of any age describes, for `model`; its nets are not read.
 
         Raises ReadError, SyntaxRefused for a file that does not parse; NetError as the constructor does.
         """
@@ -97,7 +97,7 @@ class Solver(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
         """Caffe's ApplyUpdate with the gradients that `iter_size` backward passes have summed up.
 
-        Returns what `closure`, if there is one, returned. Raises NetError at the end of a "poly".
+        Returns what `closure` returned, if there is one. Raises NetError past the end of a "poly" policy.
         """
         loss = None
         if closure is not None:
@@ -115,7 +115,7 @@ class Solver(torch.optim.Optimizer):
         return loss
 
     def _clip(self) -> None:
-        """ClipGradients: by the norm of all that the passes summed up, not yet divided by iter_size."""
+        """ClipGradients: by the norm of what the passes summed up, before the division by iter_size."""
         limit = self.fields.clip_gradients
         if limit < 0:
             return
@@ -123,14 +123,14 @@ class Solver(torch.optim.Optimizer):
         gradients = [p.grad for p in trained if p.grad is not None]
         if gradients:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            # Compared on the device: the host need not wait for the norm.
+            # Compared on the device, so that the host need not wait for the norm.
             torch._foreach_mul_(gradients, torch.where(norm > limit, limit / norm, torch.ones_like(norm)))
 
     def _changes(self, frozen: Tensor, decay: float) -> bool:
         """Whether a step does anything to a frozen parameter or its history.
 
-        The rate 0 multiplies what enters the history of SGD and Nesterov. That of the others, which it does
-        not reach, sees the weight decay.
+        In SGD and Nesterov, the rate of 0 multiplies what enters the history. In the others it does not, so
+        the weight decay changes the history.
         """
         return frozen in self.state or (decay != 0 and self.fields.type not in ("SGD", "Nesterov"))
 
@@ -159,8 +159,8 @@ class Solver(torch.optim.Optimizer):
     def snapshot(self, prefix: AnyPath, hdf5: bool = False) -> tuple[Path, Path]:
         """Writes PREFIX_iter_N.caffemodel and .solverstate (with `hdf5`, .caffemodel.h5 and .solverstate.h5).
 
-        Each appears whole or not at all, the state last: where there is one, so are its weights. Caffe and
-        `restore` go on from them. Returns the two paths; raises WriteError.
+        Each appears complete or not at all, the state last, so that a state always has its weights. Caffe and
+        `restore` resume from them. Returns the two paths; raises WriteError.
         """
         stem, twin = f"{prefix}_iter_{self.iter}", ".h5" if hdf5 else ""
         weights, state = Path(f"{stem}.caffemodel{twin}"), Path(f"{stem}.solverstate{twin}")
@@ -181,11 +181,11 @@ class Solver(torch.optim.Optimizer):
         return SolverState(self.iter, learned_net, history, self.current_step)
 
     def restore(self, path: AnyPath, weights: AnyPath | None = None) -> None:
-        """Goes on from a .solverstate or .solverstate.h5: iteration, history and steps made.
+        """Resumes from a .solverstate or .solverstate.h5: iteration, history and steps made.
 
-        `weights` is a caffemodel that the model takes its blobs from, all of them; without it the model is
-        left as it is. The name of one in the state, which Caffe follows, is not: it may be any path. Nothing
-        is changed when anything does not fit. Raises ReadError, WeightsError, MissingData.
+        `weights` is a caffemodel that must have all of the model's blobs; without it the model is left as it
+        is. The path in the state, which Caffe follows, is ignored: it may point anywhere. If anything does
+        not fit, nothing is changed. Raises ReadError, WeightsError, MissingData.
         """
         state = read_solverstate(path)
         history = self._fitted(state, str(path))
@@ -203,7 +203,7 @@ class Solver(torch.optim.Optimizer):
         if len(state.history) != count * self._slots:
             raise WeightsError(
                 f"{path}: holds {len(state.history)} history blobs, {self.fields.type} needs {self._slots} "
-                f"for each of the {count} blobs of this net; is it of this net and solver type?"
+                f"for each of the {count} blobs of this net; is it from this net and solver type?"
             )
         if min(state.iter, state.current_step) < 0:
             raise WeightsError(
@@ -218,12 +218,12 @@ class Solver(torch.optim.Optimizer):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """As any optimizer's, with `type`, `iter` and `current_step`."""
+        """Like any optimizer's, with `type`, `iter` and `current_step`."""
         own = {"type": self.fields.type, "iter": self.iter, "current_step": self.current_step}
         return {**super().state_dict(), **own}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes what `state_dict` gave; NetError when that was a solver of another type."""
+        """Loads what `state_dict` returned; NetError if that was from a solver of another type."""
         if state_dict.get("type") != self.fields.type:
             raise NetError(
                 f"the state is of type {state_dict.get('type')!r}, the solver is {self.fields.type!r}"
@@ -233,7 +233,7 @@ class Solver(torch.optim.Optimizer):
 
 
 def _parted(parameters: list[Tensor], lr_mult: float) -> tuple[list[Tensor], list[Tensor]]:
-    """The parameters of a group that are trained, and those that are frozen."""
+    """The trained and the frozen parameters of a group."""
     trained = [p for p in parameters if p.requires_grad and lr_mult]
     if len(trained) == len(parameters):
         return trained, []

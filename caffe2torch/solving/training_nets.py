@@ -1,9 +1,9 @@
-"""What Caffe needs to go on training a net that it deploys: a TRAIN definition, and a solver.
+"""What Caffe needs to train a deploy net further: a TRAIN definition and a solver.
 
     deploy Net --training_net--> TRAIN Net --export--> train.prototxt
     SolverParameter's fields --solver_prototxt--> the text of solver.prototxt
 
-Losses and layers' names are those of the FCN zoo (fcn.berkeleyvision.org).
+Losses and layer names are those of the FCN zoo (fcn.berkeleyvision.org).
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def training_net(
     ignore_label: int | None = 255,
     python_param: Mapping[str, str] | None = None,
 ) -> Net:
-    """The net that Caffe trains, of what `export` takes; as the FCN zoo's train.prototxt is of its deploy.
+    """The net that Caffe trains, from whatever `export` takes: a train.prototxt as in the FCN zoo.
 
     Each output, a score (N, classes, ...), gets a SoftmaxWithLoss right after it. `labels` names the blob of
-    its labels, (N, 1, ...): unless given it is `label` for the only output, and for several what follows
-    `score_` (`sem` of `score_sem`). With `normalize` the loss is the mean over all labels but `ignore_label`,
-    else their sum. Inputs and labels are Input layers, of one image of 500x500 where the net tells no size;
-    or with `python_param` (`module`, `layer`, `param_str`) the tops, in this order, of that Python layer.
+    its labels, (N, 1, ...): by default `label` for the only output, and for several what follows
+    `score_` (`sem` in `score_sem`). With `normalize` the loss is the mean over all labels but `ignore_label`,
+    else their sum. Inputs and labels are Input layers, for one 500x500 image if the net gives no size; or,
+    with `python_param` (`module`, `layer`, `param_str`), the tops, in this order, of that Python layer.
 
-    Blobs are kept. Raises NetError for an output without labels or that is a softmax already, and what
+    Blobs are kept. Raises NetError for an output that has no labels or is already a softmax, and what
     `plan` raises.
     """
     planned = plan(without_rules(sized(model_of(model).plan)))
@@ -65,13 +65,13 @@ def solver_prototxt(fields: Mapping[str, object]) -> str:
 
     >>> solver_prototxt({"net": "train.prototxt", "base_lr": 1e-10, "momentum": 0.99, "lr_policy": "fixed"})
 
-    Raises NetError for a field that SolverParameter has not, or a value that its type does not hold.
+    Raises NetError for a field that SolverParameter does not have, or a value of the wrong type.
     """
     return text(_message("SolverParameter", fields))
 
 
 def _labels(planned: Plan, given: Mapping[str, str] | None) -> dict[str, str]:
-    """The blob of labels for each output."""
+    """The label blob of each output."""
     outputs = planned.outputs
     if given is None:
         named = ["label"] if len(outputs) == 1 else [output.removeprefix("score_") for output in outputs]
@@ -87,12 +87,12 @@ def _labels(planned: Plan, given: Mapping[str, str] | None) -> dict[str, str]:
                 f"output '{output}' has no labels; name them, as in labels={{'{output}': 'label'}}"
             )
     if unknown := sorted(set(given) - set(outputs)):
-        raise NetError(f"labels are given for '{unknown[0]}', and the outputs are {', '.join(outputs)}")
+        raise NetError(f"labels are given for '{unknown[0]}', but the outputs are {', '.join(outputs)}")
     return {output: given[output] for output in outputs}
 
 
 def _fed(planned: Plan, labels: Mapping[str, str]) -> Iterator[Layer]:
-    """The Input layers of the net, and one for each blob of labels."""
+    """The Input layers of the net, and one for each label blob."""
     yield from (layer for layer in planned.net.layers if layer.type == "Input")
     shapes = {
         top: shape for step in planned.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)
@@ -101,7 +101,7 @@ def _fed(planned: Plan, labels: Mapping[str, str]) -> Iterator[Layer]:
         shape = shapes[score]
         if shape is None or None in shape:
             raise NetError(
-                f"'{label}': the size of '{score}' is not known; give python_param, or Input a shape"
+                f"'{label}': the size of '{score}' is not known; give python_param, or give Input a shape"
             )
         dim = Fields("BlobShape", {"dim": (shape[0], 1, *shape[2:])})
         fields = {"input_param": Fields("InputParameter", {"shape": (dim,)})}

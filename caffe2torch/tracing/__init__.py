@@ -1,8 +1,8 @@
-"""A plain torch module -> Net: what was built and trained in PyTorch, in Caffe's layers.
+"""A plain torch module -> Net: what was built and trained in PyTorch, as Caffe layers.
 
-    module ─ torch.fx ─→ graph ─ torch_layers ─→ layers ─ tidy ─→ Net ─ build ─→ compared with the module
+    module ─ torch.fx ─→ graph ─ calls ─→ layers ─ tidying ─→ Net ─ build ─→ compared with the module
 
-Layers are named as the modules are (`features.0`); what Caffe has no layer for is refused by that name.
+Layers take the modules' names (`features.0`); a module that Caffe has no layer for is refused by name.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def from_torch(module: nn.Module, inputs: Mapping[str, Sequence[int]], *, floor_
     """The net of a module that torch.fx can trace, in eval mode, for inputs of these shapes.
 
     `inputs` names the blobs of forward's arguments, in order, with their shapes: {"data": (1, 3, 224, 320)}.
-    The net's numbers are the module's at these shapes; at others Caffe's rounding may differ (pooling).
+    At these shapes the net gives the module's numbers; at others Caffe's pooling may round differently.
     Outputs returned as a dictionary keep their names. Blobs are views of the module's parameters.
 
-    Caffe's pools round up. One that rounds down is refused where that gives another size, or with
-    `floor_pooling` written as `round_mode: FLOOR`, which Caffe knows since 2018.
+    Caffe's pooling rounds up. Pooling that rounds down is refused if that changes the size; `floor_pooling`
+    writes it as `round_mode: FLOOR`, which Caffe has had since 2018.
 
-    The net is built, and run on random inputs beside the module, before it is returned. Raises
-    UnsupportedModule for what Caffe has no layer for, VerificationFailed where the two give other numbers,
-    and NetError where torch.fx cannot trace the module or the module cannot run on these shapes.
+    Before the net is returned, it is built and compared with the module on random inputs. Raises
+    UnsupportedModule for what Caffe has no layer for, VerificationFailed if the two differ, and NetError if
+    torch.fx cannot trace the module or the module does not run on these shapes.
     """
     from caffe2torch.tracing.walk import net_of_module
 

@@ -2,7 +2,7 @@
 
     Call --layer--> Drawing --> layers, each with a top of its own, and the tensors that their blobs hold
 
-Shapes are those at the inputs at hand, as Caffe computes them.
+Shapes are those for the given inputs, as Caffe computes them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Top:
-    """A tensor of the traced module: the blob that holds it, and its shape at the inputs at hand."""
+    """A tensor of the traced module: the blob that holds it, and its shape for the given inputs."""
 
     blob: str
     shape: Size
@@ -40,7 +40,7 @@ class Top:
 
 
 class Side(int):
-    """The length of a tensor's axis. Sums and differences keep `of`, whose it is, as Caffe's Crop asks."""
+    """The length of a tensor's axis. Sums and differences keep `of`, its tensor, which Caffe's Crop needs."""
 
     of: Top
 
@@ -72,7 +72,7 @@ class Drawing:
     taken: set[str] = field(default_factory=set)
 
     def unused(self, name: str) -> str:
-        """The name, numbered as torch.fx does where it is taken."""
+        """The name, numbered as torch.fx does if it is taken."""
         free = next(x for x in chain([name], (f"{name}_{n}" for n in count(1))) if x not in self.taken)
         self.taken.add(free)
         return free
@@ -87,15 +87,15 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Call:
-    """One call in the traced module: where the layers that it becomes are drawn."""
+    """One call in the traced module; draws the layers that it becomes."""
 
     drawing: Drawing
     name: str
-    """The name of the module, or for a function the module that calls it and what it calls."""
+    """The name of the module; for a function, those of the calling module and of the function."""
     what: str
     """What is called, such as MaxPool2d."""
     shape: Size | None
-    """The shape of the tensor that the call gives; None where it gives several."""
+    """The shape of the tensor that the call returns; None if it returns several."""
 
     def refuse(self, reason: str) -> NoReturn:
         """Raises UnsupportedModule."""
@@ -109,7 +109,7 @@ class Call:
         suffix: str = "",
         **fields: Mapping[str, object],
     ) -> Top:
-        """Draws a layer with one top; tensors of `blobs` that are None are left out."""
+        """Draws a layer with one top; a None among `blobs` is left out."""
         (top,) = self.layers(kind, *bottoms, tops=1, blobs=blobs, suffix=suffix, **fields)
         return top
 
@@ -146,7 +146,7 @@ def _fields(**given: Mapping[str, object]) -> Fields:
 
 
 def _clear_defaults(message: Message) -> None:
-    """Takes away what says no more than the schema does; not `pad_w: 0`: Caffe wants both of such a pair."""
+    """Clears what only repeats the schema's default; not `pad_w: 0`: Caffe wants both of such a pair."""
     for known, value in message.ListFields():
         if known.is_repeated or known.is_required or known.name.endswith(("_h", "_w")):
             continue

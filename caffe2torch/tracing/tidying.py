@@ -1,6 +1,6 @@
-"""Drawn layers as the zoo would write them: in place where that can be, without what Caffe does by itself.
+"""Drawn layers as the zoo writes them: in place where possible, without what Caffe does by itself.
 
-A drawn net writes no blob twice; these functions keep its meaning.
+A drawn net never writes a blob twice; these functions keep its meaning.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
 
 IN_PLACE = frozenset({"BatchNorm", "Dropout", "ELU", "PReLU", "ReLU", "Scale"})
-"""Types that the zoo's nets write over their bottom."""
+"""Types that overwrite their bottom in the zoo's nets."""
 OVERWRITTEN = frozenset(
     {"BatchNorm", "Concat", "Convolution", "Crop", "Deconvolution", "Dropout", "Eltwise", "InnerProduct"}
     | {"PReLU", "Pooling", "ReLU", "Scale"}
 )
-"""Types whose top may be written over: it is memory of its own, unlike Flatten's or Reshape's, and their
+"""Types whose top may be overwritten: it has memory of its own, unlike Flatten's or Reshape's, and their
 gradient does not need it, unlike LRN's or Sigmoid's (Backward_cpu of each)."""
 
 Layers = tuple[Layer, ...]
 
 
 def without_flattens(layers: Layers, outputs: Sequence[str]) -> Layers:
-    """No Flatten that only InnerProduct layers read: these flatten their bottom themselves."""
+    """Removes a Flatten that only InnerProduct layers read: they flatten their bottom themselves."""
     bottoms = {}
     for layer in layers:
         if layer.type == "Flatten" and layer.tops[0] not in outputs and not layer.fields.has("flatten_param"):
@@ -36,9 +36,9 @@ def without_flattens(layers: Layers, outputs: Sequence[str]) -> Layers:
 
 
 def in_place(layers: Layers, outputs: Sequence[str]) -> tuple[Layers, dict[str, str]]:
-    """ReLU and its like write over a bottom that nobody else reads and that is no output.
+    """Makes ReLU and the like overwrite a bottom that nothing else reads and that is not an output.
 
-    Also the new names of blobs, by the old ones.
+    Also returns the new names of blobs, by the old ones.
     """
     readers = Counter(bottom for layer in layers for bottom in layer.bottoms)
     free = {top for layer in layers if layer.type in OVERWRITTEN for top in layer.tops} - {*outputs}
@@ -52,7 +52,7 @@ def in_place(layers: Layers, outputs: Sequence[str]) -> tuple[Layers, dict[str, 
 
 
 def silenced(layers: Layers, outputs: Sequence[str]) -> Layers:
-    """A Silence for each layer with tops that nothing reads: Caffe would make them outputs of the net."""
+    """Adds a Silence for a layer's tops that nothing reads: Caffe would make them outputs of the net."""
     read = {*outputs, *(bottom for layer in layers for bottom in layer.bottoms)}
     tidy: list[Layer] = []
     for layer in layers:
@@ -63,7 +63,7 @@ def silenced(layers: Layers, outputs: Sequence[str]) -> Layers:
 
 
 def called(layers: Layers, names: Mapping[str, str]) -> Layers:
-    """The layers with some blobs called otherwise."""
+    """The layers with some blobs renamed."""
     return _renamed(layers, names)
 
 

@@ -1,4 +1,4 @@
-"""A module's graph, as torch.fx traces it, walked call by call; and the net of it beside the module."""
+"""A module's torch.fx graph, walked call by call to draw its net, which is compared with the module."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from caffe2torch.tracing.drawing import Call, Drawing, Side, Size, Top
 from caffe2torch.tracing.tidying import called, in_place, silenced, without_flattens
 
 TOLERANCE = 1e-5
-"""‖net - module‖ / ‖module‖ that is allowed, for each output."""
+"""‖net - module‖ / ‖module‖ that is allowed for each output."""
 
 
 def net_of_module(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: bool) -> Net:
@@ -36,7 +36,7 @@ def net_of_module(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: 
         walk = _Walk(_graph(module, len(inputs)), inputs, floor_pooling)
         try:
             wanted = module(*(image.clone() for image in images))  # a module may write over its input
-        except Exception as error:  # of the module's own code
+        except Exception as error:  # whatever the module's own code raises
             shapes = ", ".join(f"{blob} {shape}" for blob, shape in inputs.items())
             raise NetError(f"{name}: does not run on {shapes}: {_first_line(error)}") from error
         walk.run(*(image.clone() for image in images))
@@ -48,7 +48,7 @@ def net_of_module(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode for a while; each part is left as it was."""
+    """Puts the module in eval mode, and each part back in its own mode afterwards."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
@@ -60,12 +60,12 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Whether the module is one call, not traced into."""
+        """Whether the module is a single call, not traced into."""
         return type(m) in sayings() or super().is_leaf_module(m, module_qualified_name)
 
 
 def _graph(module: nn.Module, inputs: int) -> fx.GraphModule:
-    """The traced module; arguments of forward beyond the inputs have their defaults."""
+    """The traced module; arguments of forward beyond the inputs keep their defaults."""
     tracer = _Tracer()
     if tracer.is_leaf_module(module, ""):
         module = nn.Sequential(module)
@@ -80,7 +80,7 @@ def _graph(module: nn.Module, inputs: int) -> fx.GraphModule:
     if len(places) < inputs or any(not node.args for node in places[inputs:]):
         raise NetError(
             f"{type(module).__name__}: forward takes ({', '.join(map(str, arguments))}); "
-            f"{inputs} inputs are named"
+            f"{inputs} inputs are given"
         )
     whole = fx.GraphModule(tracer.root, graph)
     whole.graph.eliminate_dead_code()
@@ -88,9 +88,9 @@ def _graph(module: nn.Module, inputs: int) -> fx.GraphModule:
 
 
 class _Walk(fx.Interpreter):
-    """Runs the graph and draws what Caffe has for each call; `seen` has what each node stands for.
+    """Runs the graph and draws each call in Caffe layers; `seen` is what each node stands for.
 
-    That is a Top for a tensor of the net, several of them, or a constant as it is.
+    That is a Top for a tensor of the net, several Tops, or a constant as it is.
     """
 
     def __init__(self, graph: fx.GraphModule, inputs: Mapping[str, Size], floor_pooling: bool) -> None:
@@ -99,11 +99,11 @@ class _Walk(fx.Interpreter):
         self.drawing = Drawing(floor_pooling)
         self.inputs = [self.drawing.input(blob, shape) for blob, shape in inputs.items()]
         self.seen: dict[fx.Node, Any] = {}
-        self.result: Any = None
+        self.result: object = None
         self._given = iter(self.inputs)
 
     def run_node(self, n: fx.Node) -> Any:
-        """What the node gives, as the Interpreter runs it."""
+        """The node's value, as the Interpreter computes it; draws the node."""
         real = super().run_node(n)
         args: Any
         args, kwargs = fx.node.map_arg((n.args, n.kwargs), lambda x: self.seen[x])
@@ -112,7 +112,7 @@ class _Walk(fx.Interpreter):
         elif n.op == "output":
             self.result = args[0]
         elif not any(_is_tensor(self.seen[x]) for x in n.all_input_nodes):
-            # Run again, so that a height keeps whose it is.
+            # Run again on Sides, so that a height remembers its tensor.
             self.seen[n] = n.target(*args, **kwargs) if callable(n.target) else real
         elif n.target is operator.getitem and isinstance(args[0], (tuple, list)):
             self.seen[n] = operator.getitem(*args)
@@ -125,7 +125,7 @@ class _Walk(fx.Interpreter):
     def _drawn(
         self, node: fx.Node, real: object, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> Top | Sequence[Top]:
-        """The Top or Tops of a call, drawn by the function that says it."""
+        """The Top or Tops of a call, drawn by the function registered for it."""
         module = self.fetch_attr(str(node.target)) if node.op == "call_module" else None
         target = node.target if module is None else type(module)
         shape = tuple(real.shape) if isinstance(real, Tensor) else None
@@ -138,24 +138,24 @@ class _Walk(fx.Interpreter):
             kwargs = {name: value for name, value in kwargs.items() if name != "input"}
         if module is not None:
             if len(args) != 1 or kwargs:
-                call.refuse("is called with more than its input")
+                call.refuse("called with more than its input")
             names = list(inspect.signature(saying).parameters)[2:]
             kwargs = {name: getattr(module, name) for name in names if hasattr(module, name)}
         try:
             bound = inspect.signature(saying).bind(call, *args, **kwargs)
         except TypeError as error:
-            call.refuse(f"is called in a way that is not converted: {error}")
+            call.refuse(f"called in a way that is not supported: {error}")
         if any(isinstance(bound.arguments.get(name), Top) for name in _PARAMETERS):
             call.refuse("its parameters are computed by the net; Caffe's are blobs")
         top = saying(*bound.args, **bound.kwargs)
         if isinstance(top, Top) and top.shape != shape:
-            call.refuse(f"gives {shape}, as layers of Caffe's {top.shape}")
+            call.refuse(f"gives {shape}, but as Caffe layers {top.shape}")
         return top
 
 
 _PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 _FACTS = frozenset({"shape", "size", "ndim", "dim", "numel", "dtype", "device", "is_cuda"})
-"""Attributes and methods of a tensor that tell nothing of its values."""
+"""Attributes and methods of a tensor that do not depend on its values."""
 
 
 def _fact(node: fx.Node, x: Top, real: object) -> object:
@@ -170,7 +170,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _name(node: fx.Node) -> str:
-    """A module's own name; for a function the name of the module that calls it, and what it calls."""
+    """A module's own name; for a function, those of the calling module and of the function."""
     if node.op == "call_module":
         return str(node.target)
     own = re.sub(r"_\d+$", "", node.name)
@@ -180,7 +180,7 @@ def _name(node: fx.Node) -> str:
 
 
 def _named(result: object) -> list[tuple[str, object]]:
-    """What a module returns, one by one, with the keys of a dictionary."""
+    """The values that a module returns, with their keys if it returns a dictionary."""
     if isinstance(result, Mapping):
         return [(str(key), value) for key, value in result.items()]
     return [("", value) for value in result] if isinstance(result, (tuple, list)) else [("", result)]
@@ -191,7 +191,7 @@ def _finished(walk: _Walk, name: str) -> tuple[Net, list[str]]:
     returned = _named(walk.result)
     tops = [x for _, x in returned if isinstance(x, Top)]
     if not tops or len(tops) != len(returned):
-        raise NetError(f"{name}: returns something else than tensors, one, several or by name")
+        raise NetError(f"{name}: returns something other than tensors: one, several, or a dictionary of them")
     outputs = [x.written().blob for x in tops]
     layers = without_flattens(tuple(walk.drawing.layers), outputs)
     layers, outputs = _with_splits(layers, outputs, walk.drawing)
@@ -209,7 +209,7 @@ def _finished(walk: _Walk, name: str) -> tuple[Net, list[str]]:
 def _with_splits(
     layers: tuple[Layer, ...], outputs: list[str], drawing: Drawing
 ) -> tuple[tuple[Layer, ...], list[str]]:
-    """A Split for each output that is more than that: Caffe's outputs are what nothing reads."""
+    """Adds a Split for each output that is also read: Caffe's outputs are the blobs that nothing reads."""
     read = {bottom for layer in layers for bottom in layer.bottoms}
     read |= {top for layer in layers for top in layer.tops if layer.type == "Input"}
     splits, names = [], []
@@ -223,7 +223,7 @@ def _with_splits(
 
 
 def _specified(layers: tuple[Layer, ...], walk: _Walk) -> tuple[Layer, ...]:
-    """The layers, with `param` for a parameter that is frozen, or is another layer's, too."""
+    """The layers, with `param` for each parameter that is frozen or shared with another layer."""
     held = walk.drawing.held
     uses = Counter(id(tensor) for tensors in held.values() for tensor in tensors)
     names = {id(parameter): name for name, parameter in walk.module.named_parameters()}
@@ -243,7 +243,7 @@ def _specified(layers: tuple[Layer, ...], walk: _Walk) -> tuple[Layer, ...]:
 
 
 def _compare(net: Net, images: Mapping[str, Tensor], outputs: list[str], wanted: list[Tensor]) -> None:
-    """Raises VerificationFailed where the net's outputs are not the module's."""
+    """Raises VerificationFailed if the net's outputs are not the module's."""
     found = build(net)(**{blob: image.cpu() for blob, image in images.items()})
     for blob, tensor in zip(outputs, wanted, strict=True):
         theirs = tensor.cpu().double()
@@ -251,7 +251,7 @@ def _compare(net: Net, images: Mapping[str, Tensor], outputs: list[str], wanted:
         if not delta <= TOLERANCE * theirs.norm():
             error = float(delta / theirs.norm())
             raise VerificationFailed(
-                f"{net.name}: as layers of Caffe's, '{blob}' has a relative error of {error:.1e}, allowed "
+                f"{net.name}: as Caffe layers, '{blob}' has a relative error of {error:.1e}, allowed "
                 f"{TOLERANCE:g}; does forward change a tensor in place that it reads again?"
             )
 

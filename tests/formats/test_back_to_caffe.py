@@ -199,7 +199,7 @@ def test_caffe_s_training_goes_on_from_its_own_caffemodel(golden: Path) -> None:
             {},
             "output 'score' has no labels; name them, as in labels={'score': 'label'}",
         ),
-        ({"score": "label", "pool5": "x"}, {}, "labels are given for 'pool5', and the outputs are score"),
+        ({"score": "label", "pool5": "x"}, {}, "labels are given for 'pool5', but the outputs are score"),
         ({"score": "score"}, {}, "output 'score' has no labels"),
         (None, {"python_param": {"modul": "x"}}, "PythonParameter has no field 'modul'; is it 'module'?"),
         (None, {"ignore_label": 25.5}, "LossParameter: ignore_label cannot be 25.5: "),
@@ -223,7 +223,9 @@ def test_an_unknown_size_is_refused_unless_a_layer_makes_the_data() -> None:
     dense = 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {'
     text = 'layer { name: "data" type: "Input" top: "data" }' + dense + " num_output: 5 } }"
     net = net_of(text, fc=[np.ones((5, 3 * 7 * 11)), np.ones(5)])
-    with pytest.raises(NetError, match="'label': the size of 'fc' is not known; give python_param, or Input"):
+    with pytest.raises(
+        NetError, match="'label': the size of 'fc' is not known; give python_param, or give Input"
+    ):
         c2t.training_net(net)
     made = c2t.training_net(net, python_param={"module": "layers", "layer": "Shapes", "param_str": "{}"})
     assert made.layers[0].tops == ("data", "label")

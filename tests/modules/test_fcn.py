@@ -493,7 +493,7 @@ def test_torch_fx_traces_it():
         ),
         (torch.zeros(30, 41, 3), "(30, 41, 3); .*: channels come first, image.permute(2, 0, 1)[None]"),
         (torch.zeros(1, 30, 41, 3), "(1, 30, 41, 3); .*: channels come first, image.permute(0, 3, 1, 2)"),
-        (torch.zeros(2, 4, 30, 41), "data is (2, 4, 30, 41); give (N, 3, H, W), 3 channels and not 4"),
+        (torch.zeros(2, 4, 30, 41), "data is (2, 4, 30, 41); give (N, 3, H, W), with 3 channels, not 4"),
         (torch.zeros(30, 41), "data is (30, 41); give (N, 3, H, W)"),
         (torch.zeros(1, 3, 30, 41, dtype=torch.uint8), "data is uint8; give floats: image.float(), minus"),
         (torch.zeros(1, 3, 30, 41, dtype=torch.int64), "data is int64; give floats"),

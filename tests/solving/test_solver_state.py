@@ -354,7 +354,7 @@ SHAPES = [(4, 3, 3, 3), (4,), (4,), (4,), (1,), (4,), (4,), (), (4, 4, 2, 2)]
         (SHAPES[:-1], {}, "holds 8 history blobs, SGD needs 1 for each of the 9 blobs of this net"),
         (SHAPES * 2, {}, "holds 18 history blobs, SGD needs 1 for each of the 9 blobs"),
         ([(4, 3, 3, 5), *SHAPES[1:]], {}, "history blob 0 is (4, 3, 3, 5), 'conv.weight' is (4, 3, 3, 3)"),
-        (SHAPES, {}, "history blob 8 is not 0 off the channel diagonal, all that 'up.weight' keeps"),
+        (SHAPES, {}, "history blob 8 is not 0 off the channel diagonal that 'up.weight' keeps"),
         (SHAPES, {"iteration": -1}, "iter -1, current_step 0; is it damaged?"),
         (SHAPES, {"steps": -2}, "iter 3, current_step -2; is it damaged?"),
     ],
@@ -430,9 +430,9 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
         ({"type": "RMSProp", "rms_decay": 1}, "rms_decay is 1; RMSProp needs it below 1"),
         ({"type": "Adam", "momentum": 1}, "momentum is 1; Adam needs it below 1"),
         ({"clip_gradients": float("nan")}, "clip_gradients is nan"),
-        ({"learning_rate": 0.1}, "no SolverParameter: SolverParameter has no field 'learning_rate'"),
-        ({"base_lr": "0.1"}, "no SolverParameter: "),
-        ({"stepvalue": 5}, "no SolverParameter: "),
+        ({"learning_rate": 0.1}, "not a SolverParameter: SolverParameter has no field 'learning_rate'"),
+        ({"base_lr": "0.1"}, "not a SolverParameter: "),
+        ({"stepvalue": 5}, "not a SolverParameter: "),
     ],
 )
 def test_fields_that_cannot_be(given: dict[str, Any], problem: str) -> None:

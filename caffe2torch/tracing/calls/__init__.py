@@ -1,7 +1,7 @@
-"""What PyTorch's modules and functions are in Caffe's layers: one file per family, found by themselves.
+"""PyTorch's modules and functions as Caffe layers: one file per family, registered on import.
 
-One function says a module and its functional forms. Its parameters have the names that PyTorch gives the
-function's, which are also those of the module's attributes: `stride` is `F.conv2d(…, stride=2)` or
+One function converts a module and its functional forms. Its parameters are named like the parameters of
+PyTorch's function, and so like the module's attributes: `stride` is `F.conv2d(…, stride=2)` or
 `nn.Conv2d(…).stride`.
 """
 
@@ -18,14 +18,14 @@ from torch.fx.node import Target
 from caffe2torch.tracing.drawing import Top
 
 Saying = Callable[..., Top | Sequence[Top]]
-"""Takes a Call and the arguments of what is called, with Tops for tensors; returns its Top or Tops."""
+"""Takes a Call and the call's arguments, with Tops for tensors; returns its Top or Tops."""
 
 _S = TypeVar("_S", bound=Saying)
 _SAYINGS: dict[Target, Saying] = {}
 
 
 def says(*targets: Target) -> Callable[[_S], _S]:
-    """Registers the decorated function for module classes, functions, and by name for methods of a tensor."""
+    """Registers the decorated function for module classes, functions, and tensor methods by name."""
 
     def register(saying: _S) -> _S:
         _SAYINGS.update(dict.fromkeys(targets, saying))
@@ -36,7 +36,7 @@ def says(*targets: Target) -> Callable[[_S], _S]:
 
 @cache
 def sayings() -> dict[Target, Saying]:
-    """Every registered function by what it says; importing the modules of this package registers them."""
+    """Every registered function by what it converts; importing the modules of this package registers them."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     return _SAYINGS

@@ -58,7 +58,7 @@ def divide(call: Call, x: Operand, other: Operand) -> Top:
         return _scaled(call, x, 1 / other)
     value = _number(x)
     if value is None or not isinstance(other, Top):
-        call.refuse("Caffe divides no tensor by another")
+        call.refuse("Caffe cannot divide one tensor by another")
     inverse = call.layer("Power", other, power_param={"power": -1})
     return inverse if value == 1 else _scaled(call, inverse, value)
 
@@ -74,7 +74,7 @@ def power(call: Call, x: Operand, exponent: Operand) -> Top:
     """Power."""
     value = _number(exponent)
     if value is None or not isinstance(x, Top):
-        call.refuse("Caffe's Power raises a tensor to a number")
+        call.refuse("Caffe's Power raises a tensor to a constant power")
     return call.layer("Power", x, power_param={"power": value})
 
 
@@ -89,12 +89,12 @@ def maximum(call: Call, x: Operand, *others: Operand, **how: Operand) -> Top:
     """Eltwise MAX of two tensors."""
     other = others[0] if len(others) == 1 else how.pop("other", None)
     if not isinstance(x, Top) or not isinstance(other, Top) or how or x.shape != other.shape:
-        call.refuse("Caffe's Eltwise takes the maximum of two tensors of one shape")
+        call.refuse("Caffe's Eltwise takes the maximum of two tensors of the same shape")
     return call.layer("Eltwise", x, other, eltwise_param={"operation": "MAX"})
 
 
 def _summed(call: Call, x: Operand, other: Operand, alpha: float) -> Top:
-    """The sum x + alpha * other of tensors, x + other with a constant."""
+    """The sum x + alpha * other of tensors, or x + other with a constant."""
     assert isinstance(x, Top)  # noqa: S101 (see multiply)
     if not isinstance(other, Top):
         return _with_constant(call, "Bias", x, other)
@@ -119,26 +119,26 @@ def _with_constant(call: Call, kind: str, x: Top, constant: Tensor | float) -> T
 
 
 def _number(operand: Operand) -> float | None:
-    """The value of a constant that is one number."""
+    """The value of a constant that is a single number, else None."""
     if isinstance(operand, Tensor) and operand.numel() == 1:
         return float(operand)
     return float(operand) if isinstance(operand, (int, float)) else None
 
 
 def _with_blob(call: Call, kind: str, x: Top, constant: Tensor) -> Top:
-    """A Scale or Bias whose blob is a constant that broadcasts to x, without the axes of one value."""
+    """A Scale or Bias whose blob is a constant that broadcasts to x, without its axes of size 1."""
     shape = tuple(constant.shape)
-    after = len(shape) - len(_stripped(shape[::-1]))  # how many axes of 1 come last
+    after = len(shape) - len(_stripped(shape[::-1]))  # how many trailing axes have size 1
     core = _stripped(shape[: len(shape) - after])
     axis = len(x.shape) - after - len(core)
     if axis < 1 or core != x.shape[axis : axis + len(core)]:
-        call.refuse(f"a constant {shape} on {x.shape}; Caffe's is along axes in one piece, not the images'")
+        call.refuse(f"a constant {shape} on {x.shape}; Caffe's spans consecutive axes, and not the batch")
     fields: dict[str, Any] = {f"{kind.lower()}_param": {"axis": axis, "num_axes": len(core)}}
     return call.layer(kind, x, blobs=[constant.reshape(core)], **fields)
 
 
 def _stripped(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without its first ones."""
+    """The shape without its leading ones."""
     return next((shape[i:] for i, size in enumerate(shape) if size != 1), ())
 
 
@@ -150,7 +150,7 @@ def _larger_first(x: Top, y: Top) -> tuple[Top, Top]:
 def _per_channel(call: Call, kind: str, x: Top, other: Top) -> Top:
     """A Scale or Bias by a tensor (N, C, 1, 1), which Caffe wants as (N, C)."""
     if len(x.shape) != 4 or other.shape != (*x.shape[:2], 1, 1):
-        call.refuse(f"{x.shape} and {other.shape}: Caffe broadcasts (N, C, 1, 1) alone")
+        call.refuse(f"{x.shape} and {other.shape}: Caffe broadcasts only (N, C, 1, 1)")
     flat = call.layer("Flatten", other, suffix=".flat")
     fields: dict[str, Any] = {f"{kind.lower()}_param": {"axis": 0}}
     return call.layer(kind, x, flat, **fields)

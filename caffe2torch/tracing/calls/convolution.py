@@ -25,7 +25,7 @@ def convolution(
     groups: int = 1,
     padding_mode: str = "zeros",
 ) -> Top:
-    """Convolution; padding 'same' where it is the same on both sides."""
+    """Convolution; padding 'same' only if it is equal on both sides."""
     if padding_mode != "zeros":
         call.refuse(f"padding_mode is {padding_mode!r}; Caffe pads with zeros")
     axes = weight.ndim - 2
@@ -62,14 +62,14 @@ def inner_product(call: Call, x: Top, weight: Tensor, bias: Tensor | None = None
 
 
 def axis_sizes(sizes: Sizes, axes: int) -> tuple[int, ...]:
-    """A size for each axis, of one that serves all or one each."""
+    """A size per axis, from one for all of them or one for each."""
     return (sizes,) * axes if isinstance(sizes, int) else tuple(sizes)
 
 
 def spatial(name: str, sizes: Sequence[int], default: int | None = None) -> dict[str, int | list[int]]:
     """ConvolutionParameter's fields for `kernel_size`, `stride`, `pad` or `dilation`, none at the default.
 
-    Two axes that differ have `kernel_h` and `kernel_w`, but for dilation, which has no such form.
+    Two sizes that differ become `kernel_h` and `kernel_w`, except for dilation, which has no such form.
     """
     if set(sizes) == {default}:
         return {}
@@ -84,7 +84,7 @@ def spatial(name: str, sizes: Sequence[int], default: int | None = None) -> dict
 def _same(call: Call, weight: Tensor, dilation: Sequence[int]) -> tuple[int, ...]:
     spans = [d * (size - 1) for size, d in zip(weight.shape[2:], dilation, strict=True)]
     if any(span % 2 for span in spans):
-        call.refuse(f"padding 'same' of a kernel {tuple(weight.shape[2:])} is not the same on both sides")
+        call.refuse(f"padding 'same' for a kernel {tuple(weight.shape[2:])} is not equal on both sides")
     return tuple(span // 2 for span in spans)
 
 
@@ -102,7 +102,7 @@ def _sliding(
 ) -> Top:
     axes = weight.ndim - 2
     if len(x.shape) != axes + 2:
-        call.refuse(f"its input is {x.shape}; Caffe needs the axis of the images, too")
+        call.refuse(f"its input is {x.shape}; Caffe needs a batch axis, too")
     p: dict[str, int | list[int]] = {"num_output": outputs, **spatial("kernel_size", tuple(weight.shape[2:]))}
     p |= spatial("stride", axis_sizes(stride, axes), 1) | spatial("pad", axis_sizes(padding, axes), 0)
     p |= spatial("dilation", axis_sizes(dilation, axes), 1)

@@ -1,4 +1,4 @@
-"""Slices and `narrow`: Caffe's Crop to the size of another tensor, or its Slice at constant places."""
+"""Slices and `narrow`: Caffe's Crop to the size of another tensor, or its Slice at constant points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from caffe2torch.tracing.drawing import Call, Side, Size, Top
 
 @dataclass(frozen=True)
 class Cut:
-    """What is kept of one axis; `to` is the tensor whose size it has, where the module says so."""
+    """The part of an axis that is kept; `to` is the tensor whose length it takes, if there is one."""
 
     start: int
     stop: int
@@ -22,7 +22,7 @@ class Cut:
 
 @dataclass(frozen=True, eq=False)
 class Cropped(Top):
-    """A part of `whole`. Cuts of one axis after the other are one layer, so it is drawn when it is read."""
+    """A part of `whole`, drawn when it is first read: successive cuts of different axes are one layer."""
 
     call: Call = field(kw_only=True)
     whole: Top = field(kw_only=True)
@@ -55,7 +55,7 @@ def item(call: Call, x: Top, index: object) -> Top:
         given = (*given[:at], *(slice(None),) * missing, *given[at + 1 :])
     parts = [part for part in given if isinstance(part, slice) and part.step in (None, 1)]
     if len(parts) != len(given):
-        call.refuse("an index takes or makes an axis, or steps; Caffe cuts pieces: write x[:, 2:3]")
+        call.refuse("the index drops or adds an axis, or has a step; Caffe cuts ranges: write x[:, 2:3]")
     cuts = {}
     for axis, part in enumerate(parts):
         start, stop, _ = part.indices(x.shape[axis])
@@ -64,7 +64,7 @@ def item(call: Call, x: Top, index: object) -> Top:
 
 
 def _cut(call: Call, x: Top, cuts: dict[int, Cut]) -> Top:
-    """The cuts of x; those of other axes than x's own are put together with them."""
+    """Cuts x; if x is itself cut along other axes, the cuts are merged."""
     cuts = {axis: cut for axis, cut in cuts.items() if (cut.start, cut.stop) != (0, x.shape[axis])}
     if not cuts:
         return x
@@ -80,12 +80,12 @@ def _cut(call: Call, x: Top, cuts: dict[int, Cut]) -> Top:
 
 
 def _drawn(call: Call, x: Top, cuts: dict[int, Cut], shape: Size) -> Top:
-    """A Crop where all cuts are to one tensor's size, which it then has from the first of them on."""
+    """A Crop if all cuts are to the size of one tensor, matched from the first cut axis on; else Slices."""
     references = list({id(cut.to): cut.to for cut in cuts.values()}.values())
     axis, to = min(cuts), references[0]
     if len(references) == 1 and to is not None:
         if to.shape[axis:] != shape[axis:]:
-            call.refuse(f"from axis {axis} on, Caffe's Crop would cut {x.shape} to all of {to.shape[axis:]}")
+            call.refuse(f"Caffe's Crop would cut {x.shape} to {to.shape[axis:]} on every axis from {axis} on")
         offsets = [cuts[i].start if i in cuts else 0 for i in range(axis, len(shape))]
         offsets = offsets[:1] if len(set(offsets)) == 1 else offsets
         return call.layer("Crop", x, to, crop_param={"axis": axis, "offset": offsets})
@@ -95,7 +95,7 @@ def _drawn(call: Call, x: Top, cuts: dict[int, Cut], shape: Size) -> Top:
 
 
 def _middle(call: Call, x: Top, axis: int, cut: Cut) -> Top:
-    """The one top of a Slice that is kept."""
+    """The top of a Slice that is kept."""
     points = [point for point in (cut.start, cut.stop) if 0 < point < x.shape[axis]]
     p = {"axis": axis, "slice_point": points}
     tops = call.layers("Slice", x, tops=len(points) + 1, slice_param=p)

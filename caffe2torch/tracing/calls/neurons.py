@@ -1,4 +1,4 @@
-"""What works value by value."""
+"""Activations, softmax, dropout and other elementwise functions."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def tanh(call: Call, x: Top) -> Top:
 
 @says(nn.SiLU, F.silu)
 def silu(call: Call, x: Top, inplace: bool = False) -> Top:
-    """Swish, which Caffe knows since 2018."""
+    """Swish, in Caffe since 2018."""
     return call.layer("Swish", x)
 
 
 @says(nn.ReLU6, F.relu6)
 def relu6(call: Call, x: Top, inplace: bool = False) -> Top:
-    """Clip, which Caffe knows since 2018."""
+    """Clip, in Caffe since 2018."""
     return call.layer("Clip", x, clip_param={"min": 0, "max": 6})
 
 
@@ -109,8 +109,8 @@ def dropout(call: Call, x: Top, p: float = 0.5, training: bool = False, inplace:
 
 @says(nn.Dropout2d, F.dropout2d, nn.AlphaDropout, F.alpha_dropout)
 def other_dropout(call: Call, x: Top, *how: object, **settings: object) -> Top:
-    """Refused: in training it is not Caffe's."""
-    return call.refuse("Caffe's Dropout drops single values, to zero; put an nn.Identity here to deploy")
+    """Refused: Caffe's Dropout would train differently."""
+    return call.refuse("Caffe's Dropout zeroes single values; put an nn.Identity here to deploy")
 
 
 @says(nn.Softmax, F.softmax, torch.softmax, "softmax")
@@ -129,8 +129,8 @@ def softmax_of_channels(call: Call, x: Top) -> Top:
 
 @says(nn.LogSoftmax, F.log_softmax, torch.log_softmax, "log_softmax")
 def log_softmax(call: Call, x: Top, *how: object, **settings: object) -> Top:
-    """Refused: Caffe has the loss of scores, and their softmax."""
-    return call.refuse("Caffe has no logarithm of a softmax; end in the scores, or in their softmax")
+    """Refused: Caffe has a softmax and its loss, but not its logarithm."""
+    return call.refuse("Caffe has no logarithm of a softmax; end with the scores, or with their softmax")
 
 
 @says(nn.Identity, "contiguous", "detach", "clone", torch.clone)

@@ -22,10 +22,10 @@ def batch_norm(
     momentum: float | None = 0.1,
     eps: float = 1e-5,
 ) -> Top:
-    """BatchNorm with the running statistics, then Scale: Caffe's learns nothing itself."""
+    """BatchNorm with the running statistics, then Scale: Caffe's BatchNorm learns nothing."""
     if running_mean is None or running_var is None or training:
-        call.refuse("normalizes by the batch, which a net to deploy cannot; track_running_stats")
-    # The third blob divides the other two: Caffe's are sums over its iterations (batch_norm_layer.cpp).
+        call.refuse("normalizes by the batch, which a deploy net cannot; set track_running_stats")
+    # The third blob divides the other two, which Caffe sums over iterations (batch_norm_layer.cpp).
     statistics = [running_mean, running_var, torch.ones(1)]
     y = call.layer("BatchNorm", x, blobs=statistics, batch_norm_param={"eps": eps})
     if weight is None:

@@ -1,4 +1,4 @@
-"""Pooling: Caffe rounds sizes up, and averages over the padding that a window sees (pooling_layer.cpp)."""
+"""Pooling: Caffe rounds sizes up, and averages include the padding in a window (pooling_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def max_pool(
     if set(axis_sizes(dilation, 2)) != {1}:
         call.refuse(f"dilation is {dilation}; Caffe's pooling has none")
     if return_indices:
-        call.refuse("return_indices: no layer of Caffe's takes them")
+        call.refuse("return_indices: no Caffe layer takes them")
     return _pooled(call, x, "MAX", kernel_size, stride, padding, ceil_mode)
 
 
@@ -53,7 +53,7 @@ def average_pool(
 
 @says(nn.AdaptiveAvgPool2d, F.adaptive_avg_pool2d)
 def adaptive_average_pool(call: Call, x: Top, output_size: int | Sequence[int | None]) -> Top:
-    """Pooling, AVE, of windows that part the image evenly."""
+    """Pooling, AVE, of windows that divide the image evenly."""
     return _adaptive(call, x, "AVE", output_size)
 
 
@@ -61,9 +61,9 @@ def adaptive_average_pool(call: Call, x: Top, output_size: int | Sequence[int | 
 def adaptive_max_pool(
     call: Call, x: Top, output_size: int | Sequence[int | None], return_indices: bool = False
 ) -> Top:
-    """Pooling, MAX, of windows that part the image evenly."""
+    """Pooling, MAX, of windows that divide the image evenly."""
     if return_indices:
-        call.refuse("return_indices: no layer of Caffe's takes them")
+        call.refuse("return_indices: no Caffe layer takes them")
     return _adaptive(call, x, "MAX", output_size)
 
 
@@ -82,7 +82,7 @@ def maximum_of_image(call: Call, x: Top, dim: int | Sequence[int] = (), keepdim:
 def _over_image(call: Call, x: Top, pool: str, dim: int | Sequence[int] | None, keepdim: bool) -> Top:
     axes = {axis % len(x.shape) for axis in ((dim,) if isinstance(dim, int) else dim or ())}
     if len(x.shape) != 4 or axes != {2, 3}:
-        call.refuse(f"goes over axes {dim} of {x.shape}; Caffe's global pooling over height and width")
+        call.refuse(f"reduces axes {dim} of {x.shape}; Caffe's global pooling reduces height and width")
     y = call.layer("Pooling", x, pooling_param={"pool": pool, "global_pooling": True})
     return y if keepdim else call.layer("Flatten", y, suffix=".flat")
 
@@ -96,8 +96,8 @@ def _adaptive(call: Call, x: Top, pool: str, output_size: int | Sequence[int | N
         return call.layer("Pooling", x, pooling_param={"pool": pool, "global_pooling": True})
     if any(own % given for own, given in zip(x.shape[2:], size, strict=True)):
         call.refuse(
-            f"{_by(size)} windows of {_by(x.shape[2:])} are not of one size; Caffe's are; "
-            f"1x1 would be a global pooling"
+            f"{_by(size)} windows over {_by(x.shape[2:])} differ in size, which Caffe's cannot; "
+            f"1x1 would be global pooling"
         )
     kernel = tuple(own // given for own, given in zip(x.shape[2:], size, strict=True))
     return call.layer("Pooling", x, pooling_param={"pool": pool, **_window(kernel, kernel, (0, 0))})
@@ -112,7 +112,7 @@ def _pooled(
     padding: Sizes,
     ceil: bool,
 ) -> Top:
-    # PyTorch takes the kernel for a stride that is not given, be it None or empty.
+    # Without a stride (None or empty), PyTorch strides by the kernel size.
     step = stride if stride or isinstance(stride, int) else kernel
     p = {"pool": pool} | _window(axis_sizes(kernel, 2), axis_sizes(step or 0, 2), axis_sizes(padding, 2))
     if not ceil and call.drawing.floor_pooling:
@@ -123,7 +123,7 @@ def _pooled(
         if ceil:
             call.refuse(
                 f"ceil mode gives {ours} at this size, Caffe's gives {caffes}: without padding, it keeps a "
-                f"last window that begins beyond the image"
+                f"last window that starts beyond the image"
             )
         call.refuse(
             f"floor mode gives {ours} at this size, Caffe's rounding up gives {caffes}; "

@@ -1,4 +1,4 @@
-"""Tensors put together, taken apart, and given another shape."""
+"""Tensors concatenated, split and reshaped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def concatenate(call: Call, tensors: Sequence[Top], dim: int = 0) -> Top:
 
 @says(torch.chunk, "chunk")
 def chunk(call: Call, x: Top, chunks: int, dim: int = 0) -> tuple[Top, ...]:
-    """Slice into parts of one size, but for the last."""
+    """Slice into parts of equal size, except for the last."""
     return split(call, x, -(-x.shape[dim] // chunks), dim)
 
 
@@ -47,7 +47,7 @@ def split(call: Call, x: Top, split_size: int | Sequence[int], dim: int = 0) -> 
 
 @says(nn.Flatten, torch.flatten, "flatten")
 def flatten(call: Call, x: Top, start_dim: int | None = None, end_dim: int = -1) -> Top:
-    """Flatten; nn.Flatten begins at axis 1, torch.flatten at 0."""
+    """Flatten; nn.Flatten starts at axis 1, torch.flatten at 0."""
     start, end = (0 if start_dim is None else start_dim) % len(x.shape), end_dim % len(x.shape)
     if start == end:
         return x
@@ -58,12 +58,12 @@ def flatten(call: Call, x: Top, start_dim: int | None = None, end_dim: int = -1)
 @says("view", "reshape", torch.reshape, nn.Unflatten, "unflatten", torch.unflatten)
 @says("squeeze", torch.squeeze, "unsqueeze", torch.unsqueeze)
 def reshape(call: Call, x: Top, *how: object, **settings: object) -> Top:
-    """Flatten or Reshape to the shape that PyTorch finds; the axis of the images stays."""
+    """Flatten or Reshape to the shape that PyTorch computes; the batch axis stays."""
     shape = call.shape or ()
     if shape == x.shape:
         return x
     if shape[:1] != x.shape[:1]:
-        call.refuse(f"makes {shape} of {x.shape}; a net of Caffe's keeps the axis of the images")
+        call.refuse(f"turns {x.shape} into {shape}; Caffe nets keep the batch axis")
     if len(shape) == 2:
         return call.layer("Flatten", x)
     differ = (i for i, sizes in enumerate(zip(shape, x.shape, strict=False)) if sizes[0] != sizes[1])
@@ -86,14 +86,14 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> Top:
-    """Each pixel repeated, as a Deconvolution of ones in a group per channel."""
+    """Repeats each pixel: a Deconvolution of ones, with a group per channel."""
     wanted = call.shape or ()
     if len(x.shape) != 4 or any(large % small for large, small in zip(wanted[2:], x.shape[2:], strict=True)):
-        call.refuse(f"{x.shape} to {wanted}: whole multiples of height and width alone have a Deconvolution")
+        call.refuse(f"{x.shape} to {wanted}: a Deconvolution needs whole multiples of height and width")
     if mode != "nearest" and x.shape[2:] != (1, 1):
         call.refuse(
-            f"mode {mode!r} repeats the borders, a Deconvolution ends in zeros; "
-            f"use nn.ConvTranspose2d with the weight of surgery.bilinear_weight"
+            f"mode {mode!r} repeats the borders, a Deconvolution sees zeros there; "
+            f"use nn.ConvTranspose2d with the weight from surgery.bilinear_weight"
         )
     height, width = (large // small for large, small in zip(wanted[2:], x.shape[2:], strict=True))
     kernel: dict[str, int | list[int]] = {"kernel_size": [height], "stride": [height]}
@@ -108,11 +108,11 @@ def interpolate(
 @says(torch.permute, "permute", torch.transpose, "transpose", "t", "movedim", torch.movedim)
 @says(nn.ChannelShuffle, nn.PixelShuffle, F.pixel_shuffle, F.channel_shuffle)
 def permute(call: Call, x: Top, *how: object, **settings: object) -> Top:
-    """Refused: Permute is a layer of forks."""
-    return call.refuse("Caffe has no layer that changes the order of axes; Permute is a fork's")
+    """Refused: only forks have a Permute layer."""
+    return call.refuse("Caffe has no layer that reorders axes; only forks have Permute")
 
 
 @says(torch.stack)
 def stack(call: Call, tensors: Sequence[Top], dim: int = 0) -> Top:
-    """Refused: it makes an axis."""
-    return call.refuse("makes a new axis; Caffe's Concat has torch.cat's meaning")
+    """Refused: it adds an axis."""
+    return call.refuse("adds an axis; Caffe's Concat does what torch.cat does")
