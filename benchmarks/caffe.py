@@ -1,13 +1,14 @@
-"""`python benchmarks/caffe.py PYTHON [FOLDER ...]`: what goes back to Caffe, loaded and run by Caffe itself.
+"""`python benchmarks/caffe.py PYTHON [FOLDER ...]`: what we write for Caffe, loaded and run by Caffe itself.
 
 PYTHON is an interpreter that imports BVLC Caffe's `caffe`. Three tables:
 
 - nets: each net below the folders (by default the ten FCNs of the tests), and plain modules through
-  from_torch, become torch models and go to prototxt with caffemodel and with caffemodel.h5. Caffe loads both
-  and runs on random inputs of two sizes; the number is the largest ‖Caffe's - ours‖ / ‖ours‖ of all outputs.
-- training: an FCN-8s goes to train.prototxt, solver.prototxt and caffemodel, and both train it.
-- going on: our Solver takes six steps and leaves a snapshot; Caffe goes on from it for six more. The number
-  is the largest relative difference of any blob to where Caffe came alone.
+  from_torch, become torch models and are exported to prototxt with caffemodel and with caffemodel.h5. Caffe
+  loads both and runs them on random inputs of two sizes; the number is the largest ‖Caffe's - ours‖ / ‖ours‖
+  of any output.
+- training: an FCN-8s is exported to train.prototxt, solver.prototxt and caffemodel, and both train it.
+- resuming: our Solver takes six steps and writes a snapshot; Caffe resumes from it for six more. The number
+  is the largest relative difference of any blob from twelve steps of Caffe's own.
 """
 
 from __future__ import annotations
@@ -72,13 +73,13 @@ np.savez(outputs, **{f"{layer}/{i}": np.array(blob.data)
 
 
 class Caffe:
-    """Caffe in processes of its own: it ends the process where it refuses."""
+    """Caffe in processes of its own, because it ends the process when it refuses."""
 
     def __init__(self, python: str, folder: Path) -> None:
         self.python, self.folder = python, folder
 
     def say(self, program: str, *arguments: object) -> str:
-        """What a program prints, which gets its arguments."""
+        """What a program prints, given its arguments."""
         command = [self.python, "-c", program, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -87,7 +88,7 @@ class Caffe:
         return done.stdout
 
     def run(self, program: str, *arguments: object, inputs: Arrays) -> dict[str, np.ndarray]:
-        """What a program leaves, which gets its arguments and the files of inputs and outputs."""
+        """What a program writes, given its arguments and the files for inputs and outputs."""
         given, found = self.folder / "in.npz", self.folder / "out.npz"
         np.savez(given, **inputs)
         self.say(program, *arguments, given, found)
@@ -111,7 +112,7 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """Down, up by deconvolution and by repeated pixels, joined with what was before."""
+    """Down, up by deconvolution and by repeated pixels, concatenated with what came before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class UNet(nn.Module):
 
 
 def modules() -> Iterator[tuple[str, Net]]:
-    """Plain modules of torch, said in Caffe's layers."""
+    """Plain torch modules, as Caffe layers."""
     torch.manual_seed(0)
     classifier = nn.Sequential(
         Residual(), nn.MaxPool2d(3, 2, ceil_mode=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 9)
@@ -142,7 +143,7 @@ def modules() -> Iterator[tuple[str, Net]]:
 
 
 def in_caffe(caffe: Caffe, converted: Model, suffix: str) -> float | str:
-    """The largest error of Caffe's outputs to ours of a net that goes from torch to its files."""
+    """The largest error of Caffe's outputs against ours, for a net exported from torch to Caffe's files."""
     prototxt, weights = caffe.folder / "net.prototxt", caffe.folder / f"net.{suffix}"
     try:
         c2t.export(converted.module, prototxt)
@@ -171,7 +172,7 @@ def nets_table(caffe: Caffe, folders: list[Path]) -> None:
 
 
 def steps(solver: c2t.Solver, inputs: Arrays, count: int) -> None:
-    """Steps of ours on the same inputs."""
+    """Our steps, all on the same inputs."""
     tensors = {blob: torch.from_numpy(x) for blob, x in inputs.items()}
     for _ in range(count):
         solver.zero_grad()
@@ -187,7 +188,7 @@ def values(model: nn.Module) -> dict[str, np.ndarray]:
 
 
 def trained(caffe: Caffe, count: int) -> tuple[float, float]:
-    """How far Caffe's blobs are from ours after some steps, and how far these moved; the largest of each."""
+    """How far Caffe's blobs are from ours after some steps, and how far ours moved; the largest of each."""
     folder = caffe.folder
     train = without_dropout(
         c2t.training_net(c2t.load(GOLDEN / "voc-fcn8s" / "weights.caffemodel"), normalize=True)
@@ -214,12 +215,12 @@ def trained(caffe: Caffe, count: int) -> tuple[float, float]:
 
 
 def without_dropout(net: Net) -> Net:
-    """The net without dropout, which is in place: Caffe and torch draw other numbers."""
+    """The net without dropout, which is in place: Caffe and torch draw different numbers."""
     return replace(net, layers=tuple(layer for layer in net.layers if layer.type != "Dropout"))
 
 
 def went_on(caffe: Caffe, case: Path, hdf5: bool) -> float:
-    """The largest error of any blob after Caffe went on from our snapshot, to where it came alone."""
+    """The largest error of any blob after Caffe resumed from our snapshot, against Caffe's own run."""
     for file in ("net.prototxt", "solver.prototxt"):
         (caffe.folder / file).write_bytes((case / file).read_bytes())
     model = c2t.build(c2t.read(case / "net.prototxt", case / "init.caffemodel"), "TRAIN")
@@ -247,7 +248,7 @@ def main() -> None:
         print("\n| trained by both | largest error | moved by |\n|---|---|---|")
         off, moved = trained(caffe, 3)
         print(f"| FCN-8s, 3 steps | {cell(off)} | {moved:.1e} |")
-        print("\n| goes on from our snapshot | binary | HDF5 |\n|---|---|---|")
+        print("\n| resumed from our snapshot | binary | HDF5 |\n|---|---|---|")
         for case in sorted(SOLVERS.iterdir()):
             errors = [cell(went_on(caffe, case, hdf5)) for hdf5 in (False, True)]
             print(f"| {case.name} | {' | '.join(errors)} |")

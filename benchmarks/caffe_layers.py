@@ -55,7 +55,7 @@ def run(case):
 print(" ".join(caffe.layer_type_list()))
 sys.stdout.flush()
 for case in sorted(Path(sys.argv[1]).iterdir()):
-    if os.fork() == 0:  # Caffe ends the process where it refuses
+    if os.fork() == 0:  # Caffe ends the process when it refuses
         run(case)
         os._exit(0)
     os.wait()
@@ -64,7 +64,7 @@ for case in sorted(Path(sys.argv[1]).iterdir()):
 
 @dataclass
 class Case:
-    """A drawn layer, what it gives here, or why it is refused, and where Caffe finds it."""
+    """A drawn layer, its results here or why it is refused, and the folder where Caffe finds it."""
 
     drawn: Drawn
     folder: Path
@@ -85,7 +85,7 @@ class Case:
         return f"force_backward: true\n{''.join(inputs)}{layer}"
 
     def run_here(self) -> None:
-        """Writes what Caffe gets, and keeps what we find."""
+        """Writes Caffe's inputs, and keeps our results."""
         self.folder.mkdir()
         (self.folder / "net.prototxt").write_text(self.text())
         self.given = {f"in.x{i}": bottom for i, bottom in enumerate(self.drawn.bottoms)}
@@ -137,7 +137,7 @@ class Case:
 
 
 def _gradients(model: torch.nn.Module, tops: dict[str, torch.Tensor]) -> Arrays:
-    """What comes back to each top: of a loss its weight, of others random numbers."""
+    """The gradient of each top: its weight for a loss, random numbers for others."""
     draw = np.random.default_rng(0)
     gradients = {blob: np.asarray(draw.standard_normal(top.shape), np.float32) for blob, top in tops.items()}
     if any(layer.type.endswith("Loss") for layer in model.plan.net.layers):

@@ -1,8 +1,8 @@
-"""`python benchmarks/convert.py [--repeats 5]`: time and memory, beside cp and plain protobuf.
+"""`python benchmarks/convert.py [--repeats 5]`: time and memory, next to cp and plain protobuf.
 
 Makes a full-size FCN-8s caffemodel (538 MB, random weights, bilinear deconvolutions) with our own writer,
-then measures whole processes, side by side and in turn: interpreter start, hash and writing included. Memory
-is the peak of anonymous memory (RssAnon), sampled; pages of mapped files are the kernel's to take back.
+then measures whole processes, in turn: interpreter start, hash and writing included. Memory is the sampled
+peak of anonymous memory (RssAnon); the kernel can reclaim the pages of mapped files.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ net = message("NetParameter").FromString(open(sys.argv[1], "rb").read())
 arrays = {f"{l.name}.{i}": np.array(b.data, np.float32) for l in net.layer for i, b in enumerate(l.blobs)}
 """
 LIMITS = {"help": (0.2, "", 150), "inspect": (0.2, "", 150), "convert": ("", 3.5, 150), "diff": ("", "", 150)}
-"""Seconds, times as long as cp, and megabytes that we set ourselves."""
+"""The limits we set ourselves: seconds, multiples of cp's time, and megabytes."""
 
 
 def random_weights(net: Net, seed: int) -> Net:
-    """The net with blobs that keep values in range through any depth; deconvolutions are bilinear.
+    """The net with blobs that keep values in range at any depth; deconvolutions are bilinear.
 
-    Each blob is made when it is read, from `seed` and its place: a net of any size takes no memory.
+    Each blob is made when it is read, from `seed` and its place, so a net of any size takes no memory.
     """
     blobs: dict[str, list[Blob]] = {}
     for place, parameter in enumerate(plan(net).parameters()):
@@ -78,7 +78,7 @@ class Measure:
 
 def measure(command: Sequence[str]) -> Measure:
     """Runs a command to its end; raises CalledProcessError when it fails."""
-    # An installed package has its bytecode: the first of several runs writes what a checkout lacks.
+    # An installed package has its bytecode; in a checkout, the first of several runs writes it.
     environment = {name: x for name, x in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

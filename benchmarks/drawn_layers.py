@@ -1,7 +1,7 @@
 """Layers of random type, parameters and sizes, with random bottoms, for caffe_layers.py.
 
-Not drawn, as Caffe reads beyond its memory there: a stride of 0, and the gradient of a maximum over no pixel.
-Nor images that are smaller than a kernel, which it takes for padded, and we refuse.
+Not drawn, because Caffe would read out of bounds: a stride of 0, and the gradient of a maximum over no pixel.
+Nor images smaller than a kernel, which Caffe treats as padded and we refuse.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Draw(Random):
         return text if self.random() < chance else ""
 
     def shape(self, least: int = 1, most: int = 5) -> tuple[int, ...]:
-        """So many axes, of up to 5."""
+        """Between `least` and `most` axes, each of size 1 to 5."""
         return tuple(self.randint(1, 5) for _ in range(self.randint(least, most)))
 
     def image(self) -> tuple[int, ...]:
@@ -46,16 +46,16 @@ class Draw(Random):
         return (self.randint(1, 3), self.choice((1, 2, 3, 4, 6)), self.randint(5, 9), self.randint(5, 9))
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Normal numbers, now and then whole ones, so that some tie."""
+        """Normal numbers, sometimes rounded to integers, so that some tie."""
         values = np.random.default_rng(self.getrandbits(32)).standard_normal(shape)
         return np.asarray(np.round(values) if self.random() < 0.1 else values, np.float32)
 
     def labels(self, count: int, shape: tuple[int, ...]) -> np.ndarray:
-        """Whole numbers from 0 to below `count`."""
+        """Integers from 0 to below `count`."""
         return np.random.default_rng(self.getrandbits(32)).integers(0, count, shape).astype(np.float32)
 
     def axis(self, shape: tuple[int, ...]) -> int:
-        """An axis, counted from either end, now and then one too many."""
+        """An axis, counted from either end, sometimes out of range."""
         return self.randint(-len(shape), len(shape) - 1 + (self.random() < 0.05))
 
 
@@ -65,7 +65,7 @@ def message(name: str, *fields: str) -> str:
 
 
 def convolution(draw: Draw, kind: str = "Convolution") -> Drawn:
-    """Also Deconvolution, whose num_output is drawn alike, and Im2col."""
+    """Also Deconvolution, whose num_output is drawn the same way, and Im2col."""
     shape = draw.image()
     group = draw.choice([g for g in (1, 1, 2, shape[1]) if shape[1] % g == 0])
     sizes = [f"kernel_size: {draw.randint(1, 2)}", draw.maybe(f"stride: {draw.randint(1, 3)}")]
@@ -81,7 +81,7 @@ def convolution(draw: Draw, kind: str = "Convolution") -> Drawn:
 
 
 def pooling(draw: Draw) -> Drawn:
-    """Also global, with a mask, and with one size of a pair."""
+    """Also global, with a mask, and with only one size of a pair."""
     method, (kernel, other), stride = (
         draw.choice(("MAX", "AVE")),
         draw.choices((2, 3, 4), k=2),
@@ -120,7 +120,7 @@ def inner_product(draw: Draw) -> Drawn:
 
 
 def eltwise(draw: Draw) -> Drawn:
-    """With coefficients, too many or too few of them."""
+    """With coefficients, sometimes too many or too few."""
     shape, operation, count = draw.shape(), draw.choice(("SUM", "PROD", "MAX")), draw.randint(2, 4)
     coeffs = [f"coeff: {draw.choice((1, -1, 0.5))}" for _ in range(draw.choice((0, 0, count, 3)))]
     text = message("eltwise_param", f"operation: {operation}", *coeffs)
@@ -137,7 +137,7 @@ def concat(draw: Draw) -> Drawn:
 
 
 def slices(draw: Draw) -> Drawn:
-    """In equal parts or at points, which may be none."""
+    """In equal parts or at points, of which there may be none."""
     shape, tops = draw.shape(), draw.randint(1, 3)
     points = " ".join(f"slice_point: {point}" for point in sorted(draw.choices(range(6), k=tops - 1)))
     text = message("slice_param", f"axis: {draw.axis(shape)}", draw.maybe(points, 0.7))
@@ -155,7 +155,7 @@ def crop(draw: Draw) -> Drawn:
 
 
 def reshape(draw: Draw) -> Drawn:
-    """To sizes that mostly do not fit."""
+    """To sizes that usually do not fit."""
     dims = message("shape", *(f"dim: {draw.choice((0, -1, 1, 2, 3, 4))}" for _ in range(draw.randint(0, 4))))
     axis, count = (
         draw.maybe(f"axis: {draw.randint(-3, 3)}", 0.3),
@@ -174,7 +174,7 @@ def flatten(draw: Draw) -> Drawn:
 
 
 def along(draw: Draw) -> Drawn:
-    """Scale and Bias, by a blob or a bottom."""
+    """Scale and Bias, with a blob or a second bottom."""
     kind, shape = draw.choice(("Scale", "Bias")), draw.shape()
     bias = draw.maybe(f"bias_term: true bias_filler {GAUSSIAN}") if kind == "Scale" else ""
     axis, bottoms = draw.axis(shape), [draw.array(shape)]
@@ -193,7 +193,7 @@ def batch_norm(draw: Draw) -> Drawn:
 
 
 def one_bottom(draw: Draw) -> Drawn:
-    """What takes one bottom of any shape and has few fields."""
+    """Types that take one bottom of any shape and have few fields."""
     shape = draw.shape()
     axis, base = draw.axis(shape), draw.choice((-1, 2, 10))
     power, scale, operation = (
@@ -218,7 +218,7 @@ def one_bottom(draw: Draw) -> Drawn:
 
 
 def one_image(draw: Draw) -> Drawn:
-    """What takes an image alone."""
+    """Types that take only images."""
     mvn = [draw.maybe("across_channels: true"), draw.maybe("normalize_variance: false")]
     levels, method = draw.randint(1, 3), draw.choice(("MAX", "AVE"))
     kind, text = draw.choice(
@@ -235,7 +235,7 @@ def one_image(draw: Draw) -> Drawn:
 
 
 def argmax(draw: Draw) -> Drawn:
-    """With an axis and without."""
+    """With and without an axis."""
     shape = draw.shape()
     axis, values = draw.maybe(f"axis: {draw.axis(shape)}"), draw.maybe("out_max_val: true")
     text = message("argmax_param", axis, values, f"top_k: {draw.randint(1, 3)}")
@@ -243,7 +243,7 @@ def argmax(draw: Draw) -> Drawn:
 
 
 def picking(draw: Draw) -> Drawn:
-    """Embed, BatchReindex and Filter, which pick by a bottom."""
+    """Embed, BatchReindex and Filter, which select by a bottom."""
     shape, count = draw.shape(), draw.randint(2, 5)
     kind = draw.choice(("Embed", "BatchReindex", "Filter"))
     if kind == "Embed":
@@ -254,7 +254,7 @@ def picking(draw: Draw) -> Drawn:
 
 
 def recurrent(draw: Draw) -> Drawn:
-    """LSTM and RNN, with sequences that begin anywhere."""
+    """LSTM and RNN, with sequences that start anywhere."""
     steps, items, inputs = (draw.randint(1, 4) for _ in range(3))
     text = message("recurrent_param", f"num_output: {draw.randint(1, 3)}", FILLED)
     bottoms = [draw.array((steps, items, inputs)), draw.labels(2, (steps, items))]
@@ -268,7 +268,7 @@ def classified(draw: Draw) -> Drawn:
     labels = draw.labels(shape[axis], (*shape[:axis], 1, *shape[axis + 1 :]))
     ignored = draw.maybe(f"ignore_label: {draw.randint(0, shape[axis] - 1)}")
     if draw.random() < 0.3:
-        # Of scores that tie, Caffe's versions do not take the same one; and none can be ignored away.
+        # No scores tie, as Caffe's versions break ties differently; and no label is ignored.
         scores = np.random.default_rng(draw.getrandbits(32)).permutation(labels.size * shape[axis])
         text = message("accuracy_param", f"axis: {axis} top_k: {draw.randint(1, 3)}")
         bottoms = [scores.reshape(shape).astype(np.float32), labels]

@@ -1,8 +1,8 @@
 """`python benchmarks/exports.py [FOLDER ...] [--formats onnx pt2 ...]`: every net through every format.
 
-Each net below the folders (by default the ten FCNs of the tests) is written in each format, loaded afresh and
+Each net below the folders (by default the ten FCNs of the tests) is written in each format, reloaded and
 run. The number is the largest relative error of its outputs: on random inputs of two sizes against our model,
-and on the inputs that Caffe's outputs are stored for against those. 1e-5 is allowed.
+and on stored inputs against Caffe's stored outputs. 1e-5 is allowed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ export = import_module("caffe2torch.formats")  # c2t.export is the function
 
 
 def stored(reference: Path) -> Iterator[dict[str, dict[str, np.ndarray]]]:
-    """What Caffe computed: for each set of an .npz its inputs and outputs by blob name."""
+    """What Caffe computed: the inputs and outputs by blob name, for each set of an .npz."""
     sets: dict[str, dict[str, dict[str, np.ndarray]]] = defaultdict(lambda: {"in": {}, "out": {}})
     with np.load(reference) as arrays:
         for name in arrays:
@@ -41,7 +41,7 @@ def stored(reference: Path) -> Iterator[dict[str, dict[str, np.ndarray]]]:
 
 
 def error(found: np.ndarray, wanted: np.ndarray) -> float:
-    """‖found - wanted‖ / ‖wanted‖, of what is not the same infinity or NaN; infinite for other shapes."""
+    """‖found - wanted‖ / ‖wanted‖, without infinities and NaN that agree; infinite if shapes differ."""
     if found.shape != wanted.shape:
         return math.inf
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
@@ -51,7 +51,7 @@ def error(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def through(converted: Model, name: str, case: Case, folder: str) -> float:
-    """The largest error of a net that was written and loaded again."""
+    """The largest error of a net after writing and reloading it."""
     known = export.formats()[name]
     path = f"{folder}/net{known.suffixes[0]}"
     check = export.write(converted, path, name, run=True)
@@ -65,7 +65,7 @@ def through(converted: Model, name: str, case: Case, folder: str) -> float:
 
 
 def results(converted: Model, case: Case, formats: list[str]) -> Iterator[float | str]:
-    """For each format the error, or why there is none."""
+    """The error for each format, or why there is none."""
     for name in formats:
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -75,14 +75,14 @@ def results(converted: Model, case: Case, formats: list[str]) -> Iterator[float 
 
 
 def cell(result: float | str) -> str:
-    """A result in the table; what is not within 1e-5 stands out."""
+    """A result in the table; bold if it is not within 1e-5."""
     if isinstance(result, str):
         return result
     return f"{result:.1e}" if result <= ALLOWED else f"**{result:.1e}**"
 
 
 def last_row(rows: list[list[float | str]]) -> list[str]:
-    """The largest error of each column, of how many, and how many were refused."""
+    """The largest error of each column, out of how many, and how many were refused."""
     cells = []
     for column in zip(*rows, strict=True):
         errors = [result for result in column if isinstance(result, float)]
@@ -92,7 +92,7 @@ def last_row(rows: list[list[float | str]]) -> list[str]:
 
 
 def nets(folder: Path) -> Iterator[tuple[Case, Model]]:
-    """The nets below a folder that convert and have values; `--survey` tells of the others."""
+    """The nets below a folder that convert and have values; `--survey` reports the others."""
     for case in find(folder):
         try:
             converted = model_of(c2t.read(case.prototxt, case.weights))

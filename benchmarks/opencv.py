@@ -1,9 +1,9 @@
-"""`python benchmarks/opencv.py [FOLDER ...]`: each net with Caffe's outputs beside it, in OpenCV and here.
+"""`python benchmarks/opencv.py [FOLDER ...]`: each net that comes with Caffe's outputs, in OpenCV and here.
 
-OpenCV's importer, cv2.dnn.readNetFromCaffe, is how most people run Caffe models who have no Caffe. Both read
+OpenCV's importer, cv2.dnn.readNetFromCaffe, is how most people without Caffe run its models. Both read
 the same prototxt and caffemodel and run on the inputs that Caffe ran on; the number is the largest
-‖found - Caffe's‖ / ‖Caffe's‖ of all outputs. Then both read and run a full-size FCN-8s, in turn, on one core.
-It needs opencv-python-headless before version 5, which nothing else here does.
+‖found - Caffe's‖ / ‖Caffe's‖ of any output. Then both read and run a full-size FCN-8s, in turn, on one core.
+It alone needs opencv-python-headless, a version before 5.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def result(read: Read, files: Files) -> float | str:
                 return odd[0]
             errors += (error(found[blob], wanted) for blob, wanted in one["out"].items())
         return max(errors)
-    except Exception as problem:  # OpenCV raises its own
+    except Exception as problem:  # OpenCV raises errors of its own
         return " ".join(str(problem).split())[-90:].replace("|", "¦")
 
 
 def nets(folders: list[Path]) -> Iterator[Files]:
-    """The nets of which Caffe's outputs are known."""
+    """The nets whose outputs from Caffe are known."""
     for case in (case for folder in folders for case in find(folder)):
         if case.prototxt and case.weights and case.reference and case.prototxt.stem in ("net", "deploy"):
             yield case.prototxt, case.weights, case.reference

@@ -1,8 +1,8 @@
-"""`python benchmarks/parity.py [FOLDER]`: how far our FCNs are from what real Caffe computed, net by net.
+"""`python benchmarks/parity.py [FOLDER]`: how close our FCNs come to what real Caffe computed, net by net.
 
-Each net is converted from its caffemodel alone. `outputs` is the largest relative error over all stored blobs
-of two image sizes, by the net built from its own definition and by the hand-written module; `loss` and
-`gradients` are those of one training step without dropout.
+Each net is converted from nothing but its caffemodel. `outputs` is the largest relative error over all stored
+blobs for two image sizes, for the net built from its own definition and for the hand-written module; `loss`
+and `gradients` are those of one training step without dropout.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""`python benchmarks/shapes.py [--picture docs/shapes.jpg]`: what the rendered data set shows, and how fast.
+"""`python benchmarks/shapes.py [--picture docs/shapes.jpg]`: what the rendered data set holds, and how fast.
 
-Prints the numbers of docs/shapes.md: each class's share of the pixels of shapes/test, in how many of its
-images it is, and how much of it is thin, that is, lost when the labels are opened with a square of 13 pixels;
-the best scores that the nets' strides allow; milliseconds to render a sample, in one thread.
+Prints the numbers of docs/shapes.md: each class's share of the pixels of shapes/test, how many of its
+images contain it, and how much of it is thin, that is, lost when the labels are opened with a square of 13
+pixels; the best scores that the nets' strides allow; milliseconds to render a sample, in one thread.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ def print_classes(test: Dataset) -> None:
 
 
 def thin_pixels(mask: npt.NDArray[np.bool_]) -> int:
-    """How many pixels of a class lie in no square of THIN pixels of it; it goes on beyond the edges."""
+    """How many pixels of a class lie in no THIN x THIN square of it; it continues beyond the edges."""
     padded = np.pad(mask, THIN, "edge")
     thick = ndimage.binary_opening(padded, np.ones((THIN, THIN)))
     return int((padded & ~thick)[THIN:-THIN, THIN:-THIN].sum())
 
 
 def milliseconds(split: Dataset, samples: int = 100, repeats: int = 5) -> float:
-    """Processor time to render a sample, the best of several rounds."""
+    """Processor time to render a sample, in milliseconds; the best of several rounds."""
     rounds = []
     for _ in range(repeats):
         begin = time.process_time()
@@ -70,7 +70,7 @@ def milliseconds(split: Dataset, samples: int = 100, repeats: int = 5) -> float:
 
 
 def sheet(test: Dataset) -> npt.NDArray[np.uint8]:
-    """Some scenes above their labels, then a picture of each class; two pixels for one."""
+    """Some scenes above their labels, then a picture of each class; enlarged twice."""
     scenes = [test[index] for index in SCENES]
     objects = open_dataset("shapes", ".", "objects-val")
     upper = np.hstack([np.vstack([framed(s.image_hwc, 108, 140), painted(s, test)]) for s in scenes])

@@ -1,7 +1,7 @@
 """`python benchmarks/shapes_training.py --home DIR [--seeds 1337 1 2]`: the rendered streets, seed by seed.
 
 Trains each recipe for the data set shapes with each seed, scores it on shapes/test, and prints mean IU with
-its mean and spread over the seeds. What DIR/sSEED has is not done again; what was interrupted goes on.
+its mean and spread over the seeds. What DIR/sSEED already has is kept; an interrupted run is resumed.
 """
 
 from __future__ import annotations

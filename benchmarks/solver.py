@@ -1,7 +1,7 @@
 """`python benchmarks/solver.py [cpu|cuda]`: one step of Solver and of torch.optim.SGD(foreach=True), in turn.
 
 Both have momentum, weight decay, and the rates and decays of the zoo's nets: weights (1, 1), biases (2, 0).
-Gradients are random numbers; forward and backward are not part of it.
+Gradients are random numbers; forward and backward are not timed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def solvers(model: torch.nn.Module) -> dict[str, torch.optim.Optimizer]:
 
 
 def seconds(step: Callable[[], object], device: str) -> float:
-    """The time of one step, with all that it started on the device."""
+    """The time of one step, including all the work it started on the device."""
     start = time.perf_counter()
     step()
     if device == "cuda":
@@ -58,7 +58,7 @@ def main(device: str) -> None:
             p.grad = torch.randn_like(p)
         steps = {who: solver.step for who, solver in solvers(model).items()}
         times: dict[str, list[float]] = {who: [] for who in steps}
-        for _ in range(runs + 2):  # the first two make the history
+        for _ in range(runs + 2):  # the first two create the history
             for who, step in steps.items():
                 times[who].append(1000 * seconds(step, device))
         ours, torchs = (statistics.median(times[who][2:]) for who in ("ours", "torch"))

@@ -1,6 +1,6 @@
-"""`python benchmarks/training.py [cpu|cuda]`: images/s of a training and of a plain torch loop, in turn.
+"""`python benchmarks/training.py [cpu|cuda]`: images/s of a training run and of a plain torch loop, in turn.
 
-The same narrow FCN-32s, images and losses. The plain loop has its tensors ready in memory, and steps by
+The same narrow FCN-32s, images and losses. The plain loop has its tensors ready in memory and steps with
 torch.optim.SGD(foreach=True); ours reads samples from memory, or renders them, while the net computes.
 """
 
@@ -45,7 +45,7 @@ RECIPE = Recipe(
 
 
 class InMemory:
-    """A data set whose samples were read before."""
+    """A data set whose samples were read in advance."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset, self._samples = dataset, list(dataset)
@@ -61,7 +61,7 @@ class InMemory:
 
 
 def ours(dataset: Dataset, device: torch.device) -> float:
-    """Images/s of Training.run, the first ones left out, by its own log."""
+    """Images/s of Training.run, without the first ones, from its own log."""
     with tempfile.TemporaryDirectory() as home:
         model = initial(RECIPE, Disk(Path(home)), dataset).model.to(device)
         Training("net", RECIPE, model, dataset, None, Path(home), Process(0, 1, device)).run()
