@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +13,14 @@ from caffe2torch.untrusted.binary import SolverState
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.writing.output import Output, create, patiently
 
+if TYPE_CHECKING:
+    import h5py
+
 
 def write_solverstate(state: SolverState, path: AnyPath) -> None:
-    """Writes a solver's state with float32 history; as HDF5 where the name ends in .h5.
+    """Writes a solver's state with float32 history; as HDF5 if the name ends in .h5.
 
-    The file appears whole or not at all. Raises WriteError.
+    The file appears complete or not at all. Raises WriteError.
     """
     write = _write_hdf5 if Path(path).suffix == ".h5" else _write_binary
     with create(path) as output:
@@ -45,8 +48,8 @@ def _write_hdf5(state: SolverState, output: Output) -> None:
             history[str(i)] = blob.read().astype("<f4", copy=False)
 
 
-def _write_string(file: Any, name: str, value: bytes) -> None:
-    """A string that ends in a zero byte, as C's do; h5py's own do not."""
+def _write_string(file: h5py.File, name: str, value: bytes) -> None:
+    """A string that ends in a zero byte, as in C; h5py's own do not."""
     from h5py import h5d, h5s, h5t
 
     kind = h5t.C_S1.copy()
