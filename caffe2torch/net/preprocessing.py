@@ -1,18 +1,18 @@
-"""What a net's data layer did to an image before the net saw it, as a callable per input.
+"""What a net's data layer did to an image before the net saw it, as one callable per input.
 
 The facts come from the file: `transform_param` (data_transformer.cpp), the `mean` in a Python layer's
-`param_str`, or the mean that the FCN reference implementation's layer of that name subtracts.
+`param_str`, or the mean that the layer of that name subtracts in the FCN reference implementation.
 """
 
 from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import NetError
 from caffe2torch.net import Layer, Net
 
@@ -33,11 +33,11 @@ MAX_PARAM_STR = 10_000
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """(image - mean) * scale, centre-cropped: what a data layer gives in phase TEST.
+    """(image - mean) * scale, centre-cropped: what a data layer produces in phase TEST.
 
     `mean` is one value per channel, in the net's order (BGR for Caffe's images), or one for all, or none.
-    `mean_file` names a mean image that lies in another file, which `read_binaryproto` reads. `crop_size` is 0
-    for whole images. `mirror` says that half of the images were flipped, at random.
+    `mean_file` names a file with a mean image, which `read_binaryproto` reads. `crop_size` is 0 for whole
+    images. `mirror` says that half of the images, drawn at random, were flipped.
     """
 
     mean: tuple[float, ...] = ()
@@ -46,9 +46,7 @@ class Preprocessing:
     mirror: bool = False
     mean_file: str = ""
 
-    def __call__(
-        self, image_hwc: npt.NDArray[Any], mean_image: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def __call__(self, image_hwc: Array, mean_image: Array | None = None) -> npt.NDArray[np.float32]:
         """An image (H, W, C) in the net's channel order, 0 to 255, as the net's input (C, H, W), float32.
 
         `mean_image` (C, H, W) is needed where there is a `mean_file`. Raises NetError for an image that the
@@ -58,7 +56,7 @@ class Preprocessing:
         values = (self._crop(image.astype(np.float32) - self._mean(image.shape, mean_image))) * self.scale
         return np.ascontiguousarray(values, np.float32)
 
-    def _mean(self, shape: tuple[int, ...], mean_image: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+    def _mean(self, shape: tuple[int, ...], mean_image: Array | None) -> npt.NDArray[np.float32]:
         if self.mean_file and mean_image is None:
             raise NetError(f"the net subtracts the mean image {self.mean_file!r}; read_binaryproto reads it")
         if mean_image is not None:
@@ -81,7 +79,7 @@ class Preprocessing:
 
 
 def preprocessing(net: Net) -> dict[str, Preprocessing]:
-    """For each blob that a data layer of `net` makes, what the file tells of its making; {} when nothing."""
+    """The preprocessing of each blob that a data layer of `net` makes, as far as the file states it."""
     found: dict[str, Preprocessing] = {}
     for layer in net.layers:
         if layer.bottoms or not layer.tops:
@@ -98,7 +96,7 @@ def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
         p = layer.fields.transform_param
         mean, scale = tuple(map(_decimal, p.mean_value)), _decimal(p.scale)
         known = Preprocessing(mean, scale, p.crop_size, p.mirror, p.mean_file)
-        # What is no number tells nothing; nor does a layer that leaves images as they are.
+        # NaN and infinity state nothing, nor does a layer that leaves images as they are.
         if known != Preprocessing() and np.isfinite((*mean, scale)).all():
             return {layer.tops[0]: known}
     return {}
@@ -119,12 +117,12 @@ def _decimal(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _is_mean(value: Any) -> bool:
-    """Whether a value is a number near those of pixels; an integer of many digits has no float."""
-    return type(value) in (int, float) and abs(value) < 1e6
+def _is_mean(value: object) -> bool:
+    """Whether a value is a number the size of a pixel's; an integer of many digits has no float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
-def _literal(text: str) -> dict[Any, Any]:
+def _literal(text: str) -> dict[object, object]:
     """The dictionary that a param_str holds; {} for any other text. Nothing in it is run."""
     if len(text) > MAX_PARAM_STR:
         return {}

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from caffe2torch import schema
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import ReadError
+from caffe2torch.schema import Message
 from caffe2torch.untrusted.mapped import HDF5, AnyPath, is_text, located, mapped
 from caffe2torch.untrusted.wire import scan
 
 
 @dataclass(frozen=True)
 class Caffemodel:
-    """A caffemodel of any format, not upgraded yet."""
+    """A caffemodel of any format, not yet upgraded."""
 
-    message: Any
+    message: Message
     """A NetParameter whose BlobProtos are positions in `blobs`."""
     blobs: tuple[Blob, ...]
     unknown: tuple[str, ...] = ()
@@ -38,14 +38,14 @@ class SolverState:
     learned_net: str
     """The caffemodel that belongs to it, as the solver named it."""
     history: tuple[Blob, ...]
-    """One blob per parameter, in the net's order; Adam and AdaDelta put as many second ones behind them."""
+    """One blob per parameter, in the net's order; Adam and AdaDelta append a second one for each."""
     current_step: int
 
 
 def read_caffemodel(path: AnyPath) -> Caffemodel:
     """A caffemodel, binary or HDF5, of any age; its blobs' values stay in the memory-mapped file.
 
-    Raises ReadError for a file that is cut short, damaged or something else.
+    Raises ReadError for a file that is truncated, damaged or something else.
     """
     buffer = mapped(path)
     with located(path):
@@ -58,19 +58,19 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
 
 
 def read_binaryproto(path: AnyPath) -> Array:
-    """The blob in a `.binaryproto`, mostly a mean image (1, C, H, W), in its shape, float32 or float64."""
+    """The blob in a `.binaryproto`, usually a mean image (1, C, H, W), in its shape, float32 or float64."""
     buffer = mapped(path)
     with located(path):
         message, (blob,) = _parsed(buffer, "BlobProto")
         if not blob.has_data or any(_unknown(message)):
-            raise ReadError("holds no values, or other things; is it a .binaryproto?")
+            raise ReadError("has no values, or unknown fields; is it a .binaryproto?")
         return blob.read()
 
 
 def read_solverstate(path: AnyPath) -> SolverState:
     """The state in a `.solverstate` or `.solverstate.h5`.
 
-    Raises ReadError for a file that is cut short, damaged or something else.
+    Raises ReadError for a file that is truncated, damaged or something else.
     """
     buffer = mapped(path)
     with located(path):
@@ -80,7 +80,7 @@ def read_solverstate(path: AnyPath) -> SolverState:
             return SolverState(*hdf5.solver_state(str(path), buffer))
         state, history = _parsed(buffer, "SolverState")
         if not state.HasField("iter") or any(_unknown(state)):
-            raise ReadError("tells no iteration, or other things; is it a .solverstate?")
+            raise ReadError("has no iteration, or unknown fields; is it a .solverstate?")
         return SolverState(state.iter, state.learned_net, history, state.current_step)
 
 
@@ -97,7 +97,7 @@ def _from_hdf5(path: str, buffer: mmap.mmap) -> Caffemodel:
     return Caffemodel(message, tuple(blobs), has_net=False)
 
 
-def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Any, tuple[Blob, ...]]:
+def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Message, tuple[Blob, ...]]:
     """The message of type `kind` that fills `buffer`, and its blobs."""
     name = {"NetParameter": "caffemodel", "SolverState": ".solverstate", "BlobProto": ".binaryproto"}[kind]
     if is_text(buffer):
@@ -111,14 +111,13 @@ def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Any, tuple[Blob, ...]]:
         raise ReadError(f"{error}; is it a {name}, whole and undamaged?") from None
 
 
-def _unknown(message: Any, place: str = "") -> Iterator[str]:
+def _unknown(message: Message, place: str = "") -> Iterator[str]:
     """The fields of a binary message that the schema lacks, as paths; our private ones are cleared."""
-    unknown: Any = UnknownFieldSet(message)
-    for field in unknown:
+    unknown = UnknownFieldSet(message)
+    for field in map(unknown.__getitem__, range(len(unknown))):
         known = message.DESCRIPTOR.fields_by_number.get(field.field_number)
         # A value that an enum lacks makes its field unknown, too.
-        named = known is not None and known.number < schema.PRIVATE
-        yield place + (known.name if named else f"#{field.field_number}")
+        yield place + (known.name if known and known.number < schema.PRIVATE else f"#{field.field_number}")
     for field, value in message.ListFields():
         if field.number >= schema.PRIVATE and field.full_name != "caffe.BlobProto.index":
             message.ClearField(field.name)
@@ -133,6 +132,6 @@ def _unknown(message: Any, place: str = "") -> Iterator[str]:
             raise ReadError(f"{place}{field.name} is not UTF-8 text; the file is damaged")
 
 
-def _is_unicode(value: Any) -> bool:
-    """Whether protobuf could decode a string, or all of several; it leaves the others as bytes."""
+def _is_unicode(value: str | bytes | Sequence[str | bytes]) -> bool:
+    """Whether protobuf decoded a string, or all of several; what it cannot decode stays bytes."""
     return isinstance(value, str) or (not isinstance(value, bytes) and all(isinstance(v, str) for v in value))

@@ -2,7 +2,7 @@
 
     buffer (a memory-mapped file) --scan--> skeleton (the definition, small) + blobs (views of the buffer)
 
-A message is a row of fields, each a tag (field number and wire type in one varint) and a payload; see
+A message is a sequence of fields, each a tag (field number and wire type in one varint) and a payload; see
 "Encoding" in the Protocol Buffers documentation. Only messages on the way to a BlobProto are walked; other
 fields go into the skeleton as they are, for protobuf to parse. Every length is checked against the message
 around it before it is used, and nothing is allocated for a size that is only declared.
@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import math
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from caffe2torch import schema
-from caffe2torch.blob import Array, Blob, shape_problem
+from caffe2torch.blob import Array, Blob, DType, shape_problem
 from caffe2torch.errors import ReadError
+from caffe2torch.schema import Message
+from caffe2torch.untrusted.mapped import Buffer
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
@@ -35,7 +37,7 @@ _BLOB = schema.descriptor("BlobProto")
 _NUMBER = {field.name: field.number for field in _BLOB.fields}
 _SHAPE = {_NUMBER[name] for name in (*LEGACY_SHAPE, "shape")}
 _DIFF = {_NUMBER[name] for name in ("diff", "double_diff")}
-_VALUES: dict[tuple[int, int], np.dtype[Any]] = {
+_VALUES: dict[tuple[int, int], DType] = {
     (_NUMBER["data"], LENGTH): FLOAT,
     (_NUMBER["data"], FIXED32): FLOAT,
     (_NUMBER["double_data"], LENGTH): DOUBLE,
@@ -43,20 +45,20 @@ _VALUES: dict[tuple[int, int], np.dtype[Any]] = {
 }
 
 
-def scan(buffer: Any, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
+def scan(buffer: Buffer, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     """The definition in the serialized message of type `kind` that fills `buffer`, and the blobs in it.
 
-    In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields of it
-    that the schema lacks keep their number and lose their content. The values are read-only views of
-    `buffer`, which they keep alive: float64 where there is `double_data`, else float32. `diff` is left out.
+    In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields that the
+    schema lacks keep their number and lose their content. The values are read-only views of `buffer`, which
+    they keep alive: float64 where there is `double_data`, else float32. `diff` is left out.
 
-    Raises ReadError, with the byte and the place, where `buffer` is cut short or makes no sense.
+    Raises ReadError, with the byte and the place, where `buffer` is truncated or malformed.
     """
     walk = _Walk(memoryview(buffer).toreadonly(), kind)
     return walk.message(schema.descriptor(kind), 0, len(walk.buffer)), walk.blobs
 
 
-def _shape_of(proto: Any) -> tuple[int, ...]:
+def _shape_of(proto: Message) -> tuple[int, ...]:
     # One legacy size is enough for four axes, whatever `shape` says (blob.cpp, FromProto).
     if any(proto.HasField(name) for name in LEGACY_SHAPE):
         return tuple(getattr(proto, name) for name in LEGACY_SHAPE)
@@ -64,7 +66,7 @@ def _shape_of(proto: Any) -> tuple[int, ...]:
 
 
 class _Field(NamedTuple):
-    """A field as it lies in the buffer: its tag at `start`, its content from `payload` to `end`."""
+    """A field in the buffer: its tag at `start`, its content from `payload` to `end`."""
 
     number: int
     wire: int
@@ -116,7 +118,7 @@ class _Walk:
     def blob(self, start: int, end: int) -> bytes:
         """The BlobProto between `start` and `end`, without its values; they go to `blobs`."""
         parts, at = [], start
-        pieces: dict[np.dtype[Any], list[Array]] = {}
+        pieces: dict[DType, list[Array]] = {}
         while at < end:
             field = self.field(at, end)
             count, at = self.run(field, end)
@@ -134,12 +136,12 @@ class _Walk:
         self.blobs.append(self.stored(start, _shape_of(proto), pieces))
         return bytes(proto.SerializeToString())
 
-    def stored(self, start: int, shape: tuple[int, ...], pieces: dict[np.dtype[Any], list[Array]]) -> Blob:
-        """The Blob of these values, once they are as many as its shape asks for."""
+    def stored(self, start: int, shape: tuple[int, ...], pieces: dict[DType, list[Array]]) -> Blob:
+        """The Blob of these values, whose number is checked against its shape."""
         if problem := shape_problem(shape):
             raise self.refusal(start, problem)
         wanted = math.prod(shape)
-        # A single double makes Caffe leave out all floats (blob.cpp, FromProto).
+        # A single double makes Caffe ignore all floats (blob.cpp, FromProto).
         dtype = DOUBLE if any(piece.size for piece in pieces.get(DOUBLE, ())) else FLOAT
         found = [piece for piece in pieces.get(dtype, ()) if piece.size]
         count = sum(piece.size for piece in found)
@@ -149,7 +151,7 @@ class _Walk:
             return Blob(shape, dtype, None)
         return Blob(shape, dtype, partial(_joined, found or [np.empty(0, dtype)]))
 
-    def piece(self, field: _Field, count: int, dtype: np.dtype[Any]) -> Array:
+    def piece(self, field: _Field, count: int, dtype: DType) -> Array:
         """The values of a packed field, or those of `count` unpacked ones."""
         stride = field.end - field.start
         if field.wire == LENGTH:
@@ -176,7 +178,7 @@ class _Walk:
         return count, field.start + count * stride
 
     def keep(self, field: _Field) -> bytes:
-        """The bytes of a field that belongs into the definition."""
+        """The bytes of a field that belongs in the definition."""
         self.bytes_left -= field.end - field.start
         if self.bytes_left < 0:
             raise self.refusal(field.start, f"the definition, blobs aside, is over {MAX_DEFINITION} bytes")
@@ -223,7 +225,7 @@ class _Walk:
 
 
 def _joined(pieces: list[Array]) -> Array:
-    """One piece as the view that it is; several, or unpacked values, as a copy."""
+    """A single piece as the view it is; several, or unpacked values, as a copy."""
     if len(pieces) == 1 and pieces[0].flags.c_contiguous:
         return pieces[0]
     joined = np.concatenate(pieces)

@@ -7,7 +7,6 @@ Nothing is planned here, and no blob is read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from caffe2torch.errors import NetError
 from caffe2torch.layers.converter import Converter
@@ -28,7 +27,7 @@ def recognize(found: Plan) -> Architecture | None:
 
 
 def insist(found: Plan, name: str) -> Architecture:
-    """The architecture called `name` as the plan has it. Raises NetError that says where the plan differs."""
+    """The architecture called `name` as the plan has it. Raises NetError, saying where the plan differs."""
     if name not in NAMES:
         raise NetError(f"no architecture is called {name!r}; known are {', '.join(NAMES)}")
     architecture = described(found, name)
@@ -41,7 +40,7 @@ def insist(found: Plan, name: str) -> Architecture:
 def described(found: Plan, name: str) -> Architecture:
     """The architecture called `name` with the heads, streams, widths and learned layers of the plan.
 
-    Raises NetError where the plan does not show them. Whether it matches is for `difference` to find out.
+    Raises NetError where the plan does not show them. `difference` decides whether it matches.
     """
     layers = {step.key: step for step in found.steps}
     streams = _streams(found)
@@ -150,13 +149,13 @@ def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[st
     converter = converter_for(own, (None,) * len(own.bottoms))
     shown = _text(step.key, step.layer)
     if step.layer.type != own.type or (converter.blob_specs() and step.key != own.name):
-        return f"has {shown} at the place of {_text(own.name, own)}"
+        return f"has {shown} in place of {_text(own.name, own)}"
     bottoms = [theirs[bottom] for bottom in step.layer.bottoms], [ours[bottom] for bottom in own.bottoms]
     if bottoms[0] != bottoms[1]:
         return f"{shown} reads {', '.join(bottoms[0])}, not {', '.join(bottoms[1])} as"
     for parameter in step.parameters:
         if parameter.owner != parameter.key:
-            return f"{shown} shares its values with '{parameter.owner}', not so"
+            return f"{shown} shares its values with '{parameter.owner}', unlike"
     found = _settings(step.converter)
     for name, value in _settings(converter).items():
         if found[name] != value:
@@ -165,8 +164,8 @@ def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[st
     return None
 
 
-def _settings(converter: Converter) -> dict[str, Any]:
-    """The settings by name; the converter normalizes those that Caffe lets one write in several ways."""
+def _settings(converter: Converter) -> dict[str, object]:
+    """The settings by name; the converter normalizes those that Caffe accepts in several forms."""
     message, *names = _SETTINGS[converter.layer.type]
     given = getattr(converter.layer.fields, message)
     return {name: getattr(converter if hasattr(converter, name) else given, name) for name in names}
@@ -177,8 +176,6 @@ def _text(key: str, layer: Layer) -> str:
 
 
 _SLIDING = ("convolution_param", "num_output", "kernel", "stride", "pad", "dilation", "group", "bias_term")
-
-
 _SETTINGS = {
     "Convolution": _SLIDING,
     "Deconvolution": _SLIDING,
