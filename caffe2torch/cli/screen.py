@@ -104,7 +104,7 @@ class Outcome:
         return shapes
 
 
-def origin_facts(model: Model) -> dict[str, Any]:
+def origin_facts(model: Model) -> dict[str, str]:
     """The file that a model was read from, for JSON."""
     return {"file": str(model.origin.file), "format": model.origin.format} if model.origin else {}
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
@@ -27,6 +27,7 @@ from caffe2torch.upgrades import upgrade_net, upgrade_solver
 from caffe2torch.writing.trial import MAX_INPUT
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from torch import Tensor
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
@@ -63,6 +64,14 @@ class SurveyRow:
     crashed: bool = False
     types: tuple[str, ...] = ()
     error: float | None = None
+
+
+class _Facts(TypedDict, total=False):
+    """What the stages find out about a case; they fill it in as they go."""
+
+    kind: str
+    types: tuple[str, ...]
+    error: float
 
 
 def find(folder: Path) -> Iterator[Case]:
@@ -113,7 +122,7 @@ def survey(
 
 def _survey(case: Case, run: bool) -> SurveyRow:
     passed: list[str] = []
-    facts: dict[str, Any] = {}
+    facts: _Facts = {"kind": "net"}
     try:
         for stage in _stages(case, run, facts):
             passed.append(stage)
@@ -124,16 +133,12 @@ def _survey(case: Case, run: bool) -> SurveyRow:
     return _row(case, passed, facts)
 
 
-def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> SurveyRow:
-    line = " ".join(outcome.pop("refusal", "").split())
-    line = line.removeprefix(f"{case.prototxt or case.weights}:").lstrip()
-    types = facts.get("types", ())
-    return SurveyRow(
-        case, facts.get("kind", "net"), tuple(passed), line, types=types, error=facts.get("error"), **outcome
-    )
+def _row(case: Case, passed: list[str], facts: _Facts, refusal: str = "", crashed: bool = False) -> SurveyRow:
+    line = " ".join(refusal.split()).removeprefix(f"{case.prototxt or case.weights}:").lstrip()
+    return SurveyRow(case, passed=tuple(passed), refusal=line, crashed=crashed, **facts)
 
 
-def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
+def _stages(case: Case, run: bool, facts: _Facts) -> Iterator[str]:
     if case.prototxt is None:
         message = read_caffemodel(case.weights or "").message
         yield "parsed"
@@ -159,7 +164,7 @@ def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
         yield "matched"
 
 
-def _parsed(prototxt: Path) -> tuple[str, Any]:
+def _parsed(prototxt: Path) -> tuple[str, Message]:
     try:
         return "net", read_prototxt(prototxt)
     except ReadError as refusal:

@@ -189,7 +189,7 @@ def _changes(
             yield Change(key, path, _text(ours), _text(theirs))
 
 
-def _size(placed: _Placed, name: str) -> Any:
+def _size(placed: _Placed, name: str) -> object:
     return getattr(placed.step.converter, name, None)
 
 
@@ -276,5 +276,5 @@ def _peak(blob: Blob) -> float:
     return max(float(np.abs(piece[np.isfinite(piece)]).max(initial=0)) for piece in pieces)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.caffemodel import whole
@@ -18,6 +18,9 @@ from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output, checked, patiently
+
+if TYPE_CHECKING:
+    from h5py import Group
 
 
 def read_back(path: Path, model: Model) -> Net:
@@ -51,7 +54,7 @@ def _check_names(layers: Sequence[Layer]) -> None:
             raise WriteError(f"layer {name!r}: {problem}; write a caffemodel")
 
 
-def _write_layer(group: Any, layer: Layer) -> None:
+def _write_layer(group: Group, layer: Layer) -> None:
     for position, blob in enumerate(layer.blobs):
         dataset = group.create_dataset(str(position), blob.shape, "<f4")
         if blob.values is not None and blob.count:

@@ -14,13 +14,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+    from torch.export import ExportedProgram
 
 OPSET = 20
 """The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
@@ -54,7 +59,7 @@ def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
     output.write(proto.SerializeToString(deterministic=True))
 
 
-def _model(model: Model) -> Any:
+def _model(model: Model) -> ModelProto:
     """The ModelProto, as torch makes it of a graph."""
     from caffe2torch.writing.graph import graph, quiet  # loads slowly, and other formats do without
 
@@ -68,7 +73,7 @@ def _model(model: Model) -> Any:
     program = graph(model)
     try:
         with quiet():
-            exported: Any = torch.onnx.export(
+            exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 verbose=False,
@@ -79,10 +84,11 @@ def _model(model: Model) -> Any:
             )
     except RuntimeError as error:
         raise _refusal(program, model, error) from error
+    assert exported is not None  # noqa: S101 (dynamo=True returns a program)
     return exported.model_proto
 
 
-def _refusal(program: Any, model: Model, error: Exception) -> Exception:
+def _refusal(program: ExportedProgram, model: Model, error: Exception) -> Exception:
     """The layer whose operator ONNX lacks, where torch tells the operator."""
     causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
     name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
@@ -96,14 +102,14 @@ def _refusal(program: Any, model: Model, error: Exception) -> Exception:
     return NetError(f"ONNX cannot hold the net: {problem}")
 
 
-def _package(name: str) -> Any:
+def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingData(f"ONNX needs {name}: pip install onnx onnxruntime onnxscript ({error})") from None
 
 
-def _name(proto: Any, model: Model) -> None:
+def _name(proto: ModelProto, model: Model) -> None:
     """Caffe's names in place of the exporter's, and nothing of what that notes about our source files."""
     from caffe2torch.version import __version__
 
@@ -118,12 +124,12 @@ def _name(proto: Any, model: Model) -> None:
     proto.metadata_props.add(key="preprocessing", value=json.dumps(known))
 
 
-def _values(graph: Any) -> Iterator[Any]:
+def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:
     yield from graph.input
     yield from graph.output
 
 
-def _name_nodes(graph: Any, layers: set[str]) -> None:
+def _name_nodes(graph: GraphProto, layers: set[str]) -> None:
     """A layer of one node gives it its name; of several, `layer/operator`; sizes keep theirs."""
     values = {x.name for x in (*graph.value_info, *graph.output) if x.type.tensor_type.elem_type == _FLOAT}
     owners = [_owner(node, layers) if node.output[0] in values else "" for node in graph.node]
@@ -136,13 +142,13 @@ def _name_nodes(graph: Any, layers: set[str]) -> None:
         taken.add(node.name)
 
 
-def _owner(node: Any, layers: set[str]) -> str:
+def _owner(node: NodeProto, layers: set[str]) -> str:
     """The layer that a node is part of; empty for none."""
     noted = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
     return next((scope for scope in ast.literal_eval(noted) if scope in layers), "")
 
 
-def _name_axes(graph: Any, model: Model) -> None:
+def _name_axes(graph: GraphProto, model: Model) -> None:
     """`batch`, `height` and `width` in place of the exporter's symbols; a second input has its own."""
     names: dict[str, str] = {}
     for value in graph.input:

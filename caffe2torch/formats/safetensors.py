@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, ReadError, VerificationFailed
@@ -30,6 +30,8 @@ from caffe2torch.writing.digest import Digest
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model, valued, with_blobs, without_rules
 from caffe2torch.writing.output import Output, encoded
+
+_T = TypeVar("_T")
 
 CONFIG = "config.json"
 """The file that defines the net beside its tensors, in a folder of the hub's form."""
@@ -156,7 +158,7 @@ def _size(tensor: Kept, dtype: str) -> int:
 def kept_shape(parameter: Parameter) -> tuple[int, ...]:
     """The shape in which a parameter is kept: dense, or its channel diagonal."""
     valued(parameter)
-    shape: tuple[Any, ...] = parameter.shape
+    shape = tuple(size or 0 for size in parameter.shape)
     return (shape[0], 1, *shape[2:]) if parameter.diagonal else shape
 
 
@@ -213,7 +215,7 @@ def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str
 
 
 def _preprocessing(known: Any) -> Preprocessing:
-    kinds: dict[str, Any] = {
+    kinds: dict[str, type | tuple[type, ...]] = {
         "mean": list,
         "scale": (int, float),
         "crop_size": int,
@@ -255,7 +257,7 @@ def _listed(metadata: dict[str, str], name: str) -> list[str]:
     return listed
 
 
-def _json(metadata: dict[str, str], name: str, kind: type) -> Any:
+def _json(metadata: dict[str, str], name: str, kind: type[_T]) -> _T:
     try:
         value = json.loads(metadata.get(name, "null"))
     except (ValueError, RecursionError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from caffe2torch.formats.caffemodel import write_blob
 from caffe2torch.untrusted.binary import SolverState
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.writing.output import Output, create, patiently
+
+if TYPE_CHECKING:
+    from h5py import File
 
 
 def write_solverstate(state: SolverState, path: AnyPath) -> None:
@@ -45,7 +48,7 @@ def _write_hdf5(state: SolverState, output: Output) -> None:
             history[str(i)] = blob.read().astype("<f4", copy=False)
 
 
-def _write_string(file: Any, name: str, value: bytes) -> None:
+def _write_string(file: File, name: str, value: bytes) -> None:
     """A string that ends in a zero byte, as C's do; h5py's own do not."""
     from h5py import h5d, h5s, h5t
 

@@ -10,15 +10,17 @@ import re
 import traceback
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import NetError, UnsupportedLayer
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
     from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
@@ -84,38 +86,40 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _every_size() -> Any:
+def _every_size() -> AbstractContextManager[None]:
     """A graph that also takes sizes of 0 and 1, and sets no limit on others that would keep them away."""
-    return _experimental("_config").patch(backed_size_oblivious=True)
+    patched: AbstractContextManager[None] = _experimental("_config").patch(backed_size_oblivious=True)
+    return patched
 
 
-def _experimental(name: str) -> Any:
+def _experimental(name: str) -> ModuleType:
     return importlib.import_module(f"torch.fx.experimental.{name}")
 
 
-def _named(model: Model) -> Any:
+def _named(model: Model) -> nn.Module:
     """The model with its inputs as parameters of `forward`, and no other names in its state dict."""
     module = model.module
 
-    def forward(**inputs: Any) -> Any:
+    def forward(**inputs: Tensor) -> dict[str, Tensor]:
         with _watched(module, inputs.values()):
-            return module(*inputs.values())
+            outputs: dict[str, Tensor] = module(*inputs.values())
+        return outputs
 
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in module.inputs]
     )
-    named: Any = torch.nn.Module()
+    named = torch.nn.Module()
     named.forward, named._modules = forward, module._modules
     return named.eval()
 
 
 @contextmanager
-def _watched(model: CaffeNet, images: Collection[Any]) -> Iterator[None]:
+def _watched(model: CaffeNet, images: Collection[Tensor]) -> Iterator[None]:
     """Refuses a layer after which a free axis is no longer free: it went through it one by one."""
     is_concrete_int = _experimental("symbolic_shapes").is_concrete_int
     free = [size for image in images for size in image.shape if not is_concrete_int(size)]
 
-    def look(layer: CaffeLayer, *_: Any) -> None:
+    def look(layer: CaffeLayer, *_: object) -> None:
         if any(map(is_concrete_int, free)):
             raise layer.converter.refuse("no graph can hold it: it takes its bottom apart, of whatever size")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from caffe2torch.blob import FLOAT32, Blob, blob_of
 from caffe2torch.errors import WeightsError
@@ -19,7 +19,7 @@ from caffe2torch.writing.digest import Digest
 from caffe2torch.zoo.inputs import known_shapes, sized
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from caffe2torch.modules.caffe_net import CaffeNet
     from caffe2torch.writing.trial import Trials
@@ -105,11 +105,24 @@ def model_of(model: nn.Module | Plan | Net) -> Model:
     return Model(without_rules(planned.net), planned)
 
 
-def _planned(model: Any) -> Plan:
+class _HasNet(Protocol):
+    def net(self) -> Net: ...
+
+
+def _has_net(model: nn.Module) -> TypeGuard[_HasNet]:
+    # Asked of the class: a CaffeNet may have a layer called `net`.
+    return callable(getattr(type(model), "net", None))
+
+
+def _has_plan(model: nn.Module) -> TypeGuard[CaffeNet]:
+    return isinstance(getattr(model, "plan", None), Plan)
+
+
+def _planned(model: nn.Module) -> Plan:
     """The plan of the deploy net of a module, with its values."""
-    if callable(getattr(type(model), "net", None)):
+    if _has_net(model):
         return plan(model.net())
-    if isinstance(getattr(model, "plan", None), Plan):
+    if _has_plan(model):
         net = without_rules(net_of(model))
         return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
     raise TypeError(
@@ -123,11 +136,11 @@ def without_rules(net: Net) -> Net:
 
     A layer of a trained net says `phase: TRAIN`, and Caffe would drop values in it when deployed (net.cpp).
     """
-    free: dict[str, Any] = dict.fromkeys(("include", "exclude", "phase"))
+    free = dict.fromkeys(("include", "exclude", "phase"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 
-def net_of(model: Any) -> Net:
+def net_of(model: CaffeNet) -> Net:
     """The net of a CaffeNet; its blobs read the module's parameters when asked."""
     return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
 
@@ -156,10 +169,11 @@ def _needed(parameter: Parameter) -> Blob:
     return Blob(shape, FLOAT32, None) if blob is None else replace(blob, shape=shape)
 
 
-def _blob_of(model: Any, parameter: Parameter) -> Blob:
+def _blob_of(model: CaffeNet, parameter: Parameter) -> Blob:
     owner, _, name = parameter.owner.rpartition(".")
     layer = model.get_submodule(owner)
-    return blob_of({**layer._parameters, **layer._buffers}[name], diagonal=parameter.diagonal)
+    tensor: Tensor = getattr(layer, name)
+    return blob_of(tensor, diagonal=parameter.diagonal)
 
 
 def _digest(path: str) -> Digest | None:
