@@ -1,6 +1,6 @@
 """Plan -> ONNX, opset 20, for onnxruntime and others. Needs the packages of the extra `onnx`.
 
-Batch, height and width are free where they are in the net. Inputs and outputs have the names of Caffe's
+Batch, height and width are free where the net leaves them free. Inputs and outputs have the names of Caffe's
 blobs, parameters those of the state dict (`conv1_1.weight`), nodes those of the layers.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 OPSET = 20
-"""The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
+"""The first that has all the operators we need and that onnxruntime and the exporter agree on."""
 _FLOAT = 1
 """TensorProto.FLOAT."""
 MAX_BYTES = (1 << 31) - 1
@@ -46,7 +46,7 @@ def open_onnx(path: Path) -> Run:
 
 
 def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
-    """A graph that onnx.checker has nothing against."""
+    """A graph that passes onnx.checker."""
     onnx = _package("onnx")
     proto = _model(model)
     if proto.ByteSize() > MAX_BYTES:
@@ -61,12 +61,13 @@ def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
 
 def _model(model: Model) -> ModelProto:
     """The ModelProto, as torch makes it of a graph."""
-    from caffe2torch.writing.graph import graph, quiet  # loads slowly, and other formats do without
+    from caffe2torch.writing.graph import graph, quiet  # loads slowly, and few formats need it
 
     operators = getattr(_package("onnxscript"), f"opset{OPSET}")
 
     def sort(x: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
-        # TopK, too, gives of equals the first one first; the exporter knows no stable sort.
+        # TopK also puts the first of equal values first; the exporter has no stable sort.
+        # The exporter evaluates the annotations, so they must be names that exist at run time.
         size = operators.Shape(x, start=dim, end=dim + 1 or None)
         return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
@@ -89,7 +90,7 @@ def _model(model: Model) -> ModelProto:
 
 
 def _refusal(program: ExportedProgram, model: Model, error: Exception) -> Exception:
-    """The layer whose operator ONNX lacks, where torch tells the operator."""
+    """The refusal of the layer whose operator ONNX lacks, if torch names the operator."""
     causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
     name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
     problem = str(causes[-1]).strip().split("\n", 1)[0]
@@ -110,7 +111,7 @@ def _package(name: str) -> ModuleType:
 
 
 def _name(proto: ModelProto, model: Model) -> None:
-    """Caffe's names in place of the exporter's, and nothing of what that notes about our source files."""
+    """Caffe's names in place of the exporter's, without its notes about our source files."""
     from caffe2torch.version import __version__
 
     _name_nodes(proto.graph, {step.key for step in model.plan.steps})
@@ -130,7 +131,7 @@ def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:
 
 
 def _name_nodes(graph: GraphProto, layers: set[str]) -> None:
-    """A layer of one node gives it its name; of several, `layer/operator`; sizes keep theirs."""
+    """The one node of a layer is named after it, several are `layer/operator`; sizes keep their names."""
     values = {x.name for x in (*graph.value_info, *graph.output) if x.type.tensor_type.elem_type == _FLOAT}
     owners = [_owner(node, layers) if node.output[0] in values else "" for node in graph.node]
     taken: set[str] = set()
@@ -143,7 +144,7 @@ def _name_nodes(graph: GraphProto, layers: set[str]) -> None:
 
 
 def _owner(node: NodeProto, layers: set[str]) -> str:
-    """The layer that a node is part of; empty for none."""
+    """The layer that a node is part of; empty if none."""
     noted = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
     return next((scope for scope in ast.literal_eval(noted) if scope in layers), "")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def write_solverstate(state: SolverState, path: AnyPath) -> None:
-    """Writes a solver's state with float32 history; as HDF5 where the name ends in .h5.
+    """Writes a solver's state with float32 history; as HDF5 if the name ends in .h5.
 
     The file appears whole or not at all. Raises WriteError.
     """

@@ -275,7 +275,7 @@ def test_a_renamed_layer(voc: Path, compare: Run) -> None:
         ["only", "in", "A", "score_fr", "(Convolution)"],
         ["only", "in", "B", "score_59", "(Convolution)"],
     ]
-    assert out.splitlines()[-1] == "B differs from A; layers in A alone: 1; layers in B alone: 1"
+    assert out.splitlines()[-1] == "B differs from A; layers only in A: 1; layers only in B: 1"
 
 
 def test_another_number_of_classes(golden: Path) -> None:
@@ -376,10 +376,10 @@ def test_nets_without_weights(golden: Path, compare: Run) -> None:
     weights = golden / "fcn" / "voc-fcn32s" / "weights.caffemodel"
     code, out = compare(files[0], weights)
     assert code == 1
-    assert "differs: has values in B alone" in out
+    assert "differs: has values only in B" in out
     code, out = compare(files[0], weights, "--run")
     assert (code, out.count("\n")) == (1, 1)
-    assert "train.prototxt: defines a net and holds no values to run it with" in out
+    assert "train.prototxt: defines a net but holds no values to run it with" in out
 
 
 # --- outputs
