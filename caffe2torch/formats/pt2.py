@@ -20,7 +20,7 @@ def open_pt2(path: Path) -> Run:
 
 
 def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
-    """torch.export's program: batch, height and width are free where the net leaves them free (writing/trial.py)."""
+    """torch.export's program: batch, height and width are free where the net leaves them free (trial.py)."""
     from caffe2torch.writing.graph import graph, quiet
 
     program = graph(model)

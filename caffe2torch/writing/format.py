@@ -31,8 +31,8 @@ def _deployed(model: Model) -> Net:
 class Format:
     """A format: its name, the suffixes of its files, the function that writes it, and how that is checked.
 
-    The suffix "/" stands for a folder. Raises RuntimeError for a format with none of `read`, `run` and `open`:
-    its files could not be checked.
+    The suffix "/" stands for a folder. Raises RuntimeError for a format without `read`, `run` and `open`: its
+    files could not be checked.
     """
 
     name: str

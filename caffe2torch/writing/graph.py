@@ -115,7 +115,7 @@ def _named(model: Model) -> nn.Module:
 
 @contextmanager
 def _watched(model: CaffeNet, images: Collection[Tensor]) -> Iterator[None]:
-    """Refuses a layer after which a free axis no longer is: the layer looped over it."""
+    """Refuses a layer that makes a free axis a fixed one by looping over it."""
     is_concrete_int = _experimental("symbolic_shapes").is_concrete_int
     free = [size for image in images for size in image.shape if not is_concrete_int(size)]
 

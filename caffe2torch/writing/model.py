@@ -81,7 +81,7 @@ class Model:
 
     @cached_property
     def trials(self) -> Trials:
-        """What the module gives on random inputs; needs torch."""
+        """The module's outputs for random inputs; needs torch."""
         from caffe2torch.writing.trial import try_out
 
         return try_out(self.module, known_shapes(self.plan))

@@ -53,7 +53,7 @@ def class_name(name: str) -> str:
 
 
 def text(name: str) -> str:
-    """A string literal of a name: printable ASCII in double quotes, all else escaped."""
+    """A string literal of a name: printable ASCII in double quotes, everything else escaped."""
     return f'"{"".join(c if _is_plain(c) else _escaped(c) for c in name)}"'
 
 
