@@ -363,7 +363,7 @@ def test_two_different_nets(golden: Path, compare: Run) -> None:
     assert code == 1
     assert "only in A  conv1_1 (Convolution)" in out
     assert "only in B  conv1 (Convolution)" in out
-    assert re.search("A alone: 28; .*B alone: 12; parameters: .*outputs: 2 of 2$", out.splitlines()[-1])
+    assert re.search("only in A: 28; .*only in B: 12; parameters: .*outputs: 2 of 2$", out.splitlines()[-1])
 
 
 def test_nets_without_weights(golden: Path, compare: Run) -> None:
