@@ -18,9 +18,9 @@ from caffe2torch.net.text import aligned
 _TITLE = """# Layer types
 
 What `fcn-convert` converts. A layer of another type, a field that no schema has, and a value that is not
-described here are refused. *Held against* tells where the numbers come from that the tests compare with:
+described here are refused. *Held against* says where the numbers come from that the tests compare with:
 Caffe's own outputs and gradients, or NumPy loops written from the definition in the fork that has the type,
-and for some also what a Caffe with SSD's layers gave.
+and for some also the outputs of a Caffe with SSD's layers.
 
 This page is written by `python -m caffe2torch.cli.catalogue`; the words are the converters' docstrings.
 """

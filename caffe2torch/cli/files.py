@@ -25,8 +25,8 @@ def only_file(options: argparse.Namespace) -> str:
     if not options.files:
         raise UsageError("give a FILE; see fcn-convert --help")
     if len(options.files) > 1:
-        takes = "it takes one folder" if options.survey else "it takes a model, and its prototxt if need be"
-        raise UsageError(f"{len(options.files)} files are given; {takes}; see fcn-convert --help")
+        takes = "--survey takes one folder" if options.survey else "give a model, and its prototxt if needed"
+        raise UsageError(f"{len(options.files)} files were given; {takes}; see fcn-convert --help")
     return str(options.files[0])
 
 
@@ -38,7 +38,7 @@ def _told_apart(options: argparse.Namespace) -> tuple[File, File]:
     files = [look_at_model(file) for file in options.files]
     texts = [file for file in files if file.kind is Kind.PROTOTXT]
     if len(texts) == 2:
-        raise UsageError(f"{names}: both are text; give one prototxt, and the weights")
+        raise UsageError(f"{names}: both are text; give one prototxt and the weights")
     if not texts:
         raise UsageError(f"{names}: neither is a prototxt; to compare two models, use --diff")
     (prototxt,) = texts

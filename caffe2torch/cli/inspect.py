@@ -21,7 +21,7 @@ def inspect_mean(options: argparse.Namespace) -> Answer:
             f"{options.file}: starts like a mean or a .solverstate; give the caffemodel"
         ) from None
     if not options.inspect:
-        raise ReadError(f"{options.file}: is a mean, no model; --inspect shows it")
+        raise ReadError(f"{options.file}: is a mean, not a model; --inspect shows it")
     channels = mean.reshape(-1, *mean.shape[-2:]).mean((1, 2), dtype=float).tolist()
     text = f"{options.file}: binaryproto, {mean.dtype} {mean.shape}\nper channel: {numbers(channels)}"
     return Answer(text, {"file": str(options.file), "shape": mean.shape, "mean": channels})

@@ -1,4 +1,4 @@
-"""How far long work is, on one line of a terminal."""
+"""The progress of long work, on one line of a terminal."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 
 
 class ProgressLine:
-    """Shows how far long work is, on a terminal; `unit` is what it counts `size` at a time.
+    """Shows the progress of long work on a terminal, in `unit`s of `size` each.
 
-    `rest` says what else there is to do, before and behind what is counted.
+    `rest` says what else is done, before and after what is counted.
     """
 
     def __init__(self, unit: str, size: float = 1, rest: str = "") -> None:
@@ -34,5 +34,5 @@ class ProgressLine:
             self.is_shown = bool(text)
 
     def wipe(self) -> None:
-        """Makes room for what is printed next."""
+        """Clears the line for what is printed next."""
         self._show("")

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A conversion that was done; str(outcome) is one screen."""
+    """A finished conversion; str(outcome) is one screen."""
 
     model: Model
     reports: Mapping[str, Report]
-    """What --verify found, by the road to the model: "build", or the hand-written module's name."""
+    """What --verify found, by how the model was made: "build", or the hand-written module's name."""
     target: str
     format: str
     dtype: str
     seconds: float
     check: Check | None = None
-    """How the written file was found right."""
+    """How the written file was checked."""
 
     def facts(self) -> dict[str, Any]:
         """The result for JSON."""
@@ -76,11 +76,14 @@ class Outcome:
             *(line for blob, known in self.model.preprocessing.items() for line in _prepared(blob, known)),
             ("output", ", ".join(plan.outputs)),
             *(("changed", note) for note in plan.net.notes),
-            *(("diagonal", f"{key}: frozen and zero off its diagonal, kept as that") for key in diagonal),
+            *(
+                ("diagonal", f"{key}: frozen and zero off its diagonal, so only that is kept")
+                for key in diagonal
+            ),
         ]
 
     def load(self) -> list[str]:
-        """Python that loads what was written, and runs it where the sizes of its inputs are known."""
+        """Python that loads what was written, and runs it if the sizes of its inputs are known."""
         shapes = self._example()
         calls = {
             "path": self.target,
@@ -92,7 +95,7 @@ class Outcome:
         return [line for template in lines for line in template.format(**calls).split("\n")]
 
     def _example(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of inputs that the net takes; empty when they are not known, or no names of Python's."""
+        """Shapes of inputs that the net takes; empty if they are unknown, or a name is not an identifier."""
         shapes = {}
         for blob, shape in self.model.plan.inputs.items():
             batch, *sizes = shape or (1, None)
@@ -104,7 +107,7 @@ class Outcome:
         return shapes
 
 
-def origin_facts(model: Model) -> dict[str, Any]:
+def origin_facts(model: Model) -> dict[str, str]:
     """The file that a model was read from, for JSON."""
     return {"file": str(model.origin.file), "format": model.origin.format} if model.origin else {}
 
@@ -138,7 +141,7 @@ def compared(reports: Mapping[str, Report]) -> str:
 
 
 def _prepared(blob: str, known: Preprocessing) -> Iterator[tuple[str, str]]:
-    """What the net was trained to see, a line for each step."""
+    """How the images that the net was trained on were prepared, a line for each step."""
     if known.mean_file:
         yield "mean", f"the image {known.mean_file}, to subtract from {blob}"
     if known.mean:

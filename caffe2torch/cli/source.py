@@ -15,7 +15,7 @@ from caffe2torch.writing.model import Model
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Puts the file's name before what is wrong with its net, unless it is there."""
+    """Puts the file's name in front of an error in its net, unless the error has it."""
     try:
         yield
     except NetError as error:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
@@ -27,19 +27,20 @@ from caffe2torch.upgrades import upgrade_net, upgrade_solver
 from caffe2torch.writing.trial import MAX_INPUT
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from torch import Tensor
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
 IMAGE = (1, 3, 224, 224)
 _WEIGHTS = re.compile(r"\.caffemodel(\.h5)?$|_iter_\d+$")
-"""How the names of weights end; the snapshots of 2013 have no suffix (solver.cpp)."""
+"""How the names of weight files end; the snapshots of 2013 have no suffix (solver.cpp)."""
 DEEP_NET = 100
-"""Layers from which on rounding is given ten times the room: 1e-4 of relative error instead of 1e-5."""
+"""With more layers, rounding is allowed ten times as much: a relative error of 1e-4 instead of 1e-5."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one net: a prototxt or weights or both, and Caffe's outputs where they lie beside."""
+    """The files of one net: a prototxt or weights or both, and Caffe's outputs if they are there."""
 
     prototxt: Path | None
     weights: Path | None
@@ -53,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class SurveyRow:
-    """How far one case got: the stages it passed, and why not further. `error` is against Caffe, relative."""
+    """How far one case got: the stages it passed, and why no further. `error` is relative to Caffe's."""
 
     case: Case
     kind: str
@@ -65,11 +66,19 @@ class SurveyRow:
     error: float | None = None
 
 
+class _Facts(TypedDict, total=False):
+    """What the stages find out about a case; they fill it in as they go."""
+
+    kind: str
+    types: tuple[str, ...]
+    error: float
+
+
 def find(folder: Path) -> Iterator[Case]:
     """The cases below a folder.
 
-    Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` beside them
-    when they are the only ones there. Caffe's outputs are the .npz of the same name, `ref.npz` or `io.npz`.
+    Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` next to
+    them if they are the only ones there. Caffe's outputs are in the .npz of that name, `ref.npz` or `io.npz`.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     weights = {path for path in files if _WEIGHTS.search(path.name)}
@@ -99,9 +108,9 @@ def _reference_of(path: Path) -> Path | None:
 def survey(
     cases: Sequence[Case], run: bool = False, watch: Callable[[int], None] = lambda done: None
 ) -> list[SurveyRow]:
-    """Every case through the stages.
+    """Takes every case through the stages.
 
-    With `run`, nets run on random inputs of the sizes that their files state, IMAGE where they state none; a
+    With `run`, nets run on random inputs of the sizes that their files state, IMAGE if they state none; a
     batch of more than MAX_INPUT values is cut to one image.
     """
     rows = []
@@ -113,27 +122,23 @@ def survey(
 
 def _survey(case: Case, run: bool) -> SurveyRow:
     passed: list[str] = []
-    facts: dict[str, Any] = {}
+    facts: _Facts = {"kind": "net"}
     try:
         for stage in _stages(case, run, facts):
             passed.append(stage)
     except Caffe2TorchError as error:
         return _row(case, passed, facts, refusal=str(error))
-    except Exception as error:  # a defect of ours must not hide the other files
+    except Exception as error:  # a bug of ours must not hide the other files
         return _row(case, passed, facts, refusal=f"crash: {type(error).__name__}: {error}", crashed=True)
     return _row(case, passed, facts)
 
 
-def _row(case: Case, passed: list[str], facts: dict[str, Any], **outcome: Any) -> SurveyRow:
-    line = " ".join(outcome.pop("refusal", "").split())
-    line = line.removeprefix(f"{case.prototxt or case.weights}:").lstrip()
-    types = facts.get("types", ())
-    return SurveyRow(
-        case, facts.get("kind", "net"), tuple(passed), line, types=types, error=facts.get("error"), **outcome
-    )
+def _row(case: Case, passed: list[str], facts: _Facts, refusal: str = "", crashed: bool = False) -> SurveyRow:
+    line = " ".join(refusal.split()).removeprefix(f"{case.prototxt or case.weights}:").lstrip()
+    return SurveyRow(case, passed=tuple(passed), refusal=line, crashed=crashed, **facts)
 
 
-def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
+def _stages(case: Case, run: bool, facts: _Facts) -> Iterator[str]:
     if case.prototxt is None:
         message = read_caffemodel(case.weights or "").message
         yield "parsed"
@@ -159,7 +164,7 @@ def _stages(case: Case, run: bool, facts: dict[str, Any]) -> Iterator[str]:
         yield "matched"
 
 
-def _parsed(prototxt: Path) -> tuple[str, Any]:
+def _parsed(prototxt: Path) -> tuple[str, Message]:
     try:
         return "net", read_prototxt(prototxt)
     except ReadError as refusal:
@@ -185,15 +190,17 @@ def _run(net: Net) -> dict[str, Tensor]:
 
 
 def _sized(net: Net) -> Net:
-    """The net with whole shapes for its inputs: what the file leaves open is that of IMAGE."""
+    """The net with complete shapes for its inputs: sizes that the file leaves open are IMAGE's."""
     return replace(
         net, layers=tuple(_whole(layer) if layer.type == "Input" else layer for layer in net.layers)
     )
 
 
 def _whole(layer: Layer) -> Layer:
-    told = [shape.dim for shape in layer.fields.input_param.shape] or [IMAGE]
-    dims = [tuple(IMAGE[min(axis, 3)] if size < 0 else size for axis, size in enumerate(dim)) for dim in told]
+    stated = [shape.dim for shape in layer.fields.input_param.shape] or [IMAGE]
+    dims = [
+        tuple(IMAGE[min(axis, 3)] if size < 0 else size for axis, size in enumerate(dim)) for dim in stated
+    ]
     few = [(1, *dim[1:]) if math.prod(dim) > MAX_INPUT else dim for dim in dims]
     shapes = tuple(Fields("BlobShape", {"dim": dim}) for dim in few)
     return replace(
@@ -232,9 +239,7 @@ def summary(rows: Sequence[SurveyRow], folder: Path) -> str:
         f"{len(nets)} nets" + (f", and {upgraded} of {len(solvers)} solvers upgraded" if solvers else "")
     ]
     lines += [f"  {stage:9}{counts[stage]:5}" for stage in STAGES if counts[stage] and stage != "matched"]
-    lines += (
-        [f"  matched  {counts['matched']:5} of {tried} with Caffe's outputs beside them"] if tried else []
-    )
+    lines += [f"  matched  {counts['matched']:5} of {tried} that have Caffe's outputs"] if tried else []
     refused = [row for row in rows if row.refusal]
     lines += (
         ["", f"{len(refused)} refused, {sum(row.crashed for row in rows)} of them crashes"] if refused else []

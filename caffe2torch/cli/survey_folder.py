@@ -17,7 +17,7 @@ def survey_folder(options: argparse.Namespace) -> Answer:
 
     folder = Path(only_file(options))
     if not folder.is_dir():
-        raise MissingData(f"{folder}: is no folder; --survey takes one")
+        raise MissingData(f"{folder}: is not a folder; --survey takes one")
     cases = list(find(folder))
     progress = ProgressLine("nets")
     rows = survey(cases, options.run, lambda done: progress(done, len(cases)))

@@ -18,7 +18,7 @@ MAX_LINES = 20
 
 @dataclass(frozen=True)
 class Change:
-    """What a layer has in both nets and is not the same, as text."""
+    """Something that a layer has in both nets but that is not the same, as text."""
 
     layer: str
     what: str
@@ -37,7 +37,7 @@ class BlobRow:
     other: tuple[int, ...]
     """Its shape in B."""
     max_delta: float | None
-    """max |delta|; None where the two cannot be compared."""
+    """max |delta|; None if the two cannot be compared."""
     where: tuple[int, ...]
     relative: float | None
     """max |delta| over the largest |value| in A: it shows one changed weight among millions."""
@@ -47,13 +47,13 @@ class BlobRow:
 
 @dataclass(frozen=True)
 class Difference:
-    """The comparison of two models; `str` of it has the largest differences first, and ends in one line."""
+    """The comparison of two models; its text begins with the largest differences and ends in a summary."""
 
     a: str
     b: str
     tolerance: float
     layers: int = 0
-    """How many layers of one name both have; 0 where the nets were not compared, only their outputs."""
+    """How many layers both have, by name; 0 if only outputs were compared."""
     only_a: tuple[str, ...] = ()
     """Layers, with their types."""
     only_b: tuple[str, ...] = ()
@@ -61,11 +61,11 @@ class Difference:
     blobs: tuple[BlobRow, ...] = ()
     """Every blob of the layers that both have, the largest relative difference first."""
     outputs: Report | None = None
-    """None where they were not asked for."""
+    """None if they were not asked for."""
 
     @cached_property
     def same(self) -> bool:
-        """Whether nothing differs but values within the tolerance."""
+        """Whether nothing differs except values within the tolerance."""
         differ = self.only_a or self.only_b or self.changes or not all(row.ok for row in self.blobs)
         return not differ and (self.outputs is None or self.outputs.ok)
 
@@ -106,8 +106,8 @@ class Difference:
             shown += [f"{len(outputs)} outputs"] if outputs else []
             return f"the same within {self.tolerance:g}: {', '.join(shown)}"
         counts = {
-            "layers in A alone": str(len(self.only_a) or ""),
-            "layers in B alone": str(len(self.only_b) or ""),
+            "layers only in A": str(len(self.only_a) or ""),
+            "layers only in B": str(len(self.only_b) or ""),
             "parameters": str(len(self.changes) or ""),
             "blobs": f"{len(failed)} of {len(self.blobs)}, most in {failed[0].layer}" if failed else "",
             "outputs": f"{len(wrong)} of {len(outputs)}" if wrong else "",

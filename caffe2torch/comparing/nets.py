@@ -1,7 +1,7 @@
 """Two nets -> a Difference: layers, their parameters, the shapes and values of their blobs, their outputs.
 
-What is compared is the nets that one deploys of both (plan.py), layer by layer by name. Blobs are compared
-piece by piece where they lie, without torch; outputs, which need it, are those of B for inputs of A.
+The two deploy nets are compared layer by layer, by name. Blobs are compared piece by piece where they are,
+without torch; outputs, which need it, are B's for A's inputs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 PIECE = 1 << 18
-"""Values compared at a time; bounds the memory that it takes."""
+"""Values compared at a time; bounds the memory used."""
 
 Answers = Iterator[tuple[str, Trial]]
-"""Inputs and what A gives on them, by a name for each."""
+"""Inputs and A's outputs for them, each with a name."""
 
 _SIZES = ("kernel", "stride", "pad", "dilation")
-"""Sizes that Caffe allows to write in several ways; the converters know them."""
+"""Sizes that can be written in several ways in Caffe; the converters know them."""
 
 
 def diff(
@@ -52,10 +52,9 @@ def diff(
     """Compares two models, each anything that `export` takes.
 
     Blobs are equal when max |delta| is at most `tolerance` times the largest |value| of A's. With `run`, B's
-    outputs are compared with A's for seeded random inputs, of two sizes where A takes them, or for those of
-    `on`, an .npz with arrays in.<blob>; there ‖delta‖ / ‖A's‖ may be `tolerance`. A dense deconvolution and
-    its channel diagonal are the same. Raises what planning the nets raises, and MissingData or ReadError
-    for `on`.
+    outputs are compared with A's for seeded random inputs, of two sizes if A takes them, or for those in
+    `on`, an .npz with arrays in.<blob>; there ‖delta‖ / ‖A's‖ may be up to `tolerance`. A dense deconvolution
+    equals its channel diagonal. Raises what planning the nets raises, and MissingData or ReadError for `on`.
     """
     first, second = model_of(a), model_of(b)
     found = compare(first, second, tolerance)
@@ -63,11 +62,11 @@ def diff(
 
 
 def with_outputs(found: Difference, a: Model, b: Model, on: str | PathLike[str] | None) -> Difference:
-    """The comparison with B's outputs beside A's, for random inputs or those in the file `on`."""
+    """The comparison, with B's outputs against A's for random inputs or those in the file `on`."""
     for side in (a, b):
         parameters = list(side.plan.parameters())
         if parameters and all(parameter.blob is None for parameter in parameters):
-            raise WeightsError(f"{_name(side)}: defines a net and holds no values to run it with")
+            raise WeightsError(f"{_name(side)}: defines a net but holds no values to run it with")
     wanted = answers(a, on)
     return replace(found, outputs=compare_outputs(_name(a), wanted, as_function(b.module), found.tolerance))
 
@@ -92,13 +91,13 @@ def compare(a: Model, b: Model, tolerance: float = TOLERANCE) -> Difference:
 
 
 def compare_outputs(a: str, wanted: Answers, run: Run, tolerance: float = TOLERANCE) -> Report:
-    """What `run` gives beside the answers of A."""
+    """The outputs of `run` against the answers of A."""
     rows = []
     for name, trial in wanted:
         try:
             found, problem = run(trial.inputs), ""
         except Exception as error:  # whichever library runs it
-            line = str(error).split("\n", 1)[0]  # of an error without words, nothing
+            line = str(error).split("\n", 1)[0]  # empty if the error has no message
             found, problem = {}, f"B does not run: {line}"
         for blob, output in trial.outputs.items():
             row = compare_blob(name, blob, output, found.get(blob), tolerance)
@@ -107,14 +106,14 @@ def compare_outputs(a: str, wanted: Answers, run: Run, tolerance: float = TOLERA
 
 
 def answers(a: Model, on: str | PathLike[str] | None) -> Answers:
-    """What a net gives on random inputs, or on those in the file `on`."""
+    """A net's outputs for random inputs, or for those in the file `on`."""
     if on is None:
         return ((str(trial), trial) for trial in a.trials.trials)
     return stored_answers(_name(a), as_function(a.module), on)
 
 
 def stored_answers(a: str, run: Run, on: str | PathLike[str]) -> Answers:
-    """What `run`, called A, gives on the inputs in the file `on`. Raises NetError where it does not run."""
+    """The outputs of `run`, the net `a`, for inputs in the file `on`. Raises NetError if it does not run."""
     for name, inputs in stored_inputs(on):
         try:
             yield name, Trial(inputs, run(inputs))
@@ -146,7 +145,7 @@ def _layers(side: Model) -> dict[str, _Placed]:
 
 
 def _both_dense(a: _Placed, b: _Placed) -> tuple[_Placed, _Placed]:
-    """The two as they are; of a dense deconvolution and one of a group per channel, both as dense ones."""
+    """The two as they are; a dense deconvolution and one with a group per channel, both as dense ones."""
     return _dense_as(a, b), _dense_as(b, a)
 
 
@@ -169,12 +168,12 @@ def _dense_as(placed: _Placed, other: _Placed) -> _Placed:
 def _changes(
     a: _Placed, b: _Placed, first: Mapping[str, _Placed], second: Mapping[str, _Placed]
 ) -> Iterator[Change]:
-    """What two layers of one name do not have in common, but for the values of their blobs."""
+    """How two layers of the same name differ, apart from the values of their blobs."""
     key = a.step.key
     if a.layer.type != b.layer.type:
         yield Change(key, "type", a.layer.type, b.layer.type)
         return
-    # A layer that one net lacks was told; that its neighbours read another is no more news.
+    # A layer that one net lacks is reported already; that its neighbours read another follows.
     if a.reads != b.reads and all(x in second for x in a.reads) and all(x in first for x in b.reads):
         yield Change(key, "reads", ", ".join(a.reads), ", ".join(b.reads))
     if len(a.layer.blobs) != len(b.layer.blobs):
@@ -184,17 +183,17 @@ def _changes(
         return
     spelled = {name for name in _SIZES if _size(a, name) is not None and _size(a, name) == _size(b, name)}
     for path, ours, theirs in _fields(a.layer.fields, b.layer.fields):
-        # Caffe writes into each layer the phase that it was in; here both are in TEST.
+        # Caffe writes its phase into each layer; here both are in TEST.
         if path != "phase" and path.rpartition(".")[2].partition("_")[0] not in spelled:
             yield Change(key, path, _text(ours), _text(theirs))
 
 
-def _size(placed: _Placed, name: str) -> Any:
+def _size(placed: _Placed, name: str) -> object:
     return getattr(placed.step.converter, name, None)
 
 
 def _inputs(a: Step, b: Step) -> Iterator[Change]:
-    """Inputs are as the file says, where it says it."""
+    """The shapes of inputs, where both files state them."""
     for ours, theirs in zip(a.tops, b.tops, strict=False):
         if ours is not None and theirs is not None:
             pairs = zip(ours, theirs, strict=False)
@@ -203,7 +202,7 @@ def _inputs(a: Step, b: Step) -> Iterator[Change]:
 
 
 def _means(a: Model, b: Model) -> Iterator[Change]:
-    """What is done to an image before the nets see it, where both files tell it."""
+    """What is done to an image before the nets see it, where both files state it."""
     for blob, known in a.preprocessing.items():
         theirs = asdict(b.preprocessing.get(blob, known))
         for name, ours in asdict(known).items():
@@ -212,7 +211,7 @@ def _means(a: Model, b: Model) -> Iterator[Change]:
 
 
 def _fields(a: Fields, b: Fields, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Path and two values of each field that differs; a default that is spelled out is no difference."""
+    """Path and two values of each field that differs; a default that is spelled out is not a difference."""
     for name in dict.fromkeys([name for fields in (a, b) for name, _ in fields.given()]):
         ours, theirs = getattr(a, name), getattr(b, name)
         if isinstance(ours, Fields):
@@ -236,7 +235,7 @@ def blob_rows(
         _row(name, i, ours, theirs, tolerance)
         for name, a, b in pairs
         for i, (ours, theirs) in enumerate(zip(a, b, strict=False))
-        # Definitions alone have shapes to compare, and no values.
+        # Mere definitions have shapes to compare, but no values.
         if ours.has_data or theirs.has_data or ours.shape != theirs.shape
     ]
     return tuple(sorted(rows, key=lambda row: np.inf if row.relative is None else row.relative, reverse=True))
@@ -246,7 +245,7 @@ def _row(layer: str, i: int, a: Blob, b: Blob, tolerance: float) -> BlobRow:
     problem = "" if a.shape == b.shape else f"is {shape_text(b.shape)} in B"
     row = BlobRow(layer, i, a.shape, b.shape, None, (), None, False, problem)
     if a.has_data != b.has_data:
-        return replace(row, problem=f"has values in {'A' if a.has_data else 'B'} alone")
+        return replace(row, problem=f"has values only in {'A' if a.has_data else 'B'}")
     if not a.has_data or a.count != b.count:
         return row
     largest, at = _largest(a, b)
@@ -257,7 +256,7 @@ def _row(layer: str, i: int, a: Blob, b: Blob, tolerance: float) -> BlobRow:
 
 
 def _largest(a: Blob, b: Blob) -> tuple[float, int]:
-    """The largest |delta| of two blobs of as many values, and where it lies."""
+    """The largest |delta| of two blobs with equally many values, and where it is."""
     ours, theirs = a.read().reshape(-1), b.read().reshape(-1)
     largest, at = 0.0, 0
     for start in range(0, a.count, PIECE):
@@ -276,5 +275,5 @@ def _peak(blob: Blob) -> float:
     return max(float(np.abs(piece[np.isfinite(piece)]).max(initial=0)) for piece in pieces)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,9 +1,9 @@
 """Models -> files, one module per format, each found by itself.
 
-    model, Plan or Net ─ conversion ─→ Model ─ a format's writer ─→ a file, whole or not at all
+    module, Plan or Net ─ model_of ─→ Model ─ a format's writer ─→ a file, whole or not at all
 
 A format is one module of this package, with the format's name; its FORMAT says how it is written, and how the
-written file is read back or run: every file is, before it takes its name (writing/checking.py).
+written file is read back or run, to check it before it takes its name (writing/checking.py).
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ def export(
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
-    A module gives the values that its parameters have now. A Net is written whole to caffemodel,
-    caffemodel.h5 and prototxt; all else as the net that one deploys. `dtype` is "float32", "float16" or
-    "bfloat16". The file appears under its name when all of it is written and found right, or not at all.
+    A module is written with the current values of its parameters. caffemodel, caffemodel.h5 and prototxt hold
+    all of a Net; everything else is written as the deploy net. `dtype` is "float32", "float16" or "bfloat16".
+    The file appears under its name once all of it is written and checked, or not at all.
 
-    A format that holds blobs is read back and compared to the bit; any other, and with `run` each, is loaded
-    and run on random inputs of two sizes. What was found is returned, None without `check`.
+    A format that holds blobs is read back and compared bit for bit; any other (with `run`, every one) is
+    loaded and run on random inputs of two sizes. Returns what was found, or None without `check`.
 
     Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be
-    written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that is not what
-    it was written from; MissingData where the format needs a package that is not installed.
+    written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that differs
+    from what it was written from; MissingData if the format needs a package that is not installed.
     """
     from caffe2torch.writing.model import model_of
 
@@ -89,7 +89,7 @@ def write(
     check: bool = True,
     run: bool = False,
 ) -> Check | None:
-    """Writes a conversion as `export` does; `progress` is told the bytes written and the bytes in all."""
+    """Writes a model as `export` does; `progress` is called with the bytes written and the total."""
     from caffe2torch.writing import DTYPES
     from caffe2torch.writing.checking import check as compared
     from caffe2torch.writing.model import valued

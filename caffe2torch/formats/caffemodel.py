@@ -1,6 +1,6 @@
 """Net -> caffemodel: a binary NetParameter in the current format, written blob by blob.
 
-The bytes are those of protobuf's encoding with the blobs at the end of their layers; a 3 GB net takes a few
+The bytes are what protobuf would write if blobs came last in their layers; writing a 3 GB net takes a few
 megabytes of memory. Caffe itself reads up to 2 GiB.
 """
 
@@ -28,7 +28,7 @@ def read_back(path: Path, model: Model) -> Net:
 
 
 def whole(model: Model) -> Net:
-    """The net with all of its layers, also those that only training uses."""
+    """The net with all of its layers, including those that only training uses."""
     return model.caffe_net
 
 
@@ -50,12 +50,12 @@ def refuse_alignment(net: Net) -> None:
     for layer in net.layers:
         if layer.fields.crop_param.align:
             raise NetError(
-                f"layer '{layer.name}' (Crop): its offset is not derived; export the net's plan instead"
+                f"layer '{layer.name}' (Crop): its definition lacks the offset; export the net's plan instead"
             )
 
 
 def write_blob(kind: str, field: str, blob: Blob, name: str, output: Output) -> None:
-    """A blob as one value of a message's field; `name` is for errors."""
+    """Writes a blob as one value of a message's field; `name` is for errors."""
     head = _blob_head(blob)
     output.write(_opening(kind, field, len(head) + _data_size(blob)) + head)
     _write_values(blob, name, output)
@@ -73,7 +73,7 @@ def _write_layer(layer: Layer, definition: bytes, output: Output) -> None:
 def _blob_head(blob: Blob) -> bytes:
     """A BlobProto up to the first byte of its values."""
     proto = schema.message("BlobProto")()
-    proto.shape.SetInParent()  # a scalar's has no axes, and is one all the same
+    proto.shape.SetInParent()  # a scalar's shape has no axes, but is there
     proto.shape.dim.extend(blob.shape)
     head: bytes = proto.SerializeToString(deterministic=True)
     return head + _opening("BlobProto", "data", _data_size(blob)) if blob.has_data else head

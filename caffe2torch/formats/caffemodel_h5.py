@@ -1,6 +1,6 @@
-"""Net -> caffemodel.h5: Caffe's snapshot in HDF5, `data/<layer>/<i>`, which holds blobs and no definition.
+"""Net -> caffemodel.h5: Caffe's snapshot in HDF5, `data/<layer>/<i>`, which holds blobs but no definition.
 
-Caffe reads it beside a prototxt, as it does a caffemodel (net.cpp, ToHDF5, CopyTrainedLayersFromHDF5).
+Caffe reads it together with a prototxt, like a caffemodel (net.cpp, ToHDF5, CopyTrainedLayersFromHDF5).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.caffemodel import whole
@@ -19,9 +19,12 @@ from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output, checked, patiently
 
+if TYPE_CHECKING:
+    from h5py import Group
+
 
 def read_back(path: Path, model: Model) -> Net:
-    """The conversion's net with the blobs of a file, by the names of its layers."""
+    """The model's net with the blobs of a file, matched by layer name."""
     stored, net = read_caffemodel(path), model.caffe_net
     blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
     return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
@@ -30,9 +33,9 @@ def read_back(path: Path, model: Model) -> Net:
 def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") -> None:
     """A group for each layer, with its blobs as float32 arrays.
 
-    Raises WriteError for layers with blobs and one name, or a name that HDF5 does not take for one.
+    Raises WriteError if two layers with blobs have the same name, or if HDF5 cannot use a layer's name.
     """
-    import h5py  # it loads slowly, and few files need it
+    import h5py  # loads slowly, and few files need it
 
     layers = [layer for layer in model.caffe_net.layers if layer.blobs]
     _check_names(layers)
@@ -43,15 +46,15 @@ def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") ->
 
 
 def _check_names(layers: Sequence[Layer]) -> None:
-    """Caffe finds blobs by the names of layers, as HDF5 takes them: one with a slash is a path."""
+    """Caffe finds blobs by layer name, as HDF5 understands it: a name with a slash is a path."""
     counts = Counter(layer.name for layer in layers)
     for name, count in counts.items():
         if count > 1 or "/" in name or name in ("", "."):
-            problem = "two layers have this name" if count > 1 else "its name is none that HDF5 takes"
+            problem = "two layers have this name" if count > 1 else "HDF5 does not take this name"
             raise WriteError(f"layer {name!r}: {problem}; write a caffemodel")
 
 
-def _write_layer(group: Any, layer: Layer) -> None:
+def _write_layer(group: Group, layer: Layer) -> None:
     for position, blob in enumerate(layer.blobs):
         dataset = group.create_dataset(str(position), blob.shape, "<f4")
         if blob.values is not None and blob.count:

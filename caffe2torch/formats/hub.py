@@ -1,4 +1,4 @@
-"""Plan -> a folder as Hugging Face's hub has them: `config.json` and `model.safetensors`.
+"""Plan -> a folder in the form of Hugging Face's hub: `config.json` and `model.safetensors`.
 
 `caffe2torch.hub.HubNet.from_pretrained(folder)` loads it.
 """
@@ -42,7 +42,7 @@ def planned(net: str, format_version: str) -> Plan:
 
 
 def write_hub(model: Model, output: Output, dtype: str = "float32") -> None:
-    """The safetensors file, and a config that defines the net without it."""
+    """The safetensors file, and a config that defines the net on its own."""
     metadata = metadata_of(model)
     texts = ("format_version", "caffe2torch", "net_name", "architecture", "net")
     config: dict[str, Any] = {name: metadata[name] for name in texts}

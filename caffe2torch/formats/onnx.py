@@ -1,6 +1,6 @@
 """Plan -> ONNX, opset 20, for onnxruntime and others. Needs the packages of the extra `onnx`.
 
-Batch, height and width are free where they are in the net. Inputs and outputs have the names of Caffe's
+Batch, height and width are free where the net leaves them free. Inputs and outputs have the names of Caffe's
 blobs, parameters those of the state dict (`conv1_1.weight`), nodes those of the layers.
 """
 
@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
@@ -22,8 +23,12 @@ from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
 
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+    from torch.export import ExportedProgram
+
 OPSET = 20
-"""The first with all operators that our layers become, on which onnxruntime and the exporter agree."""
+"""The first that has all the operators we need and that onnxruntime and the exporter agree on."""
 _FLOAT = 1
 """TensorProto.FLOAT."""
 MAX_BYTES = (1 << 31) - 1
@@ -41,7 +46,7 @@ def open_onnx(path: Path) -> Run:
 
 
 def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
-    """A graph that onnx.checker has nothing against."""
+    """A graph that passes onnx.checker."""
     onnx = _package("onnx")
     proto = _model(model)
     if proto.ByteSize() > MAX_BYTES:
@@ -54,21 +59,22 @@ def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
     output.write(proto.SerializeToString(deterministic=True))
 
 
-def _model(model: Model) -> Any:
+def _model(model: Model) -> ModelProto:
     """The ModelProto, as torch makes it of a graph."""
-    from caffe2torch.writing.graph import graph, quiet  # loads slowly, and other formats do without
+    from caffe2torch.writing.graph import graph, quiet  # loads slowly, and few formats need it
 
     operators = getattr(_package("onnxscript"), f"opset{OPSET}")
 
     def sort(x: Any, stable: bool = False, dim: int = -1, descending: bool = False) -> Any:
-        # TopK, too, gives of equals the first one first; the exporter knows no stable sort.
+        # TopK also puts the first of equal values first; the exporter has no stable sort.
+        # The exporter evaluates the annotations, so they must be names that exist at run time.
         size = operators.Shape(x, start=dim, end=dim + 1 or None)
         return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
     program = graph(model)
     try:
         with quiet():
-            exported: Any = torch.onnx.export(
+            exported = torch.onnx.export(
                 program,
                 dynamo=True,
                 verbose=False,
@@ -79,11 +85,12 @@ def _model(model: Model) -> Any:
             )
     except RuntimeError as error:
         raise _refusal(program, model, error) from error
+    assert exported is not None  # noqa: S101 (dynamo=True returns a program)
     return exported.model_proto
 
 
-def _refusal(program: Any, model: Model, error: Exception) -> Exception:
-    """The layer whose operator ONNX lacks, where torch tells the operator."""
+def _refusal(program: ExportedProgram, model: Model, error: Exception) -> Exception:
+    """The refusal of the layer whose operator ONNX lacks, if torch names the operator."""
     causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
     name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
     problem = str(causes[-1]).strip().split("\n", 1)[0]
@@ -96,15 +103,15 @@ def _refusal(program: Any, model: Model, error: Exception) -> Exception:
     return NetError(f"ONNX cannot hold the net: {problem}")
 
 
-def _package(name: str) -> Any:
+def _package(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise MissingData(f"ONNX needs {name}: pip install onnx onnxruntime onnxscript ({error})") from None
 
 
-def _name(proto: Any, model: Model) -> None:
-    """Caffe's names in place of the exporter's, and nothing of what that notes about our source files."""
+def _name(proto: ModelProto, model: Model) -> None:
+    """Caffe's names in place of the exporter's, without its notes about our source files."""
     from caffe2torch.version import __version__
 
     _name_nodes(proto.graph, {step.key for step in model.plan.steps})
@@ -118,13 +125,13 @@ def _name(proto: Any, model: Model) -> None:
     proto.metadata_props.add(key="preprocessing", value=json.dumps(known))
 
 
-def _values(graph: Any) -> Iterator[Any]:
+def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:
     yield from graph.input
     yield from graph.output
 
 
-def _name_nodes(graph: Any, layers: set[str]) -> None:
-    """A layer of one node gives it its name; of several, `layer/operator`; sizes keep theirs."""
+def _name_nodes(graph: GraphProto, layers: set[str]) -> None:
+    """The one node of a layer is named after it, several are `layer/operator`; sizes keep their names."""
     values = {x.name for x in (*graph.value_info, *graph.output) if x.type.tensor_type.elem_type == _FLOAT}
     owners = [_owner(node, layers) if node.output[0] in values else "" for node in graph.node]
     taken: set[str] = set()
@@ -136,13 +143,13 @@ def _name_nodes(graph: Any, layers: set[str]) -> None:
         taken.add(node.name)
 
 
-def _owner(node: Any, layers: set[str]) -> str:
-    """The layer that a node is part of; empty for none."""
+def _owner(node: NodeProto, layers: set[str]) -> str:
+    """The layer that a node is part of; empty if none."""
     noted = next((p.value for p in node.metadata_props if p.key == "pkg.torch.onnx.name_scopes"), "[]")
     return next((scope for scope in ast.literal_eval(noted) if scope in layers), "")
 
 
-def _name_axes(graph: Any, model: Model) -> None:
+def _name_axes(graph: GraphProto, model: Model) -> None:
     """`batch`, `height` and `width` in place of the exporter's symbols; a second input has its own."""
     names: dict[str, str] = {}
     for value in graph.input:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 
@@ -16,6 +16,9 @@ from caffe2torch.writing.checking import as_function
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model, net_of
 from caffe2torch.writing.output import Output
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 
 def read_back(path: Path, model: Model) -> Net:
@@ -50,7 +53,7 @@ def definition(net: Net) -> str:
     return text(to_message(net))
 
 
-def text(message: Any) -> str:
+def text(message: Message) -> str:
     """A message as prototxt text; floats as short as float32 allows."""
     return text_format.MessageToString(message, as_utf8=True)
 

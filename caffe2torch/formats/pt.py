@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def read_pt(path: Path, model: Model) -> Net:
-    """The conversion's net with the values of a state dict, which may come from anywhere.
+    """The model's net with the values of a state dict, which may come from anywhere.
 
     Raises ReadError for a file that holds none, WeightsError for keys that are not those of the net.
     """
-    from caffe2torch.untrusted.pickles import read_state_dict  # writing does without
+    from caffe2torch.untrusted.pickles import read_state_dict  # writing does not need it
 
     state = read_state_dict(path)
     keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
@@ -44,16 +44,16 @@ def read_pt(path: Path, model: Model) -> Net:
 
 
 def read_back(path: Path, model: Model) -> Net:
-    """The conversion's net with the state dict in a file."""
+    """The model's net with the state dict in a file."""
     state = torch.load(path, weights_only=True, mmap=True)
     keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if state.keys() != keys:
-        raise ReadError(f"holds other keys than the net: {min(state.keys() ^ keys)!r}")
+        raise ReadError(f"its keys are not the net's: {min(state.keys() ^ keys)!r}")
     return without_rules(with_blobs(model.plan, lambda p: blob_of(state[p.key], diagonal=p.diagonal)))
 
 
 def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:
-    """The keys and shapes of `CaffeNet.state_dict()`; parameters that share their values share them here."""
+    """The keys and shapes of `CaffeNet.state_dict()`; parameters that share values share them here, too."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in model.plan.parameters()}
     parameters = (parameter for step in model.plan.steps for parameter in step.parameters)
     with patiently(output) as file:

@@ -13,14 +13,14 @@ from caffe2torch.writing.output import Output, patiently
 
 def open_pt2(path: Path) -> Run:
     """The graph in a file."""
-    from caffe2torch.writing.graph import argument  # loads slowly, and other formats do without
+    from caffe2torch.writing.graph import argument  # loads slowly, and few formats need it
 
     program = torch.export.load(path).module()
     return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
 
 
 def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
-    """torch.export's program: batch, height and width are free where they are in the net (trial.py)."""
+    """torch.export's program: batch, height and width are free where the net leaves them free (trial.py)."""
     from caffe2torch.writing.graph import graph, quiet
 
     program = graph(model)

@@ -1,9 +1,9 @@
 """Plan -> safetensors, straight from the memory-mapped source, and back to a Net. No torch.
 
-    8 bytes, little-endian: the header's length | header: JSON | the tensors, one behind the other
+    8 bytes, little-endian: the header's length | header: JSON | the tensors, one after another
 
 The format is Hugging Face's (github.com/huggingface/safetensors). `METADATA` lists what our header says
-beside where the tensors lie; it is all that the way back needs.
+besides where the tensors are; reading back needs nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, ReadError, VerificationFailed
@@ -31,10 +31,12 @@ from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model, valued, with_blobs, without_rules
 from caffe2torch.writing.output import Output, encoded
 
+_T = TypeVar("_T")
+
 CONFIG = "config.json"
-"""The file that defines the net beside its tensors, in a folder of the hub's form."""
+"""The file that defines the net, next to its tensors, in a folder in the hub's form."""
 _CONFIG_DEFAULTS = {"diagonal": "[]", "preprocessing": "{}"}
-"""What HubNet takes for granted, as texts."""
+"""What HubNet assumes of entries that are not there, as text."""
 FORMAT_VERSION = "1"
 METADATA = {
     "format_version": "of this table; a reader refuses one that it does not know",
@@ -47,14 +49,14 @@ METADATA = {
     "layers": "JSON: for each layer its name, type, keys and shapes",
     "diagonal": "JSON: keys of dense deconvolutions, (C, C, h, w), kept as their diagonal, (C, 1, h, w)",
     "preprocessing": "JSON: for each input, as far as it is known: mean (one value per channel, in the net's "
-    "order, BGR), scale, crop_size, mirror, mean_file; see preprocess.py",
+    "order, BGR), scale, crop_size, mirror, mean_file; see net/preprocessing.py",
 }
 """The entries of `__metadata__`, all text."""
 
 _DTYPES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2)}
 
 MAX_DENSE = 1 << 28
-"""Values of a blob that is made from its diagonal: 256 channels of 64x64, where the zoo has 60."""
+"""The most values of a blob made from its diagonal: 256 channels of 64x64; the zoo has 60."""
 
 
 def read_back(path: Path, model: Model) -> Net:
@@ -76,7 +78,7 @@ def write_safetensors(model: Model, output: Output, dtype: str = "float32") -> N
 def _sign(
     tensors: Mapping[str, Kept], metadata: dict[str, str], digest: Digest, dtype: str, file: IO[bytes]
 ) -> None:
-    """Puts the digest of the source, which other threads need not wait for, into the place left for it."""
+    """Puts the digest of the source, which writing did not wait for, into the place left for it."""
     unsigned = _header(tensors, metadata, dtype)
     signed = _header(tensors, metadata | {"source_sha256": digest.sha256()}, dtype)
     if len(signed) != len(unsigned) or file.read(len(unsigned)) != unsigned:
@@ -156,12 +158,12 @@ def _size(tensor: Kept, dtype: str) -> int:
 def kept_shape(parameter: Parameter) -> tuple[int, ...]:
     """The shape in which a parameter is kept: dense, or its channel diagonal."""
     valued(parameter)
-    shape: tuple[Any, ...] = parameter.shape
+    shape = tuple(size or 0 for size in parameter.shape)
     return (shape[0], 1, *shape[2:]) if parameter.diagonal else shape
 
 
 def _values(parameter: Parameter) -> Array:
-    """The values as they are kept, 1-D; a view of the source wherever that holds them so."""
+    """The values as they are kept, 1-D; a view of the source if it holds them like that."""
     blob = valued(parameter)
     return parameter.read().reshape(-1) if parameter.diagonal or blob.values is None else blob.values()
 
@@ -169,7 +171,7 @@ def _values(parameter: Parameter) -> Array:
 def read_safetensors(path: AnyPath) -> Net:
     """The deploy net of a file that `write_safetensors` wrote, its blobs dense float32, as Caffe has them.
 
-    A file that the hub's own writer made has no metadata; the CONFIG in its folder defines its net.
+    A file written by the hub's own tools has no metadata; the CONFIG in its folder defines its net.
     Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
     """
     return read_preprocessed(path)[0]
@@ -185,7 +187,7 @@ def read_preprocessed(path: AnyPath) -> tuple[Net, dict[str, Preprocessing]]:
 
 
 def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
-    """The tensors of a file, and its metadata, or what a CONFIG beside it says in their place."""
+    """The tensors of a file, and its metadata or, without any, what the CONFIG next to it says."""
     stored, metadata = read_tensors(path)
     config = Path(path).with_name(CONFIG)
     if "net" in metadata or not config.is_file():
@@ -196,11 +198,11 @@ def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def read_config(path: AnyPath) -> dict[str, Any]:
-    """What a CONFIG says. Raises ReadError for one that is no JSON table, or too large."""
+    """What a CONFIG says. Raises ReadError for one that is not a JSON table, or too large."""
     text = mapped(path)[: MAX_HEADER + 1]
     with located(path):
         if len(text) > MAX_HEADER:
-            raise ReadError(f"is over {MAX_HEADER} bytes; no net's is")
+            raise ReadError(f"is over {MAX_HEADER} bytes, more than any net needs")
         return parsed_table(text, "it")
 
 
@@ -213,7 +215,7 @@ def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str
 
 
 def _preprocessing(known: Any) -> Preprocessing:
-    kinds: dict[str, Any] = {
+    kinds: dict[str, type | tuple[type, ...]] = {
         "mean": list,
         "scale": (int, float),
         "crop_size": int,
@@ -226,9 +228,7 @@ def _preprocessing(known: Any) -> Preprocessing:
         or not all(isinstance(known[name], kind) for name, kind in kinds.items())
         or not all(map(is_number, [*known["mean"], known["scale"], known["crop_size"]]))
     ):
-        raise ReadError(
-            "its metadata 'preprocessing' does not tell mean, scale, crop_size, mirror, mean_file"
-        )
+        raise ReadError("its metadata 'preprocessing' must give mean, scale, crop_size, mirror and mean_file")
     return Preprocessing(**{**known, "mean": tuple(map(float, known["mean"]))})
 
 
@@ -236,16 +236,16 @@ def defined(metadata: Mapping[str, str]) -> Plan:
     """The plan of the net that the metadata defines, without blobs."""
     version = metadata.get("format_version")
     if version != FORMAT_VERSION or "net" not in metadata:
-        raise ReadError("holds tensors and no Caffe net; only files that fcn-convert wrote can be read back")
+        raise ReadError("holds tensors but no Caffe net; only files that fcn-convert wrote can be read back")
     if len(metadata["net"]) > MAX_TEXT:
-        raise ReadError(f"its net is over {MAX_TEXT} bytes; none is")
+        raise ReadError(f"its net is over {MAX_TEXT} bytes, more than any net needs")
     message = parse_prototxt(metadata["net"], "its net")
     for layer in message.layer:
-        layer.ClearField("blobs")  # values come from the tensors alone
+        layer.ClearField("blobs")  # values come only from the tensors
     try:
         return plan(from_message(message))
     except NetError as error:
-        raise ReadError(f"its net cannot be: {error}") from None
+        raise ReadError(f"its net is invalid: {error}") from None
 
 
 def _listed(metadata: dict[str, str], name: str) -> list[str]:
@@ -255,7 +255,7 @@ def _listed(metadata: dict[str, str], name: str) -> list[str]:
     return listed
 
 
-def _json(metadata: dict[str, str], name: str, kind: type) -> Any:
+def _json(metadata: dict[str, str], name: str, kind: type[_T]) -> _T:
     try:
         value = json.loads(metadata.get(name, "null"))
     except (ValueError, RecursionError):
@@ -277,11 +277,12 @@ def _difference(needed: set[str], found: set[str]) -> str:
 
 
 def _blob(parameter: Parameter, stored: Stored, diagonal: bool) -> Blob:
-    """The blob of a parameter; a diagonal is made dense each time that it is read."""
+    """The blob of a parameter; a diagonal is made dense each time it is read."""
     shape = (*stored.shape[:1] * 2, *stored.shape[2:])
     if diagonal and (len(stored.shape) != 4 or stored.shape[1] != 1 or math.prod(shape) > MAX_DENSE):
         raise ReadError(
-            f"tensor {parameter.owner!r}: is {stored.shape}, no diagonal (C, 1, h, w) up to {MAX_DENSE}"
+            f"tensor {parameter.owner!r}: is {stored.shape}, not the diagonal (C, 1, h, w) of a blob "
+            f"of at most {MAX_DENSE} values"
         )
     return stored.blob(diagonal=diagonal)
 

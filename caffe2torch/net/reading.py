@@ -4,7 +4,7 @@
     caffemodel --read_caffemodel--> message + blobs, views of the memory-mapped file
     both       --read-->            Net: upgraded, blobs matched to layers by name
 
-A file's content tells what it is, never its name.
+A file is recognized by its content, never by its name.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def read(
     whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields that no schema has.
 
     Raises MissingData for a file that is not there, ReadError for one that is not what it should be
-    (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and one name.
+    (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and the same name.
     """
     stored = None if weights is None else read_caffemodel(weights)
     if prototxt is not None:
@@ -72,7 +72,7 @@ def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:
 def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
     """The net that a caffemodel holds."""
     if not stored.has_net:
-        raise ReadError(f"{weights}: an HDF5 file holds blobs and no net; give the net's --prototxt")
+        raise ReadError(f"{weights}: an HDF5 file holds blobs but no net; give the net's --prototxt")
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     if stored.unknown:
@@ -107,9 +107,9 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
     """The net with the blobs of the caffemodel's layers of the same names."""
     names = {layer.name for layer in net.layers}
     blobs: dict[str, tuple[Blob, ...]] = {}
-    # No upgrade changes a layer's name or blobs, so that a fork's layers need not stand in the way.
+    # No upgrade changes a layer's name or blobs, so a fork's layers are no obstacle here.
     for layer in _layers(stored.message):
-        # Caffe would pour both into the first of the two, and leave the other at its filler.
+        # Caffe would copy both into the first of the two, and leave the other at its filler.
         if layer.blobs and layer.name in names & blobs.keys():
             raise WeightsError(
                 f"{weights}: two layers named {layer.name!r} have blobs; Caffe matches by name"
@@ -129,7 +129,7 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
 
 
 def _layers(message: Any) -> Iterator[Any]:
-    """What has the name and the blobs of each layer of a NetParameter of any age."""
+    """The message with the name and blobs of each layer of a NetParameter of any age."""
     for layer in message.layers:
         yield layer.layer if layer.HasField("layer") else layer
     yield from message.layer
@@ -137,6 +137,6 @@ def _layers(message: Any) -> Iterator[Any]:
 
 def _upgraded(message: Any, blobs: Sequence[Blob], source: str) -> Net:
     if missing := message.FindInitializationErrors():
-        raise ReadError(f"{source}: {missing[0]} is required and not there")
+        raise ReadError(f"{source}: {missing[0]} is required but missing")
     current, notes = upgrades.upgrade_net(message, source)
     return replace(from_message(current, blobs, source), notes=notes)

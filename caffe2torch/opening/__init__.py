@@ -4,7 +4,7 @@
 
 caffemodel of any age, .caffemodel.h5, prototxt    reading.py
 safetensors of this package, a folder of the hub   safetensors.py
-VGG-16 as torchvision or Keras has it              weights/vgg16.py
+VGG-16 from torchvision or Keras                   weights/vgg16.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMATS = {
     "current": "caffemodel, current format",
     "HDF5": "caffemodel in HDF5",
 }
-"""What a person calls a file of Caffe's, by Net.weights_format."""
+"""The format of one of Caffe's files in words, by Net.weights_format."""
 _OF_OTHERS = (Kind.HDF5, Kind.SAFETENSORS, Kind.STATE_DICT)
 """Kinds of file in which torchvision and Keras keep VGG-16."""
 
@@ -42,9 +42,9 @@ def open_model(
     ignore_unknown: bool = False,
     mean: Sequence[float] | None = None,
 ) -> Model:
-    """The net in a file or in a folder of the hub's form, with its blobs if it holds any.
+    """The net in a file or in a folder in the hub's form, with its blobs if it holds any.
 
-    `prototxt` defines the net of a file of Caffe's; `mean` is for VGG-16 from elsewhere (vgg16_from).
+    `prototxt` defines the net of one of Caffe's files; `mean` is for VGG-16 from elsewhere (vgg16_from).
     Raises what `read`, `from_safetensors` and `vgg16_from` raise, and ReadError for a prototxt given with a
     file that defines its own net, and for a file that defines none.
     """
@@ -52,9 +52,9 @@ def open_model(
     if whose := vgg16_origin(file):
         return _vgg16(file, whose, prototxt, mean)
     if (known := that_only_runs(file)) is not None:
-        raise ReadError(f"{file}: is {known.name}, which only runs; give the model that it came from")
+        raise ReadError(f"{file}: is {known.name}, which can only be run; give the model that it came from")
     if file.kind is Kind.STATE_DICT:
-        raise ReadError(f"{file}: a state dict holds values and no net; export the module that loads it")
+        raise ReadError(f"{file}: a state dict holds values but no net; export the module that loads it")
     if file.kind is Kind.SAFETENSORS:
         return _safetensors(file, prototxt)
     if file.kind is Kind.PROTOTXT and prototxt is not None:
@@ -68,21 +68,21 @@ def open_model(
 
 
 def look_at_model(path: AnyPath) -> File:
-    """A model's file, looked at once; of a folder of the hub's form, the weights in it."""
+    """A model's file, looked at once; for a folder in the hub's form, the weights in it."""
     if isinstance(path, File):
         return path
     inside = Path(path, WEIGHTS)
     try:
         return look(inside if inside.is_file() else path)
-    except OSError:  # a path that cannot be; reading it says why
+    except OSError:  # an impossible path; reading it says why
         return look(path)
 
 
 def vgg16_origin(file: File) -> str:
-    """Who wrote the VGG-16 in a file; empty when it is Caffe's or none."""
+    """Who wrote the VGG-16 in a file; empty if it is Caffe's or not a VGG-16."""
     if file.kind not in _OF_OTHERS:
         return ""
-    from caffe2torch.weights import vgg16  # files of Caffe's are opened without it
+    from caffe2torch.weights import vgg16  # Caffe's own files do not need it
 
     return vgg16.origin(file)
 
@@ -95,12 +95,12 @@ def defines_net(file: File) -> bool:
 
 
 def is_mean(file: File) -> bool:
-    """Whether a file is a BlobProto; ONNX, which its suffix tells, begins with the same byte."""
+    """Whether a file is a BlobProto; ONNX, known by its suffix, begins with the same byte."""
     return file.kind is Kind.MEAN and that_only_runs(file) is None
 
 
 def that_only_runs(file: File) -> Format | None:
-    """The format of a file that only runs, such as ONNX, by its suffix."""
+    """The format of a file that can only be run, such as ONNX, by its suffix."""
     return next((x for x in formats().values() if x.read is None and file.path.endswith(x.suffixes)), None)
 
 

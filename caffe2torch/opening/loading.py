@@ -21,12 +21,12 @@ def load(
     arch: str | None = None,
     allow_missing: bool = False,
 ) -> nn.Module:
-    """A Caffe net as a torch module with its weights, in eval mode: an FCN of this file, else a CaffeNet.
+    """A Caffe net as a torch module with its weights, in eval mode: an FCN of the papers, else a CaffeNet.
 
-    `weights` is any model that fcn-convert takes: a caffemodel of any format, the safetensors or the folder
-    that it wrote, VGG-16 of others. Which FCN it is, the net's structure tells, never the file's name; `arch`
-    insists on one by name. With `allow_missing`, blobs that the file lacks are left at Caffe's filler. Raises
-    what `read` and `build` raise, and NetError where the net is not the one insisted on.
+    `weights` is any model that fcn-convert takes: a caffemodel of any age, a safetensors file or folder that
+    it wrote, VGG-16 from elsewhere. The net's structure decides which FCN it is, never the file's name;
+    `arch` insists on one by name. With `allow_missing`, blobs that the file lacks are left at Caffe's filler.
+    Raises what `read` and `build` raise, and NetError if the net is not the one insisted on.
     """
     definition = None if prototxt is None else str(prototxt)
     net = open_model(weights, definition).net
@@ -42,7 +42,7 @@ def from_safetensors(path: str | PathLike[str]) -> nn.Module:
 
 
 def _module(planned: Plan, arch: str | None) -> nn.Module:
-    from caffe2torch.modules.caffe_net import CaffeNet  # formats are listed without torch
+    from caffe2torch.modules.caffe_net import CaffeNet  # listing the formats needs no torch
     from caffe2torch.modules.fcn_general import poured
 
     architecture = recognize(planned) if arch is None else insist(planned, arch)

@@ -1,6 +1,6 @@
-"""A written file, loaded afresh, against what it was written from.
+"""A written file, loaded afresh, compared with what it was written from.
 
-- read back: the definition is equal, and every blob to the bit, or to the rounding of its dtype; no torch
+- read back: the definition is equal, and so is every blob, bit for bit or up to rounding; no torch
 - run: the outputs for random inputs of two sizes (trial.py) are those of our model
 """
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from caffe2torch.writing.trial import Blobs
 
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
-"""Relative error allowed to outputs, by the dtype of the parameters."""
+"""Relative error allowed in outputs, by the dtype of the parameters."""
 _ROUNDING = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
-"""Half of the last place of a value, relative to it, and of the smallest ones, absolute."""
+"""Half a unit in the last place: relative, and absolute for the smallest values."""
 
 PIECE = 1 << 18
-"""Values compared at a time; bounds the memory that it takes."""
+"""Values compared at a time; bounds the memory used."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A file that was found to be what it was written from."""
+    """The result for a written file that passed."""
 
     format: str
     dtype: str
@@ -49,14 +49,14 @@ class Check:
     sizes: tuple[str, ...] = ()
     """The inputs that it was run on."""
     report: Report | None = None
-    """The outputs, one row for each of them and for each size."""
+    """The outputs: a row for each output and size."""
 
     def __str__(self) -> str:
         parts = [] if self.blobs is None else [self._read()]
         return ", ".join([self.format, *parts, *self._ran()])
 
     def _read(self) -> str:
-        same = "to the bit" if self.dtype == "float32" else f"to the rounding of {self.dtype}"
+        same = "bit for bit" if self.dtype == "float32" else f"up to the rounding of {self.dtype}"
         blobs = f"{self.blobs} blobs of {self.values:,} values equal {same}" if self.blobs else "equal"
         return f"read back: {blobs}"
 
@@ -75,11 +75,11 @@ class Check:
 
 
 def check(model: Model, written: Format, path: Path, dtype: str, run: bool = False) -> Check:
-    """Loads the file at `path` afresh and compares it with the conversion.
+    """Loads the file at `path` afresh and compares it with the model.
 
-    It is read back where the format can be, and run where it cannot, or with `run`. Raises VerificationFailed
-    where it differs, or cannot be loaded at all; NetError for a net that is to run on random inputs and does
-    not; MissingData without a package that loads it.
+    It is read back if the format can be, and run if it cannot, or with `run`. Raises VerificationFailed for a
+    file that differs or does not load; NetError for a net that does not run on random inputs; MissingData if
+    a package that loads it is not installed.
     """
     done = Check(written.name, dtype)
     if run or written.read is None:
@@ -97,7 +97,7 @@ def check(model: Model, written: Format, path: Path, dtype: str, run: bool = Fal
 
 @contextmanager
 def _loading(path: Path) -> Iterator[None]:
-    """Whatever keeps a file from being loaded, by whichever library, is a failed verification."""
+    """Turns whatever keeps a file from loading, in any library, into a failed verification."""
     try:
         yield
     except MissingData:
@@ -112,7 +112,7 @@ def _failed(name: str, problem: str) -> VerificationFailed:
 
 
 def compare(wanted: Net, found: Net, dtype: str, name: str) -> tuple[int, int]:
-    """How many blobs and values two nets share. Raises VerificationFailed where they differ."""
+    """How many blobs and values two equal nets have. Raises VerificationFailed if they differ."""
     names = [[layer.name for layer in net.layers] for net in (wanted, found)]
     if names[0] != names[1] or wanted.name != found.name:
         raise _failed(name, f"holds net {found.name!r} of {names[1]}, not {wanted.name!r} of {names[0]}")
@@ -135,7 +135,7 @@ def loaded(written: Format, path: Path, model: Model) -> Run:
 
 
 def as_function(model: Callable[..., Mapping[str, Tensor]]) -> Run:
-    """A torch function that takes inputs by blob name and gives outputs by blob name, for arrays."""
+    """A torch function from inputs to outputs, both by blob name, as one that takes and returns arrays."""
 
     def run(inputs: Blobs) -> Blobs:
         with torch.no_grad():
@@ -161,7 +161,7 @@ def _difference(layer: Layer, twin: Layer, dtype: str) -> str:
 
 def _blob_difference(wanted: Blob, found: Blob, dtype: str) -> str:
     if wanted.values is None or found.values is None:
-        return "" if wanted.has_data == found.has_data else "has values in one of the two alone"
+        return "" if wanted.has_data == found.has_data else "has values in only one of the two"
     ours, theirs = wanted.values(), found.values()
     if ours.size != theirs.size:
         return f"holds {theirs.size} values, not {ours.size}"
@@ -170,23 +170,23 @@ def _blob_difference(wanted: Blob, found: Blob, dtype: str) -> str:
         if not _same(a, b, dtype):
             with np.errstate(invalid="ignore"):
                 delta = np.nan_to_num(np.abs(b.astype(float) - a), nan=np.inf).max()
-            return f"differs by up to {delta:.1e} from what was to be written"
+            return f"differs by up to {delta:.1e} from what should have been written"
     return ""
 
 
 def _same(wanted: Array, found: Array, dtype: str) -> bool:
-    """Whether values are equal to the bit, or to the rounding of a shorter dtype."""
+    """Whether values are equal bit for bit, or up to the rounding of a shorter dtype."""
     if dtype == "float32":
         ours, theirs = (np.ascontiguousarray(values, "<f4").view("<u4") for values in (wanted, found))
         return np.array_equal(ours, theirs)
     relative, absolute = _ROUNDING[dtype]
-    with np.errstate(invalid="ignore"):  # infinity less infinity
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         near = np.abs(found.astype(float) - wanted) <= np.maximum(np.abs(wanted) * relative, absolute)
     return bool((near | (found == wanted) | (np.isnan(found) & np.isnan(wanted))).all())
 
 
 def _ran(model: Model, run: Run, name: str, tolerance: float) -> Report:
-    """The outputs of a written file beside those of our model."""
+    """The outputs of a written file compared with those of our model."""
     rows: list[BlobError] = []
     for trial in model.trials.trials:
         try:

@@ -12,15 +12,15 @@ from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
 
 Writer = Callable[[Model, Output, str], None]
-"""Writes a conversion with its parameters in a dtype ("float32", "float16", "bfloat16")."""
+"""Writes a model with its parameters in a dtype ("float32", "float16", "bfloat16")."""
 Reader = Callable[[Path, Model], Net]
 """Reads back the net in a written file, with its blobs as float32; needs no torch if writing needs none."""
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 """Float32 inputs by blob name -> outputs by blob name."""
 Runner = Callable[[Path, Model], Run]
-"""Loads a written file afresh, as its user would, to be run; of the conversion it may use the names alone."""
+"""Loads a written file afresh, as its user would, to be run; of the model it may use only the names."""
 Opener = Callable[[Path], Run]
-"""The same for a file that needs no conversion: it tells its names."""
+"""The same for a file that holds its own names, and so needs no model."""
 
 
 def _deployed(model: Model) -> Net:
@@ -31,7 +31,7 @@ def _deployed(model: Model) -> Net:
 class Format:
     """A format: its name, the suffixes of its files, the function that writes it, and how that is checked.
 
-    A suffix "/" is that of a folder. Raises RuntimeError for a format without `read`, `run` and `open`: its
+    The suffix "/" stands for a folder. Raises RuntimeError for a format without `read`, `run` and `open`: its
     files could not be checked.
     """
 
@@ -39,19 +39,19 @@ class Format:
     suffixes: tuple[str, ...]
     write: Writer
     read: Reader | None = None
-    """Reads it back, to be compared with what it `holds`."""
+    """Reads it back, to compare with what it `holds`."""
     holds: Callable[[Model], Net] = _deployed
     run: Runner | None = None
-    """Loads it to be run on random inputs; without it and `open`, what was read back is."""
+    """Loads it, to be run on random inputs; without it and `open`, what was read back is run."""
     open: Opener | None = None
-    """Loads any file of this format to be run."""
+    """Loads any file of this format, to be run."""
     dtypes: tuple[str, ...] = ("float32",)
-    """What parameters can be written as."""
+    """The dtypes that parameters can be written in."""
     needs_values: bool = True
-    """Whether each parameter must have values; a definition does without, and a graph gets Caffe's filler."""
+    """Whether every parameter must have values; a definition needs none, and a graph gets Caffe's filler."""
     code: tuple[str, ...] = ()
     """Lines of Python that load and run it: `{path!r}`, `{inputs}` as keywords, `{arrays}` as a dictionary,
-    `{reading}` for the lines that make a `net` and a `model` of the file that it was converted from."""
+    `{reading}` for the lines that make a `net` and a `model` from the file that was converted."""
 
     def __post_init__(self) -> None:
         if self.read is None and self.runner is None:
@@ -65,7 +65,7 @@ class Format:
 
     @property
     def keeps_training(self) -> bool:
-        """Whether it holds a net whole, also with the layers that only training uses."""
+        """Whether it holds the whole net, including the layers that only training uses."""
         return self.holds is not _deployed
 
     @property

@@ -10,15 +10,17 @@ import re
 import traceback
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import NetError, UnsupportedLayer
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from torch.export import ExportedProgram
 
     from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
@@ -28,18 +30,18 @@ if TYPE_CHECKING:
 def graph(model: Model) -> ExportedProgram:
     """The model as a graph: inputs and outputs by blob name.
 
-    Raises UnsupportedLayer for a layer that no graph can hold: one that looks at values to know sizes, or
-    takes a bottom apart, of whatever size; NetError where torch does not tell which.
+    Raises UnsupportedLayer for a layer that no graph can hold: one whose sizes depend on values, or that
+    loops over an axis of any size; NetError if torch does not say which layer it is.
     """
-    _ = model.trials  # which may have a problem of its own
+    _ = model.trials  # first, for it may have a problem of its own
     try:
         return _graph(model)
-    except Exception as error:  # torch has as many kinds of them as there are causes
+    except Exception as error:  # torch raises as many kinds as there are causes
         raise _refusal(model, error) from error
 
 
 def _graph(model: Model, defer: bool = True) -> ExportedProgram:
-    """The graph; what it asks of sizes is asked when it runs (`defer`), or settled now."""
+    """The graph; its conditions on sizes are checked when it runs (`defer`), or settled now."""
     trials = model.trials
     arrays = trials.trials[-1].inputs
     free = {argument(blob): dict.fromkeys(trials.free(blob), torch.export.Dim.DYNAMIC) for blob in arrays}
@@ -55,7 +57,7 @@ def _graph(model: Model, defer: bool = True) -> ExportedProgram:
 
 
 def _refusal(model: Model, error: Exception) -> Exception:
-    """The error with the layer that it comes from, which torch does not tell of one that fixes a size."""
+    """The error with the layer that it comes from; torch does not say which layer fixes a size."""
     if isinstance(error, UnsupportedLayer):
         return error
     problem = str(error).strip().split("\n", 1)[0]
@@ -66,14 +68,14 @@ def _refusal(model: Model, error: Exception) -> Exception:
         _graph(model, defer=False)
     except UnsupportedLayer as refusal:
         return refusal
-    except Exception:  # noqa: S110 (it tells no more than the first)
+    except Exception:  # noqa: S110 (it says no more than the first)
         pass
     return NetError(f"no graph can hold its free batch, height and width: {problem}")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what torch's exporters say to those who write them; on stderr, a graph as far as they got."""
+    """Silences what torch's exporters print for their developers, such as unfinished graphs on stderr."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -84,40 +86,42 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _every_size() -> Any:
-    """A graph that also takes sizes of 0 and 1, and sets no limit on others that would keep them away."""
-    return _experimental("_config").patch(backed_size_oblivious=True)
+def _every_size() -> AbstractContextManager[None]:
+    """Makes a graph that also takes sizes of 0 and 1, and sets no conditions that exclude them."""
+    patched: AbstractContextManager[None] = _experimental("_config").patch(backed_size_oblivious=True)
+    return patched
 
 
-def _experimental(name: str) -> Any:
+def _experimental(name: str) -> ModuleType:
     return importlib.import_module(f"torch.fx.experimental.{name}")
 
 
-def _named(model: Model) -> Any:
-    """The model with its inputs as parameters of `forward`, and no other names in its state dict."""
+def _named(model: Model) -> nn.Module:
+    """The model with its inputs as parameters of `forward`, and the same names in its state dict."""
     module = model.module
 
-    def forward(**inputs: Any) -> Any:
+    def forward(**inputs: Tensor) -> dict[str, Tensor]:
         with _watched(module, inputs.values()):
-            return module(*inputs.values())
+            outputs: dict[str, Tensor] = module(*inputs.values())
+        return outputs
 
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in module.inputs]
     )
-    named: Any = torch.nn.Module()
+    named = torch.nn.Module()
     named.forward, named._modules = forward, module._modules
     return named.eval()
 
 
 @contextmanager
-def _watched(model: CaffeNet, images: Collection[Any]) -> Iterator[None]:
-    """Refuses a layer after which a free axis is no longer free: it went through it one by one."""
+def _watched(model: CaffeNet, images: Collection[Tensor]) -> Iterator[None]:
+    """Refuses a layer that makes a free axis a fixed one by looping over it."""
     is_concrete_int = _experimental("symbolic_shapes").is_concrete_int
     free = [size for image in images for size in image.shape if not is_concrete_int(size)]
 
-    def look(layer: CaffeLayer, *_: Any) -> None:
+    def look(layer: CaffeLayer, *_: object) -> None:
         if any(map(is_concrete_int, free)):
-            raise layer.converter.refuse("no graph can hold it: it takes its bottom apart, of whatever size")
+            raise layer.converter.refuse("no graph can hold it: it loops over an axis whose size is free")
 
     hooks = [layer.register_forward_hook(look) for layer in model.modules() if hasattr(layer, "converter")]
     try:
@@ -128,13 +132,13 @@ def _watched(model: CaffeNet, images: Collection[Any]) -> Iterator[None]:
 
 
 def argument(blob: str) -> str:
-    """A blob's name as Python allows it for an argument."""
+    """A blob's name, turned into one that Python allows for an argument."""
     name = re.sub(r"\W", "_", blob)
     return name if name.isidentifier() and not keyword.iskeyword(name) else f"_{name}"
 
 
 def _layer_of(error: BaseException) -> Layer | None:
-    """The layer that was being run when an error came up."""
+    """The layer that was running when an error was raised."""
     from caffe2torch.modules.caffe_net import CaffeLayer
 
     owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 from caffe2torch.blob import FLOAT32, Blob, blob_of
 from caffe2torch.errors import WeightsError
@@ -19,7 +19,7 @@ from caffe2torch.writing.digest import Digest
 from caffe2torch.zoo.inputs import known_shapes, sized
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from caffe2torch.modules.caffe_net import CaffeNet
     from caffe2torch.writing.trial import Trials
@@ -32,7 +32,7 @@ class Origin:
 
     file: File
     format: str
-    """What a person calls it: "caffemodel, V1 format (2014)"."""
+    """Its format in words: "caffemodel, V1 format (2014)"."""
     code: tuple[str, ...]
     """Lines of Python that read it into `net`, given `c2t`."""
 
@@ -44,10 +44,10 @@ class Model:
     net: Net
     planned: Plan | None = None
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
-    """What the net's data layers did to its inputs, as far as they say so."""
+    """What the net's data layers did to its inputs, as far as they state it."""
     origin: Origin | None = None
     digest: Digest | None = None
-    """The file that holds the values; None for those of a module."""
+    """Of the file that holds the values; None for a module."""
 
     @cached_property
     def plan(self) -> Plan:
@@ -56,8 +56,8 @@ class Model:
 
     @cached_property
     def architecture(self) -> Architecture | None:
-        """The architecture of the FCN papers that the net has, if it has one."""
-        from caffe2torch.zoo.recognition import recognize  # --inspect does without
+        """The architecture from the FCN papers that the net has, if any."""
+        from caffe2torch.zoo.recognition import recognize  # --inspect does not need it
 
         return recognize(self.plan)
 
@@ -81,7 +81,7 @@ class Model:
 
     @cached_property
     def trials(self) -> Trials:
-        """What the module gives on random inputs; needs torch."""
+        """The module's outputs for random inputs; needs torch."""
         from caffe2torch.writing.trial import try_out
 
         return try_out(self.module, known_shapes(self.plan))
@@ -95,7 +95,7 @@ class Model:
 def model_of(model: nn.Module | Plan | Net) -> Model:
     """The Model of anything that `export` takes.
 
-    A module is a CaffeNet, or has a method `net()` that gives a Net with its values.
+    A module is a CaffeNet, or has a method `net()` that returns a Net with its values.
     """
     if isinstance(model, Net):
         return Model(model, preprocessing=preprocessing(model), digest=_digest(model.weights))
@@ -105,35 +105,48 @@ def model_of(model: nn.Module | Plan | Net) -> Model:
     return Model(without_rules(planned.net), planned)
 
 
-def _planned(model: Any) -> Plan:
+class _HasNet(Protocol):
+    def net(self) -> Net: ...
+
+
+def _has_net(model: nn.Module) -> TypeGuard[_HasNet]:
+    # Asked of the class: a CaffeNet may have a layer called `net`.
+    return callable(getattr(type(model), "net", None))
+
+
+def _has_plan(model: nn.Module) -> TypeGuard[CaffeNet]:
+    return isinstance(getattr(model, "plan", None), Plan)
+
+
+def _planned(model: nn.Module) -> Plan:
     """The plan of the deploy net of a module, with its values."""
-    if callable(getattr(type(model), "net", None)):
+    if _has_net(model):
         return plan(model.net())
-    if isinstance(getattr(model, "plan", None), Plan):
+    if _has_plan(model):
         net = without_rules(net_of(model))
         return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
     raise TypeError(
-        f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}, "
-        f"of which from_torch makes a Net"
+        f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}; "
+        f"from_torch makes a Net from other modules"
     )
 
 
 def without_rules(net: Net) -> Net:
-    """The net of one phase, as a definition that any phase takes whole.
+    """The net of one phase, as a definition that is whole in any phase.
 
-    A layer of a trained net says `phase: TRAIN`, and Caffe would drop values in it when deployed (net.cpp).
+    A trained net's layers say `phase: TRAIN`: deployed, its Dropout would still drop values (net.cpp).
     """
-    free: dict[str, Any] = dict.fromkeys(("include", "exclude", "phase"))
+    free = dict.fromkeys(("include", "exclude", "phase"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 
-def net_of(model: Any) -> Net:
+def net_of(model: CaffeNet) -> Net:
     """The net of a CaffeNet; its blobs read the module's parameters when asked."""
     return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
 
 
 def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
-    """The net of a plan, with the blob that the function `blob` gives for each Parameter."""
+    """The net of a plan, with the blob that the function `blob` returns for each Parameter."""
 
     def layers() -> Iterator[Layer]:
         for step in planned.steps:
@@ -143,7 +156,7 @@ def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
 
 
 def valued(parameter: Parameter) -> Blob:
-    """The blob of a parameter. Raises WeightsError where it has no values."""
+    """The blob of a parameter. Raises WeightsError if it has no values."""
     if parameter.blob is None or None in parameter.shape:
         raise WeightsError(f"'{parameter.key}' has no values; give weights, or build the model and export it")
     return parameter.blob
@@ -156,10 +169,11 @@ def _needed(parameter: Parameter) -> Blob:
     return Blob(shape, FLOAT32, None) if blob is None else replace(blob, shape=shape)
 
 
-def _blob_of(model: Any, parameter: Parameter) -> Blob:
+def _blob_of(model: CaffeNet, parameter: Parameter) -> Blob:
     owner, _, name = parameter.owner.rpartition(".")
     layer = model.get_submodule(owner)
-    return blob_of({**layer._parameters, **layer._buffers}[name], diagonal=parameter.diagonal)
+    tensor: Tensor = getattr(layer, name)
+    return blob_of(tensor, diagonal=parameter.diagonal)
 
 
 def _digest(path: str) -> Digest | None:

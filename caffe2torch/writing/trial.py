@@ -1,7 +1,7 @@
-"""What a net gives on random inputs, of two sizes where it takes more than one.
+"""A net's outputs for random inputs, of two sizes if it takes more than one.
 
-A file tells one size or none, and not whether its net takes others: a classifier with InnerProduct layers
-does not, and one whose branches meet again may ask for multiples of 32. Trying tells.
+A file states one size or none, and not whether its net takes others: a classifier with InnerProduct layers
+does not, and one whose branches meet again may need multiples of 32. So we try.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Blobs = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
 
 MAX_INPUT = 1 << 22
-"""Values of one input; a larger batch is cut to one image."""
+"""The most values of one input; a larger batch is cut to one image."""
 _OPEN = ((67, 90), (224, 224))
 """Heights and widths to begin with where the file leaves them open."""
 _STEPS = (((6, 25), (19, 44)), ((32, 64), (96, 128)))
@@ -59,14 +59,14 @@ class Trials:
         return axes | ({2: "height", 3: "width"} if blob in self.images else {})
 
 
-def try_out(model: CaffeNet, told: Mapping[str, Shape | None]) -> Trials:
+def try_out(model: CaffeNet, known: Mapping[str, Shape | None]) -> Trials:
     """Runs a net on random inputs of two sizes, or of the one that it takes.
 
-    `told` are the shapes of its inputs, as far as they are known.
-    Raises NetError where it does not run on inputs of the shapes that its file tells.
+    `known` has the shapes of its inputs, as far as its file states them. Raises NetError for a net that does
+    not run on inputs of those shapes.
     """
     problem = ""
-    for own in _own_shapes(told):
+    for own in _own_shapes(known):
         for first, second in _STEPS:
             if (found := _two(model, _grown(own, first), _grown(own, second))) is not None:
                 return found
@@ -77,16 +77,16 @@ def try_out(model: CaffeNet, told: Mapping[str, Shape | None]) -> Trials:
     raise NetError(problem)
 
 
-def _own_shapes(told: Mapping[str, Shape | None]) -> Iterator[Shapes]:
-    """Whole shapes: what is not known is that of an image."""
-    open_ = any(shape is None or None in shape for shape in told.values())
+def _own_shapes(known: Mapping[str, Shape | None]) -> Iterator[Shapes]:
+    """Complete shapes: sizes that are not known are those of an image."""
+    open_ = any(shape is None or None in shape for shape in known.values())
     for image in _OPEN if open_ else _OPEN[:1]:
-        yield {blob: _whole(shape, (1, 3, *image)) for blob, shape in told.items()}
+        yield {blob: _whole(shape, (1, 3, *image)) for blob, shape in known.items()}
 
 
 def _whole(shape: Shape | None, image: tuple[int, ...]) -> tuple[int, ...]:
-    told = image if shape is None else shape
-    whole = tuple(image[min(axis, 3)] if size is None else size for axis, size in enumerate(told))
+    known = image if shape is None else shape
+    whole = tuple(image[min(axis, 3)] if size is None else size for axis, size in enumerate(known))
     return (1, *whole[1:]) if math.prod(whole) > MAX_INPUT else whole
 
 
@@ -104,13 +104,13 @@ def _grown(shapes: Shapes, step: tuple[int, int]) -> Shapes:
 
 
 def _more(shapes: Shapes) -> Shapes | None:
-    """The shapes with one more of what their first axis counts, None where it counts different things."""
+    """The shapes with a batch larger by one; None if their first axes differ."""
     same = all(shapes.values()) and len({shape[0] for shape in shapes.values()}) == 1
     return {blob: (shape[0] + 1, *shape[1:]) for blob, shape in shapes.items()} if same else None
 
 
 def _two(model: CaffeNet, first: Shapes, second: Shapes) -> Trials | None:
-    """Trials of two sizes of image, None where the net does not take them."""
+    """Trials of two sizes of image; None if the net does not take them."""
     images = _images(first)
     try:
         one = _tried(model, first, 0)
@@ -121,7 +121,7 @@ def _two(model: CaffeNet, first: Shapes, second: Shapes) -> Trials | None:
 
 
 def _one(model: CaffeNet, shapes: Shapes) -> Trials:
-    """A trial of one size of image, and where it can be of two batches."""
+    """Trials of one size of image, and of two batches if the net takes them."""
     one = _tried(model, shapes, 0)
     two, batch = _second(model, shapes)
     return Trials((one, two) if batch else (one,), frozenset(), batch)

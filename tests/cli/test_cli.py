@@ -376,10 +376,10 @@ def test_two_files_that_are_not_a_net_and_its_weights(pair: tuple[str, str], con
     text, weights = pair
     before = names(Path())
     for arguments, code, message in (
-        ((text, text), 2, "both are text; give one prototxt, and the weights"),
+        ((text, text), 2, "both are text; give one prototxt and the weights"),
         ((weights, weights), 2, "neither is a prototxt; to compare two models, use --diff"),
         ((text, weights, "--prototxt", text), 2, "net.txt and weights_iter_9, and a --prototxt"),
-        ((text, weights, text), 2, "3 files are given"),
+        ((text, weights, text), 2, "3 files were given"),
         ((text, weights, "--list-layers"), 2, "--list-layers does not take it"),
         ((text, "none"), 3, "none: no such file"),
     ):
@@ -491,7 +491,7 @@ REFUSED = {
     "pickle": Refused(b"\x80\x02}q\x00.", "pickle"),
     "hdf5": Refused(b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
     "solverstate": Refused(w.integer(1, 7) + w.delimited(2, b"net"), "like a mean or a .solverstate"),
-    "mean": Refused(WEIGHT + values(60), "is a mean, no model"),
+    "mean": Refused(WEIGHT + values(60), "is a mean, not a model"),
     "binary as prototxt": Refused(GOOD, "not text", ("--prototxt", "bad.caffemodel")),
     "two texts": Refused(b"name: 'a'", "FILE must hold the weights", prototxt("good"), "bad.prototxt"),
     "no layers": Refused(w.delimited(1, b"net"), "no layers"),

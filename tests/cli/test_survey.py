@@ -101,7 +101,7 @@ def test_the_summary_counts(folder):
         "6 nets, and 1 of 1 solvers upgraded",
         "  parsed       4",
         "  built        3",
-        "  matched      3 of 3 with Caffe's outputs beside them",
+        "  matched      3 of 3 that have Caffe's outputs",
         "3 refused, 0 of them crashes",
         "  quantum.prototxt: layer 'q' (Quantum): no converter for this layer type; "
         "--list-layers shows the known ones",
@@ -120,4 +120,4 @@ def test_through_the_command(folder, capsys):
         str(folder / name) for name in ("conv_hw.prototxt", "relu.prototxt", "zoo/deploy.prototxt")
     }
     assert main([str(folder / "relu.npz"), "--survey"]) == 3
-    assert "is no folder" in capsys.readouterr().err
+    assert "is not a folder" in capsys.readouterr().err

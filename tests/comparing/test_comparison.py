@@ -275,7 +275,7 @@ def test_a_renamed_layer(voc: Path, compare: Run) -> None:
         ["only", "in", "A", "score_fr", "(Convolution)"],
         ["only", "in", "B", "score_59", "(Convolution)"],
     ]
-    assert out.splitlines()[-1] == "B differs from A; layers in A alone: 1; layers in B alone: 1"
+    assert out.splitlines()[-1] == "B differs from A; layers only in A: 1; layers only in B: 1"
 
 
 def test_another_number_of_classes(golden: Path) -> None:
@@ -363,7 +363,7 @@ def test_two_different_nets(golden: Path, compare: Run) -> None:
     assert code == 1
     assert "only in A  conv1_1 (Convolution)" in out
     assert "only in B  conv1 (Convolution)" in out
-    assert re.search("A alone: 28; .*B alone: 12; parameters: .*outputs: 2 of 2$", out.splitlines()[-1])
+    assert re.search("only in A: 28; .*only in B: 12; parameters: .*outputs: 2 of 2$", out.splitlines()[-1])
 
 
 def test_nets_without_weights(golden: Path, compare: Run) -> None:
@@ -376,10 +376,10 @@ def test_nets_without_weights(golden: Path, compare: Run) -> None:
     weights = golden / "fcn" / "voc-fcn32s" / "weights.caffemodel"
     code, out = compare(files[0], weights)
     assert code == 1
-    assert "differs: has values in B alone" in out
+    assert "differs: has values only in B" in out
     code, out = compare(files[0], weights, "--run")
     assert (code, out.count("\n")) == (1, 1)
-    assert "train.prototxt: defines a net and holds no values to run it with" in out
+    assert "train.prototxt: defines a net but holds no values to run it with" in out
 
 
 # --- outputs

@@ -388,7 +388,7 @@ def test_a_crop_without_its_offset_is_not_caffes(tmp_path: Path) -> None:
     )
     net = net_of(INPUT + crop)
     for suffix in ("caffemodel", "prototxt"):
-        with pytest.raises(NetError, match=r"layer 'c' \(Crop\): its offset is not derived"):
+        with pytest.raises(NetError, match=r"layer 'c' \(Crop\): its definition lacks the offset"):
             c2t.export(net, tmp_path / f"net.{suffix}")
     c2t.export(plan(net), tmp_path / "net.prototxt")
     assert "offset: 0" in (tmp_path / "net.prototxt").read_text()
@@ -510,7 +510,7 @@ TAMPERED = {
     ),
     "diagonal": (changed("__metadata__", diagonal="{}"), "not a JSON list"),
     "diagonal text": (changed("__metadata__", diagonal="["), "not a JSON list"),
-    "wrong diagonal": (changed("__metadata__", diagonal='["conv.weight"]'), "no diagonal"),
+    "wrong diagonal": (changed("__metadata__", diagonal='["conv.weight"]'), "not the diagonal"),
 }
 
 
@@ -550,7 +550,7 @@ def test_files_that_are_no_safetensors(tmp_path: Path, written: Path) -> None:
     with pytest.raises(ReadError, match="its dtype is 'F64'"):
         read_safetensors(tmp_path / "foreign")
     save_file({"a": np.zeros(3, np.float32)}, tmp_path / "foreign", {"format": "pt"})
-    with pytest.raises(ReadError, match="holds tensors and no Caffe net; only files that fcn-convert wrote"):
+    with pytest.raises(ReadError, match="holds tensors but no Caffe net; only files that fcn-convert wrote"):
         read_safetensors(tmp_path / "foreign")
     assert header, data
 
@@ -564,7 +564,7 @@ def test_a_small_file_cannot_ask_for_a_huge_diagonal(tmp_path: Path) -> None:
     entry = {"dtype": "F32", "shape": [40_000, 1, 1, 1], "data_offsets": [0, size]}
     metadata = {"format_version": "1", "net": text, "diagonal": '["up.weight"]', "preprocessing": "{}"}
     put(tmp_path / "net", {"__metadata__": metadata, "up.weight": entry}, bytes(size))
-    with pytest.raises(ReadError, match=r"is \(40000, 1, 1, 1\), no diagonal"):
+    with pytest.raises(ReadError, match=r"is \(40000, 1, 1, 1\), not the diagonal"):
         read_safetensors(tmp_path / "net")
 
 

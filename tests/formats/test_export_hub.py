@@ -64,7 +64,7 @@ def test_tensors_that_are_not_the_nets_are_refused(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"net": "layer {"}, "its net"),
-        ({"format_version": "9"}, "holds tensors and no Caffe net"),
+        ({"format_version": "9"}, "holds tensors but no Caffe net"),
         ({"shapes": {}}, "parameter 'conv.weight': has no shape"),
         ({"shapes": {"conv.weight": [1 << 40, 1 << 40]}}, "parameter 'conv.weight': .*Caffe allows"),
     ],

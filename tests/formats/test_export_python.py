@@ -345,7 +345,7 @@ def test_weights_take_the_place_of_nothing_but_earlier_ones(tmp_path):
     statistics = [np.full(3, 2.0), np.full(3, 8.0), np.array([2.0])]
     normalized = net_of(INPUT + layer("bn", "BatchNorm", "data", "y"), bn=statistics)
     path, weights = tmp_path / "net.py", tmp_path / "net.safetensors"
-    problem = r"net\.safetensors: is there, and no earlier weights of net\.py"
+    problem = r"net\.safetensors: exists and is not from an earlier net\.py"
     weights.write_text("of a stranger")
     with pytest.raises(WriteError, match=problem):
         write(model_of(plain), path)

@@ -163,7 +163,7 @@ def test_blobs_as_text_are_refused(tmp_path: Path, layer: str) -> None:
 
 
 def test_required_fields_are_required(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"layer\[0\].clip_param.max is required and not there"):
+    with pytest.raises(ReadError, match=r"layer\[0\].clip_param.max is required but missing"):
         read(written(tmp_path, "layer { name: 'a' type: 'Clip' clip_param { min: 0 } }"))
 
 

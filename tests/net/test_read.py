@@ -115,7 +115,7 @@ def test_every_real_caffemodel_is_read_or_refused_in_one_line(reference: Path) -
         assert found == (int(row["layers"]), int(row["blobs"]), int(row["parameters"])), row["folder"]
     assert len(rows) == 38
     assert reasons == {
-        "an HDF5 file holds blobs and no net; give the net's --prototxt": 2,
+        "an HDF5 file holds blobs but no net; give the net's --prototxt": 2,
         "is a git-LFS pointer": 2,
         "is AppleDouble metadata": 1,
     }

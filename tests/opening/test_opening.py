@@ -16,8 +16,8 @@ from caffe2torch.opening import defines_net, look_at_model, open_model
 from tests.formats.test_export import bits, small_net
 
 VALUES_ONLY = {
-    "pt": "a state dict holds values and no net; export the module that loads it",
-    "caffemodel.h5": "an HDF5 file holds blobs and no net; give the net's --prototxt",
+    "pt": "a state dict holds values but no net; export the module that loads it",
+    "caffemodel.h5": "an HDF5 file holds blobs but no net; give the net's --prototxt",
 }
 
 
@@ -35,7 +35,7 @@ def test_each_of_our_formats(name: str, tmp_path: Path, capsys: pytest.CaptureFi
         assert (code, err) == (0, "")
         assert open_model(file).net.layers[1].name in out
         return
-    expected = VALUES_ONLY.get(name, f"is {name}, which only runs; give the model that it came from")
+    expected = VALUES_ONLY.get(name, f"is {name}, which can only be run; give the model that it came from")
     assert (code, err) == (1, f"fcn-convert: {path}: {expected}\n")
 
 

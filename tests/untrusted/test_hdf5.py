@@ -55,7 +55,7 @@ def test_names_with_slashes_are_nested_groups(tmp_path: Path) -> None:
 
 def test_a_file_alone_holds_no_net(tmp_path: Path) -> None:
     path = hdf5_with(tmp_path / "x.h5", lambda group: None)
-    with pytest.raises(ReadError, match="an HDF5 file holds blobs and no net; give the net's --prototxt"):
+    with pytest.raises(ReadError, match="an HDF5 file holds blobs but no net; give the net's --prototxt"):
         read(weights=path)
 
 

@@ -80,10 +80,8 @@ def test_one_wrong_bit_removes_the_file(
     target.write_bytes(b"old")
     assert main([str(source), "-o", str(target)]) == 4
     captured = capsys.readouterr()
-    problem = (
-        "layer '(fc6|upscore)' blob 0 differs by up to .* from what was to be written; nothing was written"
-    )
-    assert re.fullmatch(f"fcn-convert: net.bad: {problem}\n", captured.err)
+    problem = "layer '(fc6|upscore)' blob 0 differs by up to .* from what should have been written"
+    assert re.fullmatch(f"fcn-convert: net.bad: {problem}; nothing was written\n", captured.err)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("net.bad", b"old")]
     assert main([str(source), "-o", str(target), "--json"]) == 4
     facts = json.loads(capsys.readouterr().out)
@@ -156,7 +154,7 @@ CHANGES = {
     "layer 'conv' has blobs of [(5, 3, 2, 3)], not": lambda net: changed(
         "conv", blobs=net.layers[1].blobs[:1]
     )(net),
-    "blob 1 has values in one of the two alone": lambda net: changed(
+    "blob 1 has values in only one of the two": lambda net: changed(
         "conv", blobs=(net.layers[1].blobs[0], Blob((5,), np.dtype("f4"), None))
     )(net),
     "blob 1 holds 3 values, not 5": lambda net: changed(
@@ -257,14 +255,14 @@ def test_the_screen_says_what_was_checked(
     source = golden / "fcn" / "voc-fcn32s" / "weights.caffemodel"
     read = "checked safetensors, read back: 33 blobs of "
     for options, expected in (
-        (["-o", tmp_path / "a.safetensors"], [read, " values equal to the bit\n"]),
+        (["-o", tmp_path / "a.safetensors"], [read, " values equal bit for bit\n"]),
         (
             ["-o", tmp_path / "a.safetensors", "--check", "run"],
             [read, "run on data (1, 3, 73, 115) and data (2, 3, 86, 134), max |delta| 0.0e+00"],
         ),
         (
             ["-o", tmp_path / "a.pt", "--dtype", "float16", "--check", "run"],
-            ["checked pt, read back: 33", "to the rounding of float16, run on data", "(allowed 0.01)"],
+            ["checked pt, read back: 33", "up to the rounding of float16, run on data", "(allowed 0.01)"],
         ),
     ):
         assert main([str(source), *map(str, options)]) == 0

@@ -1,10 +1,10 @@
-"""Plan -> a Python file with a plain nn.Module, and its weights as safetensors beside it.
+"""Plan -> a Python file with a plain nn.Module, and its weights as safetensors next to it.
 
     plan ─ graph ─ statements ─ module ─→ the file
                                     └─→ the weights, by the module's own keys
 
-The file needs torch and safetensors alone; a person is to read it, and to go on from it. Names in nets are
-strangers': what goes into the text is an identifier, a literal or a remark of names.py.
+The file needs only torch and safetensors; it is for people to read and build on. Names in nets come from
+strangers: they enter the text only as an identifier, a literal or a remark of names.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _IMPORTS = {
     "nn": "from torch import Tensor, nn",
     "F": "from torch.nn import functional as F",
 }
-"""What the file imports when it uses a name, in the order that linters want."""
+"""What the file imports if it uses a name, in the order that linters want."""
 _LOAD = '''\
 def load(path: str | Path = WEIGHTS) -> {0}:
     """The net with its weights, in eval mode."""
@@ -48,8 +48,8 @@ def load(path: str | Path = WEIGHTS) -> {0}:
 
 
 def write_python(model: Model, output: Output, dtype: str = "float32") -> None:
-    """The file, and beside it the weights, under the same name with `.safetensors`."""
-    from caffe2torch.formats.py.module import Module  # loads slowly, and other formats do without
+    """The file, and next to it the weights, under the same name with `.safetensors`."""
+    from caffe2torch.formats.py.module import Module  # loads slowly, and no other format needs it
 
     name = output.path.name
     weights = str(Path(name).with_suffix(".safetensors"))
@@ -61,14 +61,14 @@ def write_python(model: Model, output: Output, dtype: str = "float32") -> None:
     kept = _is_kept(state, model)
     _check_free(tensors.target, kept, name)
     if kept:
-        # With the net's definition beside its tensors, this package reads the file, too.
+        # With the net's definition next to its tensors, this package can read the file, too.
         write_safetensors(model, tensors, dtype)
     else:
         write_tensors(state, _origin(model), tensors, dtype)
 
 
 def _check_free(weights: Path, kept: bool, name: str) -> None:
-    """Refuses to take the place of a file that nobody named, unless an earlier run of this left it there."""
+    """Refuses to replace a file that nobody named, unless an earlier run wrote it."""
     if not weights.exists():
         return
     try:
@@ -77,7 +77,7 @@ def _check_free(weights: Path, kept: bool, name: str) -> None:
         metadata = {}
     if "caffe2torch" not in metadata or ("net" in metadata and not kept):
         raise WriteError(
-            f"{weights}: is there, and no earlier weights of {name}, whose weights would take its place; "
+            f"{weights}: exists and is not from an earlier {name}, whose weights would replace it; "
             f"name another .py file with -o"
         )
 
@@ -91,7 +91,7 @@ def _is_kept(state: Mapping[str, Kept], model: Model) -> bool:
 
 
 def _origin(model: Model) -> dict[str, str]:
-    """The metadata of values that are not kept as this package reads them."""
+    """The metadata of values that are not in the form that this package reads."""
     digest = model.digest.sha256() if model.digest else ""
     metadata = metadata_of(model) | {"source_sha256": digest}
     return {name: metadata[name] for name in ("caffe2torch", "source", "source_sha256", "net_name")}
@@ -109,7 +109,7 @@ def _file(module: Module, model: Model, name: str) -> Iterator[str]:
 
 
 def _title(model: Model) -> str:
-    """What net it is: one of the papers', or what its author called it."""
+    """The net's name, and its architecture if it is one of the papers'."""
     known = f" ({model.architecture.name})" if model.architecture else ""
     return f"{remark(model.net.name or 'A net')}{known}, a Caffe model in PyTorch."
 
@@ -124,7 +124,7 @@ def _about(model: Model, name: str) -> Iterator[str]:
     yield "them, BGR from 0 to 255, and then:\n"
     for blob in model.plan.inputs:
         done = ", ".join(_steps(model.preprocessing.get(blob, Preprocessing())))
-        yield f"    {remark(blob)}: {done or 'as in training, of which the model tells nothing'}"
+        yield f"    {remark(blob)}: {done or 'as in training, which the model does not describe'}"
 
 
 def _steps(known: Preprocessing) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """How large each blob is, as a formula of the inputs' batch, height and width: `(H + 5) // 32 + 1`.
 
 No converter knows formulas. The layers are asked for their shapes at many sizes, and the formula is the one
-of the form `m * ((H + a) // d) + c` that gives them all; where none does, nothing is said.
+of the form `m * ((H + a) // d) + c` that gives them all; if none does, there is no formula.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from caffe2torch.plan import Plan, Step
 Formulas = tuple[str, ...]
 """The axes of a blob, each a number or a formula."""
 _Walk = list[tuple["Shape | None", ...]]
-"""The shapes of the tops of each step; empty where a layer refuses them."""
+"""The shapes of the tops of each step; empty if a layer refuses them."""
 
 _AXES = {"N": 0, "H": 2, "W": 3}
-"""The axes of the inputs that may be free, by what they are called."""
+"""The axes of the inputs that may be free, by their symbols."""
 _OPEN = (1, 3, 256, 256)
 """Sizes to begin with where the file leaves them open."""
 _FAR = (1009, 2027, 4051)
-"""What is added to them in the end: they confirm what sizes that follow each other tell."""
+"""What is added to them in the end, to confirm what consecutive sizes show."""
 _MAX_STRIDE = 64
 
 
 class Sizes:
-    """The shapes of a net's blobs in formulas, as far as they can be told.
+    """The shapes of a net's blobs as formulas, as far as they can be found.
 
-    `channels` are those of inputs of which the plan does not tell them. An axis at which the net takes one
-    size alone, as the height is before an InnerProduct, is a number.
+    `channels` are those of inputs whose channels the plan does not state. An axis at which the net takes only
+    one size, such as the height before an InnerProduct, is a number.
     """
 
     def __init__(self, plan: Plan, channels: Mapping[str, int]) -> None:
         self._plan = plan
         self._inputs = {blob: _whole(shape, channels.get(blob)) for blob, shape in plan.inputs.items()}
         self._first = self._walk([], 0)
-        # One after the other until each stride has come round twice.
+        # One by one, until each stride has come round twice.
         steps = chain(range(3 * _stride(plan) + 1), _FAR)
         self._images = self._walks(["H", "W"], steps)
         self._batches = self._walks(["N"], range(4))
@@ -54,7 +54,7 @@ class Sizes:
         return None
 
     def of(self, step: int, top: int = 0) -> Formulas | None:
-        """The shape of a step's top, by their places in the plan; None where no formulas give it."""
+        """The shape of a step's top, by their places in the plan; None if no formulas give it."""
         shape = self._first[step][top] if self._first else None
         if shape is None:
             return None
@@ -63,7 +63,7 @@ class Sizes:
         return known if len(known) == len(axes) else None
 
     def _formula(self, step: int, top: int, axis: int, size: int | None) -> str | None:
-        """An axis that depends on none or one of the inputs' axes."""
+        """An axis that depends on at most one of the inputs' axes."""
         symbols = [s for s, walk in self._alone.items() if not walk or _at(walk, step, top, axis) != size]
         if not symbols and size is not None:
             return str(size)
@@ -80,7 +80,7 @@ class Sizes:
         return sizes.pop() if len(sizes) == 1 else 0
 
     def _walks(self, symbols: list[str], steps: Iterable[int]) -> dict[int, _Walk]:
-        """The net at larger and larger sizes of some axes; none where it does not take them."""
+        """The net at larger and larger sizes of some axes; none if it does not take them."""
         walks: dict[int, _Walk] = {}
         for more in steps if self._first and all(map(self._common, symbols)) else ():
             if not (walk := self._walk(symbols, more)):
@@ -102,7 +102,7 @@ class Sizes:
 
 
 def _has(shape: tuple[int, ...], axis: int) -> bool:
-    """Whether an input has the axis in the sense of its letter: height and width are those of images."""
+    """Whether an input has the axis that the symbol means: only images have height and width."""
     return len(shape) == 4 or axis == 0 < len(shape)
 
 
@@ -112,7 +112,7 @@ def _at(walk: _Walk, step: int, top: int, axis: int) -> int | None:
 
 
 def _whole(shape: Shape | None, channels: int | None) -> tuple[int, ...]:
-    """An input's shape, what is open filled in."""
+    """An input's shape, with open sizes filled in."""
     open_ = (1, channels or 3, *_OPEN[2:])
     sizes = (None,) * 4 if shape is None else shape
     return tuple(open_[min(axis, 3)] if size is None else size for axis, size in enumerate(sizes))
@@ -125,7 +125,7 @@ def _stride(plan: Plan) -> int:
 
 
 def _tops(step: Step, shapes: dict[str, Shape | None]) -> tuple[Shape | None, ...]:
-    """The shapes of a step's tops, noted in `shapes`. Raises NetError where its blobs do not fit."""
+    """The shapes of a step's tops, noted in `shapes`. Raises NetError if its blobs do not fit."""
     if step.layer.type == "Input":
         return tuple(shapes[top] for top in step.layer.tops)
     converter = type(step.converter)(step.layer, tuple(shapes[bottom] for bottom in step.layer.bottoms))
@@ -139,7 +139,7 @@ def _tops(step: Step, shapes: dict[str, Shape | None]) -> tuple[Shape | None, ..
 
 
 def formula(symbol: str, values: Mapping[int, int | None]) -> str | None:
-    """The formula that gives these values at these sizes, most of which follow each other; or None."""
+    """The formula that gives these values at these sizes, most of them consecutive; or None."""
     known = {size: value for size, value in values.items() if value is not None}
     jumps = [b for a, b in pairwise(known) if b == a + 1 and known[a] != known[b]]
     if len(jumps) < 2 or len(known) != len(values):

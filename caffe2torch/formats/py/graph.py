@@ -1,6 +1,6 @@
 """Plan -> what depends on what: the layers, and the values that each reads and makes.
 
-A blob that layers write over has several values. What no output depends on is left out.
+A blob that several layers write has several values. What no output depends on is left out.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A layer between the values that it reads and makes, and a Scale that is written as part of it."""
+    """A layer, the values that it reads and makes, and a Scale that is written as part of it."""
 
     place: int
-    """Of its step in the plan; that of the Scale where there is one."""
+    """Of its step in the plan, or of the Scale's if there is one."""
     step: Step
     reads: tuple[Value, ...]
     makes: tuple[Value, ...]
@@ -85,7 +85,7 @@ class Graph:
         return found
 
     def is_chain(self, before: Node, after: Node) -> bool:
-        """Whether a layer reads what one before it makes, and nothing else does either."""
+        """Whether a layer reads just what the one before it makes, and nothing else reads that."""
         return before.makes == after.reads and self.readers[before.makes[0]] == [after]
 
 
@@ -113,7 +113,7 @@ def _used(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:
 
 
 def _branch_by_branch(nodes: Sequence[Node]) -> list[Node]:
-    """The layers in an order that goes on from the last one where it can, and else takes the net's first."""
+    """The layers in an order that continues from the last one if it can, or else takes the net's next."""
     waiting, before, ordered = dict.fromkeys(nodes), _before(nodes), dict[Node, None]()
     last = set[Value]()
     while waiting:
@@ -138,7 +138,7 @@ def _before(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
 
 
 def _absorbed(whole: Graph) -> Graph:
-    """The graph with each Scale that is written as part of the layer before it taken into that."""
+    """The graph with each Scale that can be written as part of the layer before it merged into that layer."""
     nodes: list[Node] = []
     for node in whole.nodes:
         before = nodes[-1] if nodes and whole.is_chain(nodes[-1], node) else None

@@ -33,7 +33,7 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
 def _inside(
     margin: str, expression: str, elements: list[tuple[int, ast.expr]], is_call: bool
 ) -> Iterator[str]:
-    """Arguments in one line of their own; they, or elements, in one each, with a comma after the last."""
+    """Arguments on one line if they fit; else they, like elements, on a line each, ending in a comma."""
     together = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
     if is_call and len(together) <= WIDTH:
         yield together

@@ -22,7 +22,7 @@ from caffe2torch.plan import Parameter
 from caffe2torch.writing.model import Model
 
 _TAKEN = frozenset({"F", "Path", "Tensor", "WEIGHTS", "load", "load_file", "nn", "self", "torch", PASSING})
-"""What the file around the module gives a meaning to."""
+"""Names that the file around the module uses."""
 
 
 class Module:
@@ -38,7 +38,7 @@ class Module:
         self._forms = {node: node.python(self._name(node)) for node in self._graph.nodes}
         self._check_attributes()
         self.parts = tuple(dict.fromkeys(part for form in self._forms.values() for part in form.parts))
-        """The functions that it calls and torch does not have."""
+        """The functions that it calls and torch lacks."""
         taken = {*_TAKEN, *(part.__name__ for part in self.parts)}
         name = architecture.name if architecture else self._plan.net.name
         self.name = Names("Net", taken)(class_name(name))
@@ -75,7 +75,7 @@ class Module:
         return self._attributes(node.step.key)
 
     def _check_attributes(self) -> None:
-        """Raises WriteError where an attribute beside a layer's own has the name of another layer's."""
+        """Raises WriteError if two layers would both have an attribute of the same name."""
         made: dict[str, str] = {}
         for node, form in self._forms.items():
             for suffix in form.attributes:
@@ -170,7 +170,7 @@ class Module:
             yield from lines("return ", self._returned())
 
     def _statement(self, statement: Statement) -> list[str]:
-        """A statement, with the shape that it gives where that is a new one."""
+        """A statement, with the shape of its value if that is new."""
         written = lines(self._forward.start(statement), self._forward.expression(statement))
         before, after = (self._shapes.get(value) for value in (statement.reads[0], statement.makes[0]))
         is_new = after is not None and len(statement.makes) == 1 and (before or ())[2:] != after[2:]
@@ -193,7 +193,7 @@ class Module:
         return textwrap.wrap(about, WIDTH - 4 - 6)
 
     def _promise(self) -> list[str]:
-        """What `forward` gives for what."""
+        """What `forward` takes and returns."""
         inputs = " and ".join(map(self._named, self._graph.inputs))
         if len(self._graph.outputs) == 1:
             return textwrap.wrap(f"From {inputs} to {self._named(self._graph.outputs[0])}.", WIDTH - 8 - 6)
@@ -206,7 +206,7 @@ class Module:
 
 
 def _joined(paragraphs: list[list[Statement]]) -> list[list[Statement]]:
-    """Paragraphs of one line, one after the other, as one."""
+    """The paragraphs, with consecutive ones of one line as one."""
     joined: list[list[Statement]] = []
     for alone, group in groupby(paragraphs, lambda paragraph: len(paragraph) == 1):
         together = list(group)
@@ -227,14 +227,14 @@ def _text(shape: Formulas) -> str:
 
 
 def _described(shape: Formulas) -> Iterator[str]:
-    """A shape, and then shorter: width is as height."""
+    """A shape, and then a shorter form if the width's formula is the height's."""
     yield _text(shape)
     if len(shape) == 4 and shape[3] == shape[2].replace("H", "W") != shape[2]:
         yield f"({shape[0]}, {shape[1]}, h, w), h = {shape[2]}"
 
 
 def _with_comment(written: list[str], *comments: str) -> list[str]:
-    """A statement with the first of some comments for which there is room at its end."""
+    """A statement with the first of some comments that fits at its end."""
     commented = [f"{written[0]}  # {comment}" for comment in comments if len(written) == 1]
     return next(([line] for line in commented if len(line) <= WIDTH), written)
 
@@ -250,7 +250,7 @@ def _docstring(paragraph: list[str], indent: int) -> Iterator[str]:
 
 
 def _learned(node: Node) -> list[Parameter]:
-    """The parameters that a layer keeps as such."""
+    """The parameters of a layer that are not statistics."""
     every = (*node.parameters.values(), *node.absorbed_parameters.values())
     return [parameter for parameter in every if not parameter.statistics]
 

@@ -1,4 +1,4 @@
-"""Identifiers and literals for the names in a net: strangers gave them, and they go into source code."""
+"""Identifiers and literals for the names in a net, which come from strangers and go into source code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AMBIGUOUS = frozenset({"l", "O", "I"})
 
 
 class Names:
-    """An identifier for each name: the name itself wherever it is one that is free."""
+    """An identifier for each name: the name itself if it is one and free."""
 
     def __init__(self, kind: str, taken: Iterable[str]) -> None:
         self.kind, self._taken = kind, {*taken, *_AMBIGUOUS}
@@ -34,8 +34,8 @@ class Names:
 
 
 def identifier(name: str, kind: str) -> str:
-    """A name with `_` for what an identifier cannot have; what is left empty or a number gets its kind."""
-    # ASCII alone: Python would normalize other letters, so that two spellings become one attribute.
+    """A name with `_` for what an identifier cannot have; its kind goes first where no letter does."""
+    # Only ASCII: Python would normalize other letters, so that two spellings become one attribute.
     plain = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_")[:MAX_NAME]
     return plain if plain[:1].isalpha() else f"{kind}_{plain}".rstrip("_")
 
@@ -53,7 +53,7 @@ def class_name(name: str) -> str:
 
 
 def text(name: str) -> str:
-    """A string literal of a name: printable ASCII in double quotes, all else escaped."""
+    """A string literal of a name: printable ASCII in double quotes, everything else escaped."""
     return f'"{"".join(c if _is_plain(c) else _escaped(c) for c in name)}"'
 
 

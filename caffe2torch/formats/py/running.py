@@ -37,7 +37,7 @@ for place, value in enumerate(outputs.values() if isinstance(outputs, dict) else
     found[str(place)] = value.clone(memory_format=torch.contiguous_format)
 sys.stdout.buffer.write(save(found))
 """
-"""Tensors go in and out by their places, so that no name needs to be one that a module can have."""
+"""Tensors go in and out by position, so that names need not be valid in Python."""
 
 
 def run_fresh(path: Path, model: Model) -> Run:
@@ -48,7 +48,7 @@ def run_fresh(path: Path, model: Model) -> Run:
 def _run(
     path: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], values: Mapping[str, Array]
 ) -> Mapping[str, Array]:
-    """Raises ReadError with the last line of what is said when the file does not run."""
+    """Raises ReadError with the last line of the error output if the file does not run."""
     done = subprocess.run(  # noqa: S603 (the file is ours, and no name in it is a stranger's)
         # Isolated (-I): neither the environment nor the folder adds modules.
         [sys.executable, "-I", "-B", "-c", _PROGRAM, str(path)],

@@ -1,7 +1,7 @@
 """Graph -> the statements of a `forward`, as a person writes them: `x = F.relu(self.conv1_1(data))`.
 
-A layer that keeps its bottom's shape is written around the one before it. Between layers of one bottom, what
-only the next statement reads is called `x`; all else has the name of its blob.
+A layer that keeps its bottom's shape is written around the one before it. Between layers with one bottom, a
+value that only the next statement reads is called `x`; all others have the names of their blobs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from caffe2torch.formats.py.lines import lines
 from caffe2torch.formats.py.names import Names
 
 PASSING = "x"
-"""The variable of what only the next statement reads."""
+"""The variable of a value that only the next statement reads."""
 
 
 @dataclass(frozen=True, eq=False)
