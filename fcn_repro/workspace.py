@@ -1,4 +1,4 @@
-"""What is on this disk, in one folder: data/NAME, models/NAME.safetensors, results/*.json."""
+"""One folder with everything: data/NAME, models/NAME.safetensors, results/*.json."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ HOME = "FCN_REPRO_HOME"
 
 
 @dataclass(frozen=True)
-class Disk:
-    """A folder of ours, and the folder of data that the user names, if any."""
+class Workspace:
+    """A folder of ours and, if the user names one, a folder of data."""
 
     home: Path
     data: Path | None = None
@@ -26,9 +26,9 @@ class Disk:
     """Whether a data set of which something is missing opens nevertheless."""
 
     @staticmethod
-    def at(home: Path | None, data: Path | None = None, partial: bool = False) -> Disk:
+    def at(home: Path | None, data: Path | None = None, partial: bool = False) -> Workspace:
         """In `home`, or where the environment says, or here."""
-        return Disk(home or Path(os.environ.get(HOME, ".")), data, partial)
+        return Workspace(home or Path(os.environ.get(HOME, ".")), data, partial)
 
     @property
     def data_sets(self) -> Path:
@@ -109,14 +109,14 @@ def count(images: str) -> int | None:
     return dataset(name).splits[split].count
 
 
-def weights_file(name: str, disk: Disk) -> Path:
+def weights_file(name: str, workspace: Workspace) -> Path:
     """The file of a zoo model, of a recipe's result, or that is itself named. Raises MissingData."""
     if Path(name).is_file():
         return Path(name)
-    if found := disk.model(name):
+    if found := workspace.model(name):
         return found
     ways = [f"train it with: fcn-repro --train {name}"] if name in recipes.names() else []
     ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
     if ways:
-        raise MissingData(f"{name} is not in {disk.models}; {', or '.join(ways)}")
+        raise MissingData(f"{name} is not in {workspace.models}; {', or '.join(ways)}")
     raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from caffe2torch.command_line import UsageError, say
-from fcn_repro.workspace import Disk, named
+from fcn_repro.workspace import Workspace, named
 
 if TYPE_CHECKING:
     from fcn_repro.scoring.run import Run
@@ -20,9 +20,9 @@ RUN = (
 """The options of a model run over a data set."""
 
 
-def disk(args: argparse.Namespace) -> Disk:
+def workspace(args: argparse.Namespace) -> Workspace:
     """The workspace that --home, --data and --partial describe."""
-    return Disk.at(args.home, args.data, args.partial)
+    return Workspace.at(args.home, args.data, args.partial)
 
 
 def images(args: argparse.Namespace) -> str:
@@ -37,7 +37,7 @@ def run_of(args: argparse.Namespace, model: str) -> Run:
     from fcn_repro.scoring.run import Run
 
     return Run(
-        disk(args),
+        workspace(args),
         model,
         images(args),
         name=args.name or "",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from caffe2torch.command_line import Answer, UsageError, Verb, print_answer, printable, show
 from caffe2torch.errors import MissingData
-from fcn_repro.commands.asked import disk
+from fcn_repro.commands.asked import workspace
 from fcn_repro.fetching import weights
 from fcn_repro.fetching.datasets import obtain, plan_fetch, sources
 from fcn_repro.fetching.zoo import zoo
@@ -24,7 +24,7 @@ def fetch(args: argparse.Namespace) -> int:
         raise MissingData(f"nobody says where {name!r} can be fetched; known are {known}")
     if not is_data and len(args.given) > 1:
         raise UsageError("--from: a model is one file")
-    place = disk(args).data_sets if is_data else disk(args).models
+    place = workspace(args).data_sets if is_data else workspace(args).models
     plan = str(plan_fetch(name)) if is_data else weights.describe(name, zoo().models[name])
     _present(f"{plan}\n  into      {place}, {_free(place) / 1e9:.1f} GB free there", args.json)
     if not (args.yes or _agreed(args.json)):

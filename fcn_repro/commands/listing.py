@@ -9,7 +9,7 @@ from typing import Any
 
 from caffe2torch.command_line import Verb, show, show_json
 from fcn_repro import recipes
-from fcn_repro.commands.asked import disk
+from fcn_repro.commands.asked import workspace
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.tables.papers import papers
@@ -17,7 +17,7 @@ from fcn_repro.tables.papers import papers
 
 def list_all(args: argparse.Namespace) -> int:
     """The tables, the weights, the recipes and the data sets, and what of them is here."""
-    place = disk(args)
+    place = workspace(args)
     here = dict(place.found_data_sets())
     found = {name: place.model(name) for name in zoo().models}
     results = [str(path) for path in sorted(place.results.glob("*.json"))]

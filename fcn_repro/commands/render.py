@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffe2torch.command_line import Answer, UsageError, Verb, print_answer
-from fcn_repro.commands.asked import disk
+from fcn_repro.commands.asked import workspace
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.data.datasets.folder import save_folder
 from fcn_repro.progress import eta
@@ -20,7 +20,7 @@ def render(args: argparse.Namespace) -> int:
     if not dataset(images.partition("/")[0]).rendered:
         known = ", ".join(name for name in names() if dataset(name).rendered)
         raise UsageError(f"--render {images}: only {known} is rendered, the others lie in files already")
-    opened = disk(args).open(images)
+    opened = workspace(args).open(images)
     save_folder(opened, args.output, eta("images written"))
     said = f"{args.output}: {len(opened)} images with their labels; --on folder/all --data DIR opens them"
     print_answer(Answer(said, {"folder": str(args.output), "images": len(opened)}), args.json)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch.command_line import UsageError
-from fcn_repro.commands.asked import disk, tell
+from fcn_repro.commands.asked import tell, workspace
 
 if TYPE_CHECKING:
     from fcn_repro.report.report import Report
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def report_folder(args: argparse.Namespace) -> Path | None:
     """The folder for reports, if one is asked for. Raises UsageError for the one with the stored runs."""
     folder: Path | None = args.output
-    if folder is not None and folder.resolve() == disk(args).results.resolve():
+    if folder is not None and folder.resolve() == workspace(args).results.resolve():
         raise UsageError(f"-o {folder}: the stored runs are there; name another folder for reports")
     return folder
 

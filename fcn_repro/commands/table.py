@@ -6,7 +6,7 @@ import argparse
 import shlex
 
 from caffe2torch.command_line import UsageError, Verb, show, show_json
-from fcn_repro.commands.asked import disk, program, tell
+from fcn_repro.commands.asked import program, tell, workspace
 from fcn_repro.commands.reporting import publish, report_folder
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.report import text
@@ -22,7 +22,7 @@ def table(args: argparse.Namespace) -> int:
     paper, number = _asked(args)
     folder = report_folder(args)
     found = Measurements(
-        disk(args),
+        workspace(args),
         program(args),
         _again(args, number),
         run=not args.stored,

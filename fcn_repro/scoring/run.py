@@ -21,7 +21,7 @@ from fcn_repro.files import write_json
 from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.result import Evaluation, read_json
 from fcn_repro.scoring.voc_server import ServerResult, pack, read_answer
-from fcn_repro.workspace import Disk, weights_file
+from fcn_repro.workspace import Workspace, weights_file
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Run:
     images, their predictions are saved, beside the results unless said otherwise.
     """
 
-    disk: Disk
+    workspace: Workspace
     model: str
     images: str
     name: str = ""
@@ -56,17 +56,17 @@ class Run:
     @property
     def stored(self) -> Path:
         """Where the evaluation is stored."""
-        return self.disk.results / f"{self.stem}.json"
+        return self.workspace.results / f"{self.stem}.json"
 
     @property
     def predictions(self) -> Path:
         """The folder for predictions."""
-        return self.save_predictions or self.disk.results / f"{self.stem}-predictions"
+        return self.save_predictions or self.workspace.results / f"{self.stem}-predictions"
 
     @cached_property
     def opened(self) -> Dataset:
         """The data set. Raises MissingData."""
-        return self.disk.open(self.images)
+        return self.workspace.open(self.images)
 
     def evaluate(self) -> Evaluation:
         """The model's scores, stored; an interrupted run goes on where it stopped."""
@@ -84,8 +84,8 @@ class Run:
         return pack(self.predictions, test, archive) if first_process() else ""
 
     def _over_images(self, folder: Path | None) -> Evaluation:
-        opened, module = self.opened, load(self.disk, self.model)
-        journal = self.disk.results / f"{self.stem}.journal"
+        opened, module = self.opened, load(self.workspace, self.model)
+        journal = self.workspace.results / f"{self.stem}.journal"
         evaluation = evaluate(
             module,
             opened,
@@ -102,9 +102,9 @@ class Run:
         return evaluation
 
 
-def load(disk: Disk, model: str) -> nn.Module:
+def load(workspace: Workspace, model: str) -> nn.Module:
     """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
-    return c2t.load(weights_file(model, disk))
+    return c2t.load(weights_file(model, workspace))
 
 
 def mean_of(dataset: str) -> tuple[float, float, float]:
@@ -113,10 +113,10 @@ def mean_of(dataset: str) -> tuple[float, float, float]:
     return next(known, MEAN_BGR["voc"])
 
 
-def keep_answer(disk: Disk, answer: Path, model: str, images: str, command: str) -> Path:
+def keep_answer(workspace: Workspace, answer: Path, model: str, images: str, command: str) -> Path:
     """Stores what the evaluation server answered for a model, for the tables."""
     result = read_answer(answer)
-    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    path = workspace.results / "server" / f"{model}-{images.replace('/', '-')}.json"
     write_json(
         path,
         {
@@ -131,9 +131,9 @@ def keep_answer(disk: Disk, answer: Path, model: str, images: str, command: str)
     return path
 
 
-def kept_answer(disk: Disk, model: str, images: str) -> tuple[ServerResult, str] | None:
+def kept_answer(workspace: Workspace, model: str, images: str) -> tuple[ServerResult, str] | None:
     """What the server answered for a model, and when that was taken in; None without an answer."""
-    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    path = workspace.results / "server" / f"{model}-{images.replace('/', '-')}.json"
     if not path.is_file():
         return None
     content = read_json(path)

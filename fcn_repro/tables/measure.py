@@ -20,7 +20,7 @@ from fcn_repro.tables import hints
 from fcn_repro.tables.compare import TOLERANCES, Finding, How, Measure, Measured, Missing
 from fcn_repro.tables.papers import SCORES, STRUCTURE, Column, Row
 from fcn_repro.tables.structure import about, structure
-from fcn_repro.workspace import Disk, count, is_whole
+from fcn_repro.workspace import Workspace, count, is_whole
 
 if TYPE_CHECKING:
     from fcn_repro.scoring.result import Evaluation
@@ -40,7 +40,7 @@ class Measurements:
     models that are here with their data and were not evaluated yet.
     """
 
-    disk: Disk
+    workspace: Workspace
     program: str
     table: str
     run: bool = True
@@ -133,17 +133,17 @@ class Measurements:
     def _open(self, images: str) -> Dataset | Missing:
         if images not in self._opened:
             try:
-                self._opened[images] = self.disk.open(images)
+                self._opened[images] = self.workspace.open(images)
             except MissingData as error:
-                reason = str(error) if self.disk.data else f"not here: the data {images}"
-                fetched = [] if self.disk.data else [hints.fetch_data(images)]
+                reason = str(error) if self.workspace.data else f"not here: the data {images}"
+                fetched = [] if self.workspace.data else [hints.fetch_data(images)]
                 self._opened[images] = Missing(reason, self._typed(*fetched, again=True))
         return self._opened[images]
 
     def images_of(self, run: Evaluation) -> Dataset | None:
         """The data set of a run, None if it is not here."""
         try:
-            opened = self.disk.open(f"{run.dataset}/{run.split}")
+            opened = self.workspace.open(f"{run.dataset}/{run.split}")
         except MissingData:
             return None
         return opened if len(opened) == run.images else None
@@ -161,19 +161,19 @@ class Measurements:
 
     def _tolerance(self, model: str, row: Row) -> float:
         """Of published weights, or of some that were trained here, maybe under the published ones' name."""
-        trained = model != row.model or (model == row.recipe and self.disk.is_trained(model))
+        trained = model != row.model or (model == row.recipe and self.workspace.is_trained(model))
         return TOLERANCES["trained" if trained else "published"]
 
     def _here(self, row: Row, column: Column) -> str:
         """The model on this disk that measures a row: the published one, or one trained by its recipe."""
         suited = [row.model, *([row.recipe] if _suits(row.recipe, column) else [])]
-        return next((model for model in suited if model and self.disk.model(model)), "")
+        return next((model for model in suited if model and self.workspace.model(model)), "")
 
     def _unscored(self, row: Row, column: Column) -> Missing:
         """Why a score is not there, and the way to it."""
         if not row.model:
             return self._untrained(row, column)
-        here = self.disk.model(row.model) is not None
+        here = self.workspace.model(row.model) is not None
         address = zoo().models[row.model].address
         unknown = ", whose address is unknown," if address == UNKNOWN else ""
         what = [] if here else [f"the weights {row.model}{unknown}"]
@@ -191,16 +191,16 @@ class Measurements:
             return Missing(f"{row.why}; nor were such weights published")
         if not _suits(row.recipe, column):
             return Missing(f"no recipe: {row.recipe} is not for the classes of {column.dataset}")
-        if self.disk.model(row.recipe):
+        if self.workspace.model(row.recipe):
             reason, train = f"not evaluated yet: {row.recipe}, trained here", []
         else:
             reason = f"no such weights were published; the recipe {row.recipe} trains them"
-            train = [*hints.train(row.recipe, self.disk)]
+            train = [*hints.train(row.recipe, self.workspace)]
         return Missing(reason, self._typed(*train, *self._fetches(row, column), again=True))
 
     def _fetches(self, row: Row, column: Column) -> Iterator[str]:
         """What gets published weights and data that are missing."""
-        if row.model and self.disk.model(row.model) is None:
+        if row.model and self.workspace.model(row.model) is None:
             yield hints.fetch_model(row.model)
         if isinstance(self._open(column.images), Missing):
             yield hints.fetch_data(column.images)
@@ -215,7 +215,7 @@ class Measurements:
 
         command = shlex.join(["fcn-repro", "--evaluate", model, "--on", column.images])
         run = Run(
-            self.disk,
+            self.workspace,
             model,
             column.images,
             device=self.device,
@@ -230,18 +230,18 @@ class Measurements:
 
     @cached_property
     def _stored(self) -> list[Evaluation]:
-        if not any(self.disk.results.glob("*.json")):
+        if not any(self.workspace.results.glob("*.json")):
             return []
         from fcn_repro.scoring.result import stored_evaluations
 
-        return list(stored_evaluations(self.disk.results))
+        return list(stored_evaluations(self.workspace.results))
 
     def _answer(self, model: str, images: str) -> tuple[ServerResult, str] | None:
-        if not (self.disk.results / "server").is_dir():
+        if not (self.workspace.results / "server").is_dir():
             return None
         from fcn_repro.scoring.run import kept_answer
 
-        return kept_answer(self.disk, model, images)
+        return kept_answer(self.workspace, model, images)
 
 
 def _is_of(run: Evaluation, row: Row, column: Column) -> bool:

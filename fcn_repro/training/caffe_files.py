@@ -15,7 +15,7 @@ from fcn_repro.data.datasets import dataset
 from fcn_repro.files import make_folder, write
 from fcn_repro.recipes import Recipe
 from fcn_repro.training.first_weights import blank, counted, dropping, freeze
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 _PYTHON = {
     "sbd": ("voc_layers", "SBDDSegDataLayer", {"sbdd_dir": "../data/sbdd/dataset"}),
@@ -26,13 +26,13 @@ _PYTHON = {
 """By data set, as the nets of shelhamer/fcn.berkeleyvision.org at 1305c73 have them."""
 
 
-def write_for_caffe(name: str, recipe: Recipe, disk: Disk, folder: Path) -> tuple[Path, Path]:
+def write_for_caffe(name: str, recipe: Recipe, workspace: Workspace, folder: Path) -> tuple[Path, Path]:
     """Writes a recipe's two files into a folder; returns their paths. Raises WriteError, NetError.
 
     A recipe that leaves the number of classes to a folder of images needs that folder: MissingData.
     """
     data = recipe.data
-    heads = dataset(data.train.partition("/")[0]).labellings or disk.open(data.train).heads
+    heads = dataset(data.train.partition("/")[0]).labellings or workspace.open(data.train).heads
     recipe = counted(recipe, heads)
     make_folder(folder)
     net, solver = folder / "train.prototxt", folder / "solver.prototxt"

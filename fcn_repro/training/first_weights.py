@@ -19,7 +19,7 @@ from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, Head
 from fcn_repro.data.examples import Order, examples
 from fcn_repro.recipes import Init, Recipe
-from fcn_repro.workspace import Disk, weights_file
+from fcn_repro.workspace import Workspace, weights_file
 
 _STREAMS = {
     "data": (c2t.Stream(),),
@@ -43,7 +43,7 @@ class Initial:
     unfilled: tuple[str, ...]
 
 
-def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
+def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
     """The net of a recipe with its first weights, the same every time; `train` is what it will learn from.
 
     Raises MissingData for weights that are not here, and what `c2t.load` and `c2t.transplant` raise.
@@ -55,7 +55,7 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
         fresh = matching(recipe.init.fresh, layers)
         kept = {*fresh, *_frozen_upsampling(model)}
         untouched = set(layers) - kept
-        for source, suffix in _sources(recipe.init, disk):
+        for source, suffix in _sources(recipe.init, workspace):
             untouched &= set(c2t.transplant(model, source, suffix, leave=kept).untouched)
             if recipe.init.depth_from_color:
                 untouched -= set(_fill_depth(model, source))
@@ -126,9 +126,9 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-def _sources(init: Init, disk: Disk) -> Iterator[tuple[nn.Module, str]]:
+def _sources(init: Init, workspace: Workspace) -> Iterator[tuple[nn.Module, str]]:
     for source in init.sources:
-        yield c2t.load(weights_file(source.weights, disk)), source.suffix
+        yield c2t.load(weights_file(source.weights, workspace)), source.suffix
 
 
 def _frozen_upsampling(model: nn.Module) -> list[str]:

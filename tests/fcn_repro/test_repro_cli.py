@@ -1,4 +1,4 @@
-"""fcn-repro from the outside: on an empty disk, with stored runs, with real weights and real data."""
+"""fcn-repro from the outside: in an empty workspace, with stored runs, with real weights and real data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fcn_repro.scoring.run import mean_of
 from fcn_repro.tables import measure, timing
 from fcn_repro.tables.papers import papers
 from fcn_repro.tables.timing import Timing
-from fcn_repro.workspace import Disk, named
+from fcn_repro.workspace import Workspace, named
 from tests.fcn_repro import miniatures
 from tests.places import ROOT
 
@@ -53,7 +53,7 @@ def closed(text: str) -> str:
     return re.sub(" +", " ", text)
 
 
-# On an empty disk
+# In an empty workspace
 
 
 @pytest.mark.parametrize(("paper", "number"), TABLES)
@@ -718,15 +718,15 @@ def test_a_net_gets_the_mean_of_its_data() -> None:
 
 def test_data_are_found_where_fetching_puts_them(empty_disk: Path, tmp_path: Path) -> None:
     """Of VOC 2011's splits, seg11valid is in VOC 2012 as well; test images come alone."""
-    disk = Disk.at(None, partial=True)
+    workspace = Workspace.at(None, partial=True)
     for year, split, place in ((2011, "seg11valid", "voc2012"), (2012, "test", "voc2012-test")):
         made = miniatures.pascal_voc(tmp_path / place, year, split)
         (kit,) = (tmp_path / place).glob("*/**/VOCdevkit")
         (empty_disk / "data" / place).mkdir(parents=True)
         kit.rename(empty_disk / "data" / place / "VOCdevkit")
-        assert set(disk.open(f"voc{year}/{split}").ids) == set(made.images)
+        assert set(workspace.open(f"voc{year}/{split}").ids) == set(made.images)
     with pytest.raises(MissingData, match="data/voc2011"):
-        disk.open("voc2011/train")
+        workspace.open("voc2011/train")
 
 
 # Fetching

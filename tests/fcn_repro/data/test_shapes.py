@@ -21,7 +21,7 @@ from fcn_repro.data.scenes.canvas import Canvas
 from fcn_repro.data.scenes.chance import Chance
 from fcn_repro.data.scenes.outlines import Bar, Disc, Outline, Polygon, Ring
 from fcn_repro.tables.bounds import upper_bounds
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 from tests.places import ROOT
 
 STUFF, THINGS = (0, 1, 2), tuple(range(3, 11))
@@ -261,7 +261,7 @@ def test_an_unknown_split_is_refused() -> None:
 
 def test_the_commands_find_it_in_any_folder(tmp_path: Path) -> None:
     for data in (None, tmp_path, tmp_path / "nowhere"):
-        assert Disk.at(tmp_path / "home", data).open("shapes/val").ids == shapes("val").ids
+        assert Workspace.at(tmp_path / "home", data).open("shapes/val").ids == shapes("val").ids
 
 
 # In files

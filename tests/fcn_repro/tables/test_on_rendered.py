@@ -18,7 +18,7 @@ from fcn_repro.scoring.metrics import Confusion
 from fcn_repro.tables.compare import Compared, How, Measured, exit_code
 from fcn_repro.tables.on_rendered import carried_over, counterpart
 from fcn_repro.tables.papers import papers
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 NETS = ("shapes-fcn32s-fixed", "shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
 PAPER = papers()["cvpr2015"]
@@ -85,7 +85,7 @@ def test_the_nets_that_come_with_us_have_the_papers_order(tmp_path: Path) -> Non
     """On a tenth of shapes/test: finer strides score higher, and all beat the most frequent class."""
     test, found = open_dataset("shapes", tmp_path, "test"), []
     for name in NETS:
-        file = Disk(tmp_path).model(name)
+        file = Workspace(tmp_path).model(name)
         assert file is not None, name
         model = c2t.load(file)
         seen, constant = Confusion(len(test.classes)), Confusion(len(test.classes))

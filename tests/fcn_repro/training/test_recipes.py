@@ -20,7 +20,7 @@ from fcn_repro.training import known_mistakes
 from fcn_repro.training.first_weights import blank, initial
 from fcn_repro.training.loop import Options
 from fcn_repro.training.run import adjusted, train
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 from tests.fcn_repro.trainings import RECIPE
 
 HEAVY = {
@@ -187,7 +187,7 @@ def narrowed(found: Recipe) -> Recipe:
     return replace(found, net=replace(found.net, widths=NARROW.get(found.net.name, VGG)))
 
 
-def lay(name: str, disk: Disk, net: str) -> None:
+def lay(name: str, workspace: Workspace, net: str) -> None:
     """Weights of a narrow net by the name of a recipe, or of the base for `net`, all of them random."""
     found = recipe(name) if name in PUBLISHED else replace(recipe("voc-fcn32s"), net=NetSpec(net, (21,)))
     model = blank(narrowed(found).net)
@@ -195,18 +195,18 @@ def lay(name: str, disk: Disk, net: str) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter)
-    disk.models.mkdir(exist_ok=True)
-    c2t.export(model, disk.models / f"{name}.safetensors")
+    workspace.models.mkdir(exist_ok=True)
+    c2t.export(model, workspace.models / f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_net_it_makes_is_one_to_train(name: str, tmp_path: Path) -> None:
     """From narrow sources: nothing is left unfilled, and no mistake is found in its layers."""
-    found, disk = narrowed(recipe(name)), Disk(tmp_path)
+    found, workspace = narrowed(recipe(name)), Workspace(tmp_path)
     base = {"FCNAlexNet": "FCNAlexNet", "FCNGoogLeNet": "FCNGoogLeNet"}.get(found.net.name, "FCN32s")
     for source in found.init.sources:
-        lay(source.weights, disk, base)
-    first = initial(found, disk, open_dataset("shapes", tmp_path, "train"))  # none of which is looked at
+        lay(source.weights, workspace, base)
+    first = initial(found, workspace, open_dataset("shapes", tmp_path, "train"))  # none of which is looked at
     assert first.unfilled == ()
     layers = first.model.blobs()
     known_mistakes.refuse_zeros(layers)
@@ -218,11 +218,11 @@ def test_the_net_it_makes_is_one_to_train(name: str, tmp_path: Path) -> None:
 
 
 def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
-    disk = Disk(tmp_path)
-    lay("voc-fcn32s", disk, "FCN32s")
-    (disk.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
+    workspace = Workspace(tmp_path)
+    lay("voc-fcn32s", workspace, "FCN32s")
+    (workspace.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
     with pytest.raises(WriteError, match=r"voc-fcn32s\.safetensors: has the published weights"):
-        train("voc-fcn32s", recipe("voc-fcn32s"), disk, options=Options())
+        train("voc-fcn32s", recipe("voc-fcn32s"), workspace, options=Options())
 
 
 @pytest.mark.parametrize(
