@@ -17,7 +17,7 @@ from torch import nn
 
 from fcn_repro.data.datasets import Dataset, Sample, open_dataset
 from fcn_repro.data.examples import Order, examples
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe
 from fcn_repro.scoring.device import Process, synchronize, usable
 from fcn_repro.training.first_weights import initial
 from fcn_repro.training.log import TRAIN, read_rows
@@ -29,10 +29,10 @@ WIDTHS = (12, 16, 24, 32, 48, 96, 96)
 RECIPE = Recipe(
     title="A narrow FCN-32s, from random weights",
     source=(),
-    data=Data("shapes/val", (104.00699, 116.66877, 122.67892), order="epochs"),
+    data=DataSpec("shapes/val", (104.00699, 116.66877, 122.67892), order="epochs"),
     net=NetSpec("FCN32s", (11,), widths=WIDTHS),
     init=Init(fresh=("*",)),
-    loss=Loss(normalize=True),
+    loss=LossSpec(normalize=True),
     solver={
         "base_lr": 1e-3,
         "lr_policy": "fixed",

@@ -1,6 +1,6 @@
 """The experiments of "Fully Convolutional Networks for Semantic Segmentation", on top of caffe2torch.
 
-    papers/*.toml ── papers ─→ Table ┐
+    papers/*.toml ── papers ─→ PaperTable ┐
     nets ──────────── structure ─────┤
     data sets ─────── bounds ────────┼─ tables ─→ ours | published | difference ─→ text, Markdown, JSON, HTML
     zoo.toml ─ models ─ evaluate ────┤

@@ -11,7 +11,7 @@ from caffe2torch.command_line import UsageError, say
 from fcn_repro.workspace import Workspace, named
 
 if TYPE_CHECKING:
-    from fcn_repro.scoring.run import Run
+    from fcn_repro.scoring.run import ModelRun
 
 RUN = (
     *("--on", "--data", "--partial", "--name", "--device", "--precision", "--mean"),
@@ -32,11 +32,11 @@ def images(args: argparse.Namespace) -> str:
     return named(args.on)
 
 
-def run_of(args: argparse.Namespace, model: str) -> Run:
+def run_of(args: argparse.Namespace, model: str) -> ModelRun:
     """A model and the data set to run it on."""
-    from fcn_repro.scoring.run import Run
+    from fcn_repro.scoring.run import ModelRun
 
-    return Run(
+    return ModelRun(
         workspace(args),
         model,
         images(args),

@@ -31,9 +31,9 @@ def evaluate(args: argparse.Namespace) -> int:
         show(scores_text(evaluation))
         show(f"\n{text.as_text(paper, number, compared)}" if compared else "")
     if folder:
-        from fcn_repro.report.report import Report, results_of
+        from fcn_repro.report.report import TableReport, sections_of
 
-        report = Report(paper, number, compared, evaluation.notes, results_of(evaluation, run.opened))
+        report = TableReport(paper, number, compared, evaluation.notes, sections_of(evaluation, run.opened))
         publish(report, folder, run.stem)
     return int(any(cell.within is False for cell in compared))
 

@@ -10,7 +10,7 @@ from caffe2torch.command_line import UsageError
 from fcn_repro.commands.asked import tell, workspace
 
 if TYPE_CHECKING:
-    from fcn_repro.report.report import Report
+    from fcn_repro.report.report import TableReport
 
 
 def report_folder(args: argparse.Namespace) -> Path | None:
@@ -21,7 +21,7 @@ def report_folder(args: argparse.Namespace) -> Path | None:
     return folder
 
 
-def publish(report: Report, folder: Path, name: str) -> None:
+def publish(report: TableReport, folder: Path, name: str) -> None:
     """Writes a report in all its forms, and says where."""
     from fcn_repro.report.files import publish
 

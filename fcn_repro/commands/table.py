@@ -13,7 +13,7 @@ from fcn_repro.report import text
 from fcn_repro.tables import compare
 from fcn_repro.tables.measure import Measurements
 from fcn_repro.tables.on_rendered import carried_over
-from fcn_repro.tables.papers import STRUCTURE, Paper, Table, papers
+from fcn_repro.tables.papers import STRUCTURE, Paper, PaperTable, papers
 from fcn_repro.tables.structure import COUNTED
 
 
@@ -39,10 +39,10 @@ def table(args: argparse.Namespace) -> int:
         show(text.as_text(paper, number, compared, notes))
     tell(compare.summary(compared))
     if folder:
-        from fcn_repro.report.report import Report, results_of
+        from fcn_repro.report.report import TableReport, sections_of
 
-        shown = [result for run in found.used for result in results_of(run, found.images_of(run))]
-        publish(Report(paper, number, compared, notes, shown), folder, f"{args.paper}-table-{number}")
+        shown = [section for run in found.used for section in sections_of(run, found.images_of(run))]
+        publish(TableReport(paper, number, compared, notes, shown), folder, f"{args.paper}-table-{number}")
     return compare.exit_code(compared)
 
 
@@ -68,7 +68,7 @@ def _again(args: argparse.Namespace, number: str) -> str:
     return f"{program(args)} {shlex.join(words)}"
 
 
-def _notes(shown: Table) -> list[str]:
+def _notes(shown: PaperTable) -> list[str]:
     measures = {column.measure for column in shown.columns.values()}
     return [COUNTED] if measures & set(STRUCTURE) else []
 

@@ -1,11 +1,8 @@
-"""From a sample to what an FCN's net takes: float32 (C, H, W), Caffe's channel order, minus the mean.
-
-The means are those of the data layers in shelhamer/fcn.berkeleyvision.org at 1305c73. Nothing is scaled.
-"""
+"""A sample as an FCN takes it: float32 (C, H, W), Caffe's channel order, minus the mean, not scaled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +10,9 @@ import numpy.typing as npt
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Sample
 
-MEAN_BGR: Mapping[str, tuple[float, float, float]] = {
-    "voc": (104.00699, 116.66877, 122.67892),
-    "pascal-context": (104.007, 116.669, 122.679),
-    "nyudv2": (116.190, 97.203, 92.318),
-    "sift-flow": (114.578, 115.294, 108.353),
-}
-"""The mean colour by what a net was trained on."""
-
 MEAN_HHA = (132.431, 94.076, 118.477)
 MEAN_LOG_DEPTH = 7.844
+"""Both NYUDv2's, as in nyud_layers.py of shelhamer/fcn.berkeleyvision.org at 1305c73."""
 
 
 def bgr(image_hwc: npt.NDArray[np.uint8], mean_bgr: Sequence[float]) -> npt.NDArray[np.float32]:

@@ -24,7 +24,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Model:
+class ZooModel:
     """Published weights. `address`, hashes and `licence` are "unknown" where no source gives them.
 
     `about` is the file's size in bytes, from the number of its parameters; 0 where that is not known.
@@ -56,7 +56,7 @@ class Zoo:
 
     sources: Mapping[str, str]
     families: Mapping[str, str]
-    models: Mapping[str, Model]
+    models: Mapping[str, ZooModel]
 
     def __post_init__(self) -> None:
         for name, model in self.models.items():

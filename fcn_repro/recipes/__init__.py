@@ -28,7 +28,7 @@ SolverValue = str | int | float | tuple[str | int | float, ...]
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSpec:
     """The images: NAME/SPLIT to train on and, unless empty, to validate on.
 
     `folder` is where a user's own images are, seen from the recipe's file. `mirror` flips half of them.
@@ -113,14 +113,14 @@ class Init:
 
 
 @dataclass(frozen=True)
-class Loss:
+class LossSpec:
     """The softmax loss of an image's pixels but those labelled 255: summed, or `normalize`d to their mean."""
 
     normalize: bool
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedScore:
     """A published score of the trained net: percent, on which images (NAME/SPLIT), and who says so."""
 
     metric: str
@@ -136,14 +136,14 @@ class Recipe:
 
     title: str
     source: tuple[str, ...]
-    data: Data
+    data: DataSpec
     net: NetSpec
     init: Init
-    loss: Loss
+    loss: LossSpec
     solver: Mapping[str, SolverValue]
     note: str = ""
     seed: int = 1337
-    expected: tuple[Expected, ...] = ()
+    expected: tuple[ExpectedScore, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("base_lr", "lr_policy", "max_iter"):

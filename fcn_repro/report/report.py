@@ -1,6 +1,6 @@
 """What a report shows: a table of a paper with what we have of it, and the models that were scored.
 
-Report ─ page ─→ HTML     publish writes all three
+TableReport ─ page ─→ HTML     publish writes all three
        ─ as_markdown ─→ Markdown
        ─ as_data ─→ JSON
 """
@@ -34,7 +34,7 @@ PANELS = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Section:
     """A model on a split, to be shown: how it was measured, its scores and some of its images."""
 
     title: str
@@ -44,14 +44,14 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class TableReport:
     """A table of a paper with what we have of it, `notes` on how, and the results to be shown in full."""
 
     paper: Paper
     number: str
     compared: Sequence[Compared]
     notes: Sequence[str] = ()
-    results: Sequence[Result] = ()
+    sections: Sequence[Section] = ()
 
     @property
     def footnotes(self) -> list[str]:
@@ -77,7 +77,7 @@ class Report:
 
     def as_data(self) -> dict[str, Any]:
         """For JSON; of the results all but the images."""
-        shown = [{"title": r.title, "about": r.about, **r.head.as_data()} for r in self.results]
+        shown = [{"title": r.title, "about": r.about, **r.head.as_data()} for r in self.sections]
         return {
             **table_data(self.paper, self.number, self.compared),
             "notes": [*self.notes],
@@ -85,13 +85,13 @@ class Report:
         }
 
 
-def results_of(evaluation: Evaluation, dataset: Dataset | None = None) -> list[Result]:
+def sections_of(evaluation: Evaluation, dataset: Dataset | None = None) -> list[Section]:
     """An evaluation to be shown, head by head; with images of `dataset` if the predictions were saved.
 
     Raises MissingData and ReadError for images and predictions.
     """
     return [
-        Result(_title(evaluation, name), _about(evaluation), head, _panels(evaluation, dataset, name))
+        Section(_title(evaluation, name), _about(evaluation), head, _panels(evaluation, dataset, name))
         for name, head in evaluation.heads.items()
     ]
 

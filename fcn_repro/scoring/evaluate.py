@@ -55,7 +55,7 @@ def evaluate(
     if not dataset.labelled and save_predictions is None:
         raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret; save the predictions")
     with this_process(device) as process, inference(model, precision, process.device):
-        run = _Run(Predictor(model, dataset, mean_bgr, process.device), precision, save_predictions, resume)
+        run = _Share(Predictor(model, dataset, mean_bgr, process.device), precision, save_predictions, resume)
         before = run.before()
         process.wait_for_all()  # nobody writes to the journal before all have read it
         known = frozenset(before.ids)
@@ -82,7 +82,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Share:
     """One process's part of an evaluation."""
 
     predictor: Predictor

@@ -15,7 +15,6 @@ import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.data.datasets.pascal_voc import PascalVoc
-from fcn_repro.data.transforms import MEAN_BGR
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.files import write_json
 from fcn_repro.scoring.evaluate import evaluate
@@ -25,7 +24,7 @@ from fcn_repro.workspace import Workspace, weights_file
 
 
 @dataclass(frozen=True)
-class Run:
+class ModelRun:
     """A model on a data set NAME/SPLIT, and how: what the command line says.
 
     `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's. To `show`
@@ -89,7 +88,7 @@ class Run:
         evaluation = evaluate(
             module,
             opened,
-            mean_bgr=self.mean_bgr or mean_of(opened.name),
+            mean_bgr=self.mean_bgr or opened.mean_bgr,
             device=self.device,
             precision=self.precision,
             save_predictions=folder,
@@ -105,12 +104,6 @@ class Run:
 def load(workspace: Workspace, model: str) -> nn.Module:
     """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
     return c2t.load(weights_file(model, workspace))
-
-
-def mean_of(dataset: str) -> tuple[float, float, float]:
-    """The mean colour that nets trained on a data set subtract; VOC's for those that fine-tune its nets."""
-    known = (mean for trained_on, mean in MEAN_BGR.items() if dataset.startswith(trained_on))
-    return next(known, MEAN_BGR["voc"])
 
 
 def keep_answer(workspace: Workspace, answer: Path, model: str, images: str, command: str) -> Path:

@@ -1,6 +1,6 @@
 """A paper's table -> its cells as ours | published | difference.
 
-Table ─ compare(measures) ─→ Compared, one per printed cell ─ verdict ─→ the exit code
+PaperTable ─ compare(measures) ─→ Compared, one per printed cell ─ verdict ─→ the exit code
         each measure: (Row, Column) -> Measured, or Missing with the command that would measure it
 """
 
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 from caffe2torch.errors import Caffe2TorchError, MissingData
-from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table
+from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row
 
 TOLERANCES = {"published": 0.1, "trained": 0.6}
 """Points by which a score may differ: with published weights, half of the last printed digit and the
@@ -89,7 +89,7 @@ class Compared:
         return abs(found.value - self.cell.value) <= found.tolerance + 1e-9
 
 
-def compare(table: Table, measures: Mapping[str, Measure]) -> tuple[Compared, ...]:
+def compare(table: PaperTable, measures: Mapping[str, Measure]) -> tuple[Compared, ...]:
     """Every printed cell with what `measures`, by the column's measure, find of it.
 
     What a measure raises as MissingData is a cell that is missing; other refusals go on.
@@ -190,7 +190,7 @@ def _said(finding: Finding) -> dict[str, Any]:
     }
 
 
-def cited(paper: Paper, table: Table) -> dict[str, str]:
+def cited(paper: Paper, table: PaperTable) -> dict[str, str]:
     """The sources of the table's cells, in the paper's order."""
     codes = {code for cell in table.cells for code in (*cell.source, *cell.corroborated)}
     return {code: meaning for code, meaning in paper.sources.items() if code in codes}

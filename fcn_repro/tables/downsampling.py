@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from fcn_repro.data.labels import IGNORE_LABEL
+
 Labels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-
-VOID = 255
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ def confusions(
 
     Pixels whose label is void are not counted. Raises ValueError for a label that is no class.
     """
-    if wrong := [k for k in _present(label) if k >= classes and k != VOID]:
-        raise ValueError(f"label {wrong[0]} is no class: expected 0 to {classes - 1} or {VOID} for void")
-    kept = np.where(label == VOID, 0, label).astype(np.uint8) if protocol.void == "background" else label
+    if wrong := [k for k in _present(label) if k >= classes and k != IGNORE_LABEL]:
+        raise ValueError(
+            f"label {wrong[0]} is no class: expected 0 to {classes - 1} or {IGNORE_LABEL} for void"
+        )
+    kept = (
+        np.where(label == IGNORE_LABEL, 0, label).astype(np.uint8) if protocol.void == "background" else label
+    )
     return np.stack([_count(label, back, classes) for back in resized(kept, factors, protocol)])
 
 
@@ -93,7 +97,7 @@ def _there_and_back(shares: Floats, factor: int, protocol: Protocol) -> Floats:
 
 
 def _count(label: Labels, back: Labels, classes: int) -> npt.NDArray[np.int64]:
-    counted = (label != VOID) & (back != VOID)
+    counted = (label != IGNORE_LABEL) & (back != IGNORE_LABEL)
     pairs = label[counted] * np.intp(classes) + back[counted]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 

@@ -211,10 +211,10 @@ class Measurements:
         return " && ".join([*commands, *([self.table] if again else [])])
 
     def _evaluated(self, model: str, column: Column) -> Evaluation:
-        from fcn_repro.scoring.run import Run
+        from fcn_repro.scoring.run import ModelRun
 
         command = shlex.join(["fcn-repro", "--evaluate", model, "--on", column.images])
-        run = Run(
+        run = ModelRun(
             self.workspace,
             model,
             column.images,

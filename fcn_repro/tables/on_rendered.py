@@ -14,7 +14,7 @@ from dataclasses import replace
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset
-from fcn_repro.tables.papers import SCORES, Paper, Row, Table
+from fcn_repro.tables.papers import SCORES, Paper, PaperTable, Row
 
 SPLIT = "test"
 
@@ -34,7 +34,7 @@ def carried_over(paper: Paper, number: str, name: str) -> Paper:
     if not rows or not columns:
         raise MissingData(f"table {number} has no net that a recipe trains on {name}; table 2 has")
     note = f"Ours are of {dataset(name).title}, published ones of photographs: the order compares, no more."
-    own_table = Table(f"{table.title}: on {name}", columns, rows, note)
+    own_table = PaperTable(f"{table.title}: on {name}", columns, rows, note)
     return replace(paper, tables={**paper.tables, number: own_table})
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fcn_repro.fetching.zoo import Score, zoo
 from fcn_repro.scoring.result import Evaluation
 from fcn_repro.tables.compare import TOLERANCES, Compared, Finding, How, Measured, compare
-from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table, papers
+from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row, papers
 from fcn_repro.workspace import count
 
 NUMBER = "of stated scores"
@@ -30,7 +30,7 @@ def stated(evaluation: Evaluation) -> Stated:
     rows = tuple(_row(code, evaluation.model, columns, scores) for code in {s.source: None for s in scores})
     title = f"{evaluation.model} on {evaluation.dataset} {evaluation.split}"
     note = "" if rows else "Nothing is stated of this model on these images."
-    table = Table(title, columns if rows else {}, rows, note)
+    table = PaperTable(title, columns if rows else {}, rows, note)
     paper = Paper(model.title if model else title, "the model zoo", zoo().sources, {NUMBER: table})
 
     def ours(row: Row, column: Column) -> Finding:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import caffe2torch as c2t
 from caffe2torch.errors import NetError
 from fcn_repro import recipes
-from fcn_repro.data.datasets import Dataset, Head
+from fcn_repro.data.datasets import Dataset, Labelling
 from fcn_repro.data.examples import Order, examples
 from fcn_repro.recipes import Init, Recipe
 from fcn_repro.workspace import Workspace, weights_file
@@ -110,7 +110,7 @@ def dropping(net: Any, share: float) -> Any:
     return replace(net, layers=tuple(changed(x) if x.type == "Dropout" else x for x in net.layers))
 
 
-def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
+def counted(recipe: Recipe, heads: Mapping[str, Labelling]) -> Recipe:
     """The recipe with the number of classes, which the data set's labellings tell where it does not."""
     named = recipe.net.heads or tuple(heads)[:1]
     counts = recipe.net.classes or tuple(len(heads[head].classes) for head in named)

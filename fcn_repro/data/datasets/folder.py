@@ -18,7 +18,7 @@ from PIL import Image
 
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.data import png, reading
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 from fcn_repro.files import write
@@ -39,12 +39,12 @@ class Folder(Dataset):
     splits: ClassVar = {"all": Split()}
 
     @property
-    def heads(self) -> Mapping[str, Head]:
+    def heads(self) -> Mapping[str, Labelling]:
         """One head, of the classes in classes.txt."""
         return self._heads
 
     @cached_property
-    def _heads(self) -> Mapping[str, Head]:
+    def _heads(self) -> Mapping[str, Labelling]:
         return {"sem": read_classes(self.folder / "classes.txt")}
 
     @cached_property
@@ -100,7 +100,7 @@ def save_folder(dataset: Dataset, folder: Path, progress: Progress | None = None
     write(folder / "classes.txt", "".join(lines))
 
 
-def read_classes(path: Path) -> Head:
+def read_classes(path: Path) -> Labelling:
     """classes.txt: names, and their colours or else PASCAL VOC's. Raises ReadError for more than 255."""
     lines = reading.read_lines(path)
     if not 1 <= len(lines) <= IGNORE_LABEL:
@@ -113,4 +113,4 @@ def read_classes(path: Path) -> Head:
             colours[label] = [int(value) for value in coloured.groups()[1:]]
     if max(map(max, colours)) > 255:
         raise ReadError(f"{path}: a colour is three numbers from 0 to 255")
-    return Head(tuple(names), frozen(colours))
+    return Labelling(tuple(names), frozen(colours))

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, first_with, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, first_with, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import OBJECTS
 from fcn_repro.data.labels import IGNORE_LABEL
@@ -54,6 +54,7 @@ class PascalContext(Dataset):
 
     source = "pascal-context"
     splits: ClassVar = {"train": Split(4998), "val": Split(5105)}
+    mean_bgr = (104.007, 116.669, 122.679)
     rest: ClassVar[int] = IGNORE_LABEL
 
     @classmethod
@@ -131,7 +132,7 @@ class PascalContext60(PascalContext):
 
     name = "pascal-context"
     title = "PASCAL-Context, 59 classes and background"
-    labellings: ClassVar = {"sem": Head(("background", *CLASSES_59), colormap(60))}
+    labellings: ClassVar = {"sem": Labelling(("background", *CLASSES_59), colormap(60))}
     rest = 0
     quirks = ("The other 400 categories are class 0, which is learned and scored as a 60th.", _ALIASES_QUIRK)
 
@@ -142,7 +143,7 @@ class PascalContext59(PascalContext):
 
     name = "pascal-context-59"
     title = "PASCAL-Context, 59 classes"
-    labellings: ClassVar = {"sem": Head(CLASSES_59, frozen(colormap(60)[1:]))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES_59, frozen(colormap(60)[1:]))}
     quirks = ("The other 400 categories are void.", _ALIASES_QUIRK)
 
 
@@ -152,5 +153,5 @@ class PascalContext33(PascalContext):
 
     name = "pascal-context-33"
     title = "PASCAL-Context, 33 classes"
-    labellings: ClassVar = {"sem": Head(CLASSES_33, frozen(colormap(34)[1:]))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES_33, frozen(colormap(34)[1:]))}
     quirks = ("The other 426 categories are void.", _ALIASES_QUIRK)

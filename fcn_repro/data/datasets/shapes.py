@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Sample, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Sample, Split, register
 from fcn_repro.data.palette import frozen
 from fcn_repro.data.scenes.canvas import Canvas
 from fcn_repro.data.scenes.chance import Chance
@@ -39,7 +39,7 @@ class Shapes(Dataset):
     name = "shapes"
     title = "rendered street scenes"
     rendered = True
-    labellings: ClassVar = {"sem": Head(CLASSES, frozen(COLOURS))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
     splits: ClassVar = {
         "train": Split(10_000),
         "val": Split(100),

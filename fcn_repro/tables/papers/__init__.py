@@ -127,7 +127,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """One table of a paper; every row has a cell for every column."""
 
     title: str
@@ -162,7 +162,7 @@ class Paper:
     title: str
     venue: str
     sources: Mapping[str, str]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, PaperTable]
 
     def __post_init__(self) -> None:
         for number, table in self.tables.items():

@@ -20,7 +20,7 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, NetError, ReadError
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.data.datasets.base import Dataset, Head, Sample, Split
+from fcn_repro.data.datasets.base import Dataset, Labelling, Sample, Split
 from fcn_repro.data.palette import colormap
 from fcn_repro.files import write
 from fcn_repro.scoring.device import DeviceError, arithmetic, usable
@@ -235,8 +235,8 @@ class InMemory(Dataset):
 
     name, title = "in-memory", "a data set of two labellings"
     labellings: ClassVar = {
-        "sem": Head(CLASSES, colormap(4)),
-        "geo": Head(("flat", "up", "down"), colormap(3)),
+        "sem": Labelling(CLASSES, colormap(4)),
+        "geo": Labelling(("flat", "up", "down"), colormap(3)),
     }
     splits: ClassVar = {"test": Split(3, absent=("sky",)), "secret": Split(3, labelled=False)}
 

@@ -11,7 +11,7 @@ from caffe2torch.errors import MissingData, NetError, WeightsError
 from caffe2torch.modules import fcn
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.data.examples import Order
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe, Weights
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe, Weights
 from fcn_repro.training.first_weights import initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mixed_upsampling
 from fcn_repro.workspace import Workspace
@@ -74,7 +74,7 @@ def recipe(net="FCN32s", *, sources=(), fresh=(), depth=False, seed=3, fit=0, **
     init = Init(starts, fresh, depth_from_color=depth, fit=fit)
     solver = {"base_lr": 0.1, "lr_policy": "fixed", "max_iter": 1}
     net = NetSpec(net, **facts)
-    return Recipe("t", (), Data("folder/train", MEAN_BGR), net, init, Loss(True), solver, seed=seed)
+    return Recipe("t", (), DataSpec("folder/train", MEAN_BGR), net, init, LossSpec(True), solver, seed=seed)
 
 
 def saved(path, model, seed):
