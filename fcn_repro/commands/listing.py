@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from caffe2torch.command_line import Verb, show, show_json
 from fcn_repro import recipes
@@ -68,7 +67,7 @@ def _data_lines(here: Mapping[str, str]) -> list[str]:
     return ["Data sets, with their splits:", *sets]
 
 
-def _tables(key: str) -> dict[str, dict[str, Any]]:
+def _tables(key: str) -> dict[str, dict[str, str | int]]:
     """For each table of a paper: its title, how many cells it has, and how many of those are unverified."""
     return {
         number: {

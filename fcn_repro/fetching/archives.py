@@ -17,8 +17,9 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from caffe2torch.errors import MissingData, ReadError, WriteError
 from fcn_repro.files import make_folder
@@ -28,7 +29,7 @@ MAX_MEMBERS = 1_000_000
 
 _PIECE = 1 << 20
 _MAX_HEADER = 1 << 24  # what a tar header may ask for at once: names take hundreds of bytes, not millions
-_COMPRESSED: dict[bytes, Any] = {
+_COMPRESSED: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -76,15 +77,19 @@ def _unpack(archive: Path, writer: _Writer) -> None:
         if start.startswith(b"PK"):
             _unpack_zip(archive, writer)
         else:
-            kinds = [kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)]
-            with (kinds[0] if kinds else io.FileIO)(archive) as stream:
+            kinds = (kind for magic, kind in _COMPRESSED.items() if start.startswith(magic))
+            with next(kinds, _uncompressed)(archive) as stream:
                 _unpack_tar(stream, writer)
     except _DAMAGED as error:
         raise ReadError(f"{archive}: cannot be unpacked: {type(error).__name__}: {error}") from error
     writer.copy_links()
 
 
-def _unpack_tar(stream: IO[bytes], writer: _Writer) -> None:
+def _uncompressed(archive: Path) -> io.BufferedIOBase:
+    return archive.open("rb")
+
+
+def _unpack_tar(stream: io.BufferedIOBase, writer: _Writer) -> None:
     with tarfile.open(fileobj=cast("IO[bytes]", _Bounded(stream)), mode="r:") as tar:
         for member in tar:
             if member.isdir():
@@ -119,7 +124,7 @@ def _unpack_zip(archive: Path, writer: _Writer) -> None:
 class _Bounded:
     """A stream of which tarfile cannot ask more at once than a header can need."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: io.BufferedIOBase) -> None:
         self.tell, self.seek, self._read = stream.tell, stream.seek, stream.read
 
     def read(self, size: int = -1) -> bytes:

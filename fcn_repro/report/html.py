@@ -17,7 +17,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def element(tag: str, /, *content: Content, **attributes: object) -> Markup:
+def element(tag: str, /, *content: Content, **attributes: str | float | None) -> Markup:
     """An element; strings in `content` are escaped unless they are Markup, other iterables are joined.
 
     Attributes that are None are left out; `class_` is class, and `stroke_width` is stroke-width.

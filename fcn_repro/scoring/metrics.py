@@ -155,7 +155,7 @@ def _integers(values: Labels, what: str) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int64, order="C"))
 
 
-def _ratio(part: Any, whole: Any) -> npt.NDArray[np.float64]:
+def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The quotient; NaN, without a warning, where the whole is 0."""
     whole = np.asarray(whole, np.float64)
     ratio: npt.NDArray[np.float64] = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

@@ -178,7 +178,7 @@ class _Rows(HTMLParser):
         parser.feed(text)
         return (row for row in parser.rows if row)
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th") and self.rows:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -103,7 +102,7 @@ def _count(label: Labels, back: Labels, classes: int) -> npt.NDArray[np.int64]:
 
 
 @lru_cache(maxsize=1024)
-def _axis(pixels: int, factor: int, protocol: Protocol) -> tuple[Any, Any]:
+def _axis(pixels: int, factor: int, protocol: Protocol) -> tuple[csr_array, csr_array]:
     """The sparse matrices (cells, pixels) and (pixels, cells) of an axis cut into cells from its start.
 
     The last cell may hang over the end. Cells average what lies inside the image; going up needs no such

@@ -6,9 +6,9 @@ first weights are what `--train RECIPE --iterations 0` leaves as a snapshot, NAM
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import caffe2torch as c2t
 from fcn_repro.data.datasets import dataset
@@ -50,7 +50,11 @@ def python_param(recipe: Recipe) -> dict[str, str] | None:
     if name not in _PYTHON:
         return None
     module, layer, where = _PYTHON[name]
-    param: dict[str, Any] = {**where, "split": split, "seed": recipe.seed}
+    param: dict[str, str | int | Sequence[str | float]] = {
+        **where,
+        "split": split,
+        "seed": recipe.seed,
+    }
     if name == "nyudv2":
         param["tops"] = [*recipe.net.input.replace("data", "color").split("-"), "label"]
     if name == "sbd":
@@ -58,12 +62,11 @@ def python_param(recipe: Recipe) -> dict[str, str] | None:
     return {"module": module, "layer": layer, "param_str": repr(param)}
 
 
-def _net(recipe: Recipe) -> Any:
+def _net(recipe: Recipe) -> c2t.Net:
     """The deploy net with the recipe's dropout, and with the learning rates of what is frozen at zero."""
-    model: Any = blank(recipe.net)
+    model = blank(recipe.net)
     freeze(model, recipe.net)
-    published = recipe.net.name.startswith("FCNGoogLeNet")
-    net = c2t.define(recipe.net.name, recipe.net.classes[0]) if published else model.net()
+    net = model.net() if isinstance(model, c2t.FCN) else c2t.define(recipe.net.name, recipe.net.classes[0])
     frozen = {name for name, (weight, *_) in model.blobs().items() if not weight.requires_grad}
     layers = [_still(layer) if layer.name in frozen else layer for layer in net.layers]
     if recipe.net.dropout == 0:
@@ -72,6 +75,6 @@ def _net(recipe: Recipe) -> Any:
     return dropping(replace(net, layers=tuple(layers)), recipe.net.dropout)
 
 
-def _still(layer: Any) -> Any:
+def _still(layer: c2t.Layer) -> c2t.Layer:
     param = tuple(spec.replace(lr_mult=0.0) for spec in layer.fields.param)
     return replace(layer, fields=layer.fields.replace(param=param))

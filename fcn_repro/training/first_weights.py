@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +38,7 @@ PADDING = 100
 class Initial:
     """A module to train, in train mode, and the names of the layers that neither a source nor we filled."""
 
-    model: nn.Module
+    model: c2t.FCN | c2t.CaffeNet
     unfilled: tuple[str, ...]
 
 
@@ -50,7 +49,7 @@ def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model: Any = blank(recipe.net)
+        model = blank(recipe.net)
         layers = model.blobs()
         fresh = matching(recipe.init.fresh, layers)
         kept = {*fresh, *_frozen_upsampling(model)}
@@ -69,14 +68,14 @@ def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
     )
 
 
-def unfilled(recipe: Recipe) -> nn.Module:
+def unfilled(recipe: Recipe) -> c2t.FCN | c2t.CaffeNet:
     """The net of a recipe in train mode, for a snapshot to fill."""
     model = blank(recipe.net)
     freeze(model, recipe.net)
     return model.train()
 
 
-def blank(net: recipes.NetSpec) -> nn.Module:
+def blank(net: recipes.NetSpec) -> c2t.FCN | c2t.CaffeNet:
     """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
     if net.name.startswith("FCNGoogLeNet"):
         return _googlenet(net)
@@ -91,7 +90,7 @@ def blank(net: recipes.NetSpec) -> nn.Module:
     return model
 
 
-def _googlenet(net: recipes.NetSpec) -> nn.Module:
+def _googlenet(net: recipes.NetSpec) -> c2t.CaffeNet:
     """As its definition says, but that leaves the dense deconvolution empty."""
     model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
@@ -99,11 +98,11 @@ def _googlenet(net: recipes.NetSpec) -> nn.Module:
     return model
 
 
-def dropping(net: Any, share: float) -> Any:
+def dropping(net: c2t.Net, share: float) -> c2t.Net:
     """A Net whose Dropout layers leave out that share."""
     share = torch.tensor(share, dtype=torch.float32).item()  # as Caffe's message holds it
 
-    def changed(layer: Any) -> Any:
+    def changed(layer: c2t.Layer) -> c2t.Layer:
         param = layer.fields.dropout_param.replace(dropout_ratio=share)
         return replace(layer, fields=layer.fields.replace(dropout_param=param))
 
@@ -140,26 +139,25 @@ def _frozen_upsampling(model: nn.Module) -> list[str]:
     ]
 
 
-def _fill_depth(model: nn.Module, source: Any) -> Sequence[str]:
+def _fill_depth(model: nn.Module, source: nn.Module) -> Sequence[str]:
     """The first layer of early fusion: the source's; depth gets the mean over its colours (solve.py)."""
     (stem,) = (name for name in model._modules if name.startswith("conv1_1"))
-    layer: Any = model.get_submodule(stem)
-    weight, bias = source.blobs()["conv1_1"]
+    weight = source.get_parameter("conv1_1.weight")
     with torch.no_grad():
-        layer.weight.copy_(torch.cat([weight, weight.mean(1, keepdim=True)], 1))
-        layer.bias.copy_(bias)
+        depth = weight.mean(1, keepdim=True)
+        model.get_parameter(f"{stem}.weight").copy_(torch.cat([weight, depth], 1))
+        model.get_parameter(f"{stem}.bias").copy_(source.get_parameter("conv1_1.bias"))
     return [stem]
 
 
-def _fill(name: str, layer: Any) -> None:
+def _fill(name: str, layer: nn.Module) -> None:
     """A fresh layer: scores start at zero (CVPR, Section 4.3), others as He et al. (2015) do."""
     with torch.no_grad():
-        if name.startswith("score"):
-            layer.weight.zero_()
-        else:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if getattr(layer, "bias", None) is not None:
-            layer.bias.zero_()
+        for key, values in layer.named_parameters():
+            if key == "bias" or name.startswith("score"):
+                values.zero_()
+            else:
+                nn.init.kaiming_normal_(values, nonlinearity="relu")
 
 
 def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Tensor]]) -> None:
@@ -171,11 +169,11 @@ def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Te
     model.eval()
     with torch.no_grad():
         for name in names if images else ():
-            layer: Any = model.get_submodule(name)
+            layer = model.get_submodule(name)
             values = torch.cat([_seen(model, layer, inputs) for inputs in images], 1)  # (C, positions)
             scale = 1 / values.std(1).clamp(min=1e-6)
-            layer.weight.mul_(scale[:, None, None, None])
-            layer.bias.sub_(values.mean(1)).mul_(scale)
+            layer.get_parameter("weight").mul_(scale[:, None, None, None])
+            layer.get_parameter("bias").sub_(values.mean(1)).mul_(scale)
     model.train(training)
 
 
@@ -186,7 +184,7 @@ class _Seen(Exception):
 def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """A layer's output (C, positions) for an image, without what conv1_1's padding adds around it."""
 
-    def stop(layer: nn.Module, bottoms: object, top: Tensor) -> None:
+    def stop(layer: nn.Module, bottoms: tuple[Tensor, ...], top: Tensor) -> None:
         raise _Seen(top)
 
     hook = layer.register_forward_hook(stop)
@@ -204,7 +202,7 @@ def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> T
     return top[0].flatten(1)
 
 
-def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Tensor]]:
+def _images(recipe: Recipe, model: c2t.FCN | c2t.CaffeNet, train: Dataset) -> list[Mapping[str, Tensor]]:
     """The images that fresh layers are fitted to, drawn as those of a training are."""
     order = Order("random", len(train), recipe.seed)
     numbers = range(recipe.init.fit)
@@ -212,9 +210,9 @@ def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Ten
     return [example.inputs for example in drawn]
 
 
-def freeze(model: Any, net: recipes.NetSpec) -> None:
+def freeze(model: c2t.FCN | c2t.CaffeNet, net: recipes.NetSpec) -> None:
     """Takes from training the layers that the recipe does not train."""
-    layers: dict[str, list[nn.Parameter]] = model.blobs()
+    layers = model.blobs()
     frozen = matching(net.frozen, layers)
     if net.trained:
         frozen = [name for name in layers if name not in matching(net.trained, layers)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,7 +39,11 @@ class RecipeError(Caffe2TorchError):
 
 
 def refuse_mistakes(
-    recipe: Recipe, model: Any, unfilled: Sequence[str], train: Dataset, val: Dataset | None
+    recipe: Recipe,
+    model: c2t.FCN | c2t.CaffeNet,
+    unfilled: Sequence[str],
+    train: Dataset,
+    val: Dataset | None,
 ) -> None:
     """Raises RecipeError for a training that is known to fail, or whose scores would be too good.
 
@@ -70,11 +73,10 @@ def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     1e-10 belongs to the sum, 1e-4 to the mean (wkentaro/pytorch-fcn, #17 and #54; apache/mxnet, #1517). Of
     the solvers only SGD and Nesterov are judged: the others do not feel a loss's scale.
     """
-    solver: Mapping[str, Any] = recipe.solver
     mean = recipe.loss.normalize
-    if solver.get("type", "SGD") not in ("SGD", "Nesterov"):
+    if recipe.solver.get("type", "SGD") not in ("SGD", "Nesterov"):
         return
-    base_lr, momentum = float(solver["base_lr"]), float(solver.get("momentum", 0))
+    base_lr, momentum = _number(recipe, "base_lr"), _number(recipe, "momentum")
     if not 0 <= momentum < 1:
         raise RecipeError(f"momentum is {momentum:g}; expected 0 to below 1, such as 0.9 or 0.99")
     # Momentum makes each gradient count 1 / (1 - momentum) times.
@@ -98,6 +100,14 @@ def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     )
 
 
+def _number(recipe: Recipe, field: str) -> float:
+    """A field of the solver; 0 where the recipe leaves it out."""
+    value = recipe.solver.get(field, 0)
+    if not isinstance(value, int | float):
+        raise RecipeError(f"solver.{field} is {value!r}, expected a number")
+    return value
+
+
 def _learning_rates(staged: bool, mean: bool) -> tuple[float, float]:
     slowest = SLOWEST_MEAN if mean and not staged else SLOWEST
     return slowest, FASTEST_SUMMED if staged and not mean else FASTEST
@@ -119,8 +129,7 @@ def refuse_unstaged(recipe: Recipe) -> None:
 def _is_classifier(weights: str) -> bool:
     """Whether weights, a file's or by name, are of a net without a score for each pixel."""
     if Path(weights).is_file():
-        source: Any = c2t.load(weights)
-        return not any(layer.startswith("score") for layer in source.blobs())
+        return not any(key.startswith("score") for key in c2t.load(weights).state_dict())
     return weights in zoo().models and zoo().models[weights].family == "base"
 
 

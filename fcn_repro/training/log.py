@@ -11,7 +11,7 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from caffe2torch.errors import MissingData, WriteError
 from fcn_repro.files import make_folder, write
@@ -20,7 +20,12 @@ from fcn_repro.progress import clock
 TRAIN = ("iteration", "loss", "smoothed_loss", "rate", "images_per_s")
 VAL = ("iteration", "pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")
 
-Rows = Sequence[Mapping[str, float]]
+
+class _Events(Protocol):
+    """TensorBoard's file."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class TrainingLog:
@@ -87,18 +92,18 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     return rows
 
 
-def _text(columns: Sequence[str], rows: Rows) -> str:
+def _text(columns: Sequence[str], rows: Sequence[Mapping[str, float]]) -> str:
     return _line(columns) + "".join(_line([row[column] for column in columns]) for row in rows)
 
 
-def _line(values: Sequence[Any]) -> str:
+def _line(values: Sequence[str | float]) -> str:
     text = io.StringIO()
     shown = [f"{value:.9g}" if isinstance(value, (int, float)) else value for value in values]
     csv.writer(text, lineterminator="\n").writerow(shown)
     return text.getvalue()
 
 
-def _events(folder: Path, iteration: int) -> Any:
+def _events(folder: Path, iteration: int) -> _Events:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError, WriteError
@@ -130,13 +131,14 @@ class Training:
         return TrainingLog(self.folder, self.solver.iter, rank=rank, tensorboard=events)
 
     @cached_property
-    def _forward(self) -> Any:
+    def _forward(self) -> nn.Module:
         """The module as it is called: compiled, and with its gradients summed over the processes."""
-        module: Any = torch.compile(self.model, dynamic=True) if self.options.compiled else self.model
+        compiled: Any = torch.compile(self.model, dynamic=True) if self.options.compiled else self.model
+        module: nn.Module = compiled  # torch says that it is any callable
         if self.process.world == 1:
             return module
         devices = [self.process.device] if self.process.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+        return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
     @cached_property
     def _examples(self) -> Iterator[Example]:
@@ -173,11 +175,13 @@ class Training:
     def _iterate(self) -> None:
         """Caffe's iteration: the gradients of `iter_size` images, one step."""
         own = self.solver.iter_size // self.process.world
+        forward = self._forward
         self.solver.zero_grad()
         for left in reversed(range(own)):
-            alone = self.process.world > 1 and left > 0
-            together: AbstractContextManager[None] = self._forward.no_sync() if alone else nullcontext()
-            with together:
+            apart = (
+                forward.no_sync() if left and isinstance(forward, DistributedDataParallel) else nullcontext()
+            )
+            with apart:  # the processes sum their gradients at the last image only
                 loss = self._learn(next(self._examples).to(self.process.device))
             self._pending.append(loss / self.solver.iter_size)
         self.solver.step()

@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import caffe2torch as c2t
 from caffe2torch.errors import ReadError
@@ -74,7 +73,7 @@ class Snapshots:
         marker = self._marker(iteration)
         back = f"delete {marker} to go on from the snapshot before"
         try:
-            content: dict[str, Any] = read_json(marker)
+            content = read_json(marker)
         except ReadError as error:
             raise ReadError(f"{error}; {back}") from error
         for name, wanted in {"format": FORMAT, **self.key}.items():
