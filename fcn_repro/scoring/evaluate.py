@@ -20,10 +20,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from caffe2torch.command_line import Progress, ProgressLine
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import hexadecimal
-from fcn_repro.progress import Progress, eta
 from fcn_repro.scoring.device import Process, device_name, this_process
 from fcn_repro.scoring.journal import Done, Journal
 from fcn_repro.scoring.metrics import Confusion, Over
@@ -60,7 +60,7 @@ def evaluate(
         process.wait_for_all()  # nobody writes to the journal before all have read it
         known = frozenset(before.ids)
         left = [index for index, identifier in enumerate(dataset.ids) if identifier not in known]
-        report = progress or eta("images evaluated", rank=process.rank)
+        report = progress or ProgressLine("images", quiet=process.rank > 0)
         done = run.over(left[process.rank :: process.world], report)
         total = _of_all(before.merge(done) if process.rank == 0 else done, process)
         return Evaluation(

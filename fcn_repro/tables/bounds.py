@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from caffe2torch.command_line import Progress
 from caffe2torch.errors import ReadError
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.scoring.metrics import Confusion, Scores
@@ -25,8 +26,6 @@ FACTORS = (128, 64, 32, 16, 8, 4)
 """The paper's factors."""
 
 DEFAULT_PROTOCOL = "bilinear"
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

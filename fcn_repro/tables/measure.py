@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import caffe2torch as c2t
+from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset
@@ -266,10 +267,9 @@ def _suits(recipe: str, column: Column) -> bool:
 
 
 def _upper_bounds(opened: Dataset, protocol: str) -> Bounds:
-    from fcn_repro.progress import eta
     from fcn_repro.tables.bounds import upper_bounds
 
-    return upper_bounds(opened, protocol=protocol, progress=eta("labels resized"))
+    return upper_bounds(opened, protocol=protocol, progress=ProgressLine("labels"))
 
 
 def _forward_time(net: str, device: str, precision: str) -> Timing:

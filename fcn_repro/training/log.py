@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from caffe2torch.command_line import clock
 from caffe2torch.errors import MissingData, WriteError
 from fcn_repro.files import make_folder, write
-from fcn_repro.progress import clock
 
 TRAIN = ("iteration", "loss", "smoothed_loss", "rate", "images_per_s")
 VAL = ("iteration", "pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")

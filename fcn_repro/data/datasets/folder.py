@@ -16,13 +16,13 @@ from typing import ClassVar
 
 from PIL import Image
 
+from caffe2torch.command_line import Progress
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.data import png, reading
 from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 from fcn_repro.files import write
-from fcn_repro.progress import Progress
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _COLOURED = re.compile(r"(.+?)\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})")
