@@ -1,4 +1,4 @@
-"""What the options that several verbs take stand for."""
+"""What the options shared by several verbs mean."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def typed() -> str:
 
 
 def program(args: argparse.Namespace) -> str:
-    """How the commands begin that are suggested next: with the same --home."""
+    """How suggested commands begin: with the same --home."""
     return f"fcn-repro --home {shlex.quote(str(args.home))}" if args.home else "fcn-repro"
 
 

@@ -15,7 +15,7 @@ def for_caffe(args: argparse.Namespace) -> int:
     from fcn_repro.training.run import adjusted, at_home
 
     if args.output is None:
-        raise UsageError("--caffe needs -o DIR: where shall the files go?")
+        raise UsageError("--caffe needs -o DIR, the folder to write to")
     recipe = adjusted(args.caffe)
     place = at_home(args.caffe, recipe, workspace(args))
     files = [str(path) for path in write_for_caffe(Path(args.caffe).stem, recipe, place, args.output)]

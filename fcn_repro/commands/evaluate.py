@@ -39,7 +39,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def scores_text(evaluation: Evaluation) -> str:
-    """An evaluation for the terminal: the scores, and IU by class."""
+    """An evaluation for the terminal: scores, and IU by class."""
     lines = [
         f"{evaluation.model} on {evaluation.dataset} {evaluation.split}: {evaluation.images} images, "
         f"{evaluation.precision}, {evaluation.device}, {evaluation.seconds:.1f} s"

@@ -15,7 +15,7 @@ from fcn_repro.tables.papers import papers
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """The tables, the weights, the recipes and the data sets, and what of them is here."""
+    """Lists the tables, weights, recipes and data sets, and which of them are here."""
     place = workspace(args)
     here = dict(place.found_data_sets())
     found = {name: place.model(name) for name in zoo().models}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def report_folder(args: argparse.Namespace) -> Path | None:
-    """The folder for reports, if one is asked for. Raises UsageError for the one with the stored runs."""
+    """The folder for reports, if -o names one. Raises UsageError for the folder of the stored runs."""
     folder: Path | None = args.output
     if folder is not None and folder.resolve() == workspace(args).results.resolve():
         raise UsageError(f"-o {folder}: the stored runs are there; name another folder for reports")

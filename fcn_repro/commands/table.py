@@ -47,7 +47,7 @@ def table(args: argparse.Namespace) -> int:
 
 
 def _asked(args: argparse.Namespace) -> tuple[Paper, str]:
-    """The paper and the number of its table, on rendered images where --data names those."""
+    """The paper and the table's number, on rendered images where --data names a rendered data set."""
     known = papers()
     if args.paper not in known:
         raise UsageError(f"no paper {args.paper!r}; known are {', '.join(known)}")
@@ -61,7 +61,7 @@ def _asked(args: argparse.Namespace) -> tuple[Paper, str]:
 
 
 def _again(args: argparse.Namespace, number: str) -> str:
-    """The command that prints the same table, for the hints on what to type next."""
+    """The command that prints this table again, for hints on what to type next."""
     words = ["--table", number]
     words += ["--paper", args.paper] if args.paper != "cvpr2015" else []
     words += ["--data", str(args.data)] if args.data else []

@@ -53,6 +53,6 @@ VERB = Verb(
         "--device",
         "--precision",
     ),
-    "a net by its recipe, or by one of yours, my.toml",
+    "a net by a recipe, ours or your own (my.toml)",
     {"metavar": "RECIPE"},
 )

@@ -29,7 +29,7 @@ def log_depth(depth: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """The logarithm of a depth map (H, W) minus its mean (1, H, W). Raises ReadError for a depth of 0."""
     if depth.size and depth.min() == 0:
         raise ReadError(
-            f"the depth map has {np.count_nonzero(depth == 0)} pixels of depth 0, without logarithm"
+            f"the depth map has {np.count_nonzero(depth == 0)} pixels of depth 0, which has no logarithm"
         )
     return _chw(np.log(depth.astype(np.float32))[:, :, np.newaxis], (MEAN_LOG_DEPTH,))
 
@@ -39,7 +39,7 @@ def net_inputs(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """A sample as the input blobs of a net: "data" or "color", "depth", "hha", each (C, H, W).
 
-    Raises MissingData for a blob that the sample cannot give.
+    Raises MissingData for a blob that the sample does not have.
     """
     return {blob: _blob(sample, blob, mean_bgr) for blob in blobs}
 
@@ -51,7 +51,7 @@ def _blob(sample: Sample, blob: str, mean_bgr: Sequence[float]) -> npt.NDArray[n
         return log_depth(sample.depth)
     if blob == "hha" and sample.hha_hwc is not None:
         return hha(sample.hha_hwc)
-    raise MissingData(f"{sample.id}: the net takes {blob!r}, which this data set or this copy does not have")
+    raise MissingData(f"{sample.id}: the net takes {blob!r}, which this data set or copy does not have")
 
 
 def _chw(image: npt.NDArray[np.generic], mean: Sequence[float]) -> npt.NDArray[np.float32]:

@@ -1,8 +1,8 @@
-"""Unpacking archives that nobody vouches for: tar, tar.gz, tar.bz2, tar.xz and zip.
+"""Unpacking untrusted archives: tar, tar.gz, tar.bz2, tar.xz and zip.
 
-Out come folders and plain files below one folder: all of them, or nothing. A link becomes a copy of the file
-in the archive that it names; any other link, a device, a path that leaves the folder and a name that comes
-twice are refused.
+The result is folders and plain files below one folder: all of them, or nothing. A link becomes a copy of the
+file in the archive that it names; any other link, a device, a path that leaves the folder and a repeated name
+are refused.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def extract(
     max_bytes: int = MAX_BYTES,
     max_members: int = MAX_MEMBERS,
 ) -> Path:
-    """The archive's content as a new folder, which appears when everything is in it.
+    """The archive's content as a new folder, which appears only when complete.
 
-    Raises MissingData when there is no archive, ReadError for one that is damaged, larger than allowed or
-    malicious, and WriteError when the folder exists already or cannot be written.
+    Raises MissingData without the archive, ReadError for one that is damaged, larger than allowed or
+    malicious, and WriteError if the folder already exists or cannot be written.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
-        raise WriteError(f"{folder}: there already; nothing is unpacked over it")
+        raise WriteError(f"{folder}: already exists; nothing is unpacked over it")
     if not archive.is_file():
         raise MissingData(f"{archive}: no such file")
     make_folder(folder.parent)
@@ -70,7 +70,7 @@ def extract(
 
 
 def _unpack(archive: Path, writer: _Writer) -> None:
-    # By content, not by name: SBD's benchmark.tgz arrives as a plain tar where the transfer has unzipped it.
+    # By content, not by name: SBD's benchmark.tgz arrives as a plain tar if the transfer has unzipped it.
     try:
         with archive.open("rb") as file:
             start = file.read(6)
@@ -122,7 +122,7 @@ def _unpack_zip(archive: Path, writer: _Writer) -> None:
 
 
 class _Bounded:
-    """A stream of which tarfile cannot ask more at once than a header can need."""
+    """A stream that refuses to read more at once than a header can need."""
 
     def __init__(self, stream: io.BufferedIOBase) -> None:
         self.tell, self.seek, self._read = stream.tell, stream.seek, stream.read
@@ -176,7 +176,7 @@ class _Writer:
                 with (self.root / self.links.pop(name)).open("rb") as content:
                     self.add_file(name, content)
         for name, target in self.links.items():
-            raise self.refusal(name, f"is a link to {target!r}, which is no file in the archive")
+            raise self.refusal(name, f"is a link to {target!r}, which is not a file in the archive")
 
     def _path(self, name: str) -> Path:
         self.members += 1
@@ -196,5 +196,5 @@ class _Writer:
 
 
 def _stays_inside(name: str) -> bool:
-    path = PureWindowsPath(name)  # which knows both slashes, and drives
+    path = PureWindowsPath(name)  # it knows both slashes, and drives
     return not path.anchor and ".." not in path.parts and "\0" not in name

@@ -1,4 +1,4 @@
-"""Getting a published model: fetched, checked by what is known of it, converted on arrival.
+"""Getting a published model: fetched, checked against what is known about it, then converted.
 
 ZooModel ─ obtain ─→ DIR/NAME.caffemodel, DIR/NAME.safetensors
 """
@@ -17,8 +17,8 @@ from fcn_repro.files import make_folder
 
 
 def describe(name: str, model: ZooModel) -> str:
-    """What fetching would fetch: address, size, hashes, licence, room on the disk."""
-    size = f"about {model.about / 1e6:.0f} MB" if model.about else "unknown until the server says it"
+    """What would be fetched: address, size, hashes, licence, disk space."""
+    size = f"about {model.about / 1e6:.0f} MB" if model.about else "unknown until the server reports it"
     hashes = [
         f"{kind} {value}"
         for kind, value in (("sha1", model.sha1), ("sha256", model.sha256))
@@ -48,7 +48,7 @@ def obtain(
     progress: Progress | None = None,
     pause_s: float = 1.0,
 ) -> Path:
-    """The converted model in `folder`, from its address or from the file `given`; what is there is checked.
+    """The converted model in `folder`, from its address or from the file `given`; an existing file is checked.
 
     Archives are unpacked, not converted. Raises MissingData, and what fetching, reading and exporting raise.
     """

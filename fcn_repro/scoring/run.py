@@ -25,10 +25,10 @@ from fcn_repro.workspace import Workspace, weights_file
 
 @dataclass(frozen=True)
 class ModelRun:
-    """A model on a data set NAME/SPLIT, and how: what the command line says.
+    """A model to run on a data set NAME/SPLIT, and how, as the command line says.
 
-    `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's. To `show`
-    images, their predictions are saved, beside the results unless said otherwise.
+    `model` is a name in the zoo or a file; `name` is the model's in the record, by default the file's. To
+    `show` images, their predictions are saved, by default with the results.
     """
 
     workspace: Workspace
@@ -68,7 +68,7 @@ class ModelRun:
         return self.workspace.open(self.images)
 
     def evaluate(self) -> Evaluation:
-        """The model's scores, stored; an interrupted run goes on where it stopped."""
+        """The model's scores, stored; an interrupted run continues where it stopped."""
         evaluation = self._over_images(self.predictions if self.show else self.save_predictions)
         if first_process() and evaluation.heads:
             evaluation.save(self.stored)
@@ -102,12 +102,12 @@ class ModelRun:
 
 
 def load(workspace: Workspace, model: str) -> nn.Module:
-    """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
+    """A model by its name in the zoo or that of its recipe, or from a file. Raises what `c2t.load` raises."""
     return c2t.load(weights_file(model, workspace))
 
 
 def keep_answer(workspace: Workspace, answer: Path, model: str, images: str, command: str) -> Path:
-    """Stores what the evaluation server answered for a model, for the tables."""
+    """Stores the evaluation server's answer for a model, for the tables."""
     result = read_answer(answer)
     path = workspace.results / "server" / f"{model}-{images.replace('/', '-')}.json"
     write_json(
@@ -125,7 +125,7 @@ def keep_answer(workspace: Workspace, answer: Path, model: str, images: str, com
 
 
 def kept_answer(workspace: Workspace, model: str, images: str) -> tuple[ServerResult, str] | None:
-    """What the server answered for a model, and when that was taken in; None without an answer."""
+    """The server's answer for a model, and when it was stored; None without one."""
     path = workspace.results / "server" / f"{model}-{images.replace('/', '-')}.json"
     if not path.is_file():
         return None
@@ -137,5 +137,5 @@ def kept_answer(workspace: Workspace, model: str, images: str) -> tuple[ServerRe
 
 
 def first_process() -> bool:
-    """Whether this is the only process, or the first of those that torchrun started."""
+    """Whether this is the only process, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"

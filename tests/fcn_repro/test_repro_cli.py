@@ -214,7 +214,7 @@ def test_usage_errors(arguments: list[str], message: str, capsys: pytest.Capture
         (["--evaluate", "fcn4s", "--on", "seg12valid"], "no data set has a split 'seg12valid'"),
         (["--evaluate", "fcn4s", "--on", "train"], "several data sets have a split 'train': "),
         (["--evaluate", "fcn4s", "--on", "imagenet/val"], "no data set is called 'imagenet'"),
-        (["--fetch", "imagenet"], "nobody says where 'imagenet' can be fetched"),
+        (["--fetch", "imagenet"], "no source is known for 'imagenet'"),
         (
             ["--fetch", "fcn-16s-siftflow", "--yes"],
             "its address is unknown, see gist longjon/f35e3a101e1478f721f5",
@@ -295,7 +295,7 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     monkeypatch.setattr("fcn_repro.commands.table.papers", interrupt)
     assert cli.main(["--table", "1"]) == 130
-    said = "fcn-repro: interrupted; the same command goes on from what was done\n"
+    said = "fcn-repro: interrupted; the same command continues where it stopped\n"
     assert capsys.readouterr().err == said
 
 

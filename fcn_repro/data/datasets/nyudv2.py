@@ -47,7 +47,7 @@ class Nyudv2(Dataset):
     mean_bgr = (116.190, 97.203, 92.318)
     quirks = (
         "On disk 0 is void and the classes are 1 to 40; here 255 is void and they are 0 to 39.",
-        "A copy without data/depth or data/hha opens; the nets that take them cannot run on it.",
+        "A copy without data/depth or data/hha opens, but nets that take them cannot run on it.",
     )
     splits: ClassVar = {"train": Split(381), "val": Split(414), "trainval": Split(795), "test": Split(654)}
 
@@ -59,7 +59,7 @@ class Nyudv2(Dataset):
         return [identifier for part in parts for identifier in splits.read(f"nyudv2_{part}")]
 
     def read_label(self, path: Path, head: str) -> Label:
-        """One less than on disk, void moved to 255."""
+        """One less than on disk, with void moved to 255."""
         return reading.lookup(read_matrix(path, "segmentation"), _VOID_FIRST, path)
 
     def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:

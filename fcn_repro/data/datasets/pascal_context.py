@@ -5,7 +5,7 @@
     trainval/ID.mat                                    LabelMap: 1 to 459
     labels.txt                                         the 459 names, "1: accordion"
 
-The annotation may lie beside VOCdevkit or inside VOC2010. Which number is which name is read from labels.txt.
+The annotation may be next to VOCdevkit or inside VOC2010. labels.txt says which number has which name.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MARKS = ("labels.txt", "trainval")
 
 
 class PascalContext(Dataset):
-    """What the tasks share: they differ in which of the 459 are classes, and in what the rest becomes."""
+    """What the tasks share: they differ in which of the 459 are classes, and in what becomes of the rest."""
 
     source = "pascal-context"
     splits: ClassVar = {"train": Split(4998), "val": Split(5105)}
@@ -59,7 +59,7 @@ class PascalContext(Dataset):
 
     @classmethod
     def find(cls, folder: Path) -> Path:
-        """The folder given: images and annotation lie in it, together or apart."""
+        """The folder given, with images and annotation in it, together or apart."""
         for what, places, marks in (("images", _VOC_PLACES, ("JPEGImages",)), ("labels", _PLACES, _MARKS)):
             if not first_with(folder, places, marks):
                 raise MissingData(
@@ -95,7 +95,7 @@ class PascalContext(Dataset):
 
     @cached_property
     def _table(self) -> npt.NDArray[np.uint8]:
-        """The task's label of each raw one, 0 to 459."""
+        """The task's label for each raw one, 0 to 459."""
         path = self._annotation / "labels.txt"
         numbers = read_names(path)
         table = np.full(RAW_LABELS + 1, self.rest, np.uint8)
@@ -104,7 +104,7 @@ class PascalContext(Dataset):
             if raw_name in numbers:
                 table[numbers[raw_name]] = label
             elif name != "background":
-                raise ReadError(f"{path}: no label is called {raw_name!r}, the task's {name!r}")
+                raise ReadError(f"{path}: no label is called {raw_name!r}, which the task calls {name!r}")
         return table
 
 
@@ -139,7 +139,7 @@ class PascalContext60(PascalContext):
 
 @register
 class PascalContext59(PascalContext):
-    """The 59 classes alone."""
+    """Only the 59 classes."""
 
     name = "pascal-context-59"
     title = "PASCAL-Context, 59 classes"

@@ -33,7 +33,7 @@ _SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 
 @register
 class SiftFlow(Dataset):
-    """2688 outdoor scenes of 256x256 pixels, labelled twice: by what is there, and by how it stands."""
+    """2688 outdoor scenes of 256x256 pixels, labelled twice: with objects, and with geometry."""
 
     name = "sift-flow"
     title = "SIFT Flow"
@@ -74,6 +74,6 @@ class SiftFlow(Dataset):
         return as_ids(sorted({path.stem for path in images} - {*test, *UNANNOTATED}), self.folder)
 
     def read_label(self, path: Path, head: str) -> Label:
-        """One less than on disk, void moved to 255."""
+        """One less than on disk, with void moved to 255."""
         raw = np.maximum(read_matrix(path, "S"), 0)
         return lookup(raw, (IGNORE_LABEL, *range(len(self.labellings[head].classes))), path)
