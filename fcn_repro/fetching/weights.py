@@ -48,7 +48,7 @@ def obtain(
     progress: Progress | None = None,
     pause_s: float = 1.0,
 ) -> Path:
-    """The converted model in `folder`, from its address or from the file `given`; an existing file is checked.
+    """The converted model in `folder`, from its address or from the file `given`; existing ones are checked.
 
     Archives are unpacked, not converted. Raises MissingData, and what fetching, reading and exporting raise.
     """

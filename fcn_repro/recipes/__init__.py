@@ -114,7 +114,7 @@ class Init:
 
 @dataclass(frozen=True)
 class LossSpec:
-    """The softmax loss over an image's pixels not labelled 255: their sum or, with `normalize`, their mean."""
+    """The softmax loss over the pixels not labelled 255: the sum or, with `normalize`, the mean."""
 
     normalize: bool
 

@@ -1,4 +1,4 @@
-"""A report as files, each whole in itself."""
+"""A report as files, each self-contained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTML and SVG from nested calls: text is always escaped, so no name in any file can add markup."""
+"""HTML and SVG from nested calls: text is always escaped, so no name from a file can add markup."""
 
 from __future__ import annotations
 

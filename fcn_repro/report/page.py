@@ -1,4 +1,4 @@
-"""The report as one page of HTML: it loads nothing, runs nothing, and reads in light and in dark."""
+"""The report as one page of HTML: it loads nothing, runs nothing, and adapts to light and dark."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 from fcn_repro.tables.papers import Column
 
 _NOTHING_IS_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The page's Content-Security-Policy: whatever a file that was read may have put into it."""
+"""The page's Content-Security-Policy: it holds whatever an untrusted file put into the page."""
 
 
 def page(report: TableReport) -> str:
@@ -59,7 +59,7 @@ def _table_section(report: TableReport) -> Markup:
         "section",
         element("div", element("table", element("thead", titles), element("tbody", rows)), class_="wide"),
         _key(report),
-        _listed("ol", "How ours came about, and what the others need", _footnotes(report)),
+        _listed("ol", "How ours were measured, and what the others need", _footnotes(report)),
         _listed("ul", "Notes", [element("li", note) for note in report.remarks]),
         _listed(
             "dl",
@@ -75,7 +75,7 @@ def _title(column: Column) -> Markup:
 
 
 def _cell(report: TableReport, cell: Compared | None) -> Markup:
-    """Ours and the difference above what was published; empty where the paper has a dash."""
+    """Ours and the difference above what was published; empty if the paper has a dash."""
     if cell is None:
         return element("td", "–", class_="none")
     number, sign = report.note_number(cell), mark(cell.cell)
@@ -95,7 +95,7 @@ def _ours(cell: Compared) -> Markup:
 
 
 def _key(report: TableReport) -> Markup:
-    """What the marks on the table mean, those that it has."""
+    """What the marks in the table mean."""
     states = {cell.within for cell in report.compared}
     signs = {mark(cell.cell) for cell in report.compared}
     pills = [

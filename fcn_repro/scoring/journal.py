@@ -38,7 +38,7 @@ class Done:
 
 
 class Journal:
-    """The folder, and `key`: what counts of one evaluation have in common. Without a folder, it does nothing."""
+    """The folder, and `key`: what identifies an evaluation. Does nothing without a folder."""
 
     def __init__(self, folder: Path | None, key: Mapping[str, str]) -> None:
         self.folder, self.key = folder, dict(key)

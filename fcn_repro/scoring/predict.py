@@ -1,4 +1,4 @@
-"""A model's predictions for the images of a data set: each pixel's class, for whole images at their own size."""
+"""A model's predictions for a data set: the class of each pixel, for whole images at their own size."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class PredictionFolder:
 
 @contextmanager
 def inference(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
-    """Inside, the model is on the device, in eval mode, at this precision, without gradients; then as before."""
+    """Inside, the model is on the device, in eval mode, at this precision, without gradients."""
     training, before = model.training, next(iter(model.parameters()), torch.empty(0)).device
     model.to(device).eval()
     try:

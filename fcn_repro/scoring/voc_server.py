@@ -1,4 +1,4 @@
-"""The VOC test sets, whose labels only the evaluation server has: what to send it, and how to read its answer.
+"""The VOC test sets, whose labels only the evaluation server has: packing predictions, reading its answer.
 
     results/VOC2012/Segmentation/comp6_test_cls/ID.png    a palette PNG for each image of test.txt, in a .tgz
 

@@ -1,6 +1,6 @@
 """Appendix A: the best mean IU that labels of a coarse grid allow, measured on the ground truth itself.
 
-The labels go down to the grid and up again (downsampling.py), and are scored against what they were. The
+The labels go down to the grid and up again (downsampling.py), and are scored against the originals. The
 paper names no interpolation (arXiv 1411.4038v2); the default protocol is the one that gives its numbers.
 """
 
@@ -30,7 +30,7 @@ DEFAULT_PROTOCOL = "bilinear"
 
 @dataclass(frozen=True)
 class Bounds:
-    """The scores of labels that went through a grid, by its factor; `protocol` is a key of PROTOCOLS."""
+    """The scores of labels resampled through a grid, by its factor; `protocol` is a key of PROTOCOLS."""
 
     protocol: str
     images: int
@@ -46,7 +46,7 @@ class Bounds:
 def tolerance(factor: int) -> float:
     """By how many points of mean IU a measured bound may differ from the published one.
 
-    At 128 a few cells cover the image, and what counts is where they start, which the paper does not say.
+    At 128 a few cells cover the image, and the result depends on where they start, which the paper omits.
     """
     return 1.0 if factor >= 128 else 0.3
 
@@ -59,7 +59,7 @@ def upper_bounds(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Bounds:
-    """The bounds on a data set's labels (first head), in `workers` threads, by default one a core.
+    """The bounds on a data set's labels (first head), in `workers` threads, by default one per core.
 
     Raises KeyError for an unknown protocol, ValueError for a factor below 1, ReadError for broken labels.
     """

@@ -1,4 +1,4 @@
-"""What to type for what is not on the disk: data, published weights, trained nets. The options alone."""
+"""The options to type to get what is missing: data, published weights, trained nets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fcn_repro.workspace import Workspace
 
 
 def fetch_data(images: str) -> str:
-    """For the data NAME/SPLIT; "" where nobody says how."""
+    """For the data NAME/SPLIT; "" if no way is known."""
     name, _, split = images.partition("/")
     if split == "test" and f"{name}-test" in sources():
         return f"--fetch {name}-test --from FILE"

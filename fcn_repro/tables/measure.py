@@ -1,6 +1,6 @@
-"""What measures the cells of a table on this machine: nets, labels, stored runs, models and their data.
+"""Measures the cells of a table on this machine, from nets, labels, stored runs, models and their data.
 
-Each measure imports what it needs when it runs: a table of which nothing can be measured loads no torch.
+Each measure imports what it needs when it runs: a table with nothing to measure does not load torch.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from fcn_repro.tables.timing import Timing
 
 DEFAULT_PROTOCOL = "bilinear"
-"""Of the upper bounds; the others are in downsampling.PROTOCOLS."""
+"""For the upper bounds; the others are in downsampling.PROTOCOLS."""
 
 
 @dataclass
 class Measurements:
-    """What is on the disk and what was asked for; remembers what it measured.
+    """Measures what the workspace allows and was asked for, and remembers it.
 
-    `program` and `table` are what to type for another command, and for the same table again. `run` evaluates
-    models that are here with their data and were not evaluated yet.
+    `program` and `table` are what to type for another command, and for this table again. `run` evaluates
+    models that are here with their data and have not been evaluated yet.
     """
 
     workspace: Workspace
@@ -50,7 +50,7 @@ class Measurements:
     precision: str = "fp32"
     protocol: str = DEFAULT_PROTOCOL
     used: list[Evaluation] = field(default_factory=list)
-    """The runs that are in the table."""
+    """The runs shown in the table."""
     _bounds: dict[str, Bounds] = field(default_factory=dict)
     _times: dict[str, Timing] = field(default_factory=dict)
     _opened: dict[str, Dataset | Missing] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Measurements:
         return Measured(shown, How.COMPUTED, about(row.net, column.measure), tolerance=0)
 
     def bound(self, row: Row, column: Column) -> Finding:
-        """From the labels alone."""
+        """From the labels only."""
         if column.images not in self._bounds:
             opened = self._open(column.images)
             if isinstance(opened, Missing):
@@ -92,9 +92,9 @@ class Measurements:
         return Measured(100 * bounds.scores[row.factor].mean_iu, How.COMPUTED, text, compared, whole)
 
     def forward_time(self, row: Row, column: Column) -> Finding:
-        """Of the net with random weights, when asked for."""
+        """For the net with random weights, on request."""
         if not self.time:
-            reason = "forward times are measured when asked for, with random weights"
+            reason = "forward times are measured only on request, with random weights"
             return Missing(reason, f"{self.table} --time", optional=True)
         if row.net not in self._times:
             self._times[row.net] = _forward_time(row.net, self.device, self.precision)
@@ -102,7 +102,7 @@ class Measurements:
         return Measured(timing.median_ms, How.COMPUTED, str(timing))
 
     def score(self, row: Row, column: Column) -> Finding:
-        """From a stored run; else the model is run, where it and the data are here."""
+        """From a stored run; else by running the model, if it and its data are here."""
         runs = [run for run in self._stored if _is_of(run, row, column)]
         whole = [run for run in runs if _is_whole(run, column)]
         if not whole and self.run and (model := self._here(row, column)):
@@ -114,20 +114,20 @@ class Measurements:
         return self._unscored(row, column)
 
     def server(self, row: Row, column: Column) -> Finding:
-        """What the evaluation server answered, with the same model's score on seg11valid beside it."""
+        """The evaluation server's answer, and the same model's score on seg11valid."""
         for model in filter(None, (row.model, row.recipe)):
             if found := self._answer(model, column.images):
                 result, date = found
-                text = f"the server's answer for {model}, taken in {date}; {self._beside(model)}"
+                text = f"the server's answer for {model}, stored {date}; {self._beside(model)}"
                 return Measured(result.mean_iu, How.STORED, text, self._tolerance(model, row))
         predict = f"--predict {row.model} --on {column.images}"
-        reason = f"its labels are the evaluation server's secret; {self._beside(row.model)}"
+        reason = f"only the evaluation server has its labels; {self._beside(row.model)}"
         return Missing(reason, self._typed(*self._fetches(row, column), predict))
 
     def _beside(self, model: str) -> str:
         runs = [run for run in self._stored if (run.model, run.split) == (model, "seg11valid")]
         if not runs:
-            return f"{model} was not evaluated on seg11valid yet"
+            return f"{model} has not been evaluated on seg11valid yet"
         part = "" if runs[0].images == 736 else f", {runs[0].images} images of it"
         return f"{model} has mean IU {100 * runs[0].scores.mean_iu:.2f} on seg11valid{part}"
 
@@ -142,7 +142,7 @@ class Measurements:
         return self._opened[images]
 
     def images_of(self, run: Evaluation) -> Dataset | None:
-        """The data set of a run, None if it is not here."""
+        """The data set of a run, or None if it is not here."""
         try:
             opened = self.workspace.open(f"{run.dataset}/{run.split}")
         except MissingData:
@@ -161,17 +161,17 @@ class Measurements:
         return Measured(value, source, text, self._tolerance(run.model, row), _is_whole(run, column))
 
     def _tolerance(self, model: str, row: Row) -> float:
-        """Of published weights, or of some that were trained here, maybe under the published ones' name."""
+        """For published weights, or for ones trained here, perhaps under the published name."""
         trained = model != row.model or (model == row.recipe and self.workspace.is_trained(model))
         return TOLERANCES["trained" if trained else "published"]
 
     def _here(self, row: Row, column: Column) -> str:
-        """The model on this disk that measures a row: the published one, or one trained by its recipe."""
+        """The model here that measures a row: the published one, or one trained by its recipe."""
         suited = [row.model, *([row.recipe] if _suits(row.recipe, column) else [])]
         return next((model for model in suited if model and self.workspace.model(model)), "")
 
     def _unscored(self, row: Row, column: Column) -> Missing:
-        """Why a score is not there, and the way to it."""
+        """Why a score is missing, and how to get it."""
         if not row.model:
             return self._untrained(row, column)
         here = self.workspace.model(row.model) is not None
@@ -181,15 +181,15 @@ class Measurements:
         if isinstance(self._open(column.images), Missing):
             what.append(f"the data {column.images}")
         reason = f"not here: {' and '.join(what)}" if what else "not evaluated yet"
-        anew = row.recipe and f"or trained anew: {self.program} --train {row.recipe}"
+        anew = row.recipe and f"or train it: {self.program} --train {row.recipe}"
         if not here and (row.why or anew):
             reason += f"; {row.why or anew}"
         return Missing(reason, self._typed(*self._fetches(row, column), again=True))
 
     def _untrained(self, row: Row, column: Column) -> Missing:
-        """Of a row for which no weights were published."""
+        """For a row without published weights."""
         if row.recipe not in recipes.names():
-            return Missing(f"{row.why}; nor were such weights published")
+            return Missing(f"{row.why}, and no such weights were published")
         if not _suits(row.recipe, column):
             return Missing(f"no recipe: {row.recipe} is not for the classes of {column.dataset}")
         if self.workspace.model(row.recipe):
@@ -200,14 +200,14 @@ class Measurements:
         return Missing(reason, self._typed(*train, *self._fetches(row, column), again=True))
 
     def _fetches(self, row: Row, column: Column) -> Iterator[str]:
-        """What gets published weights and data that are missing."""
+        """The options that fetch missing published weights and data."""
         if row.model and self.workspace.model(row.model) is None:
             yield hints.fetch_model(row.model)
         if isinstance(self._open(column.images), Missing):
             yield hints.fetch_data(column.images)
 
     def _typed(self, *options: str, again: bool = False) -> str:
-        """One command after the other, each once; then the table `again`."""
+        """The commands in order, each once; then the table `again`."""
         commands = [f"{self.program} {option}" for option in dict.fromkeys(options) if option]
         return " && ".join([*commands, *([self.table] if again else [])])
 
@@ -246,7 +246,7 @@ class Measurements:
 
 
 def _is_of(run: Evaluation, row: Row, column: Column) -> bool:
-    """Whether a stored run says something of a cell."""
+    """Whether a stored run applies to a cell."""
     here = f"{run.dataset}/{run.split}" == column.images and (not column.head or column.head in run.heads)
     return here and bool(run.heads) and run.model in {row.model, row.recipe} - {""}
 
@@ -262,7 +262,7 @@ def _of(images: int, column: Column) -> str:
 
 
 def _suits(recipe: str, column: Column) -> bool:
-    """Whether a net trained by a recipe, if that is one, can be scored on a column's images."""
+    """Whether a net trained by this recipe, if it is one, can be scored on a column's images."""
     return recipe not in recipes.names() or recipes.recipe(recipe).data.val.startswith(f"{column.dataset}/")
 
 

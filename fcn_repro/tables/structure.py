@@ -1,4 +1,4 @@
-"""What Table 1 says of the nets themselves, computed from their definitions. Nothing here loads torch."""
+"""What Table 1 says about the nets themselves, computed from their definitions, without torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def structure(net: str) -> Structure:
 
 
 def about(net: str, what: str) -> str:
-    """What to know of one of the numbers; "" for most."""
+    """What to know about one of the numbers; "" for most."""
     if what == "parameters":
         return f"exactly {structure(net).parameters:,} parameters"
     if what == "receptive_field" and net in _WITH_CLASSIFIER_WINDOW:

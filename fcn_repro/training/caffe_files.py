@@ -1,7 +1,7 @@
 """A recipe in Caffe's own files: train.prototxt and solver.prototxt.
 
-The data layer is the reference implementation's where it has one for the data set, else Input layers. The
-first weights are what `--train RECIPE --iterations 0` leaves as a snapshot, NAME_iter_0.caffemodel.
+The data layer is the reference implementation's if it has one for the data set, else Input layers. The first
+weights are the snapshot that `--train RECIPE --iterations 0` writes, NAME_iter_0.caffemodel.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PYTHON = {
 def write_for_caffe(name: str, recipe: Recipe, workspace: Workspace, folder: Path) -> tuple[Path, Path]:
     """Writes a recipe's two files into a folder; returns their paths. Raises WriteError, NetError.
 
-    A recipe that leaves the number of classes to a folder of images needs that folder: MissingData.
+    A recipe that takes its number of classes from a folder of images needs that folder, else MissingData.
     """
     data = recipe.data
     heads = dataset(data.train.partition("/")[0]).labellings or workspace.open(data.train).heads
@@ -45,7 +45,7 @@ def write_for_caffe(name: str, recipe: Recipe, workspace: Workspace, folder: Pat
 
 
 def python_param(recipe: Recipe) -> dict[str, str] | None:
-    """The reference implementation's data layer for a recipe's training split; None where it has none."""
+    """The reference implementation's data layer for a recipe's training split; None if it has none."""
     name, _, split = recipe.data.train.partition("/")
     if name not in _PYTHON:
         return None
@@ -63,7 +63,7 @@ def python_param(recipe: Recipe) -> dict[str, str] | None:
 
 
 def _net(recipe: Recipe) -> c2t.Net:
-    """The deploy net with the recipe's dropout, and with the learning rates of what is frozen at zero."""
+    """The deploy net with the recipe's dropout, and learning rates of zero for frozen layers."""
     model = blank(recipe.net)
     freeze(model, recipe.net)
     net = model.net() if isinstance(model, c2t.FCN) else c2t.define(recipe.net.name, recipe.net.classes[0])

@@ -1,6 +1,6 @@
-"""A recipe's net as it is before its first step: weights from where the recipe says, the rest as published.
+"""A recipe's net before its first step: weights from the recipe's sources, the rest initialized as published.
 
-Recipe ─ initial ─→ Initial: a module, and the layers that nothing filled
+Recipe ─ initial ─→ Initial: a module, and the layers left unfilled
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _STREAMS = {
 }
 
 _AS_DEFINED = ("upscore", "scale_")
-"""Bilinear kernels and the at-once net's factors are part of a net's definition: nothing has to fill them."""
+"""Bilinear kernels and the at-once net's factors are part of a net's definition and need no source."""
 PADDING = 100
 """Of the first convolution, on each side (CVPR, Section 4.1)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Initial:
-    """A module to train, in train mode, and the names of the layers that neither a source nor we filled."""
+    """A module to train, in train mode, and the names of the layers that nothing filled."""
 
     model: c2t.FCN | c2t.CaffeNet
     unfilled: tuple[str, ...]
 
 
 def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
-    """The net of a recipe with its first weights, the same every time; `train` is what it will learn from.
+    """A recipe's net with its first weights, the same every time; `train` is what it will learn from.
 
     Raises MissingData for weights that are not here, and what `c2t.load` and `c2t.transplant` raise.
     """
@@ -69,14 +69,14 @@ def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
 
 
 def unfilled(recipe: Recipe) -> c2t.FCN | c2t.CaffeNet:
-    """The net of a recipe in train mode, for a snapshot to fill."""
+    """A recipe's net in train mode, for a snapshot to fill."""
     model = blank(recipe.net)
     freeze(model, recipe.net)
     return model.train()
 
 
 def blank(net: recipes.NetSpec) -> c2t.FCN | c2t.CaffeNet:
-    """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
+    """A net without any source's weights: scores zero, deconvolutions bilinear, the rest random."""
     if net.name.startswith("FCNGoogLeNet"):
         return _googlenet(net)
     names = [f"_{head}" for head in net.heads] or [""]
@@ -91,7 +91,7 @@ def blank(net: recipes.NetSpec) -> c2t.FCN | c2t.CaffeNet:
 
 
 def _googlenet(net: recipes.NetSpec) -> c2t.CaffeNet:
-    """As its definition says, but that leaves the dense deconvolution empty."""
+    """As defined, with its dense deconvolution filled, which the definition leaves empty."""
     model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
     upscore.data[each, each] = torch.from_numpy(c2t.bilinear_kernel(upscore.shape[2]))
@@ -99,7 +99,7 @@ def _googlenet(net: recipes.NetSpec) -> c2t.CaffeNet:
 
 
 def dropping(net: c2t.Net, share: float) -> c2t.Net:
-    """A Net whose Dropout layers leave out that share."""
+    """A Net whose Dropout layers drop that share."""
     share = torch.tensor(share, dtype=torch.float32).item()  # as Caffe's message holds it
 
     def changed(layer: c2t.Layer) -> c2t.Layer:
@@ -110,14 +110,14 @@ def dropping(net: c2t.Net, share: float) -> c2t.Net:
 
 
 def counted(recipe: Recipe, heads: Mapping[str, Labelling]) -> Recipe:
-    """The recipe with the number of classes, which the data set's labellings tell where it does not."""
+    """The recipe with its numbers of classes, by default those of the data set's labellings."""
     named = recipe.net.heads or tuple(heads)[:1]
     counts = recipe.net.classes or tuple(len(heads[head].classes) for head in named)
     return replace(recipe, net=replace(recipe.net, classes=counts))
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The names that one of the patterns, such as `conv1_*`, matches. Raises NetError where one has none."""
+    """The names that match a pattern, such as `conv1_*`. Raises NetError for a pattern without a match."""
     patterns, names = tuple(patterns), tuple(names)
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
@@ -131,7 +131,7 @@ def _sources(init: Init, workspace: Workspace) -> Iterator[tuple[nn.Module, str]
 
 
 def _frozen_upsampling(model: nn.Module) -> list[str]:
-    """Bilinear kernels follow from the net; a source's may be for another number of classes."""
+    """Bilinear kernels follow from the net; a source's may be for a different number of classes."""
     return [
         name
         for name, layer in model.named_modules()
@@ -140,7 +140,7 @@ def _frozen_upsampling(model: nn.Module) -> list[str]:
 
 
 def _fill_depth(model: nn.Module, source: nn.Module) -> Sequence[str]:
-    """The first layer of early fusion: the source's; depth gets the mean over its colours (solve.py)."""
+    """The first layer of early fusion is the source's; depth gets the mean over its colours (solve.py)."""
     (stem,) = (name for name in model._modules if name.startswith("conv1_1"))
     weight = source.get_parameter("conv1_1.weight")
     with torch.no_grad():
@@ -163,7 +163,7 @@ def _fill(name: str, layer: nn.Module) -> None:
 def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Tensor]]) -> None:
     """Scales and shifts convolutions, in order, so that each channel has mean 0 and variance 1 over images.
 
-    `images` are inputs by blob, (1, C, H, W). Without any, layers stay as they are.
+    `images` are inputs by blob, (1, C, H, W). Without any, layers are left as they are.
     """
     training = model.training
     model.eval()
@@ -178,7 +178,7 @@ def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Te
 
 
 class _Seen(Exception):
-    """A layer's output, on the way out of a forward pass that need not go on."""
+    """Carries a layer's output out of a forward pass that need not continue."""
 
 
 def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -203,7 +203,7 @@ def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> T
 
 
 def _images(recipe: Recipe, model: c2t.FCN | c2t.CaffeNet, train: Dataset) -> list[Mapping[str, Tensor]]:
-    """The images that fresh layers are fitted to, drawn as those of a training are."""
+    """The images that fresh layers are fitted to, drawn as in training."""
     order = Order("random", len(train), recipe.seed)
     numbers = range(recipe.init.fit)
     drawn = examples(train, numbers, order, blobs=model.inputs, mean_bgr=recipe.data.mean_bgr)
@@ -211,7 +211,7 @@ def _images(recipe: Recipe, model: c2t.FCN | c2t.CaffeNet, train: Dataset) -> li
 
 
 def freeze(model: c2t.FCN | c2t.CaffeNet, net: recipes.NetSpec) -> None:
-    """Takes from training the layers that the recipe does not train."""
+    """Freezes the layers that the recipe does not train."""
     layers = model.blobs()
     frozen = matching(net.frozen, layers)
     if net.trained:

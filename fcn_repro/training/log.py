@@ -1,7 +1,7 @@
-"""What a training says of itself: train.csv and val.csv, TensorBoard's events, and a line in the terminal.
+"""A training's log: train.csv and val.csv, TensorBoard's events, and a line in the terminal.
 
 The columns are TRAIN and VAL. A resumed training first drops the rows after its snapshot, and the scores at
-it, for it validates again: it may have been stopped before it was done with that.
+it: it validates again, because it may have been stopped before that was done.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class TrainingLog:
                 write(path, _text(columns, kept))
 
     def train(self, row: Mapping[str, float], total: int, seconds_each: float) -> None:
-        """A row of train.csv; in a terminal, how far it is of `total` iterations, too."""
+        """A row of train.csv; in a terminal, also the progress through `total` iterations."""
         self._add("train", TRAIN, row)
         if self._writes and sys.stderr.isatty():
             left = (total - row["iteration"]) * seconds_each
@@ -80,7 +80,7 @@ class TrainingLog:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
-    """The rows of a log; a last line that a killed process left unfinished is dropped."""
+    """The rows of a log; an unfinished last line, left by a killed process, is dropped."""
     if not path.is_file():
         return []
     rows, (whole, _, _torn) = [], path.read_text(encoding="utf-8").rpartition("\n")

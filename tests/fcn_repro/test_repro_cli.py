@@ -417,7 +417,7 @@ def test_a_damaged_answer_is_refused(empty_workspace: Path, capsys: pytest.Captu
         '{"mean_iu": 162.2, "per_class_iu": {}, "date": ""}'
     )
     assert cli.main(["--table", "3"]) == 1
-    assert "a damaged answer: ValueError: 162.2 is no percentage" in capsys.readouterr().err
+    assert "a damaged answer: ValueError: 162.2 is not a percentage" in capsys.readouterr().err
 
 
 # Appendix A, with labels

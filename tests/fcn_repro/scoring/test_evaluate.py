@@ -214,14 +214,14 @@ def test_a_journal_of_another_evaluation_is_refused(images, tmp_path):
 def test_images_done_twice_are_refused(images, tmp_path):
     part = interrupted(images, tmp_path / "j")
     write(part.with_name("part-copy.json"), part.read_bytes())
-    with pytest.raises(ReadError, match="'im00' was done before"):
+    with pytest.raises(ReadError, match="'im00' was already done"):
         run(Stops(), open_dataset("folder", images, "all"), resume=tmp_path / "j")
 
 
 def test_an_image_done_whose_prediction_is_gone_is_refused(images, tmp_path):
     interrupted(images, tmp_path / "j", save_predictions=tmp_path / "p")
     (tmp_path / "p" / "im03.png").unlink()
-    with pytest.raises(ReadError, match=r"im03\.png: an earlier run did this image"):
+    with pytest.raises(ReadError, match=r"im03\.png: an earlier run evaluated this image"):
         run(
             Stops(),
             open_dataset("folder", images, "all"),

@@ -123,8 +123,8 @@ def test_sane_rates_pass(solver: dict[str, str | int | float], mean: bool) -> No
     [
         (learning(1e-4), False, "is 1.9e+02 on the mean loss"),  # wkentaro/pytorch-fcn, #17
         (learning(1e-10, 0.99, type="Nesterov"), True, "it looks like a rate for the summed loss"),
-        (learning(1.0), True, "the papers take 1e-4 with the mean loss, 1e-10 with the sum"),
-        (learning(1e-18), False, "the papers take 1e-4 with the mean loss, 1e-10 with the sum"),
+        (learning(1.0), True, "the papers use 1e-4 with the mean loss, 1e-10 with the sum"),
+        (learning(1e-18), False, "the papers use 1e-4 with the mean loss, 1e-10 with the sum"),
         (learning(1e-4, 1.0), True, "momentum is 1; expected 0 to below 1"),
         (learning(float("nan")), True, "base_lr nan is nan"),
     ],

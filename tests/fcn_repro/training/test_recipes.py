@@ -230,8 +230,8 @@ def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
     [
         ("momentun = 0.9", "solver: SolverParameter has no field 'momentun'; is it 'momentum'?"),
         ("stepvalues = [2]", "solver: SolverParameter has no field 'stepvalues'; is it 'stepvalue'?"),
-        ("stepvalue = 200", "solver.stepvalue is 200; Caffe's field takes an array, as it is repeated"),
-        ('weights = "abc"', "solver.weights is 'abc'; Caffe's field takes an array, as it is repeated"),
+        ("stepvalue = 200", "solver.stepvalue is 200; Caffe's field takes an array, because it is repeated"),
+        ('weights = "abc"', "solver.weights is 'abc'; Caffe's field takes an array, because it is repeated"),
         ("momentum = [0.9, 0.8]", "solver.momentum is [0.9, 0.8]; Caffe's field takes one value"),
         ("momentum = []", "solver.momentum is []; Caffe's field takes one value"),
         (
@@ -259,10 +259,10 @@ def test_a_solvers_fields_are_caffes(tmp_path: Path, line: str, message: str) ->
     [
         ("dropout = 1.0", "net: dropout is 1, expected 0 to below 1"),
         ("dropout = -0.5", "net: dropout is -0.5, expected 0 to below 1"),
-        ("widths = [1, 2, 3, 4, 5, 6, 7]", "net: FCNGoogLeNet is there as published alone; leave out widths"),
-        ('learned = ["upscore"]', "net: FCNGoogLeNet is there as published alone; leave out learned"),
-        ('heads = ["sem"]', "net: FCNGoogLeNet is there as published alone; leave out heads"),
-        ('input = "hha"', "net: FCNGoogLeNet is there as published alone; leave out input"),
+        ("widths = [1, 2, 3, 4, 5, 6, 7]", "net: FCNGoogLeNet exists only as published; leave out widths"),
+        ('learned = ["upscore"]', "net: FCNGoogLeNet exists only as published; leave out learned"),
+        ('heads = ["sem"]', "net: FCNGoogLeNet exists only as published; leave out heads"),
+        ('input = "hha"', "net: FCNGoogLeNet exists only as published; leave out input"),
     ],
 )
 def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: str) -> None:

@@ -160,7 +160,7 @@ def test_published_weights_are_not_written_over(work, tmp_path):
     shutil.copytree(work / "home/models", models)
     (models / "voc-fcn8s.caffemodel.sha256").write_text("recorded when it was fetched")
     own = str(shutil.copy(work / "my.toml", work / "voc-fcn8s.toml"))
-    with pytest.raises(WriteError, match=r"voc-fcn8s\.caffemodel: has the published weights of that name"):
+    with pytest.raises(WriteError, match=r"voc-fcn8s\.caffemodel: holds the published weights of that name"):
         train(own, adjusted(own), Workspace(tmp_path), options=Options())
 
 
