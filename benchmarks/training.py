@@ -17,22 +17,22 @@ from torch import nn
 
 from fcn_repro.data.datasets import Dataset, Sample, open_dataset
 from fcn_repro.data.examples import Order, examples
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe
 from fcn_repro.scoring.device import Process, synchronize, usable
 from fcn_repro.training.first_weights import initial
 from fcn_repro.training.log import TRAIN, read_rows
 from fcn_repro.training.loop import Training
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 IMAGES, ROUNDS, WARM = 40, 3, 20
 WIDTHS = (12, 16, 24, 32, 48, 96, 96)
 RECIPE = Recipe(
     title="A narrow FCN-32s, from random weights",
     source=(),
-    data=Data("shapes/val", (104.00699, 116.66877, 122.67892), order="epochs"),
+    data=DataSpec("shapes/val", (104.00699, 116.66877, 122.67892), order="epochs"),
     net=NetSpec("FCN32s", (11,), widths=WIDTHS),
     init=Init(fresh=("*",)),
-    loss=Loss(normalize=True),
+    loss=LossSpec(normalize=True),
     solver={
         "base_lr": 1e-3,
         "lr_policy": "fixed",
@@ -63,7 +63,7 @@ class InMemory:
 def ours(dataset: Dataset, device: torch.device) -> float:
     """Images/s of Training.run, without the first ones, from its own log."""
     with tempfile.TemporaryDirectory() as home:
-        model = initial(RECIPE, Disk(Path(home)), dataset).model.to(device)
+        model = initial(RECIPE, Workspace(Path(home)), dataset).model.to(device)
         Training("net", RECIPE, model, dataset, None, Path(home), Process(0, 1, device)).run()
         rows = read_rows(Path(home) / "train.csv", TRAIN)
     return statistics.median(row["images_per_s"] for row in rows[1:])
@@ -71,7 +71,7 @@ def ours(dataset: Dataset, device: torch.device) -> float:
 
 def plain(dataset: Dataset, device: torch.device) -> float:
     """Images/s of the loop that everybody writes."""
-    model = initial(RECIPE, Disk(Path()), dataset).model.to(device)
+    model = initial(RECIPE, Workspace(Path()), dataset).model.to(device)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9, weight_decay=5e-4, foreach=True)
     order = Order("epochs", len(dataset), RECIPE.seed)

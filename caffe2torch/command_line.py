@@ -14,6 +14,7 @@ import difflib
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,9 @@ BROKEN_PIPE = 141
 INTERRUPTED = 130
 ALWAYS = ("--json", "--debug")
 """The options that every verb of every command takes; --version and --help need no verb."""
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done, and of how much."""
 
 _T = TypeVar("_T")
 
@@ -233,6 +237,49 @@ def printable(text: str, stream: TextIO) -> str:
     encoding = stream.encoding or "utf-8"
     shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class ProgressLine:
+    """How far a long task is, on one line of a terminal; `unit` is what it counts, `size` at a time.
+
+    `rest` says what else there is to do, before and after what is counted. A `quiet` one shows nothing.
+    """
+
+    def __init__(self, unit: str, size: float = 1, rest: str = "", *, quiet: bool = False) -> None:
+        self.unit, self.size, self.rest, self.quiet = unit, size, rest, quiet
+        self.start = self.shown = time.perf_counter()
+        self.is_shown = False
+        self._show(rest)
+
+    def __call__(self, done: int, expected: int) -> None:
+        """Shows `done` of `expected`, once a second at most."""
+        now = time.perf_counter()
+        if done >= expected:
+            self._show(self.rest)
+        elif done and now - self.shown >= 1:
+            self.shown, rate = now, done / (now - self.start)
+            speed, left = rate / self.size, clock((expected - done) / rate)
+            shown = f"{done / self.size:.0f} of {expected / self.size:.0f} {self.unit}"
+            self._show(f"{shown}, {speed:.{0 if speed >= 10 else 1}f} {self.unit}/s, {left} left")
+
+    def wipe(self) -> None:
+        """Makes room for what is printed next."""
+        self._show("")
+
+    def _show(self, text: str) -> None:
+        if not self.quiet and sys.stderr.isatty() and (text or self.is_shown):
+            sys.stderr.write(f"\r{text:70}" + ("" if text else "\r"))
+            sys.stderr.flush()
+            self.is_shown = bool(text)
+
+
+def clock(seconds: float) -> str:
+    """A duration: "42 s", or from a minute on minutes:seconds or hours:minutes:seconds."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minute:02}:{second:02}"
+    return f"{minute}:{second:02}" if minute else f"{second} s"
 
 
 def named(action: argparse.Action) -> str:

@@ -1,13 +1,13 @@
 """The experiments of "Fully Convolutional Networks for Semantic Segmentation", on top of caffe2torch.
 
-    papers/*.toml ── papers ─→ Table ┐
+    papers/*.toml ── papers ─→ PaperTable ┐
     nets ──────────── structure ─────┤
     data sets ─────── bounds ────────┼─ tables ─→ ours | published | difference ─→ text, Markdown, JSON, HTML
-    zoo.toml ─ models ─ evaluate ────┤
+    zoo.toml ─ weights ─ evaluate ───┤
     the VOC server ── voc_server ────┘
 
-    recipes/*.toml ─ recipes ─→ Recipe ─ initial ─→ module ─ train ─→ snapshots, logs, a model to evaluate
+    recipes/*.toml ─ recipes ─→ Recipe ─ first_weights ─→ module ─ loop ─→ snapshots, logs, a model
     data sets ─────── examples ─→ Example ────────────┘
 
-`caffe2torch` knows nothing of this package, and this package uses only its public names and its errors.
+`caffe2torch` does not know this package, which uses only its public names, errors and command-line rules.
 """

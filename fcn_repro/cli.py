@@ -1,4 +1,4 @@
-"""fcn-repro: what the FCN papers published, next to what is measured here.
+"""fcn-repro: what the FCN papers published beside what is measured here.
 
 Exit codes: 0 done, every measured cell within its tolerance; 1 refused, or a cell outside; 2 usage; 3 data or
 weights missing; 130 interrupted; 141 broken pipe.
@@ -45,14 +45,14 @@ exit codes: 0 done, 1 refused or a cell outside its tolerance, 2 usage, 3 data o
             130 interrupted, 141 broken pipe
 """
 _OUTPUT = "--table, --evaluate: a report; --predict: the archive; --render, --caffe: the folder"
-_DATA = "--list, --table, --evaluate, --predict, --train, --caffe: the data set that is there already"
+_DATA = "--list, --table, --evaluate, --predict, --train, --caffe: where your copy of the data set is"
 _DEVICE = "--table, --evaluate, --predict, --train: cpu (default), cuda, cuda:1"
 _PRECISION = "with --device; default: fp32; to train on a GPU that has it, bf16"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs fcn-repro with `argv`, or the process's arguments; returns its exit code."""
-    return command_line.run("fcn-repro", argv, _act, "; the same command goes on from what was done")
+    return command_line.run("fcn-repro", argv, _act, "; the same command continues where it stopped")
 
 
 def _act(argv: Sequence[str]) -> int:
@@ -67,7 +67,7 @@ def parser() -> Parser:
         description="The tables of the FCN papers: ours, published, difference.",
         epilog=_EPILOG,
     )
-    parser.add_verbs("commands, of which one is given", VERBS)
+    parser.add_verbs("commands, of which you give one", VERBS)
     _table_options(parser.add_argument_group("--table"))
     _shared_options(parser.add_argument_group("several commands"))
     _run_options(parser.add_argument_group("--evaluate and --predict"))
@@ -80,7 +80,7 @@ def parser() -> Parser:
 def _table_options(group: Group) -> None:
     add = group.add_argument
     add("--paper", metavar="P", default="cvpr2015", help="cvpr2015 (default) or pami2017")
-    add("--stored", action="store_true", help="evaluate nothing now, read what was stored")
+    add("--stored", action="store_true", help="evaluate nothing, only read stored runs")
     add("--time", action="store_true", help="measure forward times, with random weights")
     add("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS, help="for the upper bounds")
 
@@ -90,35 +90,35 @@ def _shared_options(group: Group) -> None:
     add("--home", metavar="DIR", type=Path, help="all: where data, models and results are (default: .)")
     add("-o", "--report", metavar="PATH", type=Path, dest="output", help=_OUTPUT)
     add("--data", metavar="DIR", type=Path, help=_DATA)
-    add("--partial", action="store_true", help="with --data: take what is there of an incomplete copy")
+    add("--partial", action="store_true", help="with --data: accept an incomplete copy")
     add("--device", metavar="D", default="cpu", help=_DEVICE)
     add("--precision", choices=("fp32", "tf32", "bf16"), help=_PRECISION)
 
 
 def _run_options(group: Group) -> None:
     add = group.add_argument
-    add("--on", metavar="SPLIT", help="seg11valid, or DATASET/SPLIT: nyudv2/test (--server-result, too)")
-    add("--name", metavar="NAME", help="the model's name in results and tables (--server-result, too)")
+    add("--on", metavar="SPLIT", help="seg11valid, or DATASET/SPLIT: nyudv2/test (also --server-result)")
+    add("--name", metavar="NAME", help="the model's name in results and tables (also --server-result)")
     add("--mean", metavar="B,G,R", type=_mean, help="what the net subtracts (default: its data's)")
     add("--save-predictions", metavar="DIR", type=Path, help="a palette PNG for each image")
 
 
 def _train_options(group: Group) -> None:
     add = group.add_argument
-    add("--resume", action="store_true", help="go on from the last snapshot, if there is one")
-    add("--init", metavar="FILE", help="start from these weights, not from the recipe's")
-    add("--iterations", metavar="N", type=_natural, help="end after N iterations")
+    add("--resume", action="store_true", help="continue from the last snapshot, if any")
+    add("--init", metavar="FILE", help="start from these weights, not the recipe's")
+    add("--iterations", metavar="N", type=_natural, help="stop after N iterations")
     add("--snapshot", metavar="N", type=_natural, help="a snapshot every N iterations")
-    add("--seed", metavar="N", type=_natural, help="draw other images, fresh weights and dropout")
+    add("--seed", metavar="N", type=_natural, help="for the images drawn, fresh weights and dropout")
     add("--compile", action="store_true", help="run the net through torch.compile")
-    add("--tensorboard", action="store_true", help="write events for TensorBoard, too")
+    add("--tensorboard", action="store_true", help="also write events for TensorBoard")
 
 
 def _fetch_options(group: Group) -> None:
     add = group.add_argument
     add("--yes", action="store_true", help="fetch without asking")
     add("--from", metavar="FILE", type=Path, action="append", dest="given", default=[],
-        help="a file fetched by hand; may be given several times")  # fmt: skip
+        help="a file you fetched by hand; may be repeated")  # fmt: skip
 
 
 def _natural(text: str) -> int:

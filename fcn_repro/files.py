@@ -1,4 +1,4 @@
-"""Files that appear under their names when they are whole, and the folders they are in."""
+"""Files that appear under their names only when complete, and the folders they are in."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from caffe2torch.errors import WriteError
 
 
 def make_folder(folder: Path) -> None:
-    """The folder, with those above it; one that is there already stays. Raises WriteError."""
+    """Creates a folder and its parents, unless they exist. Raises WriteError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WriteError(f"{folder}: cannot be made a folder: {error.strerror or error}") from error
+        raise WriteError(f"{folder}: cannot be created: {error.strerror or error}") from error
 
 
 def write(path: Path, content: bytes | str) -> None:
-    """A file with that content, in place of what was there; folders are made. Raises WriteError."""
+    """Writes or replaces a file, and creates its folders. Raises WriteError."""
     data = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     make_folder(path.parent)
@@ -34,12 +34,12 @@ def write(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """A file of JSON, keys in the order given, each list of plain values on a line. Raises WriteError."""
+    """Writes JSON: keys in the order given, each list of plain values on one line. Raises WriteError."""
     write(path, as_json(content) + "\n")
 
 
 def as_json(content: Any, margin: str = "\n") -> str:
-    """JSON text; a confusion matrix has a line for each class."""
+    """JSON text, with one line for each row of a confusion matrix."""
     inner = margin + " "
     if isinstance(content, Mapping) and content:
         items = (f"{inner}{as_json(str(key))}: {as_json(value, inner)}" for key, value in content.items())

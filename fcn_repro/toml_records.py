@@ -1,9 +1,9 @@
-"""TOML files -> frozen dataclasses, with nothing unknown, nothing missing and nothing of another type.
+"""TOML files -> frozen dataclasses; unknown keys, missing keys and other types are refused.
 
 A record's fields are its file's keys: scalars, other records, `tuple[X, ...]` for arrays, `Mapping[str, X]`
 for tables, `X | Y` of scalars and an array, and `X | None`, where the file writes "-" for None. A field with
 a default may be left out.
-What a record refuses in its `__post_init__` (ValueError) is reported at its place in the file.
+A ValueError from a record's `__post_init__` is reported with its place in the file.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _R = TypeVar("_R")
 def load(path: Path, kind: type[_R]) -> _R:
     """The record in a TOML file.
 
-    Raises MissingData when there is no such file, and ReadError, naming file and place, when it does not hold
-    exactly what `kind` asks for.
+    Raises MissingData without the file, and ReadError, naming file and place, for anything but exactly what
+    `kind` asks for.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -56,7 +56,7 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _record(kind: Any, value: Any, where: str) -> Any:
-    """The dataclass `kind`, from a table with its fields and no others."""
+    """A `kind`, from a table with exactly its fields."""
     table = _of(dict, value, where)
     hints = get_type_hints(kind)
     needed = {field.name for field in fields(kind) if field.default is MISSING}
@@ -85,7 +85,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 
 def _of(kind: type, value: Any, where: str) -> Any:
-    if type(value) is not kind:  # exactly: True is no int here
+    if type(value) is not kind:  # exactly: here True is not an int
         raise ReadError(f"{where}: expected {_TOML_NAMES.get(kind, kind.__name__)}, found {value!r}")
     return value
 

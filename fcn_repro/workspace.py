@@ -1,4 +1,4 @@
-"""What is on this disk, in one folder: data/NAME, models/NAME.safetensors, results/*.json."""
+"""One folder with everything: data/NAME, models/NAME.safetensors, results/*.json."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from fcn_repro.data.datasets import Dataset, dataset, names, open_dataset
 from fcn_repro.fetching.zoo import folder, zoo
 
 HOME = "FCN_REPRO_HOME"
-"""The environment's variable for another folder than the current one."""
+"""The environment variable that names the folder; the default is the current one."""
 
 
 @dataclass(frozen=True)
-class Disk:
-    """A folder of ours, and the folder of data that the user names, if any."""
+class Workspace:
+    """A folder of ours and, if the user names one, a folder of data."""
 
     home: Path
     data: Path | None = None
     partial: bool = False
-    """Whether a data set of which something is missing opens nevertheless."""
+    """Whether an incomplete data set opens all the same."""
 
     @staticmethod
-    def at(home: Path | None, data: Path | None = None, partial: bool = False) -> Disk:
-        """In `home`, or where the environment says, or here."""
-        return Disk(home or Path(os.environ.get(HOME, ".")), data, partial)
+    def at(home: Path | None, data: Path | None = None, partial: bool = False) -> Workspace:
+        """In `home`, else where the environment says, else here."""
+        return Workspace(home or Path(os.environ.get(HOME, ".")), data, partial)
 
     @property
     def data_sets(self) -> Path:
@@ -46,13 +46,13 @@ class Disk:
         return self.home / "results"
 
     def model(self, name: str) -> Path | None:
-        """A model's file by its name, converted, as published or as it comes with us; None without any."""
+        """A model's file by name: converted, as published, or shipped with us; None without one."""
         files = [self.models / f"{name}{suffix}" for suffix in (".safetensors", ".caffemodel")]
         files += [folder() / f"{name}.caffemodel"]
         return next((file for file in files if file.is_file()), None)
 
     def is_trained(self, name: str) -> bool:
-        """Whether a model is here that was not fetched, which leaves a record (transfer.py)."""
+        """Whether a model is here that was trained, not fetched: fetching leaves a record (http.py)."""
         record = self.models / f"{name}.caffemodel.sha256"
         return self.model(name) is not None and not record.is_file()
 
@@ -63,14 +63,14 @@ class Disk:
         return open_dataset(name, place, split, partial=self.partial)
 
     def _fetched(self, name: str, split: str) -> Path:
-        """Where a split lies: test images may come alone, and VOC 2012 has the images of VOC 2011."""
+        """Where a split is: test images may come on their own, and VOC 2012 has the images of VOC 2011."""
         own = dataset(name).source or name
         also = ["voc2012"] if split == "seg11valid" else []
         places = [self.data_sets / source for source in (f"{name}-{split}", own, *also)]
         return next((place for place in places if place.is_dir()), self.data_sets / own)
 
     def found_data_sets(self) -> Iterator[tuple[str, str]]:
-        """The data sets that are here, and where; those that need no place are "rendered"."""
+        """The data sets that are here, each with its folder, or "rendered" for one that needs no folder."""
         for name in names():
             kind = dataset(name)
             place = self.data or self.data_sets / (kind.source or name)
@@ -81,9 +81,9 @@ class Disk:
 
 
 def named(images: str) -> str:
-    """NAME/SPLIT, also for a split alone that only one data set, or first of all VOC 2011, has.
+    """NAME/SPLIT, also from just the split if only one data set has it; seg11valid is VOC 2011's.
 
-    Raises MissingData for one that none has.
+    Raises MissingData if none or several have it.
     """
     if "/" in images:
         dataset(images.partition("/")[0])
@@ -99,24 +99,24 @@ def named(images: str) -> str:
 
 
 def is_whole(opened: Dataset) -> bool:
-    """Whether a copy has as many images as were published."""
+    """Whether a copy has all the images that were published."""
     return opened.facts.count in (None, len(opened))
 
 
 def count(images: str) -> int | None:
-    """How many images NAME/SPLIT has, as published; None where no number was."""
+    """How many images NAME/SPLIT has, as published; None if no number was."""
     name, _, split = images.partition("/")
     return dataset(name).splits[split].count
 
 
-def weights_file(name: str, disk: Disk) -> Path:
-    """The file of a zoo model, of a recipe's result, or that is itself named. Raises MissingData."""
+def weights_file(name: str, workspace: Workspace) -> Path:
+    """The file of a zoo model or of a recipe's result, or the one named. Raises MissingData."""
     if Path(name).is_file():
         return Path(name)
-    if found := disk.model(name):
+    if found := workspace.model(name):
         return found
     ways = [f"train it with: fcn-repro --train {name}"] if name in recipes.names() else []
     ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
     if ways:
-        raise MissingData(f"{name} is not in {disk.models}; {', or '.join(ways)}")
+        raise MissingData(f"{name} is not in {workspace.models}; {', or '.join(ways)}")
     raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")

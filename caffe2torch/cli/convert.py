@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe2torch.cli.progress import ProgressLine
 from caffe2torch.cli.screen import Outcome, compared, verified
 from caffe2torch.cli.source import read_source
-from caffe2torch.command_line import Answer, NotVerified, UsageError
+from caffe2torch.command_line import Answer, NotVerified, ProgressLine, UsageError
 from caffe2torch.errors import MissingData
 from caffe2torch.formats import format_for, formats, write
 from caffe2torch.net import Net

@@ -27,8 +27,9 @@ from caffe2torch.upgrades import upgrade_net, upgrade_solver
 from caffe2torch.writing.trial import MAX_INPUT
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from torch import Tensor
+
+    from caffe2torch.schema import Message
 
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
 IMAGE = (1, 3, 224, 224)

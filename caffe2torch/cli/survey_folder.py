@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from caffe2torch.cli.files import only_file
-from caffe2torch.cli.progress import ProgressLine
-from caffe2torch.command_line import Answer
+from caffe2torch.command_line import Answer, ProgressLine
 from caffe2torch.errors import MissingData
 
 

@@ -18,7 +18,7 @@ from caffe2torch.writing.model import Model, net_of
 from caffe2torch.writing.output import Output
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from caffe2torch.schema import Message
 
 
 def read_back(path: Path, model: Model) -> Net:

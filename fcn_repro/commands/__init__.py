@@ -1,1 +1,1 @@
-"""What fcn-repro does, one verb a file: `VERB` states its option, the options it takes, and what it runs."""
+"""What fcn-repro does, one verb per file: `VERB` states its option, those it takes, and what it runs."""

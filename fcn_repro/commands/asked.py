@@ -1,4 +1,4 @@
-"""What the options that several verbs take stand for."""
+"""What the options shared by several verbs mean."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from caffe2torch.command_line import UsageError, say
-from fcn_repro.workspace import Disk, named
+from fcn_repro.workspace import Workspace, named
 
 if TYPE_CHECKING:
-    from fcn_repro.scoring.run import Run
+    from fcn_repro.scoring.run import ModelRun
 
 RUN = (
     *("--on", "--data", "--partial", "--name", "--device", "--precision", "--mean"),
@@ -20,9 +20,9 @@ RUN = (
 """The options of a model run over a data set."""
 
 
-def disk(args: argparse.Namespace) -> Disk:
+def workspace(args: argparse.Namespace) -> Workspace:
     """The workspace that --home, --data and --partial describe."""
-    return Disk.at(args.home, args.data, args.partial)
+    return Workspace.at(args.home, args.data, args.partial)
 
 
 def images(args: argparse.Namespace) -> str:
@@ -32,12 +32,12 @@ def images(args: argparse.Namespace) -> str:
     return named(args.on)
 
 
-def run_of(args: argparse.Namespace, model: str) -> Run:
+def run_of(args: argparse.Namespace, model: str) -> ModelRun:
     """A model and the data set to run it on."""
-    from fcn_repro.scoring.run import Run
+    from fcn_repro.scoring.run import ModelRun
 
-    return Run(
-        disk(args),
+    return ModelRun(
+        workspace(args),
         model,
         images(args),
         name=args.name or "",
@@ -56,7 +56,7 @@ def typed() -> str:
 
 
 def program(args: argparse.Namespace) -> str:
-    """How the commands begin that are suggested next: with the same --home."""
+    """How suggested commands begin: with the same --home."""
     return f"fcn-repro --home {shlex.quote(str(args.home))}" if args.home else "fcn-repro"
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from caffe2torch.command_line import Answer, UsageError, Verb, print_answer
-from fcn_repro.commands.asked import disk
+from fcn_repro.commands.asked import workspace
 
 
 def for_caffe(args: argparse.Namespace) -> int:
@@ -15,9 +15,9 @@ def for_caffe(args: argparse.Namespace) -> int:
     from fcn_repro.training.run import adjusted, at_home
 
     if args.output is None:
-        raise UsageError("--caffe needs -o DIR: where shall the files go?")
+        raise UsageError("--caffe needs -o DIR, the folder to write to")
     recipe = adjusted(args.caffe)
-    place = at_home(args.caffe, recipe, disk(args))
+    place = at_home(args.caffe, recipe, workspace(args))
     files = [str(path) for path in write_for_caffe(Path(args.caffe).stem, recipe, place, args.output)]
     print_answer(Answer("\n".join(files), {"files": files}), args.json)
     return 0

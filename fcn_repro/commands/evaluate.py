@@ -31,15 +31,15 @@ def evaluate(args: argparse.Namespace) -> int:
         show(scores_text(evaluation))
         show(f"\n{text.as_text(paper, number, compared)}" if compared else "")
     if folder:
-        from fcn_repro.report.report import Report, results_of
+        from fcn_repro.report.report import TableReport, sections_of
 
-        report = Report(paper, number, compared, evaluation.notes, results_of(evaluation, run.opened))
+        report = TableReport(paper, number, compared, evaluation.notes, sections_of(evaluation, run.opened))
         publish(report, folder, run.stem)
     return int(any(cell.within is False for cell in compared))
 
 
 def scores_text(evaluation: Evaluation) -> str:
-    """An evaluation for the terminal: the scores, and IU by class."""
+    """An evaluation for the terminal: scores, and IU by class."""
     lines = [
         f"{evaluation.model} on {evaluation.dataset} {evaluation.split}: {evaluation.images} images, "
         f"{evaluation.precision}, {evaluation.device}, {evaluation.seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""--fetch: a data set or a model, from where it was published."""
+"""--fetch: a data set or a model, from its publisher."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from caffe2torch.command_line import Answer, UsageError, Verb, print_answer, printable, show
 from caffe2torch.errors import MissingData
-from fcn_repro.commands.asked import disk
+from fcn_repro.commands.asked import workspace
 from fcn_repro.fetching import weights
 from fcn_repro.fetching.datasets import obtain, plan_fetch, sources
 from fcn_repro.fetching.zoo import zoo
 
 
 def fetch(args: argparse.Namespace) -> int:
-    """A data set or a model: what it is and takes, then, with --yes, itself."""
+    """Shows what fetching a data set or a model involves; with --yes, fetches it."""
     name, is_data = args.fetch, args.fetch in sources()
     if not is_data and name not in zoo().models:
         known = f"data: {', '.join(sources())}; models: {', '.join(zoo().models)}"
-        raise MissingData(f"nobody says where {name!r} can be fetched; known are {known}")
+        raise MissingData(f"no source is known for {name!r}; known are {known}")
     if not is_data and len(args.given) > 1:
         raise UsageError("--from: a model is one file")
-    place = disk(args).data_sets if is_data else disk(args).models
+    place = workspace(args).data_sets if is_data else workspace(args).models
     plan = str(plan_fetch(name)) if is_data else weights.describe(name, zoo().models[name])
     _present(f"{plan}\n  into      {place}, {_free(place) / 1e9:.1f} GB free there", args.json)
     if not (args.yes or _agreed(args.json)):
@@ -39,7 +39,7 @@ def fetch(args: argparse.Namespace) -> int:
 
 
 def _present(plan: str, as_json: bool) -> None:
-    """Shows what would be fetched; with --json on stderr, as stdout is for the object."""
+    """Shows what would be fetched; with --json on stderr, because stdout is for the object."""
     if as_json:
         sys.stderr.write(f"{printable(plan, sys.stderr)}\n")
     else:
@@ -47,7 +47,7 @@ def _present(plan: str, as_json: bool) -> None:
 
 
 def _free(folder: Path) -> int:
-    """Bytes free where a folder will be."""
+    """Free bytes on the disk where a folder will be."""
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     return shutil.disk_usage(existing).free
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from caffe2torch.command_line import Verb, show, show_json
 from fcn_repro import recipes
-from fcn_repro.commands.asked import disk
+from fcn_repro.commands.asked import workspace
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.tables.papers import papers
 
 
 def list_all(args: argparse.Namespace) -> int:
-    """The tables, the weights, the recipes and the data sets, and what of them is here."""
-    place = disk(args)
+    """Lists the tables, weights, recipes and data sets, and which of them are here."""
+    place = workspace(args)
     here = dict(place.found_data_sets())
     found = {name: place.model(name) for name in zoo().models}
     results = [str(path) for path in sorted(place.results.glob("*.json"))]
@@ -68,7 +67,7 @@ def _data_lines(here: Mapping[str, str]) -> list[str]:
     return ["Data sets, with their splits:", *sets]
 
 
-def _tables(key: str) -> dict[str, dict[str, Any]]:
+def _tables(key: str) -> dict[str, dict[str, str | int]]:
     """For each table of a paper: its title, how many cells it has, and how many of those are unverified."""
     return {
         number: {

@@ -11,7 +11,7 @@ from fcn_repro.commands.asked import RUN, run_of
 def predict(args: argparse.Namespace) -> int:
     """A VOC test set, predicted and packed for the evaluation server."""
     run = run_of(args, args.predict)
-    archive = args.output or run.disk.results / f"{run.stem}.tgz"
+    archive = args.output or run.workspace.results / f"{run.stem}.tgz"
     said = run.pack(archive)
     after = f"fcn-repro --server-result FILE --name {run.called} --on {run.images}"
     print_answer(Answer(f"{said}\nThen: {after}", {"archive": str(archive), "then": after}), args.json)

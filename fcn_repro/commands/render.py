@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from caffe2torch.command_line import Answer, UsageError, Verb, print_answer
-from fcn_repro.commands.asked import disk
+from caffe2torch.command_line import Answer, ProgressLine, UsageError, Verb, print_answer
+from fcn_repro.commands.asked import workspace
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.data.datasets.folder import save_folder
-from fcn_repro.progress import eta
 from fcn_repro.workspace import named
 
 
 def render(args: argparse.Namespace) -> int:
-    """A split of a rendered data set, written in the form in which --on folder/all reads one's own images."""
+    """Writes a split of a rendered data set as a folder that --on folder/all opens."""
     if not args.output:
         raise UsageError("--render needs -o DIR: a new folder for images, labels and classes.txt")
     images = named(args.render)
     if not dataset(images.partition("/")[0]).rendered:
         known = ", ".join(name for name in names() if dataset(name).rendered)
-        raise UsageError(f"--render {images}: only {known} is rendered, the others lie in files already")
-    opened = disk(args).open(images)
-    save_folder(opened, args.output, eta("images written"))
+        raise UsageError(f"--render {images}: only {known} is rendered; the others are files already")
+    opened = workspace(args).open(images)
+    save_folder(opened, args.output, ProgressLine("images"))
     said = f"{args.output}: {len(opened)} images with their labels; --on folder/all --data DIR opens them"
     print_answer(Answer(said, {"folder": str(args.output), "images": len(opened)}), args.json)
     return 0

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from caffe2torch.command_line import Answer, UsageError, Verb, print_answer
-from fcn_repro.commands.asked import disk, images, typed
+from fcn_repro.commands.asked import images, typed, workspace
 from fcn_repro.tables.papers import papers
 
 
@@ -21,7 +21,7 @@ def server_result(args: argparse.Namespace) -> int:
     shown = [column for table in tables for column in table.columns.values() if column.on == split]
     if not any(column.measure == "server" for column in shown):
         raise UsageError(f"--on {split}: the server scores voc2011/test and voc2012/test")
-    path = keep_answer(disk(args), args.server_result, args.name, split, typed())
+    path = keep_answer(workspace(args), args.server_result, args.name, split, typed())
     said = f"{path}: kept; fcn-repro --table 3 and --paper pami2017 --table 4 show it"
     print_answer(Answer(said, {"file": str(path)}), args.json)
     return 0

@@ -6,14 +6,14 @@ import argparse
 import shlex
 
 from caffe2torch.command_line import UsageError, Verb, show, show_json
-from fcn_repro.commands.asked import disk, program, tell
+from fcn_repro.commands.asked import program, tell, workspace
 from fcn_repro.commands.reporting import publish, report_folder
 from fcn_repro.data.datasets import dataset, names
 from fcn_repro.report import text
 from fcn_repro.tables import compare
 from fcn_repro.tables.measure import Measurements
 from fcn_repro.tables.on_rendered import carried_over
-from fcn_repro.tables.papers import STRUCTURE, Paper, Table, papers
+from fcn_repro.tables.papers import STRUCTURE, Paper, PaperTable, papers
 from fcn_repro.tables.structure import COUNTED
 
 
@@ -22,7 +22,7 @@ def table(args: argparse.Namespace) -> int:
     paper, number = _asked(args)
     folder = report_folder(args)
     found = Measurements(
-        disk(args),
+        workspace(args),
         program(args),
         _again(args, number),
         run=not args.stored,
@@ -39,15 +39,15 @@ def table(args: argparse.Namespace) -> int:
         show(text.as_text(paper, number, compared, notes))
     tell(compare.summary(compared))
     if folder:
-        from fcn_repro.report.report import Report, results_of
+        from fcn_repro.report.report import TableReport, sections_of
 
-        shown = [result for run in found.used for result in results_of(run, found.images_of(run))]
-        publish(Report(paper, number, compared, notes, shown), folder, f"{args.paper}-table-{number}")
+        shown = [section for run in found.used for section in sections_of(run, found.images_of(run))]
+        publish(TableReport(paper, number, compared, notes, shown), folder, f"{args.paper}-table-{number}")
     return compare.exit_code(compared)
 
 
 def _asked(args: argparse.Namespace) -> tuple[Paper, str]:
-    """The paper and the number of its table, on rendered images where --data names those."""
+    """The paper and the table's number, on rendered images where --data names a rendered data set."""
     known = papers()
     if args.paper not in known:
         raise UsageError(f"no paper {args.paper!r}; known are {', '.join(known)}")
@@ -61,14 +61,14 @@ def _asked(args: argparse.Namespace) -> tuple[Paper, str]:
 
 
 def _again(args: argparse.Namespace, number: str) -> str:
-    """The command that prints the same table, for the hints on what to type next."""
+    """The command that prints this table again, for hints on what to type next."""
     words = ["--table", number]
     words += ["--paper", args.paper] if args.paper != "cvpr2015" else []
     words += ["--data", str(args.data)] if args.data else []
     return f"{program(args)} {shlex.join(words)}"
 
 
-def _notes(shown: Table) -> list[str]:
+def _notes(shown: PaperTable) -> list[str]:
     measures = {column.measure for column in shown.columns.values()}
     return [COUNTED] if measures & set(STRUCTURE) else []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffe2torch.command_line import Verb, show, show_json
-from fcn_repro.commands.asked import disk, tell
+from fcn_repro.commands.asked import tell, workspace
 from fcn_repro.commands.evaluate import scores_text
 from fcn_repro.files import write
 
@@ -23,7 +23,7 @@ def train(args: argparse.Namespace) -> int:
     recipe = run.adjusted(args.train, init=args.init, seed=args.seed, solver=solver)
     precision = args.precision or training_precision(args.device)
     options = Options(precision, args.compile, args.tensorboard, args.resume)
-    training = run.train(args.train, recipe, disk(args), device=args.device, options=options)
+    training = run.train(args.train, recipe, workspace(args), device=args.device, options=options)
     if not first_process():
         return 0
     page = training.folder / f"{training.name}.html"
@@ -33,7 +33,7 @@ def train(args: argparse.Namespace) -> int:
         show_json(evaluation.as_data() if evaluation else {"model": training.name})
     elif evaluation:
         show(scores_text(evaluation))
-    tell(f"wrote {disk(args).models / training.name}.safetensors and {page}; snapshots are beside it")
+    tell(f"wrote {workspace(args).models / training.name}.safetensors and {page}; snapshots are beside it")
     return 0
 
 
@@ -53,6 +53,6 @@ VERB = Verb(
         "--device",
         "--precision",
     ),
-    "a net by its recipe, or by one of yours, my.toml",
+    "a net by a recipe, ours or your own (my.toml)",
     {"metavar": "RECIPE"},
 )

@@ -1,1 +1,1 @@
-"""Data sets as they lie on the disk, and what becomes of an image before a net sees it."""
+"""Data sets as they are on disk, and what happens to an image before a net sees it."""

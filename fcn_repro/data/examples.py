@@ -1,8 +1,8 @@
-"""What a training step sees: the n-th example is a function of the seed and of n alone.
+"""What a training step sees: the n-th example depends only on the seed and n.
 
     n ─ Order ─→ index, mirrored ─ Dataset ─→ Sample ─ net_inputs ─→ Example: tensors
 
-So a resumed training goes on with the very examples, and many processes share them as one would take them.
+So a resumed training continues with the same examples, and processes split exactly what one would see.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from fcn_repro.data.read_ahead import read_ahead
 from fcn_repro.data.transforms import net_inputs
 
 THREADS = 4
-"""Images read at a time: decoding leaves Python's lock."""
+"""Images read at a time: decoding releases Python's lock."""
 
 _DRAW, _MIRROR, _SHUFFLE, _DROPOUT = range(4)
-"""What is random: each has a stream of its own."""
+"""What is random: each has its own stream."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Example:
     labels: Mapping[str, Tensor]
 
     def to(self, device: torch.device) -> Example:
-        """The same on a device; the copy goes on while the program does."""
+        """The same on a device; the copy runs in the background."""
         if device.type == "cpu":
             return self
         inputs = {
@@ -63,7 +63,7 @@ class Order:
         return int(_shuffled(self.seed, epoch, self.count)[place])
 
     def mirrored(self, number: int) -> bool:
-        """Whether it is flipped, where the recipe says that half of them are."""
+        """Whether it is flipped, if the recipe has half of them flipped."""
         return bool(_random(self.seed, _MIRROR, number).integers(2))
 
 
@@ -76,13 +76,13 @@ def examples(
     mean_bgr: Sequence[float],
     mirror: bool = False,
 ) -> Iterator[Example]:
-    """The examples with these numbers; the next ones are read meanwhile.
+    """The examples with these numbers; the next ones are read ahead.
 
-    Raises MissingData for a data set with secret labels or without what `blobs` ask for, and what reading
-    raises.
+    Raises MissingData for a data set with secret labels or without the blobs that `blobs` names, and what
+    reading raises.
     """
     if not dataset.labelled:
-        raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret, nothing can be learned")
+        raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret, so nothing can be learned")
 
     def read(number: int) -> Example:
         sample = dataset[order.index(number)]
@@ -93,7 +93,7 @@ def examples(
 
 
 def dropout_seed(seed: int, number: int) -> int:
-    """What torch's random numbers start from at an example: dropout is the same in whatever process."""
+    """The seed of torch's random numbers at an example: dropout is the same in any process."""
     return int(_random(seed, _DROPOUT, number).integers(1 << 62))
 
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 
 def colormap(count: int) -> npt.NDArray[np.uint8]:
-    """PASCAL VOC's colours of the labels 0 to count - 1, (count, 3), RGB; count at most 256.
+    """PASCAL VOC's colours for the labels 0 to count - 1, (count, 3), RGB; count at most 256.
 
-    The devkit deals the bits of a label out to red, green and blue, the lowest three to the highest bits:
-    0 is black, and close labels get distant colours.
+    The devkit deals a label's bits out to red, green and blue, the lowest three to their highest bits: 0 is
+    black, and neighbouring labels get distant colours.
     """
     label = np.arange(count)
     colours = np.zeros((count, 3), np.uint8)

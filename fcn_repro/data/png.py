@@ -1,4 +1,4 @@
-"""Label maps as palette PNGs: as VOC publishes its labels and takes predictions."""
+"""Label maps as palette PNGs, as VOC publishes its labels and accepts predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 VOID_COLOUR = (224, 224, 192)
-"""PASCAL VOC's colour of label 255."""
+"""PASCAL VOC's colour for label 255."""
 
 
 def label_png(label: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> bytes:
@@ -35,7 +35,7 @@ def from_hexadecimal(colours: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def encoded(image: Image.Image, form: str) -> bytes:
-    """An image as a file of a format that Pillow writes: "PNG", "JPEG"."""
+    """An image file in a format that Pillow writes: "PNG", "JPEG"."""
     file = io.BytesIO()
     image.save(file, form, **({"quality": 85} if form == "JPEG" else {"optimize": True}))
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Work done by threads while its results are awaited, in order."""
+"""Work done ahead by threads, with results in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _B = TypeVar("_B")
 def read_ahead(
     work: Callable[[_A], _B], items: Iterable[_A], *, threads: int = 1, ahead: int = 4
 ) -> Iterator[_B]:
-    """The results of `work` on each item, in order; up to `ahead` are done before they are asked for.
+    """The results of `work` on each item, in order; up to `ahead` are computed before they are asked for.
 
     What `work` raises, the iteration raises at that item's turn.
     """

@@ -1,7 +1,7 @@
 """Reading one file of a data set: images, labels, lists of ids.
 
-The files come from anywhere, so sizes are known before memory is taken, and nothing in them is run.
-Every function raises MissingData for a file that is not there, ReadError for one that is something else.
+The files come from anywhere: sizes are checked before memory is allocated, and nothing in them is run.
+Every function raises MissingData without the file, and ReadError for one that is something else.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text, stripped, without the empty ones."""
+    """The lines of a text file, stripped, without empty ones."""
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise ReadError(f"{path}: {path.stat().st_size} bytes; a list has at most {MAX_LIST_BYTES}")
@@ -61,21 +61,21 @@ def read_lines(path: Path) -> list[str]:
     except FileNotFoundError as error:
         raise MissingData(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(f"{path}: not a readable text: {error}") from error
+        raise ReadError(f"{path}: not a readable text file: {error}") from error
     return [line.strip() for line in lines if line.strip()]
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
-    """The ids of a list, one a line."""
+    """The ids in a list, one per line."""
     return as_ids(read_lines(path), path)
 
 
 def as_ids(names: Iterable[str], path: Path) -> tuple[str, ...]:
-    """Names found in `path` as ids: they become file names, so none leaves the folder; none comes twice."""
+    """Names found in `path` as ids: they become file names, so none may leave the folder or come twice."""
     ids = tuple(names)
     for name in ids:
         if "/" in name or "\\" in name or name.startswith("."):
-            raise ReadError(f"{path}: {name!r} is no id: it names another folder")
+            raise ReadError(f"{path}: {name!r} is not an id: it leads to another folder")
     if len(set(ids)) < len(ids):
         twice = next(name for i, name in enumerate(ids) if name in ids[:i])
         raise ReadError(f"{path}: {twice} is listed twice")
@@ -85,9 +85,9 @@ def as_ids(names: Iterable[str], path: Path) -> tuple[str, ...]:
 def lookup(
     raw: npt.NDArray[Any], table: Sequence[int] | npt.NDArray[np.uint8], path: Path
 ) -> npt.NDArray[np.uint8]:
-    """table[raw], for labels (H, W) that are numbered otherwise on disk, in any type of number."""
+    """table[raw], for labels (H, W) that are numbered differently on disk, in any number type."""
     if raw.dtype.kind == "f" and not np.array_equal(raw, np.trunc(raw)):
-        raise ReadError(f"{path}: fractions, where labels are integers")
+        raise ReadError(f"{path}: labels must be integers, found fractions")
     if raw.size and not (raw.min() >= 0 and raw.max() < len(table)):
         raise ReadError(
             f"{path}: labels from {raw.min()} to {raw.max()} where 0 to {len(table) - 1} are known"
@@ -97,7 +97,7 @@ def lookup(
 
 @contextmanager
 def _opened(path: Path, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[Image.Image]:
-    """An image of which only the header is read yet, and which is not too large to decode."""
+    """An image that is not too large to decode, with only its header read so far."""
     try:
         with Image.open(path, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -1,11 +1,8 @@
-"""From a sample to what an FCN's net takes: float32 (C, H, W), Caffe's channel order, minus the mean.
-
-The means are those of the data layers in shelhamer/fcn.berkeleyvision.org at 1305c73. Nothing is scaled.
-"""
+"""A sample as an FCN takes it: float32 (C, H, W), Caffe's channel order, minus the mean, not scaled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +10,9 @@ import numpy.typing as npt
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Sample
 
-MEAN_BGR: Mapping[str, tuple[float, float, float]] = {
-    "voc": (104.00699, 116.66877, 122.67892),
-    "pascal-context": (104.007, 116.669, 122.679),
-    "nyudv2": (116.190, 97.203, 92.318),
-    "sift-flow": (114.578, 115.294, 108.353),
-}
-"""The mean colour by what a net was trained on."""
-
 MEAN_HHA = (132.431, 94.076, 118.477)
 MEAN_LOG_DEPTH = 7.844
+"""Both NYUDv2's, as in nyud_layers.py of shelhamer/fcn.berkeleyvision.org at 1305c73."""
 
 
 def bgr(image_hwc: npt.NDArray[np.uint8], mean_bgr: Sequence[float]) -> npt.NDArray[np.float32]:
@@ -39,7 +29,7 @@ def log_depth(depth: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """The logarithm of a depth map (H, W) minus its mean (1, H, W). Raises ReadError for a depth of 0."""
     if depth.size and depth.min() == 0:
         raise ReadError(
-            f"the depth map has {np.count_nonzero(depth == 0)} pixels of depth 0, without logarithm"
+            f"the depth map has {np.count_nonzero(depth == 0)} pixels of depth 0, which has no logarithm"
         )
     return _chw(np.log(depth.astype(np.float32))[:, :, np.newaxis], (MEAN_LOG_DEPTH,))
 
@@ -49,7 +39,7 @@ def net_inputs(
 ) -> dict[str, npt.NDArray[np.float32]]:
     """A sample as the input blobs of a net: "data" or "color", "depth", "hha", each (C, H, W).
 
-    Raises MissingData for a blob that the sample cannot give.
+    Raises MissingData for a blob that the sample does not have.
     """
     return {blob: _blob(sample, blob, mean_bgr) for blob in blobs}
 
@@ -61,7 +51,7 @@ def _blob(sample: Sample, blob: str, mean_bgr: Sequence[float]) -> npt.NDArray[n
         return log_depth(sample.depth)
     if blob == "hha" and sample.hha_hwc is not None:
         return hha(sample.hha_hwc)
-    raise MissingData(f"{sample.id}: the net takes {blob!r}, which this data set or this copy does not have")
+    raise MissingData(f"{sample.id}: the net takes {blob!r}, which this data set or copy does not have")
 
 
 def _chw(image: npt.NDArray[np.generic], mean: Sequence[float]) -> npt.NDArray[np.float32]:

@@ -1,8 +1,8 @@
-"""Unpacking archives that nobody vouches for: tar, tar.gz, tar.bz2, tar.xz and zip.
+"""Unpacking untrusted archives: tar, tar.gz, tar.bz2, tar.xz and zip.
 
-Out come folders and plain files below one folder: all of them, or nothing. A link becomes a copy of the file
-in the archive that it names; any other link, a device, a path that leaves the folder and a name that comes
-twice are refused.
+The result is folders and plain files below one folder: all of them, or nothing. A link becomes a copy of the
+file in the archive that it names; any other link, a device, a path that leaves the folder and a repeated name
+are refused.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from caffe2torch.errors import MissingData, ReadError, WriteError
 from fcn_repro.files import make_folder
@@ -28,7 +29,7 @@ MAX_MEMBERS = 1_000_000
 
 _PIECE = 1 << 20
 _MAX_HEADER = 1 << 24  # what a tar header may ask for at once: names take hundreds of bytes, not millions
-_COMPRESSED: dict[bytes, Any] = {
+_COMPRESSED: dict[bytes, Callable[[Path], io.BufferedIOBase]] = {
     b"\x1f\x8b": gzip.GzipFile,
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -46,14 +47,14 @@ def extract(
     max_bytes: int = MAX_BYTES,
     max_members: int = MAX_MEMBERS,
 ) -> Path:
-    """The archive's content as a new folder, which appears when everything is in it.
+    """The archive's content as a new folder, which appears only when complete.
 
-    Raises MissingData when there is no archive, ReadError for one that is damaged, larger than allowed or
-    malicious, and WriteError when the folder exists already or cannot be written.
+    Raises MissingData without the archive, ReadError for one that is damaged, larger than allowed or
+    malicious, and WriteError if the folder already exists or cannot be written.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
-        raise WriteError(f"{folder}: there already; nothing is unpacked over it")
+        raise WriteError(f"{folder}: already exists; nothing is unpacked over it")
     if not archive.is_file():
         raise MissingData(f"{archive}: no such file")
     make_folder(folder.parent)
@@ -69,22 +70,26 @@ def extract(
 
 
 def _unpack(archive: Path, writer: _Writer) -> None:
-    # By content, not by name: SBD's benchmark.tgz arrives as a plain tar where the transfer has unzipped it.
+    # By content, not by name: SBD's benchmark.tgz arrives as a plain tar if the transfer has unzipped it.
     try:
         with archive.open("rb") as file:
             start = file.read(6)
         if start.startswith(b"PK"):
             _unpack_zip(archive, writer)
         else:
-            kinds = [kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)]
-            with (kinds[0] if kinds else io.FileIO)(archive) as stream:
+            kinds = (kind for magic, kind in _COMPRESSED.items() if start.startswith(magic))
+            with next(kinds, _uncompressed)(archive) as stream:
                 _unpack_tar(stream, writer)
     except _DAMAGED as error:
         raise ReadError(f"{archive}: cannot be unpacked: {type(error).__name__}: {error}") from error
     writer.copy_links()
 
 
-def _unpack_tar(stream: IO[bytes], writer: _Writer) -> None:
+def _uncompressed(archive: Path) -> io.BufferedIOBase:
+    return archive.open("rb")
+
+
+def _unpack_tar(stream: io.BufferedIOBase, writer: _Writer) -> None:
     with tarfile.open(fileobj=cast("IO[bytes]", _Bounded(stream)), mode="r:") as tar:
         for member in tar:
             if member.isdir():
@@ -117,9 +122,9 @@ def _unpack_zip(archive: Path, writer: _Writer) -> None:
 
 
 class _Bounded:
-    """A stream of which tarfile cannot ask more at once than a header can need."""
+    """A stream that refuses to read more at once than a header can need."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: io.BufferedIOBase) -> None:
         self.tell, self.seek, self._read = stream.tell, stream.seek, stream.read
 
     def read(self, size: int = -1) -> bytes:
@@ -171,7 +176,7 @@ class _Writer:
                 with (self.root / self.links.pop(name)).open("rb") as content:
                     self.add_file(name, content)
         for name, target in self.links.items():
-            raise self.refusal(name, f"is a link to {target!r}, which is no file in the archive")
+            raise self.refusal(name, f"is a link to {target!r}, which is not a file in the archive")
 
     def _path(self, name: str) -> Path:
         self.members += 1
@@ -191,5 +196,5 @@ class _Writer:
 
 
 def _stays_inside(name: str) -> bool:
-    path = PureWindowsPath(name)  # which knows both slashes, and drives
+    path = PureWindowsPath(name)  # it knows both slashes, and drives
     return not path.anchor and ".." not in path.parts and "\0" not in name

@@ -1,7 +1,7 @@
 """Getting a data set: what is published where, fetched, checked and unpacked.
 
 sources.toml ─ plan_fetch ─→ DataSource ─ obtain ─→ DIR/NAME/…           what open_dataset opens
-               nothing fetched       └────────→ DIR/archives/FILE    may be deleted then
+               nothing fetched       └────────→ DIR/archives/FILE    may be deleted afterwards
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["Archive", "DataSource", "extract", "fetch", "obtain", "plan_fetch", 
 class Archive:
     """One published file, unpacked into the folder `into`.
 
-    `address` is None where only the user can fetch it; a size is None and hashes are () where nobody states
-    them; `about` is a size in bytes, roughly.
+    `address` is None if only the user can fetch it; the size is None and hashes are () if nobody states them;
+    `about` is a rough size in bytes.
     """
 
     file: str
@@ -64,9 +64,9 @@ class DataSource:
 
     @property
     def disk_bytes(self) -> int | None:
-        """The room that fetching and unpacking takes, roughly: twice the archives, None when nobody says.
+        """Roughly the disk space that fetching and unpacking take: twice the archives, None if not known.
 
-        Images are compressed already, so they unpack to about the size of their archive.
+        Images are already compressed, so they unpack to about the size of their archive.
         """
         sizes = [archive.size or archive.about for archive in self.archives]
         return None if None in sizes else 2 * sum(filter(None, sizes))
@@ -85,14 +85,14 @@ class _Sources:
 
 @cache
 def sources() -> Mapping[str, DataSource]:
-    """Every source by name. Raises ReadError or MissingData (see records.py)."""
+    """Every source by name. Raises ReadError or MissingData (see toml_records.py)."""
     return load(Path(__file__).parents[1] / "data" / "datasets" / "sources.toml", _Sources).sources
 
 
 def plan_fetch(name: str) -> DataSource:
     """What `obtain` would fetch: addresses, sizes, hashes, licence. Raises MissingData for other names."""
     if name not in sources():
-        raise MissingData(f"nobody says where {name!r} can be fetched; known are {', '.join(sources())}")
+        raise MissingData(f"no source is known for {name!r}; known are {', '.join(sources())}")
     return sources()[name]
 
 
@@ -105,10 +105,10 @@ def obtain(
     progress: Progress | None = None,
     pause_s: float = 1.0,
 ) -> Path:
-    """The data set in `folder`/NAME, fetched into `folder`/archives and unpacked; what is there stays.
+    """The data set in `folder`/NAME, fetched into `folder`/archives and unpacked; what exists is kept.
 
-    `given` are files fetched by hand, told apart by their names; they are checked and stay where they are.
-    `source` is another than the published one. Raises what `fetch` and `extract` raise, and MissingData for a
+    `given` are files fetched by hand, identified by their names; they are checked and stay where they are.
+    `source` replaces the published one. Raises what `fetch` and `extract` raise, and MissingData for a
     file that only the user can fetch.
     """
     source = source or plan_fetch(name)
@@ -127,7 +127,7 @@ def obtain(
 
 
 def _by_file(source: DataSource, given: list[Path]) -> dict[str, Path]:
-    """Files by the archive that each is. Raises MissingData for one that is none, or is not there."""
+    """Files by the archive that each is. Raises MissingData for one that is not an archive, or is missing."""
     files = [archive.file for archive in source.archives]
     found = {files[0]: given[0]} if len(given) == len(files) == 1 else {path.name: path for path in given}
     for file, path in found.items():

@@ -1,6 +1,6 @@
-"""Getting a published model: fetched, checked by what is known of it, converted on arrival.
+"""Getting a published model: fetched, checked against what is known about it, then converted.
 
-Model ─ obtain ─→ DIR/NAME.caffemodel, DIR/NAME.safetensors
+ZooModel ─ obtain ─→ DIR/NAME.caffemodel, DIR/NAME.safetensors
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import caffe2torch as c2t
 from caffe2torch.errors import MissingData
 from fcn_repro.fetching.archives import extract
 from fcn_repro.fetching.http import Expected, Progress, fetch, verify
-from fcn_repro.fetching.zoo import UNKNOWN, Model
+from fcn_repro.fetching.zoo import UNKNOWN, ZooModel
 from fcn_repro.files import make_folder
 
 
-def describe(name: str, model: Model) -> str:
-    """What fetching would fetch: address, size, hashes, licence, room on the disk."""
-    size = f"about {model.about / 1e6:.0f} MB" if model.about else "unknown until the server says it"
+def describe(name: str, model: ZooModel) -> str:
+    """What would be fetched: address, size, hashes, licence, disk space."""
+    size = f"about {model.about / 1e6:.0f} MB" if model.about else "unknown until the server reports it"
     hashes = [
         f"{kind} {value}"
         for kind, value in (("sha1", model.sha1), ("sha256", model.sha256))
@@ -41,14 +41,14 @@ def describe(name: str, model: Model) -> str:
 
 def obtain(
     name: str,
-    model: Model,
+    model: ZooModel,
     folder: Path,
     *,
     given: Path | None = None,
     progress: Progress | None = None,
     pause_s: float = 1.0,
 ) -> Path:
-    """The converted model in `folder`, from its address or from the file `given`; what is there is checked.
+    """The converted model in `folder`, from its address or from the file `given`; existing ones are checked.
 
     Archives are unpacked, not converted. Raises MissingData, and what fetching, reading and exporting raise.
     """
@@ -80,7 +80,7 @@ def obtain(
     return converted
 
 
-def _suffix(model: Model) -> str:
+def _suffix(model: ZooModel) -> str:
     if model.address == UNKNOWN:
         return ".caffemodel"
     return "".join(PurePosixPath(urlsplit(model.address).path).suffixes[-2:])

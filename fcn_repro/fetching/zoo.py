@@ -15,7 +15,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Score:
-    """What somebody states or measured for a model: percent, on which images, and who says so."""
+    """A score that somebody stated or measured: percent, on which images, and who says so."""
 
     metric: str
     percent: float
@@ -24,10 +24,10 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Model:
-    """Published weights. `address`, hashes and `licence` are "unknown" where no source gives them.
+class ZooModel:
+    """Published weights. `address`, hashes and `licence` are "unknown" if no source gives them.
 
-    `about` is the file's size in bytes, from the number of its parameters; 0 where that is not known.
+    `about` is the file's size in bytes, from its number of parameters; 0 if that is not known.
     """
 
     title: str
@@ -52,11 +52,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Zoo:
-    """Every published model by its name, in families, and what each source code stands for."""
+    """Every published model by its name, in families, and what each source code means."""
 
     sources: Mapping[str, str]
     families: Mapping[str, str]
-    models: Mapping[str, Model]
+    models: Mapping[str, ZooModel]
 
     def __post_init__(self) -> None:
         for name, model in self.models.items():
@@ -68,7 +68,7 @@ class Zoo:
 
 
 def folder() -> Path:
-    """weights/, where it was installed or, in a checkout, beside the packages."""
+    """weights/, where it was installed or, in a checkout, next to the packages."""
     package = Path(__file__).parents[1]
     installed = package / "weights"
     return installed if installed.is_dir() else package.parent / "weights"
@@ -76,5 +76,5 @@ def folder() -> Path:
 
 @cache
 def zoo() -> Zoo:
-    """The model zoo. Raises ReadError or MissingData (see records.py)."""
+    """The model zoo. Raises ReadError or MissingData (see toml_records.py)."""
     return load(folder() / "zoo.toml", Zoo)

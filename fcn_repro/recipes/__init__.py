@@ -1,8 +1,8 @@
-"""How each net was trained, as data: one TOML file per net beside this module.
+"""How each net was trained, as data: one TOML file per net next to this module.
 
-A recipe says on which images, which net, from which weights, by which solver, and what score was published.
+A recipe states the images, the net, its first weights, the solver, and the published score.
 `[solver]` is Caffe's SolverParameter, field by field, a repeated one as an array (`stepvalue = [200, 300]`);
-what is left out has Caffe's default.
+omitted fields have Caffe's defaults.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from fcn_repro.toml_records import load
 
 FOLDER = Path(__file__).parent
 INPUTS = ("data", "color", "hha", "color-depth", "color-hha")
-"""What a net sees: a BGR image, or NYUDv2's colour and depth, alone, early fused or late."""
+"""What a net sees: a BGR image, or NYUDv2's colour and depth: one of them, early fusion or late fusion."""
 ORDERS = ("random", "epochs")
 """Images drawn with replacement, as the reference implementation does (voc_layers.py), or shuffled passes."""
 SolverValue = str | int | float | tuple[str | int | float, ...]
-"""Of a field of SolverParameter; several of one that is repeated."""
+"""The value of a field of SolverParameter; several values for a repeated field."""
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSpec:
     """The images: NAME/SPLIT to train on and, unless empty, to validate on.
 
-    `folder` is where a user's own images are, seen from the recipe's file. `mirror` flips half of them.
+    `folder` is where a user's own images are, relative to the recipe's file. `mirror` flips half of them.
     """
 
     train: str
@@ -50,13 +50,13 @@ class Data:
 
 @dataclass(frozen=True)
 class NetSpec:
-    """A net of the FCN papers by its name in `caffe2torch.zoo`, with a head for each labelling.
+    """A net of the FCN papers, by its name in `caffe2torch.zoo`, with a head for each labelling.
 
-    `classes` is one number per head, by default as many as the data set has; `heads` are their names where
-    there are several; `widths` are the channels of the five stages, of fc6 and of fc7, where they are not the
-    published ones. `learned` deconvolutions are not frozen. `frozen` layers are not trained, `trained` ones
-    alone are, both by patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7, in FCN-GoogLeNet of
-    what its score sees, that a training step leaves out.
+    `classes` is one number per head, by default that of the data set; `heads` are their names if there are
+    several; `widths` are the channels of the five stages, fc6 and fc7, if not the published ones. `learned`
+    deconvolutions are not frozen. `frozen` layers are not trained, or only `trained` ones are; both are
+    patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7 (in FCN-GoogLeNet, of the score's input)
+    that a training step drops.
     """
 
     name: str
@@ -75,20 +75,20 @@ class NetSpec:
         if self.classes and len(self.classes) != max(1, len(self.heads)):
             raise ValueError(f"{len(self.classes)} numbers of classes for {max(1, len(self.heads))} heads")
         if self.frozen and self.trained:
-            raise ValueError("say which layers are frozen, or which alone are trained, not both")
+            raise ValueError("give the frozen layers or the trained ones, not both")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout:g}, expected 0 to below 1")
         fixed = ("heads", "input", "widths", "learned") if self.name.startswith("FCNGoogLeNet") else ()
         for field in fields(self):
             if field.name in fixed and getattr(self, field.name) != field.default:
-                raise ValueError(f"{self.name} is there as published alone; leave out {field.name}")
+                raise ValueError(f"{self.name} exists only as published; leave out {field.name}")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights to start from: a zoo model, a recipe's result, or a file, seen from the recipe's.
+    """Weights to start from: a zoo model, a recipe's result, or a file, relative to the recipe's.
 
-    `suffix` ends the names of its layers.
+    `suffix` is appended to the names of its layers.
     """
 
     weights: str
@@ -99,9 +99,9 @@ class Weights:
 class Init:
     """Where the weights come from. Layers that no source fills must be named in `fresh`, by patterns.
 
-    Fresh scores start at zero, learned deconvolutions with the bilinear kernel, each class to itself, and
-    other fresh layers with He's normal numbers (Caffe's `msra`), fitted to `fit` training images: over these
-    each channel has mean 0 and variance 1, without which a deep net that starts from nothing hardly learns
+    Fresh scores start at zero, learned deconvolutions with the bilinear kernel for each class separately, and
+    other fresh layers with He's normal distribution (Caffe's `msra`), fitted to `fit` training images: on
+    these each channel has mean 0 and variance 1, without which a deep net hardly learns from scratch
     (Krähenbühl et al., ICLR 2016).
     `depth_from_color` gives a fourth input channel the mean of the first layer's three.
     """
@@ -113,14 +113,14 @@ class Init:
 
 
 @dataclass(frozen=True)
-class Loss:
-    """The softmax loss of an image's pixels but those labelled 255: summed, or `normalize`d to their mean."""
+class LossSpec:
+    """The softmax loss over the pixels not labelled 255: the sum or, with `normalize`, the mean."""
 
     normalize: bool
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedScore:
     """A published score of the trained net: percent, on which images (NAME/SPLIT), and who says so."""
 
     metric: str
@@ -132,18 +132,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one net is trained. `source` says where the recipe was published, `note` what to know of it."""
+    """How one net is trained. `source` says where the recipe was published, `note` what to know about it."""
 
     title: str
     source: tuple[str, ...]
-    data: Data
+    data: DataSpec
     net: NetSpec
     init: Init
-    loss: Loss
+    loss: LossSpec
     solver: Mapping[str, SolverValue]
     note: str = ""
     seed: int = 1337
-    expected: tuple[Expected, ...] = ()
+    expected: tuple[ExpectedScore, ...] = ()
 
     def __post_init__(self) -> None:
         for field in ("base_lr", "lr_policy", "max_iter"):
@@ -158,12 +158,12 @@ class Recipe:
 
 
 def _refuse_unlike_caffe(field: str, value: SolverValue) -> None:
-    """Raises ValueError for a field that SolverParameter has not, and for a value that it does not hold."""
+    """Raises ValueError for a field that SolverParameter does not have, or a value that it cannot hold."""
     several, given = isinstance(value, tuple), list(value) if isinstance(value, tuple) else value
     try:
         c2t.solver_prototxt({field: None})
         if several != _is_repeated(field):
-            kind = "one value" if several else "an array, as it is repeated"
+            kind = "one value" if several else "an array, because it is repeated"
             raise ValueError(f"solver.{field} is {given!r}; Caffe's field takes {kind}")
         c2t.solver_prototxt({field: given})
     except NetError as error:
@@ -171,7 +171,7 @@ def _refuse_unlike_caffe(field: str, value: SolverValue) -> None:
 
 
 def _is_repeated(field: str) -> bool:
-    """Whether SolverParameter's field takes several values: only such a one takes none."""
+    """Whether SolverParameter's field takes several values: only then may it take none."""
     try:
         c2t.solver_prototxt({field: ()})
     except NetError:
@@ -188,7 +188,7 @@ def names() -> tuple[str, ...]:
 def recipe(name: str) -> Recipe:
     """A recipe by its name, or a user's own by its file, which ends in .toml.
 
-    Raises MissingData where there is none, ReadError for one that is not well formed (see records.py).
+    Raises MissingData without one, and ReadError if it is malformed (see toml_records.py).
     """
     if name.endswith(".toml"):
         return load(Path(name), Recipe)
@@ -200,7 +200,7 @@ def recipe(name: str) -> Recipe:
 
 
 def digest(recipe: Recipe) -> str:
-    """A hash of what a training's result depends on: all but words, and what is only shown or kept."""
+    """A hash of what a training's result depends on: not its texts, nor what is only shown or kept."""
     facts = asdict(recipe)
     for word in ("title", "source", "note", "expected"):
         del facts[word]

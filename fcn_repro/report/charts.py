@@ -12,7 +12,7 @@ from fcn_repro.scoring.metrics import Counts
 from fcn_repro.scoring.result import HeadScores
 
 LABELLED_UP_TO = 60
-"""Classes up to which the confusion matrix has their names beside it."""
+"""The most classes whose names are shown next to the confusion matrix."""
 
 _ROW, _BAR_WIDTH = 20, 340
 
@@ -37,8 +37,8 @@ def class_bars(head: HeadScores) -> Markup:
 def confusion_picture(head: HeadScores) -> Markup:
     """A square for each pair: its share of the labelled class's pixels, darker for more (square root).
 
-    A row is what the pixels are, a column what they were predicted as. Shares below a thousandth are blank,
-    below a hundredth where there are more classes than have room for their names.
+    A row is what the pixels are, a column what they were predicted as. Shares below a thousandth are
+    blank, or below a hundredth if there are too many classes to show their names.
     """
     classes, named = head.classes, len(head.classes) <= LABELLED_UP_TO
     size = max(4, min(20, 900 // len(classes)))
@@ -105,7 +105,7 @@ def _squares(classes: Sequence[str], counts: Counts, size: int, threshold: float
 
 
 def _names(classes: Sequence[str], size: int, margin: int) -> Iterator[Markup]:
-    """Beside the rows, and above the columns."""
+    """Next to the rows, and above the columns."""
     for index, name in enumerate(classes):
         at = _short(margin + size * (index + 0.5) + 4)
         yield element("text", name, x=margin - 6, y=at, text_anchor="end")

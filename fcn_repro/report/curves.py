@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, LEFT, BELOW = 640, 220, 64, 24
 POINTS = 400
-"""A longer curve is drawn by its means over as many pieces."""
+"""A longer curve is drawn as its means over this many pieces."""
 
 Points = Sequence[tuple[float, float]]
 
 
 def training_page(training: Training) -> str:
-    """The page of a training, from its logs."""
+    """A training's page, from its logs."""
     losses = read_rows(training.folder / "train.csv", TRAIN)
     scores = read_rows(training.folder / "val.csv", VAL)
     curves = [curve([(row["iteration"], row["smoothed_loss"]) for row in losses], "training loss, smoothed")]

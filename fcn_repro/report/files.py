@@ -1,4 +1,4 @@
-"""A report as files, each whole in itself."""
+"""A report as files, each self-contained."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from fcn_repro.files import write, write_json
 from fcn_repro.report.markdown import as_markdown
 from fcn_repro.report.page import page
-from fcn_repro.report.report import Report
+from fcn_repro.report.report import TableReport
 
 
-def publish(report: Report, folder: Path, name: str) -> tuple[Path, ...]:
+def publish(report: TableReport, folder: Path, name: str) -> tuple[Path, ...]:
     """Writes NAME.html, NAME.md and NAME.json to the folder; returns their paths. Raises WriteError."""
     paths = tuple(folder / f"{name}{suffix}" for suffix in (".html", ".md", ".json"))
     write(paths[0], page(report))

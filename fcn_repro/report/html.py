@@ -1,4 +1,4 @@
-"""HTML and SVG from nested calls: text is always escaped, so no name in any file can add markup."""
+"""HTML and SVG from nested calls: text is always escaped, so no name from a file can add markup."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def element(tag: str, /, *content: Content, **attributes: object) -> Markup:
+def element(tag: str, /, *content: Content, **attributes: str | float | None) -> Markup:
     """An element; strings in `content` are escaped unless they are Markup, other iterables are joined.
 
     Attributes that are None are left out; `class_` is class, and `stroke_width` is stroke-width.

@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Sequence
 
-from fcn_repro.report.report import SCORES, Report, Result
+from fcn_repro.report.report import SCORES, Section, TableReport
 from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
 from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 
 
-def as_markdown(report: Report) -> str:
+def as_markdown(report: TableReport) -> str:
     """The table with its notes, and the scores by class of each result."""
     table = report.paper.tables[report.number]
     titles = [_plain(f"{c.metric}, {c.unit}; {c.split}".removesuffix("; -")) for c in table.columns.values()]
@@ -30,12 +30,12 @@ def as_markdown(report: Report) -> str:
         _listed(report.remarks),
         _listed([f"{sign}: {meaning}" for sign, meaning in LEGEND.items() if sign in signs]),
         _listed([f"{code}: {meaning}" for code, meaning in cited(report.paper, table).items()]),
-        *(_result(result) for result in report.results),
+        *(_section(section) for section in report.sections),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _cell(report: Report, cell: Compared | None) -> str:
+def _cell(report: TableReport, cell: Compared | None) -> str:
     if cell is None:
         return ""
     published, number = _plain(f"{cell.cell}{mark(cell.cell)}"), report.note_number(cell)
@@ -46,15 +46,15 @@ def _cell(report: Report, cell: Compared | None) -> str:
     return f"{ours} \\| {published} \\| {difference}" + (f" [{number}]" if number else "")
 
 
-def _result(result: Result) -> str:
-    head, percent = result.head, result.head.scores.percent()
+def _section(section: Section) -> str:
+    head, percent = section.head, section.head.scores.percent()
     scores = [_number(percent[key]) for key in SCORES.values()]
     by_class = [
         [_plain(name), _number(100 * iu)] for name, iu in zip(head.classes, head.per_class_iu, strict=True)
     ]
     parts = [
-        f"## {_plain(result.title)}",
-        _plain(result.about),
+        f"## {_plain(section.title)}",
+        _plain(section.about),
         _table([*SCORES], [scores]),
         _table(["class", "IU"], by_class),
     ]

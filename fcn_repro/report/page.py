@@ -1,4 +1,4 @@
-"""The report as one page of HTML: it loads nothing, runs nothing, and reads in light and in dark."""
+"""The report as one page of HTML: it loads nothing, runs nothing, and adapts to light and dark."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fcn_repro.report.charts import class_bars, confusion_picture
 from fcn_repro.report.html import Content, Markup, element, joined
 from fcn_repro.report.panels import panels_view
-from fcn_repro.report.report import SCORES, Report, Result
+from fcn_repro.report.report import SCORES, Section, TableReport
 from fcn_repro.report.style import STYLE
 from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
 from fcn_repro.scoring.result import HeadScores
@@ -16,10 +16,10 @@ from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 from fcn_repro.tables.papers import Column
 
 _NOTHING_IS_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The page's Content-Security-Policy: whatever a file that was read may have put into it."""
+"""The page's Content-Security-Policy: it holds whatever an untrusted file put into the page."""
 
 
-def page(report: Report) -> str:
+def page(report: TableReport) -> str:
     """The whole page. The same report gives the same bytes."""
     table, name = report.paper.tables[report.number], f"{report.paper.venue}, Table {report.number}"
     return document(
@@ -28,7 +28,7 @@ def page(report: Report) -> str:
         element("h1", table.title),
         element("p", f"{summary(report.compared)}. {table.note}", class_="soft"),
         _table_section(report),
-        [_result_section(result) for result in report.results],
+        [_model_section(section) for section in report.sections],
         element("footer", "Written by fcn-repro. A difference is ours minus published."),
     )
 
@@ -47,7 +47,7 @@ def document(title: str, *content: Content) -> str:
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _table_section(report: Report) -> Markup:
+def _table_section(report: TableReport) -> Markup:
     table = report.paper.tables[report.number]
     titles = element("tr", element("td"), [_title(column) for column in table.columns.values()])
     rows = [
@@ -59,7 +59,7 @@ def _table_section(report: Report) -> Markup:
         "section",
         element("div", element("table", element("thead", titles), element("tbody", rows)), class_="wide"),
         _key(report),
-        _listed("ol", "How ours came about, and what the others need", _footnotes(report)),
+        _listed("ol", "How ours were measured, and what the others need", _footnotes(report)),
         _listed("ul", "Notes", [element("li", note) for note in report.remarks]),
         _listed(
             "dl",
@@ -74,8 +74,8 @@ def _title(column: Column) -> Markup:
     return element("th", f"{column.metric}, {column.unit}", split, scope="col")
 
 
-def _cell(report: Report, cell: Compared | None) -> Markup:
-    """Ours and the difference above what was published; empty where the paper has a dash."""
+def _cell(report: TableReport, cell: Compared | None) -> Markup:
+    """Ours and the difference above what was published; empty if the paper has a dash."""
     if cell is None:
         return element("td", "–", class_="none")
     number, sign = report.note_number(cell), mark(cell.cell)
@@ -94,8 +94,8 @@ def _ours(cell: Compared) -> Markup:
     return joined(difference, element("span", ours_text(cell), class_="ours"))
 
 
-def _key(report: Report) -> Markup:
-    """What the marks on the table mean, those that it has."""
+def _key(report: TableReport) -> Markup:
+    """What the marks in the table mean."""
     states = {cell.within for cell in report.compared}
     signs = {mark(cell.cell) for cell in report.compared}
     pills = [
@@ -124,7 +124,7 @@ def _listed(tag: str, title: str, items: Sequence[Markup]) -> Markup:
     return joined(element("h3", title), element(tag, items)) if items else joined()
 
 
-def _footnotes(report: Report) -> list[Markup]:
+def _footnotes(report: TableReport) -> list[Markup]:
     notes = []
     for number, said in enumerate(report.footnotes, start=1):
         reason, *commands = said.splitlines()
@@ -133,12 +133,12 @@ def _footnotes(report: Report) -> list[Markup]:
     return notes
 
 
-def _result_section(result: Result) -> Markup:
-    head = result.head
+def _model_section(section: Section) -> Markup:
+    head = section.head
     return element(
         "section",
-        element("h2", result.title),
-        element("p", result.about, class_="soft"),
+        element("h2", section.title),
+        element("p", section.about, class_="soft"),
         scores_view(head),
         element("h3", "By class"),
         element(
@@ -152,7 +152,7 @@ def _result_section(result: Result) -> Markup:
             ),
             class_="charts",
         ),
-        panels_view(result.panels, head) if result.panels else "",
+        panels_view(section.panels, head) if section.panels else "",
     )
 
 

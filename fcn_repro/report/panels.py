@@ -1,4 +1,4 @@
-"""Images beside their labels and what was predicted, in the data set's colours, with a legend."""
+"""Images next to their labels and predictions, in the data set's colours, with a legend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fcn_repro.scoring.predict import PredictionFolder
 from fcn_repro.scoring.result import HeadScores
 
 MAX_SIDE = 640
-"""Pixels; larger images are shown smaller."""
+"""Pixels; larger images are shrunk."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -35,7 +35,7 @@ class Panel:
 
 
 def read_panels(dataset: Dataset, folder: PredictionFolder, head: str, count: int) -> list[Panel]:
-    """Images evenly spread over a split, with the predictions saved. Raises MissingData, ReadError."""
+    """Images evenly spread over a split, with their saved predictions. Raises MissingData, ReadError."""
     spread = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
     found = []
     for sample in (dataset[index] for index in spread.round().astype(int).tolist()):

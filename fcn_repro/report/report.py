@@ -1,6 +1,6 @@
-"""What a report shows: a table of a paper with what we have of it, and the models that were scored.
+"""What a report shows: a paper's table with what we measured of it, and the models that were scored.
 
-Report ─ page ─→ HTML     publish writes all three
+TableReport ─ page ─→ HTML     publish writes all three
        ─ as_markdown ─→ Markdown
        ─ as_data ─→ JSON
 """
@@ -30,12 +30,12 @@ SCORES = {
 
 
 PANELS = 6
-"""Images that are shown of a split."""
+"""How many images of a split are shown."""
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
-    """A model on a split, to be shown: how it was measured, its scores and some of its images."""
+class Section:
+    """A model on a split: how it was measured, its scores and some of the images."""
 
     title: str
     about: str
@@ -44,40 +44,40 @@ class Result:
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """A table of a paper with what we have of it, `notes` on how, and the results to be shown in full."""
+class TableReport:
+    """A paper's table with what we measured of it, `notes` on how, and a section for each model scored."""
 
     paper: Paper
     number: str
     compared: Sequence[Compared]
     notes: Sequence[str] = ()
-    results: Sequence[Result] = ()
+    sections: Sequence[Section] = ()
 
     @property
     def footnotes(self) -> list[str]:
-        """What is to be said of the cells; a cell's number is the place in it, from 1."""
+        """The notes on cells; a cell's note number is its place here, from 1."""
         return list(dict.fromkeys(said for cell in self.compared if (said := footnote(cell.finding))))
 
     @property
     def remarks(self) -> list[str]:
-        """Ours, and the paper's on its rows."""
+        """Our notes, and the paper's on its rows."""
         rows = self.paper.tables[self.number].rows
         return [*self.notes, *(f"{row.name}: {row.note}" for row in rows if row.note)]
 
     def rows(self) -> list[list[Compared | None]]:
-        """The cells in the paper's own shape; None where it prints a dash."""
+        """The cells in the paper's own shape; None if it prints a dash."""
         table = self.paper.tables[self.number]
         cells = {(cell.row.name, cell.column): cell for cell in self.compared}
         return [[cells.get((row.name, column)) for column in table.columns.values()] for row in table.rows]
 
     def note_number(self, cell: Compared) -> int:
-        """Of a cell's footnote, 0 without one."""
+        """The number of a cell's footnote, 0 without one."""
         said = footnote(cell.finding)
         return self.footnotes.index(said) + 1 if said else 0
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON; of the results all but the images."""
-        shown = [{"title": r.title, "about": r.about, **r.head.as_data()} for r in self.results]
+        """For JSON, without the images."""
+        shown = [{"title": r.title, "about": r.about, **r.head.as_data()} for r in self.sections]
         return {
             **table_data(self.paper, self.number, self.compared),
             "notes": [*self.notes],
@@ -85,13 +85,13 @@ class Report:
         }
 
 
-def results_of(evaluation: Evaluation, dataset: Dataset | None = None) -> list[Result]:
-    """An evaluation to be shown, head by head; with images of `dataset` if the predictions were saved.
+def sections_of(evaluation: Evaluation, dataset: Dataset | None = None) -> list[Section]:
+    """The sections of an evaluation, head by head, with images of `dataset` if predictions were saved.
 
     Raises MissingData and ReadError for images and predictions.
     """
     return [
-        Result(_title(evaluation, name), _about(evaluation), head, _panels(evaluation, dataset, name))
+        Section(_title(evaluation, name), _about(evaluation), head, _panels(evaluation, dataset, name))
         for name, head in evaluation.heads.items()
     ]
 

@@ -1,4 +1,4 @@
-"""A compared table for the terminal: a line for each printed cell, reasons and commands in notes below."""
+"""A compared table for the terminal: one line per printed cell, with reasons and commands in notes below."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def as_text(paper: Paper, number: str, compared: Sequence[Compared], notes: Sequ
 
 
 def footnote(finding: Finding) -> str:
-    """What is to be said of a number, or of its absence, in words."""
+    """The note on a number, or on its absence."""
     if isinstance(finding, Measured):
         return finding.about
     if finding is BASELINE:
@@ -63,21 +63,21 @@ def footnote(finding: Finding) -> str:
 
 
 def mark(cell: Cell) -> str:
-    """The sign beside a published value."""
+    """The sign next to a published value."""
     if not cell.verified:
         return UNVERIFIED
     return CORROBORATED if cell.corroborated else ""
 
 
 def ours_text(compared: Compared) -> str:
-    """Our number, - without one: scores to one digit more than the papers print."""
+    """Our number, or "-": scores have one digit more than the papers print."""
     if compared.ours is None:
         return "-"
     return f"{compared.ours:.2f}" if compared.column.unit == "%" else f"{round(compared.ours, 1):g}"
 
 
 def difference_text(compared: Compared) -> str:
-    """The difference with its sign, and a mark where it is outside the tolerance."""
+    """The difference with its sign, and a mark if it is outside the tolerance."""
     if compared.difference is None:
         return "-"
     if not compared.difference:
@@ -112,7 +112,7 @@ def _line(compared: Compared, footnotes: list[str], named: bool) -> _Line:
 
 
 def _aligned(lines: list[_Line]) -> str:
-    """The lines in columns, numbers to the right and all else to the left."""
+    """The lines in columns, numbers right-aligned and all else left-aligned."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     justify = [str.rjust if field in _RIGHT else str.ljust for field in _Line._fields]
     return "\n".join(

@@ -15,11 +15,11 @@ import torch.distributed as dist
 from caffe2torch.errors import Caffe2TorchError
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-"""fp32 is exact float32; tf32 rounds what enters products to 10 bits (CUDA); bf16 is torch.autocast's."""
+"""fp32 is exact float32; tf32 rounds what enters products to 10 bits (CUDA); bf16 is torch.autocast."""
 
 
 class DeviceError(Caffe2TorchError):
-    """A device, or an arithmetic, that this machine does not have."""
+    """A device or a precision that this machine does not have."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Process:
 
     @property
     def reduction_device(self) -> torch.device:
-        """Where tensors must lie to be reduced: NCCL takes none from the CPU."""
+        """Where tensors must be in order to be reduced: NCCL takes none from the CPU."""
         nccl = dist.is_initialized() and dist.get_backend() == "nccl"
         return self.device if nccl else torch.device("cpu")
 
     def wait_for_all(self) -> None:
-        """Returns when every process has come here."""
+        """Returns when every process has arrived here."""
         if self.world > 1:
             dist.barrier()
 
@@ -49,10 +49,10 @@ end waits for gloo's threads with Python's lock in hand, and one that needs it w
 
 @contextmanager
 def this_process(device: str | torch.device) -> Iterator[Process]:
-    """A Process: one of a group when torchrun started it, and then each takes a CUDA device of its own.
+    """A Process: one of a group if torchrun started it, and then each has its own CUDA device.
 
-    A group that is there already is used and left alone; a new one is of gloo, and of NCCL between CUDA
-    devices. Raises DeviceError.
+    An existing group is used and left as it is; a new one uses gloo, and NCCL between CUDA devices. Raises
+    DeviceError.
     """
     world, local = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0"))
     if dist.is_initialized():
@@ -74,7 +74,7 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
 
 
 def usable(device: str | torch.device, local_rank: int = 0) -> torch.device:
-    """The device; "cuda" is number `local_rank`. Raises DeviceError for one that is not here."""
+    """The device; "cuda" is number `local_rank`. Raises DeviceError for one that this machine lacks."""
     try:
         place = torch.device(device)
         if place.type == "cuda" and place.index is None:
@@ -117,7 +117,7 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     with ExitStack() as settings:
         settings.callback(torch.set_float32_matmul_precision, before)
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        if device.type == "cuda":  # cuDNN's convolutions use tf32 unless told not to
+        if device.type == "cuda":  # cuDNN's convolutions use tf32 unless they are set not to
             settings.enter_context(
                 torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=tf32)
             )
@@ -127,12 +127,12 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def training_precision(device: str) -> str:
-    """What nets are trained in unless told: bf16 on GPUs that have it, else fp32."""
+    """The default for training: bf16 on GPUs that have it, else fp32."""
     has_bf16 = device.startswith("cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return "bf16" if has_bf16 else "fp32"
 
 
 def synchronize(device: torch.device) -> None:
-    """Returns when the device has done all it was given."""
+    """Returns when the device has finished its queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,7 +1,7 @@
 """A model on a split, counted into one confusion matrix.
 
-One process or torchrun's many: each takes every n-th image that is left, and the counts are added up, so the
-result is the same to the integer. What is done is kept in a journal, from which an interrupted run goes on.
+One process or torchrun's many: each takes every n-th remaining image, and the counts are added up, so the
+result is the same to the integer. A journal keeps what is done, and an interrupted run continues from it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from caffe2torch.command_line import Progress, ProgressLine
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import hexadecimal
-from fcn_repro.progress import Progress, eta
 from fcn_repro.scoring.device import Process, device_name, this_process
 from fcn_repro.scoring.journal import Done, Journal
 from fcn_repro.scoring.metrics import Confusion, Over
@@ -47,7 +47,7 @@ def evaluate(
     """The model's scores on a data set, the same in every process; for the model, see Predictor.
 
     `mean_bgr` is what the model was trained with. `save_predictions` is a folder for palette PNGs, `resume`
-    one for the journal. `name` is the model's and `command` what was typed, both for the record.
+    one for the journal. `name` (the model's) and `command` (as typed) are for the record.
 
     Raises NetError for scores that do not fit the data set, ReadError for a journal of another evaluation,
     MissingData for secret labels without `save_predictions`, DeviceError, and what reading raises.
@@ -55,12 +55,12 @@ def evaluate(
     if not dataset.labelled and save_predictions is None:
         raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret; save the predictions")
     with this_process(device) as process, inference(model, precision, process.device):
-        run = _Run(Predictor(model, dataset, mean_bgr, process.device), precision, save_predictions, resume)
+        run = _Share(Predictor(model, dataset, mean_bgr, process.device), precision, save_predictions, resume)
         before = run.before()
-        process.wait_for_all()  # nobody writes to the journal before all have read it
+        process.wait_for_all()  # no process writes to the journal before all have read it
         known = frozenset(before.ids)
         left = [index for index, identifier in enumerate(dataset.ids) if identifier not in known]
-        report = progress or eta("images evaluated", rank=process.rank)
+        report = progress or ProgressLine("images", quiet=process.rank > 0)
         done = run.over(left[process.rank :: process.world], report)
         total = _of_all(before.merge(done) if process.rank == 0 else done, process)
         return Evaluation(
@@ -82,7 +82,7 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Share:
     """One process's part of an evaluation."""
 
     predictor: Predictor
@@ -121,18 +121,18 @@ class _Run:
         return Journal(self.resume, key)
 
     def before(self) -> Done:
-        """What earlier runs did. Raises ReadError where their predictions are asked for and are not there."""
+        """What earlier runs did. Raises ReadError if their predictions are needed and missing."""
         done = self.journal.read(self.nothing, self.dataset.ids)
         paths = [path for done_id in done.ids if self.folder for path in self.folder.paths(done_id).values()]
         if missing := [path for path in paths if not path.is_file()]:
             raise ReadError(
-                f"{missing[0]}: an earlier run did this image and did not save it there; "
+                f"{missing[0]}: an earlier run evaluated this image but did not save it there; "
                 f"delete {self.resume} to start anew"
             )
         return done
 
     def over(self, indices: Sequence[int], progress: Progress) -> Done:
-        """What comes of these images."""
+        """The counts of these images."""
         done, begin = self.nothing, time.perf_counter()
         try:
             for sample, predictions in self.predictor.predictions(indices):
@@ -156,7 +156,7 @@ class _Run:
 
 
 def _of_all(done: Done, process: Process) -> Done:
-    """The sum over processes; the ids stay each one's own."""
+    """The sum over processes; each keeps its own ids."""
     if process.world == 1:
         return done
     device = process.reduction_device
@@ -167,7 +167,7 @@ def _of_all(done: Done, process: Process) -> Done:
 
 
 def _scored(dataset: Dataset, done: Done) -> dict[str, HeadScores]:
-    """The heads with their classes; a mean IU leaves out what no image of the split shows."""
+    """The heads with their classes; a mean IU leaves out classes that no image of the split shows."""
     if not dataset.labelled:
         return {}
     first = next(iter(dataset.heads))

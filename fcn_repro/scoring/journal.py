@@ -1,7 +1,7 @@
-"""What an evaluation has done so far, on disk, so that an interrupted one goes on from there.
+"""What an evaluation has done so far, on disk, so that an interrupted one can continue.
 
-A journal is a folder. Each process of each run adds a file of its own, part-XXXXXXXX.json, with the ids it
-did and what it counted; the parts of all runs together, by however many processes, are what is done.
+A journal is a folder. Each process of each run adds its own file, part-XXXXXXXX.json, with the ids it did
+and what it counted; the parts of all runs together, by however many processes, are what is done.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Done:
     seconds: float = 0.0
 
     def merge(self, other: Done) -> Done:
-        """Both. Raises ValueError where heads or classes differ."""
+        """Both. Raises ValueError if heads or classes differ."""
         if self.heads.keys() != other.heads.keys():
             raise ValueError(f"heads are {', '.join(other.heads)}, expected {', '.join(self.heads)}")
         heads = {name: confusion.merge(other.heads[name]) for name, confusion in self.heads.items()}
@@ -38,7 +38,7 @@ class Done:
 
 
 class Journal:
-    """The folder, and `key`: what must be the same for counts to be of one evaluation. Without one, idle."""
+    """The folder, and `key`: what identifies an evaluation. Does nothing without a folder."""
 
     def __init__(self, folder: Path | None, key: Mapping[str, str]) -> None:
         self.folder, self.key = folder, dict(key)
@@ -48,7 +48,7 @@ class Journal:
     def read(self, nothing: Done, ids: Sequence[str]) -> Done:
         """What all runs before this one did. `nothing` has the heads; `ids` are all there are.
 
-        Raises ReadError for a damaged part, one of another evaluation, and an image that was done twice.
+        Raises ReadError for a damaged part, one of another evaluation, or an image that was done twice.
         """
         done = nothing
         for path in sorted(self.folder.glob("part-*.json")) if self.folder else ():
@@ -56,7 +56,7 @@ class Journal:
         return done
 
     def write(self, done: Done, *, now: bool = False) -> None:
-        """What this process did in this run, in place of what it wrote before; at most every EVERY_S."""
+        """Writes what this process did in this run, over what it wrote before; at most every EVERY_S."""
         if self.folder and (now or time.monotonic() - self._written >= EVERY_S):
             heads = {name: confusion.counts.tolist() for name, confusion in done.heads.items()}
             content = {**self.key, "seconds": done.seconds, "ids": done.ids, "heads": heads}
@@ -76,7 +76,7 @@ class Journal:
             if wrong := [name for name in part.ids if name not in known]:
                 raise ValueError(f"{wrong[0]!r} is not in the split")
             if twice := set(part.ids) & set(done.ids):
-                raise ValueError(f"{min(twice)!r} was done before, by another part")
+                raise ValueError(f"{min(twice)!r} was already done by another part")
             return done.merge(part)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ReadError(f"{path}: {error}; delete {self.folder} to start anew") from error

@@ -28,10 +28,10 @@ Labels = npt.NDArray[Any] | torch.Tensor
 
 
 class Over(Enum):
-    """Which classes a mean is taken over; a class that is in neither labels nor predictions never counts."""
+    """Which classes a mean is taken over; a class in neither labels nor predictions never counts."""
 
     SEEN = "classes in labels or predictions"
-    """As the reference implementation: a class that is only predicted has IU 0 and lowers the mean."""
+    """As in the reference implementation: a class that is only predicted has IU 0 and lowers the mean."""
 
     LABELLED = "classes in labels"
     """As the papers score SIFT Flow, whose test set lacks three classes (arXiv v2, footnote 10)."""
@@ -39,7 +39,7 @@ class Over(Enum):
 
 @dataclass(frozen=True)
 class Scores:
-    """The four scores, each from 0 to 1; NaN where there is nothing to score."""
+    """The four scores, each from 0 to 1; NaN if there is nothing to score."""
 
     pixel_accuracy: float
     mean_accuracy: float
@@ -54,8 +54,8 @@ class Scores:
 class Confusion:
     """`counts[i, j]`: how many pixels of class i were predicted as class j; exact, int64, (classes, classes).
 
-    Pixels labelled `ignore_label` are left out, whatever was predicted there. Raises ValueError where that
-    label is also a class.
+    Pixels labelled `ignore_label` are left out, whatever was predicted there. Raises ValueError if that label
+    is also a class.
     """
 
     def __init__(self, classes: int, ignore_label: int = IGNORE_LABEL) -> None:
@@ -77,8 +77,8 @@ class Confusion:
     def add(self, label: Labels, prediction: Labels) -> None:
         """Counts the pixels of an image, or of any batch: two integer arrays or tensors of one shape.
 
-        Counting runs on the prediction's device. Raises ValueError for shapes that differ, values that are no
-        integers, and for a label or a prediction that is no class.
+        Counting runs on the prediction's device. Raises ValueError for shapes that differ, values that are
+        not integers, and a label or prediction that is not a class.
         """
         predicted = _integers(prediction, "predictions")
         labelled = _integers(label, "labels").to(predicted.device)
@@ -92,7 +92,7 @@ class Confusion:
         self.counts += pairs.reshape(self.counts.shape).cpu().numpy()
 
     def merge(self, other: Confusion) -> Confusion:
-        """The pixels of both. Raises ValueError when the classes differ."""
+        """The pixels of both. Raises ValueError if the classes differ."""
         return self.with_counts(other.counts)
 
     def with_counts(self, counts: Counts) -> Confusion:
@@ -125,7 +125,7 @@ class Confusion:
         return _ratio(hits, labelled)
 
     def scores(self, over: Over = Over.SEEN) -> Scores:
-        """The four scores; `over` concerns mean IU alone: the others only ever see labelled classes."""
+        """The four scores; `over` only concerns mean IU: the others only ever see labelled classes."""
         hits, labelled, _ = self._sums()
         return Scores(
             pixel_accuracy=float(_ratio(hits.sum(), labelled.sum())),
@@ -141,11 +141,11 @@ class Confusion:
     def _check(self, values: torch.Tensor, what: str) -> None:
         if values.numel() and (wrong := values[(values < 0) | (values >= self.classes)]).numel():
             void = f" or {self.ignore_label} for void" if what == "label" else ""
-            raise ValueError(f"{what} {int(wrong[0])} is no class: expected 0 to {self.classes - 1}{void}")
+            raise ValueError(f"{what} {int(wrong[0])} is not a class: expected 0 to {self.classes - 1}{void}")
 
 
 def _integers(values: Labels, what: str) -> torch.Tensor:
-    """As an int64 tensor, where it lies."""
+    """As an int64 tensor, on the same device."""
     if isinstance(values, torch.Tensor):
         if values.is_floating_point() or values.is_complex():
             raise ValueError(f"{what} are {values.dtype}, expected integers")
@@ -155,7 +155,7 @@ def _integers(values: Labels, what: str) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.int64, order="C"))
 
 
-def _ratio(part: Any, whole: Any) -> npt.NDArray[np.float64]:
+def _ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """The quotient; NaN, without a warning, where the whole is 0."""
     whole = np.asarray(whole, np.float64)
     ratio: npt.NDArray[np.float64] = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

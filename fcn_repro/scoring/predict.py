@@ -1,4 +1,4 @@
-"""A model's predictions for the images of a data set: each pixel's class, whole images at their own size."""
+"""A model's predictions for a data set: the class of each pixel, for whole images at their own size."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _Ready = tuple[Sample, dict[str, npt.NDArray[np.float32]]]
 class Predictor:
     """A model, in eval mode on its device, and the data set whose images it sees.
 
-    `model(blob=image)` takes float32 images (1, C, H, W), BGR minus the mean, and gives scores
-    (1, classes, H, W), or several such by head; `model.inputs` names the blobs.
+    `model(blob=image)` takes float32 images (1, C, H, W), BGR minus the mean, and returns scores
+    (1, classes, H, W), or several of them by head; `model.inputs` names the blobs.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Predictor:
         return tuple(self.predict(*self._read(0)))
 
     def predictions(self, indices: Sequence[int]) -> Iterator[tuple[Sample, Predictions]]:
-        """Samples by index with what the model predicts; the next ones are read meanwhile."""
+        """Samples by index with what the model predicts; the next ones are read ahead."""
         for sample, inputs in read_ahead(self._read, indices):
             yield sample, self.predict(sample, inputs)
 
@@ -74,7 +74,7 @@ class Predictor:
 def by_head(output: Tensor | Mapping[str, Tensor], heads: Sequence[str]) -> dict[str, Tensor]:
     """A model's output by the labellings of a data set: "score_sem" is what it predicts for "sem".
 
-    A single output is the first head's, whatever its name. Raises NetError where they do not match.
+    A single output is the first head's, whatever its name. Raises NetError if they do not match.
     """
     outputs = {"": output} if isinstance(output, Tensor) else dict(output)
     if len(outputs) == 1:
@@ -88,7 +88,7 @@ def by_head(output: Tensor | Mapping[str, Tensor], heads: Sequence[str]) -> dict
 
 
 class PredictionFolder:
-    """Where predictions are kept as palette PNGs: ID.png, or HEAD/ID.png where there are several heads."""
+    """Where predictions are kept as palette PNGs: ID.png, or HEAD/ID.png if there are several heads."""
 
     def __init__(self, folder: Path, dataset: Dataset, heads: Sequence[str]) -> None:
         self.folder, self._dataset, self._heads = folder, dataset, tuple(heads)
@@ -108,7 +108,7 @@ class PredictionFolder:
 
 @contextmanager
 def inference(model: nn.Module, precision: str, device: torch.device) -> Iterator[None]:
-    """The model on the device and in eval mode, its arithmetic set, without gradients; then as it was."""
+    """Inside, the model is on the device, in eval mode, at this precision, without gradients."""
     training, before = model.training, next(iter(model.parameters()), torch.empty(0)).device
     model.to(device).eval()
     try:
@@ -119,7 +119,7 @@ def inference(model: nn.Module, precision: str, device: torch.device) -> Iterato
 
 
 def model_sha256(model: nn.Module) -> str:
-    """A hash of the model's kind and of its state: names, types, shapes and values."""
+    """A hash of the model's class and state: names, types, shapes and values."""
     digest = hashlib.sha256(type(model).__name__.encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""What an evaluation found, as a file of JSON: results/NAME.json."""
+"""What an evaluation found, as a JSON file: results/NAME.json."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class HeadScores:
-    """One labelling that was scored: its classes, their colours, and over which of them mean IU is taken."""
+    """One labelling that was scored: its classes, their colours, and which of them mean IU is taken over."""
 
     classes: tuple[str, ...]
     colours: tuple[str, ...]
@@ -41,7 +41,7 @@ class HeadScores:
         return tuple(self.confusion.per_class_iu(self.over).tolist())
 
     def as_data(self) -> dict[str, Any]:
-        """For JSON; the scores are there to be read, and made anew from the counts when loaded."""
+        """For JSON; the scores are for the reader, and recomputed from the counts when loaded."""
         return {
             "classes": self.classes,
             "colours": self.colours,
@@ -54,7 +54,7 @@ class HeadScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on a split, and how it came about. `heads` is empty where the labels are secret.
+    """The scores of a model on a split, and how they came about. `heads` is empty if the labels are secret.
 
     `seconds` is summed over processes and over the runs of an evaluation that was resumed; `date` is UTC.
     """
@@ -77,7 +77,7 @@ class Evaluation:
 
     @property
     def head(self) -> HeadScores:
-        """The first head. Raises MissingData without any."""
+        """The first head. Raises MissingData if there is none."""
         if not self.heads:
             raise MissingData(f"{self.dataset} {self.split}: its labels are secret, so nothing was scored")
         return next(iter(self.heads.values()))
@@ -126,7 +126,7 @@ def stored_evaluations(folder: Path) -> tuple[Evaluation, ...]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file of JSON. Raises MissingData without the file, ReadError for anything else."""
+    """The object in a JSON file. Raises MissingData without the file, ReadError for anything else."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ReadError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
@@ -136,7 +136,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ReadError(f"{path}: expected an object of JSON, found {type(content).__name__}")
+        raise ReadError(f"{path}: expected a JSON object, found {type(content).__name__}")
     return content
 
 

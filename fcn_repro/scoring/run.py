@@ -15,24 +15,23 @@ import caffe2torch as c2t
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.data.datasets.pascal_voc import PascalVoc
-from fcn_repro.data.transforms import MEAN_BGR
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.files import write_json
 from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.result import Evaluation, read_json
 from fcn_repro.scoring.voc_server import ServerResult, pack, read_answer
-from fcn_repro.workspace import Disk, weights_file
+from fcn_repro.workspace import Workspace, weights_file
 
 
 @dataclass(frozen=True)
-class Run:
-    """A model on a data set NAME/SPLIT, and how: what the command line says.
+class ModelRun:
+    """A model to run on a data set NAME/SPLIT, and how, as the command line says.
 
-    `model` is a zoo's name or a file; `name` is the model's in the record, by default the file's. To `show`
-    images, their predictions are saved, beside the results unless said otherwise.
+    `model` is a name in the zoo or a file; `name` is the model's in the record, by default the file's. To
+    `show` images, their predictions are saved, by default with the results.
     """
 
-    disk: Disk
+    workspace: Workspace
     model: str
     images: str
     name: str = ""
@@ -56,20 +55,20 @@ class Run:
     @property
     def stored(self) -> Path:
         """Where the evaluation is stored."""
-        return self.disk.results / f"{self.stem}.json"
+        return self.workspace.results / f"{self.stem}.json"
 
     @property
     def predictions(self) -> Path:
         """The folder for predictions."""
-        return self.save_predictions or self.disk.results / f"{self.stem}-predictions"
+        return self.save_predictions or self.workspace.results / f"{self.stem}-predictions"
 
     @cached_property
     def opened(self) -> Dataset:
         """The data set. Raises MissingData."""
-        return self.disk.open(self.images)
+        return self.workspace.open(self.images)
 
     def evaluate(self) -> Evaluation:
-        """The model's scores, stored; an interrupted run goes on where it stopped."""
+        """The model's scores, stored; an interrupted run continues where it stopped."""
         evaluation = self._over_images(self.predictions if self.show else self.save_predictions)
         if first_process() and evaluation.heads:
             evaluation.save(self.stored)
@@ -84,12 +83,12 @@ class Run:
         return pack(self.predictions, test, archive) if first_process() else ""
 
     def _over_images(self, folder: Path | None) -> Evaluation:
-        opened, module = self.opened, load(self.disk, self.model)
-        journal = self.disk.results / f"{self.stem}.journal"
+        opened, module = self.opened, load(self.workspace, self.model)
+        journal = self.workspace.results / f"{self.stem}.journal"
         evaluation = evaluate(
             module,
             opened,
-            mean_bgr=self.mean_bgr or mean_of(opened.name),
+            mean_bgr=self.mean_bgr or opened.mean_bgr,
             device=self.device,
             precision=self.precision,
             save_predictions=folder,
@@ -102,21 +101,15 @@ class Run:
         return evaluation
 
 
-def load(disk: Disk, model: str) -> nn.Module:
-    """A model by its name in the zoo or its recipe's, or from a file. Raises what `c2t.load` raises."""
-    return c2t.load(weights_file(model, disk))
+def load(workspace: Workspace, model: str) -> nn.Module:
+    """A model by its name in the zoo or that of its recipe, or from a file. Raises what `c2t.load` raises."""
+    return c2t.load(weights_file(model, workspace))
 
 
-def mean_of(dataset: str) -> tuple[float, float, float]:
-    """The mean colour that nets trained on a data set subtract; VOC's for those that fine-tune its nets."""
-    known = (mean for trained_on, mean in MEAN_BGR.items() if dataset.startswith(trained_on))
-    return next(known, MEAN_BGR["voc"])
-
-
-def keep_answer(disk: Disk, answer: Path, model: str, images: str, command: str) -> Path:
-    """Stores what the evaluation server answered for a model, for the tables."""
+def keep_answer(workspace: Workspace, answer: Path, model: str, images: str, command: str) -> Path:
+    """Stores the evaluation server's answer for a model, for the tables."""
     result = read_answer(answer)
-    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+    path = workspace.results / "server" / f"{model}-{images.replace('/', '-')}.json"
     write_json(
         path,
         {
@@ -131,9 +124,9 @@ def keep_answer(disk: Disk, answer: Path, model: str, images: str, command: str)
     return path
 
 
-def kept_answer(disk: Disk, model: str, images: str) -> tuple[ServerResult, str] | None:
-    """What the server answered for a model, and when that was taken in; None without an answer."""
-    path = disk.results / "server" / f"{model}-{images.replace('/', '-')}.json"
+def kept_answer(workspace: Workspace, model: str, images: str) -> tuple[ServerResult, str] | None:
+    """The server's answer for a model, and when it was stored; None without one."""
+    path = workspace.results / "server" / f"{model}-{images.replace('/', '-')}.json"
     if not path.is_file():
         return None
     content = read_json(path)
@@ -144,5 +137,5 @@ def kept_answer(disk: Disk, model: str, images: str) -> tuple[ServerResult, str]
 
 
 def first_process() -> bool:
-    """Whether this is the only process, or the first of those that torchrun started."""
+    """Whether this is the only process, or the first that torchrun started."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,8 +1,8 @@
-"""The VOC test sets, whose labels only their evaluation server has: what it is sent, and what it answers.
+"""The VOC test sets, whose labels only the evaluation server has: packing predictions, reading its answer.
 
     results/VOC2012/Segmentation/comp6_test_cls/ID.png    a palette PNG for each image of test.txt, in a .tgz
 
-comp5 is for nets that saw VOC's own labels alone, comp6 for all others; the papers' nets saw SBD's.
+comp5 is for nets trained only on VOC's own labels, comp6 for all others; the papers' nets also saw SBD's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_ANSWER_BYTES = 1 << 22
 def pack(predictions: Path, test: PascalVoc, archive: Path, competition: str = "comp6") -> str:
     """Packs `predictions`/ID.png for every image of a VOC test split; returns what to do with the archive.
 
-    The same predictions always give the same bytes. Raises MissingData for a prediction that is not there,
+    The same predictions always give the same bytes. Raises MissingData for a missing prediction,
     ReadError for one that the server would refuse, WriteError.
     """
     if not archive.name.endswith((".tgz", ".tar.gz")):
@@ -55,7 +55,7 @@ def pack(predictions: Path, test: PascalVoc, archive: Path, competition: str = "
 
 
 def _tgz(contents: Mapping[str, bytes]) -> bytes:
-    """The files by name, without a date or an owner."""
+    """The files by name, without dates or owners."""
     packed = io.BytesIO()
     with (
         gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as compressed,
@@ -69,7 +69,7 @@ def _tgz(contents: Mapping[str, bytes]) -> bytes:
 
 
 def _checked(path: Path, image_path: Path) -> bytes:
-    """A prediction's bytes, when they are what the server takes."""
+    """A prediction's bytes, if the server would accept them."""
     if path.stat().st_size > MAX_PNG_BYTES:
         raise ReadError(f"{path}: {path.stat().st_size} bytes; a prediction has at most {MAX_PNG_BYTES}")
     label, image_hwc = reading.read_label(path), reading.read_image(image_path)
@@ -96,16 +96,16 @@ class ServerResult:
     def __post_init__(self) -> None:
         values = (self.mean_iu, *self.per_class_iu.values())
         if wrong := [value for value in values if not 0 <= value <= 100]:
-            raise ValueError(f"{wrong[0]} is no percentage")
+            raise ValueError(f"{wrong[0]} is not a percentage")
         mean = float(np.mean(list(self.per_class_iu.values()))) if self.per_class_iu else self.mean_iu
         if len(self.per_class_iu) == len(CLASSES) and abs(mean - self.mean_iu) > 0.1:
-            raise ValueError(f"the classes' mean is {mean:.2f}, but {self.mean_iu} is said to be it")
+            raise ValueError(f"the classes' mean is {mean:.2f}, but it is given as {self.mean_iu}")
 
 
 def read_answer(path: Path) -> ServerResult:
     """The server's answer: its page as saved, the devkit's listing "CLASS: 12.345%", or just the mean IU.
 
-    Raises MissingData without the file, ReadError where no mean IU is found, or one that cannot be.
+    Raises MissingData without the file, and ReadError if no mean IU is found, or an impossible one.
     """
     try:
         if path.stat().st_size > MAX_ANSWER_BYTES:
@@ -173,12 +173,12 @@ class _Rows(HTMLParser):
 
     @classmethod
     def of(cls, text: str) -> Iterator[list[str]]:
-        """The rows in a page, without those that are empty."""
+        """The rows in a page, without empty ones."""
         parser = cls()
         parser.feed(text)
         return (row for row in parser.rows if row)
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th") and self.rows:

@@ -1,1 +1,1 @@
-"""The papers' tables, cell by cell, beside what was measured here."""
+"""The papers' tables, cell by cell, next to what was measured here."""

@@ -1,6 +1,6 @@
 """Appendix A: the best mean IU that labels of a coarse grid allow, measured on the ground truth itself.
 
-The labels go down to the grid and up again (downsampling.py), and are scored against what they were. The
+The labels go down to the grid and up again (downsampling.py), and are scored against the originals. The
 paper names no interpolation (arXiv 1411.4038v2); the default protocol is the one that gives its numbers.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from caffe2torch.command_line import Progress
 from caffe2torch.errors import ReadError
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.scoring.metrics import Confusion, Scores
@@ -26,12 +27,10 @@ FACTORS = (128, 64, 32, 16, 8, 4)
 
 DEFAULT_PROTOCOL = "bilinear"
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class Bounds:
-    """The scores of labels that went through a grid, by its factor; `protocol` is a key of PROTOCOLS."""
+    """The scores of labels resampled through a grid, by its factor; `protocol` is a key of PROTOCOLS."""
 
     protocol: str
     images: int
@@ -47,7 +46,7 @@ class Bounds:
 def tolerance(factor: int) -> float:
     """By how many points of mean IU a measured bound may differ from the published one.
 
-    At 128 a few cells cover the image, and what counts is where they start, which the paper does not say.
+    At 128 a few cells cover the image, and the result depends on where they start, which the paper omits.
     """
     return 1.0 if factor >= 128 else 0.3
 
@@ -60,7 +59,7 @@ def upper_bounds(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Bounds:
-    """The bounds on a data set's labels (first head), in `workers` threads, by default one a core.
+    """The bounds on a data set's labels (first head), in `workers` threads, by default one per core.
 
     Raises KeyError for an unknown protocol, ValueError for a factor below 1, ReadError for broken labels.
     """

@@ -1,6 +1,6 @@
 """A paper's table -> its cells as ours | published | difference.
 
-Table ─ compare(measures) ─→ Compared, one per printed cell ─ verdict ─→ the exit code
+PaperTable ─ compare(measures) ─→ Compared, one per printed cell ─ exit_code ─→ 0, 1 or 3
         each measure: (Row, Column) -> Measured, or Missing with the command that would measure it
 """
 
@@ -12,11 +12,11 @@ from enum import Enum
 from typing import Any
 
 from caffe2torch.errors import Caffe2TorchError, MissingData
-from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table
+from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row
 
 TOLERANCES = {"published": 0.1, "trained": 0.6}
 """Points by which a score may differ: with published weights, half of the last printed digit and the
-arithmetic; with weights trained anew, what independent retrainings differ by (wkentaro/pytorch-fcn, #89)."""
+arithmetic; with newly trained weights, how far independent trainings differ (wkentaro/pytorch-fcn, #89)."""
 
 
 class How(Enum):
@@ -28,9 +28,9 @@ class How(Enum):
 
 @dataclass(frozen=True)
 class Measured:
-    """Our number in the column's unit. `tolerance` is None where nothing is to be compared.
+    """Our number in the column's unit. `tolerance` is None if there is nothing to compare with.
 
-    `whole` is False where some of the images are missing; `about` is the circumstances, in words.
+    `whole` is False if some of the images are missing; `about` describes the circumstances.
     """
 
     value: float
@@ -42,9 +42,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Missing:
-    """Why there is no number of ours, and the command that would make one, if any can.
+    """Why we have no number, and the command that would produce one, if any.
 
-    `optional` is for what was not asked for; `never` for what others published.
+    `optional` marks what was not asked for, `never` what only others published.
     """
 
     reason: str
@@ -61,7 +61,7 @@ BASELINE = Missing("published by others, not ours to measure", never=True)
 
 @dataclass(frozen=True)
 class Compared:
-    """A printed cell with its row, its column, and what we have of it."""
+    """A printed cell with its row, its column, and what we found for it."""
 
     row: Row
     column: Column
@@ -75,12 +75,12 @@ class Compared:
 
     @property
     def difference(self) -> float | None:
-        """Ours minus published; None where these are of other images."""
+        """Ours minus published; None if they are from different images."""
         return None if self.ours is None or self.column.elsewhere else round(self.ours - self.cell.value, 6)
 
     @property
     def within(self) -> bool | None:
-        """Whether the difference is within the tolerance; None where that cannot be said."""
+        """Whether the difference is within the tolerance; None if that cannot be decided."""
         found = self.finding
         if not isinstance(found, Measured) or found.tolerance is None or not found.whole:
             return None
@@ -89,10 +89,10 @@ class Compared:
         return abs(found.value - self.cell.value) <= found.tolerance + 1e-9
 
 
-def compare(table: Table, measures: Mapping[str, Measure]) -> tuple[Compared, ...]:
-    """Every printed cell with what `measures`, by the column's measure, find of it.
+def compare(table: PaperTable, measures: Mapping[str, Measure]) -> tuple[Compared, ...]:
+    """Every printed cell with what `measures`, by the column's measure, find for it.
 
-    What a measure raises as MissingData is a cell that is missing; other refusals go on.
+    If a measure raises MissingData, the cell is Missing; other errors propagate.
     """
     return tuple(
         Compared(row, column, cell, _finding(row, column, measures))
@@ -114,7 +114,7 @@ def _finding(row: Row, column: Column, measures: Mapping[str, Measure]) -> Findi
 
 
 def exit_code(compared: Iterable[Compared]) -> int:
-    """1 with a number outside its tolerance, 3 where data or weights are missing, else 0."""
+    """1 with a number outside its tolerance, 3 if data or weights are missing, else 0."""
     cells = [cell for cell in compared if cell.finding is not BASELINE]
     if any(cell.within is False for cell in cells):
         return Caffe2TorchError.exit_code
@@ -132,7 +132,7 @@ def summary(compared: Iterable[Compared]) -> str:
     partial = sum(isinstance(c.finding, Measured) and not c.finding.whole for c in measured)
     said = [f"{len(measured)} of {len(cells)} cells measured"]
     said += [f"{outside} outside the tolerance"] if outside else []
-    said += [f"{partial} on a part of the images"] if partial else []
+    said += [f"{partial} on some of the images"] if partial else []
     return ", ".join(said)
 
 
@@ -190,7 +190,7 @@ def _said(finding: Finding) -> dict[str, Any]:
     }
 
 
-def cited(paper: Paper, table: Table) -> dict[str, str]:
+def cited(paper: Paper, table: PaperTable) -> dict[str, str]:
     """The sources of the table's cells, in the paper's order."""
     codes = {code for cell in table.cells for code in (*cell.source, *cell.corroborated)}
     return {code: meaning for code, meaning in paper.sources.items() if code in codes}

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from fcn_repro.data.labels import IGNORE_LABEL
+
 Labels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-
-VOID = 255
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Protocol:
     """How labels are resized: the kernels down and up, and what becomes of void (255).
 
     Kernels: "triangle" of half-width `factor`, the bilinear filler of size 2 * factor at that stride; "box"
-    over the cell; "point", the one pixel at the cell's centre.
+    over the cell; "point", only the pixel at the cell's centre.
     Void is "background" while resizing, or "left out": a pixel that comes back as void is not scored.
     """
 
@@ -53,13 +52,17 @@ PROTOCOLS = {
 def confusions(
     label: Labels, classes: int, factors: Sequence[int], protocol: Protocol
 ) -> npt.NDArray[np.int64]:
-    """Of a label map (H, W): how many pixels of class i come back as j, (factors, classes, classes).
+    """For a label map (H, W), how many pixels of class i come back as j: (factors, classes, classes).
 
-    Pixels whose label is void are not counted. Raises ValueError for a label that is no class.
+    Pixels labelled void are not counted. Raises ValueError for a label that is not a class.
     """
-    if wrong := [k for k in _present(label) if k >= classes and k != VOID]:
-        raise ValueError(f"label {wrong[0]} is no class: expected 0 to {classes - 1} or {VOID} for void")
-    kept = np.where(label == VOID, 0, label).astype(np.uint8) if protocol.void == "background" else label
+    if wrong := [k for k in _present(label) if k >= classes and k != IGNORE_LABEL]:
+        raise ValueError(
+            f"label {wrong[0]} is not a class: expected 0 to {classes - 1} or {IGNORE_LABEL} for void"
+        )
+    kept = (
+        np.where(label == IGNORE_LABEL, 0, label).astype(np.uint8) if protocol.void == "background" else label
+    )
     return np.stack([_count(label, back, classes) for back in resized(kept, factors, protocol)])
 
 
@@ -93,17 +96,17 @@ def _there_and_back(shares: Floats, factor: int, protocol: Protocol) -> Floats:
 
 
 def _count(label: Labels, back: Labels, classes: int) -> npt.NDArray[np.int64]:
-    counted = (label != VOID) & (back != VOID)
+    counted = (label != IGNORE_LABEL) & (back != IGNORE_LABEL)
     pairs = label[counted] * np.intp(classes) + back[counted]
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 @lru_cache(maxsize=1024)
-def _axis(pixels: int, factor: int, protocol: Protocol) -> tuple[Any, Any]:
+def _axis(pixels: int, factor: int, protocol: Protocol) -> tuple[csr_array, csr_array]:
     """The sparse matrices (cells, pixels) and (pixels, cells) of an axis cut into cells from its start.
 
-    The last cell may hang over the end. Cells average what lies inside the image; going up needs no such
-    care, for a weight that all classes share at a pixel does not change which one is largest.
+    The last cell may extend past the end. Cells average what is inside the image; going up needs no such
+    care, because a weight that all classes share at a pixel does not change which one is largest.
     """
     cells = np.arange(-(-pixels // factor))
     centre = (factor - 1) / 2 + factor * cells

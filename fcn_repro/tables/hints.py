@@ -1,4 +1,4 @@
-"""What to type for what is not on the disk: data, published weights, trained nets. The options alone."""
+"""The options to type to get what is missing: data, published weights, trained nets."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset
 from fcn_repro.fetching.datasets import sources
 from fcn_repro.fetching.zoo import UNKNOWN, zoo
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 
 def fetch_data(images: str) -> str:
-    """For the data NAME/SPLIT; "" where nobody says how."""
+    """For the data NAME/SPLIT; "" if no way is known."""
     name, _, split = images.partition("/")
     if split == "test" and f"{name}-test" in sources():
         return f"--fetch {name}-test --from FILE"
@@ -26,22 +26,22 @@ def fetch_model(name: str) -> str:
     return f"--fetch {name} " + ("--from FILE" if zoo().models[name].address == UNKNOWN else "--yes")
 
 
-def train(name: str, disk: Disk) -> Iterator[str]:
+def train(name: str, workspace: Workspace) -> Iterator[str]:
     """For a recipe's net: first what it starts from, and the images."""
     recipe = recipes.recipe(name)
     for source in recipe.init.sources:
-        if disk.model(source.weights) is None:
+        if workspace.model(source.weights) is None:
             is_recipe = source.weights in recipes.names()
-            yield from train(source.weights, disk) if is_recipe else [fetch_model(source.weights)]
+            yield from train(source.weights, workspace) if is_recipe else [fetch_model(source.weights)]
     for images in (recipe.data.train, recipe.data.val):
-        if not _is_here(images, disk):
+        if not _is_here(images, workspace):
             yield fetch_data(images)
     yield f"--train {name}"
 
 
-def _is_here(images: str, disk: Disk) -> bool:
+def _is_here(images: str, workspace: Workspace) -> bool:
     try:
-        disk.open(images)
+        workspace.open(images)
     except MissingData:
         return False
     return True

@@ -1,6 +1,6 @@
-"""What measures the cells of a table on this machine: nets, labels, stored runs, models and their data.
+"""Measures the cells of a table on this machine, from nets, labels, stored runs, models and their data.
 
-Each measure imports what it needs when it runs: a table of which nothing can be measured loads no torch.
+Each measure imports what it needs when it runs: a table with nothing to measure does not load torch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import caffe2torch as c2t
+from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset
@@ -20,7 +21,7 @@ from fcn_repro.tables import hints
 from fcn_repro.tables.compare import TOLERANCES, Finding, How, Measure, Measured, Missing
 from fcn_repro.tables.papers import SCORES, STRUCTURE, Column, Row
 from fcn_repro.tables.structure import about, structure
-from fcn_repro.workspace import Disk, count, is_whole
+from fcn_repro.workspace import Workspace, count, is_whole
 
 if TYPE_CHECKING:
     from fcn_repro.scoring.result import Evaluation
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
     from fcn_repro.tables.timing import Timing
 
 DEFAULT_PROTOCOL = "bilinear"
-"""Of the upper bounds; the others are in downsampling.PROTOCOLS."""
+"""For the upper bounds; the others are in downsampling.PROTOCOLS."""
 
 
 @dataclass
 class Measurements:
-    """What is on the disk and what was asked for; remembers what it measured.
+    """Measures what the workspace allows and was asked for, and remembers it.
 
-    `program` and `table` are what to type for another command, and for the same table again. `run` evaluates
-    models that are here with their data and were not evaluated yet.
+    `program` and `table` are what to type for another command, and for this table again. `run` evaluates
+    models that are here with their data and have not been evaluated yet.
     """
 
-    disk: Disk
+    workspace: Workspace
     program: str
     table: str
     run: bool = True
@@ -49,7 +50,7 @@ class Measurements:
     precision: str = "fp32"
     protocol: str = DEFAULT_PROTOCOL
     used: list[Evaluation] = field(default_factory=list)
-    """The runs that are in the table."""
+    """The runs shown in the table."""
     _bounds: dict[str, Bounds] = field(default_factory=dict)
     _times: dict[str, Timing] = field(default_factory=dict)
     _opened: dict[str, Dataset | Missing] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Measurements:
         return Measured(shown, How.COMPUTED, about(row.net, column.measure), tolerance=0)
 
     def bound(self, row: Row, column: Column) -> Finding:
-        """From the labels alone."""
+        """From the labels only."""
         if column.images not in self._bounds:
             opened = self._open(column.images)
             if isinstance(opened, Missing):
@@ -91,9 +92,9 @@ class Measurements:
         return Measured(100 * bounds.scores[row.factor].mean_iu, How.COMPUTED, text, compared, whole)
 
     def forward_time(self, row: Row, column: Column) -> Finding:
-        """Of the net with random weights, when asked for."""
+        """For the net with random weights, on request."""
         if not self.time:
-            reason = "forward times are measured when asked for, with random weights"
+            reason = "forward times are measured only on request, with random weights"
             return Missing(reason, f"{self.table} --time", optional=True)
         if row.net not in self._times:
             self._times[row.net] = _forward_time(row.net, self.device, self.precision)
@@ -101,7 +102,7 @@ class Measurements:
         return Measured(timing.median_ms, How.COMPUTED, str(timing))
 
     def score(self, row: Row, column: Column) -> Finding:
-        """From a stored run; else the model is run, where it and the data are here."""
+        """From a stored run; else by running the model, if it and its data are here."""
         runs = [run for run in self._stored if _is_of(run, row, column)]
         whole = [run for run in runs if _is_whole(run, column)]
         if not whole and self.run and (model := self._here(row, column)):
@@ -113,37 +114,37 @@ class Measurements:
         return self._unscored(row, column)
 
     def server(self, row: Row, column: Column) -> Finding:
-        """What the evaluation server answered, with the same model's score on seg11valid beside it."""
+        """The evaluation server's answer, and the same model's score on seg11valid."""
         for model in filter(None, (row.model, row.recipe)):
             if found := self._answer(model, column.images):
                 result, date = found
-                text = f"the server's answer for {model}, taken in {date}; {self._beside(model)}"
+                text = f"the server's answer for {model}, stored {date}; {self._beside(model)}"
                 return Measured(result.mean_iu, How.STORED, text, self._tolerance(model, row))
         predict = f"--predict {row.model} --on {column.images}"
-        reason = f"its labels are the evaluation server's secret; {self._beside(row.model)}"
+        reason = f"only the evaluation server has its labels; {self._beside(row.model)}"
         return Missing(reason, self._typed(*self._fetches(row, column), predict))
 
     def _beside(self, model: str) -> str:
         runs = [run for run in self._stored if (run.model, run.split) == (model, "seg11valid")]
         if not runs:
-            return f"{model} was not evaluated on seg11valid yet"
+            return f"{model} has not been evaluated on seg11valid yet"
         part = "" if runs[0].images == 736 else f", {runs[0].images} images of it"
         return f"{model} has mean IU {100 * runs[0].scores.mean_iu:.2f} on seg11valid{part}"
 
     def _open(self, images: str) -> Dataset | Missing:
         if images not in self._opened:
             try:
-                self._opened[images] = self.disk.open(images)
+                self._opened[images] = self.workspace.open(images)
             except MissingData as error:
-                reason = str(error) if self.disk.data else f"not here: the data {images}"
-                fetched = [] if self.disk.data else [hints.fetch_data(images)]
+                reason = str(error) if self.workspace.data else f"not here: the data {images}"
+                fetched = [] if self.workspace.data else [hints.fetch_data(images)]
                 self._opened[images] = Missing(reason, self._typed(*fetched, again=True))
         return self._opened[images]
 
     def images_of(self, run: Evaluation) -> Dataset | None:
-        """The data set of a run, None if it is not here."""
+        """The data set of a run, or None if it is not here."""
         try:
-            opened = self.disk.open(f"{run.dataset}/{run.split}")
+            opened = self.workspace.open(f"{run.dataset}/{run.split}")
         except MissingData:
             return None
         return opened if len(opened) == run.images else None
@@ -160,62 +161,62 @@ class Measurements:
         return Measured(value, source, text, self._tolerance(run.model, row), _is_whole(run, column))
 
     def _tolerance(self, model: str, row: Row) -> float:
-        """Of published weights, or of some that were trained here, maybe under the published ones' name."""
-        trained = model != row.model or (model == row.recipe and self.disk.is_trained(model))
+        """For published weights, or for ones trained here, perhaps under the published name."""
+        trained = model != row.model or (model == row.recipe and self.workspace.is_trained(model))
         return TOLERANCES["trained" if trained else "published"]
 
     def _here(self, row: Row, column: Column) -> str:
-        """The model on this disk that measures a row: the published one, or one trained by its recipe."""
+        """The model here that measures a row: the published one, or one trained by its recipe."""
         suited = [row.model, *([row.recipe] if _suits(row.recipe, column) else [])]
-        return next((model for model in suited if model and self.disk.model(model)), "")
+        return next((model for model in suited if model and self.workspace.model(model)), "")
 
     def _unscored(self, row: Row, column: Column) -> Missing:
-        """Why a score is not there, and the way to it."""
+        """Why a score is missing, and how to get it."""
         if not row.model:
             return self._untrained(row, column)
-        here = self.disk.model(row.model) is not None
+        here = self.workspace.model(row.model) is not None
         address = zoo().models[row.model].address
         unknown = ", whose address is unknown," if address == UNKNOWN else ""
         what = [] if here else [f"the weights {row.model}{unknown}"]
         if isinstance(self._open(column.images), Missing):
             what.append(f"the data {column.images}")
         reason = f"not here: {' and '.join(what)}" if what else "not evaluated yet"
-        anew = row.recipe and f"or trained anew: {self.program} --train {row.recipe}"
+        anew = row.recipe and f"or train it: {self.program} --train {row.recipe}"
         if not here and (row.why or anew):
             reason += f"; {row.why or anew}"
         return Missing(reason, self._typed(*self._fetches(row, column), again=True))
 
     def _untrained(self, row: Row, column: Column) -> Missing:
-        """Of a row for which no weights were published."""
+        """For a row without published weights."""
         if row.recipe not in recipes.names():
-            return Missing(f"{row.why}; nor were such weights published")
+            return Missing(f"{row.why}, and no such weights were published")
         if not _suits(row.recipe, column):
             return Missing(f"no recipe: {row.recipe} is not for the classes of {column.dataset}")
-        if self.disk.model(row.recipe):
+        if self.workspace.model(row.recipe):
             reason, train = f"not evaluated yet: {row.recipe}, trained here", []
         else:
             reason = f"no such weights were published; the recipe {row.recipe} trains them"
-            train = [*hints.train(row.recipe, self.disk)]
+            train = [*hints.train(row.recipe, self.workspace)]
         return Missing(reason, self._typed(*train, *self._fetches(row, column), again=True))
 
     def _fetches(self, row: Row, column: Column) -> Iterator[str]:
-        """What gets published weights and data that are missing."""
-        if row.model and self.disk.model(row.model) is None:
+        """The options that fetch missing published weights and data."""
+        if row.model and self.workspace.model(row.model) is None:
             yield hints.fetch_model(row.model)
         if isinstance(self._open(column.images), Missing):
             yield hints.fetch_data(column.images)
 
     def _typed(self, *options: str, again: bool = False) -> str:
-        """One command after the other, each once; then the table `again`."""
+        """The commands in order, each once; then the table `again`."""
         commands = [f"{self.program} {option}" for option in dict.fromkeys(options) if option]
         return " && ".join([*commands, *([self.table] if again else [])])
 
     def _evaluated(self, model: str, column: Column) -> Evaluation:
-        from fcn_repro.scoring.run import Run
+        from fcn_repro.scoring.run import ModelRun
 
         command = shlex.join(["fcn-repro", "--evaluate", model, "--on", column.images])
-        run = Run(
-            self.disk,
+        run = ModelRun(
+            self.workspace,
             model,
             column.images,
             device=self.device,
@@ -230,22 +231,22 @@ class Measurements:
 
     @cached_property
     def _stored(self) -> list[Evaluation]:
-        if not any(self.disk.results.glob("*.json")):
+        if not any(self.workspace.results.glob("*.json")):
             return []
         from fcn_repro.scoring.result import stored_evaluations
 
-        return list(stored_evaluations(self.disk.results))
+        return list(stored_evaluations(self.workspace.results))
 
     def _answer(self, model: str, images: str) -> tuple[ServerResult, str] | None:
-        if not (self.disk.results / "server").is_dir():
+        if not (self.workspace.results / "server").is_dir():
             return None
         from fcn_repro.scoring.run import kept_answer
 
-        return kept_answer(self.disk, model, images)
+        return kept_answer(self.workspace, model, images)
 
 
 def _is_of(run: Evaluation, row: Row, column: Column) -> bool:
-    """Whether a stored run says something of a cell."""
+    """Whether a stored run applies to a cell."""
     here = f"{run.dataset}/{run.split}" == column.images and (not column.head or column.head in run.heads)
     return here and bool(run.heads) and run.model in {row.model, row.recipe} - {""}
 
@@ -261,15 +262,14 @@ def _of(images: int, column: Column) -> str:
 
 
 def _suits(recipe: str, column: Column) -> bool:
-    """Whether a net trained by a recipe, if that is one, can be scored on a column's images."""
+    """Whether a net trained by this recipe, if it is one, can be scored on a column's images."""
     return recipe not in recipes.names() or recipes.recipe(recipe).data.val.startswith(f"{column.dataset}/")
 
 
 def _upper_bounds(opened: Dataset, protocol: str) -> Bounds:
-    from fcn_repro.progress import eta
     from fcn_repro.tables.bounds import upper_bounds
 
-    return upper_bounds(opened, protocol=protocol, progress=eta("labels resized"))
+    return upper_bounds(opened, protocol=protocol, progress=ProgressLine("labels"))
 
 
 def _forward_time(net: str, device: str, precision: str) -> Timing:

@@ -2,7 +2,7 @@
 
     Table 2, rows by cvpr-voc-fcn32s, … ─ carried_over("shapes") ─→ Table 2, rows by shapes-fcn32s, …
 
-What was published stays beside ours, of other images: only the order of the rows compares.
+Published numbers stay next to ours, though from other images: only the order of the rows is comparable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import replace
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset
-from fcn_repro.tables.papers import SCORES, Paper, Row, Table
+from fcn_repro.tables.papers import SCORES, Paper, PaperTable, Row
 
 SPLIT = "test"
 
@@ -22,7 +22,7 @@ SPLIT = "test"
 def carried_over(paper: Paper, number: str, name: str) -> Paper:
     """The paper with a table whose scores are of the data set `name`, split test.
 
-    Raises MissingData for a table without a row that one of our recipes for that data set trains.
+    Raises MissingData for a table without a row that one of our recipes trains on that data set.
     """
     table = paper.tables[number]
     columns = {
@@ -32,14 +32,14 @@ def carried_over(paper: Paper, number: str, name: str) -> Paper:
     }
     rows = tuple(_row(row, own, columns.keys()) for row in table.rows if (own := counterpart(row, name)))
     if not rows or not columns:
-        raise MissingData(f"table {number} has no net that a recipe trains on {name}; table 2 has")
-    note = f"Ours are of {dataset(name).title}, published ones of photographs: the order compares, no more."
-    own_table = Table(f"{table.title}: on {name}", columns, rows, note)
+        raise MissingData(f"table {number} has no net that a recipe trains on {name}; table 2 does")
+    note = f"Ours are on {dataset(name).title}, published ones on photographs: only the order is comparable."
+    own_table = PaperTable(f"{table.title}: on {name}", columns, rows, note)
     return replace(paper, tables={**paper.tables, number: own_table})
 
 
 def counterpart(row: Row, name: str) -> str:
-    """Our recipe of a row's net for the data set `name`, "" without one: shapes-fcn32s of cvpr-voc-fcn32s."""
+    """Our recipe for a row's net on the data set `name`, or "": shapes-fcn32s for cvpr-voc-fcn32s."""
     net = re.search(r"fcn\w*s(-\w+)*$", row.recipe)
     return f"{name}-{net[0]}" if net and f"{name}-{net[0]}" in recipes.names() else ""
 

@@ -1,11 +1,15 @@
-"""What Table 1 says of the nets themselves, computed from their definitions. Nothing here loads torch."""
+"""What Table 1 says about the nets themselves, computed from their definitions, without torch."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import caffe2torch as c2t
+from caffe2torch.errors import NetError
+
+if TYPE_CHECKING:
+    from caffe2torch.plan.table import Table
 
 COUNTED = (
     "Layers: convolutions on the longest path. Parameters: all convolutions' weights and biases, without the "
@@ -23,34 +27,42 @@ class Structure(NamedTuple):
 
     layers: int
     parameters: int
-    receptive_field: int
-    stride: int
+    receptive_field: float
+    stride: float
 
 
 @cache
 def structure(net: str) -> Structure:
     """The structure of a net that `c2t.define` knows by name. Raises NetError for others."""
     table = _table(net)
-    seen = _table(_WITH_CLASSIFIER_WINDOW.get(net, net)).coarsest
+    field, stride = _field_and_stride(_WITH_CLASSIFIER_WINDOW.get(net, net))
     convolutions = [row for row in table.rows if row.type == "Convolution"]
     depth: dict[str, int] = {}
     for row in table.rows:
         below = max((depth[bottom] for bottom in row.bottoms), default=0)
         depth |= dict.fromkeys(row.tops, below + (row.type == "Convolution"))
-    parameters = sum(row.parameters for row in convolutions)
-    return Structure(max(depth.values()), parameters, seen.receptive_field[0], seen.stride[0])
+    parameters = sum(row.parameters or 0 for row in convolutions)
+    return Structure(max(depth.values()), parameters, field, stride)
 
 
 def about(net: str, what: str) -> str:
-    """What to know of one of the numbers; "" for most."""
+    """What to know about one of the numbers; "" for most."""
     if what == "parameters":
         return f"exactly {structure(net).parameters:,} parameters"
     if what == "receptive_field" and net in _WITH_CLASSIFIER_WINDOW:
-        without = _table(net).coarsest.receptive_field[0]
+        without, _ = _field_and_stride(net)
         return f"with the classifier's 7 x 7 average pool; the FCN, which drops it, sees {without} pixels"
     return ""
 
 
+def _field_and_stride(net: str) -> tuple[float, float]:
+    """Of the coarsest layer, in pixels; its window is as high as it is wide."""
+    row = _table(net).coarsest
+    if row is None or not row.receptive_field or not row.stride:
+        raise NetError(f"{net}: no layer has a receptive field and a stride")
+    return row.receptive_field[0], row.stride[0]
+
+
 @cache
-def _table(net: str) -> Any:
+def _table(net: str) -> Table:
     return c2t.table_of(c2t.define(net))

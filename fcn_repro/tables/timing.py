@@ -1,7 +1,7 @@
-"""How long a net takes for an image: forward passes alone, on a device that is named.
+"""How long a net takes for an image: only forward passes, on a named device.
 
-The image lies on the device when the clock starts, and the scores do when it stops. The papers give the mean
-of 20 runs at 500 x 500 (CVPR 2015, Table 1, Tesla K40c); here it is the median, with the spread beside it.
+The image is on the device when the clock starts, and the scores are when it stops. The papers give the mean
+of 20 runs at 500 x 500 (CVPR 2015, Table 1, Tesla K40c); here it is the median, with the spread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What others state or measured of published weights, as a table to compare an evaluation with."""
+"""Scores that others stated or measured for published weights, as a table to compare an evaluation with."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from fcn_repro.fetching.zoo import Score, zoo
 from fcn_repro.scoring.result import Evaluation
 from fcn_repro.tables.compare import TOLERANCES, Compared, Finding, How, Measured, compare
-from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table, papers
+from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row, papers
 from fcn_repro.workspace import count
 
 NUMBER = "of stated scores"
 
 
 class Stated(NamedTuple):
-    """The table as a paper's, its number there, and its cells; no rows where nothing is stated."""
+    """The table as a paper's, its number there, and its cells; no rows if nothing is stated."""
 
     paper: Paper
     number: str
@@ -22,15 +22,15 @@ class Stated(NamedTuple):
 
 
 def stated(evaluation: Evaluation) -> Stated:
-    """The scores that zoo.toml has of an evaluation's model on its split, a row for each that states them."""
+    """The scores that zoo.toml has for an evaluation's model on its split, with a row for each source."""
     model, images = zoo().models.get(evaluation.model), f"{evaluation.dataset}/{evaluation.split}"
     columns = {column.metric: column for column in _columns(images)}
     names = {column.split for column in columns.values()}
     scores = [s for s in model.scores if s.split in names and s.metric in columns] if model else []
     rows = tuple(_row(code, evaluation.model, columns, scores) for code in {s.source: None for s in scores})
     title = f"{evaluation.model} on {evaluation.dataset} {evaluation.split}"
-    note = "" if rows else "Nothing is stated of this model on these images."
-    table = Table(title, columns if rows else {}, rows, note)
+    note = "" if rows else "No scores are stated for this model on these images."
+    table = PaperTable(title, columns if rows else {}, rows, note)
     paper = Paper(model.title if model else title, "the model zoo", zoo().sources, {NUMBER: table})
 
     def ours(row: Row, column: Column) -> Finding:

@@ -1,21 +1,21 @@
 """A recipe in Caffe's own files: train.prototxt and solver.prototxt.
 
-The data layer is the reference implementation's where it has one for the data set, else Input layers. The
-first weights are what `--train RECIPE --iterations 0` leaves as a snapshot, NAME_iter_0.caffemodel.
+The data layer is the reference implementation's if it has one for the data set, else Input layers. The first
+weights are the snapshot that `--train RECIPE --iterations 0` writes, NAME_iter_0.caffemodel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import caffe2torch as c2t
 from fcn_repro.data.datasets import dataset
 from fcn_repro.files import make_folder, write
 from fcn_repro.recipes import Recipe
 from fcn_repro.training.first_weights import blank, counted, dropping, freeze
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 _PYTHON = {
     "sbd": ("voc_layers", "SBDDSegDataLayer", {"sbdd_dir": "../data/sbdd/dataset"}),
@@ -26,13 +26,13 @@ _PYTHON = {
 """By data set, as the nets of shelhamer/fcn.berkeleyvision.org at 1305c73 have them."""
 
 
-def write_for_caffe(name: str, recipe: Recipe, disk: Disk, folder: Path) -> tuple[Path, Path]:
+def write_for_caffe(name: str, recipe: Recipe, workspace: Workspace, folder: Path) -> tuple[Path, Path]:
     """Writes a recipe's two files into a folder; returns their paths. Raises WriteError, NetError.
 
-    A recipe that leaves the number of classes to a folder of images needs that folder: MissingData.
+    A recipe that takes its number of classes from a folder of images needs that folder, else MissingData.
     """
     data = recipe.data
-    heads = dataset(data.train.partition("/")[0]).labellings or disk.open(data.train).heads
+    heads = dataset(data.train.partition("/")[0]).labellings or workspace.open(data.train).heads
     recipe = counted(recipe, heads)
     make_folder(folder)
     net, solver = folder / "train.prototxt", folder / "solver.prototxt"
@@ -45,12 +45,16 @@ def write_for_caffe(name: str, recipe: Recipe, disk: Disk, folder: Path) -> tupl
 
 
 def python_param(recipe: Recipe) -> dict[str, str] | None:
-    """The reference implementation's data layer for a recipe's training split; None where it has none."""
+    """The reference implementation's data layer for a recipe's training split; None if it has none."""
     name, _, split = recipe.data.train.partition("/")
     if name not in _PYTHON:
         return None
     module, layer, where = _PYTHON[name]
-    param: dict[str, Any] = {**where, "split": split, "seed": recipe.seed}
+    param: dict[str, str | int | Sequence[str | float]] = {
+        **where,
+        "split": split,
+        "seed": recipe.seed,
+    }
     if name == "nyudv2":
         param["tops"] = [*recipe.net.input.replace("data", "color").split("-"), "label"]
     if name == "sbd":
@@ -58,12 +62,11 @@ def python_param(recipe: Recipe) -> dict[str, str] | None:
     return {"module": module, "layer": layer, "param_str": repr(param)}
 
 
-def _net(recipe: Recipe) -> Any:
-    """The deploy net with the recipe's dropout, and with the learning rates of what is frozen at zero."""
-    model: Any = blank(recipe.net)
+def _net(recipe: Recipe) -> c2t.Net:
+    """The deploy net with the recipe's dropout, and learning rates of zero for frozen layers."""
+    model = blank(recipe.net)
     freeze(model, recipe.net)
-    published = recipe.net.name.startswith("FCNGoogLeNet")
-    net = c2t.define(recipe.net.name, recipe.net.classes[0]) if published else model.net()
+    net = model.net() if isinstance(model, c2t.FCN) else c2t.define(recipe.net.name, recipe.net.classes[0])
     frozen = {name for name, (weight, *_) in model.blobs().items() if not weight.requires_grad}
     layers = [_still(layer) if layer.name in frozen else layer for layer in net.layers]
     if recipe.net.dropout == 0:
@@ -72,6 +75,6 @@ def _net(recipe: Recipe) -> Any:
     return dropping(replace(net, layers=tuple(layers)), recipe.net.dropout)
 
 
-def _still(layer: Any) -> Any:
+def _still(layer: c2t.Layer) -> c2t.Layer:
     param = tuple(spec.replace(lr_mult=0.0) for spec in layer.fields.param)
     return replace(layer, fields=layer.fields.replace(param=param))

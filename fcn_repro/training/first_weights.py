@@ -1,6 +1,6 @@
-"""A recipe's net as it is before its first step: weights from where the recipe says, the rest as published.
+"""A recipe's net before its first step: weights from the recipe's sources, the rest initialized as published.
 
-Recipe ─ initial ─→ Initial: a module, and the layers that nothing filled
+Recipe ─ initial ─→ Initial: a module, and the layers left unfilled
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 import caffe2torch as c2t
 from caffe2torch.errors import NetError
 from fcn_repro import recipes
-from fcn_repro.data.datasets import Dataset, Head
+from fcn_repro.data.datasets import Dataset, Labelling
 from fcn_repro.data.examples import Order, examples
 from fcn_repro.recipes import Init, Recipe
-from fcn_repro.workspace import Disk, weights_file
+from fcn_repro.workspace import Workspace, weights_file
 
 _STREAMS = {
     "data": (c2t.Stream(),),
@@ -30,32 +29,32 @@ _STREAMS = {
 }
 
 _AS_DEFINED = ("upscore", "scale_")
-"""Bilinear kernels and the at-once net's factors are part of a net's definition: nothing has to fill them."""
+"""Bilinear kernels and the at-once net's factors are part of a net's definition and need no source."""
 PADDING = 100
 """Of the first convolution, on each side (CVPR, Section 4.1)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Initial:
-    """A module to train, in train mode, and the names of the layers that neither a source nor we filled."""
+    """A module to train, in train mode, and the names of the layers that nothing filled."""
 
-    model: nn.Module
+    model: c2t.FCN | c2t.CaffeNet
     unfilled: tuple[str, ...]
 
 
-def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
-    """The net of a recipe with its first weights, the same every time; `train` is what it will learn from.
+def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
+    """A recipe's net with its first weights, the same every time; `train` is what it will learn from.
 
     Raises MissingData for weights that are not here, and what `c2t.load` and `c2t.transplant` raise.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        model: Any = blank(recipe.net)
+        model = blank(recipe.net)
         layers = model.blobs()
         fresh = matching(recipe.init.fresh, layers)
         kept = {*fresh, *_frozen_upsampling(model)}
         untouched = set(layers) - kept
-        for source, suffix in _sources(recipe.init, disk):
+        for source, suffix in _sources(recipe.init, workspace):
             untouched &= set(c2t.transplant(model, source, suffix, leave=kept).untouched)
             if recipe.init.depth_from_color:
                 untouched -= set(_fill_depth(model, source))
@@ -69,15 +68,15 @@ def initial(recipe: Recipe, disk: Disk, train: Dataset) -> Initial:
     )
 
 
-def unfilled(recipe: Recipe) -> nn.Module:
-    """The net of a recipe in train mode, for a snapshot to fill."""
+def unfilled(recipe: Recipe) -> c2t.FCN | c2t.CaffeNet:
+    """A recipe's net in train mode, for a snapshot to fill."""
     model = blank(recipe.net)
     freeze(model, recipe.net)
     return model.train()
 
 
-def blank(net: recipes.NetSpec) -> nn.Module:
-    """A net without weights from anywhere: scores at zero, deconvolutions bilinear, the rest random."""
+def blank(net: recipes.NetSpec) -> c2t.FCN | c2t.CaffeNet:
+    """A net without any source's weights: scores zero, deconvolutions bilinear, the rest random."""
     if net.name.startswith("FCNGoogLeNet"):
         return _googlenet(net)
     names = [f"_{head}" for head in net.heads] or [""]
@@ -91,34 +90,34 @@ def blank(net: recipes.NetSpec) -> nn.Module:
     return model
 
 
-def _googlenet(net: recipes.NetSpec) -> nn.Module:
-    """As its definition says, but that leaves the dense deconvolution empty."""
+def _googlenet(net: recipes.NetSpec) -> c2t.CaffeNet:
+    """As defined, with its dense deconvolution filled, which the definition leaves empty."""
     model = c2t.build(dropping(c2t.define(net.name, net.classes[0]), net.dropout))
     (upscore,), each = model.blobs()["upscore"], range(net.classes[0])
     upscore.data[each, each] = torch.from_numpy(c2t.bilinear_kernel(upscore.shape[2]))
     return model
 
 
-def dropping(net: Any, share: float) -> Any:
-    """A Net whose Dropout layers leave out that share."""
+def dropping(net: c2t.Net, share: float) -> c2t.Net:
+    """A Net whose Dropout layers drop that share."""
     share = torch.tensor(share, dtype=torch.float32).item()  # as Caffe's message holds it
 
-    def changed(layer: Any) -> Any:
+    def changed(layer: c2t.Layer) -> c2t.Layer:
         param = layer.fields.dropout_param.replace(dropout_ratio=share)
         return replace(layer, fields=layer.fields.replace(dropout_param=param))
 
     return replace(net, layers=tuple(changed(x) if x.type == "Dropout" else x for x in net.layers))
 
 
-def counted(recipe: Recipe, heads: Mapping[str, Head]) -> Recipe:
-    """The recipe with the number of classes, which the data set's labellings tell where it does not."""
+def counted(recipe: Recipe, heads: Mapping[str, Labelling]) -> Recipe:
+    """The recipe with its numbers of classes, by default those of the data set's labellings."""
     named = recipe.net.heads or tuple(heads)[:1]
     counts = recipe.net.classes or tuple(len(heads[head].classes) for head in named)
     return replace(recipe, net=replace(recipe.net, classes=counts))
 
 
 def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
-    """The names that one of the patterns, such as `conv1_*`, matches. Raises NetError where one has none."""
+    """The names that match a pattern, such as `conv1_*`. Raises NetError for a pattern without a match."""
     patterns, names = tuple(patterns), tuple(names)
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
@@ -126,13 +125,13 @@ def matching(patterns: Iterable[str], names: Iterable[str]) -> list[str]:
     return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
 
 
-def _sources(init: Init, disk: Disk) -> Iterator[tuple[nn.Module, str]]:
+def _sources(init: Init, workspace: Workspace) -> Iterator[tuple[nn.Module, str]]:
     for source in init.sources:
-        yield c2t.load(weights_file(source.weights, disk)), source.suffix
+        yield c2t.load(weights_file(source.weights, workspace)), source.suffix
 
 
 def _frozen_upsampling(model: nn.Module) -> list[str]:
-    """Bilinear kernels follow from the net; a source's may be for another number of classes."""
+    """Bilinear kernels follow from the net; a source's may be for a different number of classes."""
     return [
         name
         for name, layer in model.named_modules()
@@ -140,53 +139,52 @@ def _frozen_upsampling(model: nn.Module) -> list[str]:
     ]
 
 
-def _fill_depth(model: nn.Module, source: Any) -> Sequence[str]:
-    """The first layer of early fusion: the source's; depth gets the mean over its colours (solve.py)."""
+def _fill_depth(model: nn.Module, source: nn.Module) -> Sequence[str]:
+    """The first layer of early fusion is the source's; depth gets the mean over its colours (solve.py)."""
     (stem,) = (name for name in model._modules if name.startswith("conv1_1"))
-    layer: Any = model.get_submodule(stem)
-    weight, bias = source.blobs()["conv1_1"]
+    weight = source.get_parameter("conv1_1.weight")
     with torch.no_grad():
-        layer.weight.copy_(torch.cat([weight, weight.mean(1, keepdim=True)], 1))
-        layer.bias.copy_(bias)
+        depth = weight.mean(1, keepdim=True)
+        model.get_parameter(f"{stem}.weight").copy_(torch.cat([weight, depth], 1))
+        model.get_parameter(f"{stem}.bias").copy_(source.get_parameter("conv1_1.bias"))
     return [stem]
 
 
-def _fill(name: str, layer: Any) -> None:
+def _fill(name: str, layer: nn.Module) -> None:
     """A fresh layer: scores start at zero (CVPR, Section 4.3), others as He et al. (2015) do."""
     with torch.no_grad():
-        if name.startswith("score"):
-            layer.weight.zero_()
-        else:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        if getattr(layer, "bias", None) is not None:
-            layer.bias.zero_()
+        for key, values in layer.named_parameters():
+            if key == "bias" or name.startswith("score"):
+                values.zero_()
+            else:
+                nn.init.kaiming_normal_(values, nonlinearity="relu")
 
 
 def fit(model: nn.Module, names: Sequence[str], images: Sequence[Mapping[str, Tensor]]) -> None:
     """Scales and shifts convolutions, in order, so that each channel has mean 0 and variance 1 over images.
 
-    `images` are inputs by blob, (1, C, H, W). Without any, layers stay as they are.
+    `images` are inputs by blob, (1, C, H, W). Without any, layers are left as they are.
     """
     training = model.training
     model.eval()
     with torch.no_grad():
         for name in names if images else ():
-            layer: Any = model.get_submodule(name)
+            layer = model.get_submodule(name)
             values = torch.cat([_seen(model, layer, inputs) for inputs in images], 1)  # (C, positions)
             scale = 1 / values.std(1).clamp(min=1e-6)
-            layer.weight.mul_(scale[:, None, None, None])
-            layer.bias.sub_(values.mean(1)).mul_(scale)
+            layer.get_parameter("weight").mul_(scale[:, None, None, None])
+            layer.get_parameter("bias").sub_(values.mean(1)).mul_(scale)
     model.train(training)
 
 
 class _Seen(Exception):
-    """A layer's output, on the way out of a forward pass that need not go on."""
+    """Carries a layer's output out of a forward pass that need not continue."""
 
 
 def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     """A layer's output (C, positions) for an image, without what conv1_1's padding adds around it."""
 
-    def stop(layer: nn.Module, bottoms: object, top: Tensor) -> None:
+    def stop(layer: nn.Module, bottoms: tuple[Tensor, ...], top: Tensor) -> None:
         raise _Seen(top)
 
     hook = layer.register_forward_hook(stop)
@@ -204,17 +202,17 @@ def _seen(model: nn.Module, layer: nn.Module, inputs: Mapping[str, Tensor]) -> T
     return top[0].flatten(1)
 
 
-def _images(recipe: Recipe, model: Any, train: Dataset) -> list[Mapping[str, Tensor]]:
-    """The images that fresh layers are fitted to, drawn as those of a training are."""
+def _images(recipe: Recipe, model: c2t.FCN | c2t.CaffeNet, train: Dataset) -> list[Mapping[str, Tensor]]:
+    """The images that fresh layers are fitted to, drawn as in training."""
     order = Order("random", len(train), recipe.seed)
     numbers = range(recipe.init.fit)
     drawn = examples(train, numbers, order, blobs=model.inputs, mean_bgr=recipe.data.mean_bgr)
     return [example.inputs for example in drawn]
 
 
-def freeze(model: Any, net: recipes.NetSpec) -> None:
-    """Takes from training the layers that the recipe does not train."""
-    layers: dict[str, list[nn.Parameter]] = model.blobs()
+def freeze(model: c2t.FCN | c2t.CaffeNet, net: recipes.NetSpec) -> None:
+    """Freezes the layers that the recipe does not train."""
+    layers = model.blobs()
     frozen = matching(net.frozen, layers)
     if net.trained:
         frozen = [name for name in layers if name not in matching(net.trained, layers)]

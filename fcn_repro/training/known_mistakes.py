@@ -1,6 +1,6 @@
-"""The known ways to get 30 mean IU instead of 63, refused before a training starts.
+"""The known ways to get 30 mean IU instead of 63, refused before training starts.
 
-One function for each mistake, with the thread where somebody made it; `refuse_mistakes` calls them all.
+One function per mistake, with the thread where somebody made it; `refuse_mistakes` calls them all.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import filecmp
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,32 +19,36 @@ from fcn_repro.fetching.zoo import zoo
 from fcn_repro.recipes import Recipe
 
 COARSER = {"FCN16s": "FCN32s", "FCN8s": "FCN16s"}
-"""The nets that are trained in stages, and whose weights each starts from (CVPR 2015, Section 4.2)."""
+"""The nets trained in stages, and whose weights each starts from (CVPR 2015, Section 4.2)."""
 
 SLOWEST, FASTEST = 3e-9, 0.5
 """Rates on an image's mean loss, with momentum, between which these nets learn."""
 SLOWEST_MEAN, FASTEST_SUMMED = 1e-6, 1e-2
-"""Narrower: for the mean loss in nets that are not staged, for the summed loss in those that are.
+"""Narrower bounds: for the mean loss in nets that are not staged, and the summed loss in those that are.
 
 The published rates go from 1e-7 (FCN-8s) to 1e-2 (FCN-AlexNet). With the other loss they would be below 1e-8
 or above 90, and for staged nets below 1e-9 or above 1.8e-2.
 """
 
 Layers = Mapping[str, Sequence[Tensor]]
-"""The blobs of each layer that has some, in Caffe's order: weight (out, in, height, width), then bias."""
+"""The blobs of each layer with any, in Caffe's order: weight (out, in, height, width), then bias."""
 
 
 class RecipeError(Caffe2TorchError):
-    """A recipe that would train, and not learn; the message says why and the way out."""
+    """A recipe that would train but not learn; the message says why, and what to do."""
 
 
 def refuse_mistakes(
-    recipe: Recipe, model: Any, unfilled: Sequence[str], train: Dataset, val: Dataset | None
+    recipe: Recipe,
+    model: c2t.FCN | c2t.CaffeNet,
+    unfilled: Sequence[str],
+    train: Dataset,
+    val: Dataset | None,
 ) -> None:
     """Raises RecipeError for a training that is known to fail, or whose scores would be too good.
 
-    `model` is the net before its first step, with its `blobs()`; `unfilled` are its layers that no source
-    filled and that are not fresh.
+    `model` is the net before its first step; `unfilled` are its layers that no source filled and that are
+    not fresh.
     """
     layers: Layers = model.blobs()
     height, width = train[0].image_hwc.shape[:2]
@@ -59,22 +62,21 @@ def refuse_mistakes(
 
 
 def refuse_other_data(recipe: Recipe, train: Dataset, val: Dataset | None) -> None:
-    """Images that do not fit the recipe or each other; they may have changed since a training began."""
+    """Images that do not fit the recipe or each other; they may have changed since training began."""
     refuse_wrong_classes(recipe, train, val)
     refuse_shared_images(train, val)
 
 
 def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
-    """A rate for the loss summed over an image's pixels, with their mean, or the reverse.
+    """A rate for the loss summed over an image's pixels used with their mean, or the reverse.
 
-    1e-10 belongs to the sum, 1e-4 to the mean (wkentaro/pytorch-fcn, #17 and #54; apache/mxnet, #1517). Of
-    the solvers only SGD and Nesterov are judged: the others do not feel a loss's scale.
+    1e-10 belongs to the sum, 1e-4 to the mean (wkentaro/pytorch-fcn, #17 and #54; apache/mxnet, #1517). Only
+    SGD and Nesterov are checked: the other solvers do not depend on the loss's scale.
     """
-    solver: Mapping[str, Any] = recipe.solver
     mean = recipe.loss.normalize
-    if solver.get("type", "SGD") not in ("SGD", "Nesterov"):
+    if recipe.solver.get("type", "SGD") not in ("SGD", "Nesterov"):
         return
-    base_lr, momentum = float(solver["base_lr"]), float(solver.get("momentum", 0))
+    base_lr, momentum = _number(recipe, "base_lr"), _number(recipe, "momentum")
     if not 0 <= momentum < 1:
         raise RecipeError(f"momentum is {momentum:g}; expected 0 to below 1, such as 0.9 or 0.99")
     # Momentum makes each gradient count 1 / (1 - momentum) times.
@@ -83,7 +85,7 @@ def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     slowest, fastest = _learning_rates(recipe.net.name in COARSER, mean)
     if slowest <= rate <= fastest:
         return
-    way_out = "the papers take 1e-4 with the mean loss, 1e-10 with the sum"
+    way_out = "the papers use 1e-4 with the mean loss, 1e-10 with the sum"
     least, most = _learning_rates(recipe.net.name in COARSER, not mean)
     if least <= crossed <= most:
         own, other = ("mean", "summed") if mean else ("summed", "mean")
@@ -98,6 +100,14 @@ def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     )
 
 
+def _number(recipe: Recipe, field: str) -> float:
+    """A field of the solver; 0 where the recipe leaves it out."""
+    value = recipe.solver.get(field, 0)
+    if not isinstance(value, int | float):
+        raise RecipeError(f"solver.{field} is {value!r}, expected a number")
+    return value
+
+
 def _learning_rates(staged: bool, mean: bool) -> tuple[float, float]:
     slowest = SLOWEST_MEAN if mean and not staged else SLOWEST
     return slowest, FASTEST_SUMMED if staged and not mean else FASTEST
@@ -106,7 +116,7 @@ def _learning_rates(staged: bool, mean: bool) -> tuple[float, float]:
 def refuse_unstaged(recipe: Recipe) -> None:
     """FCN-16s or FCN-8s straight from a classifier (wkentaro/pytorch-fcn, #68).
 
-    Their streams have gradients of very different sizes; the net for that is at-once, with its scaled pools.
+    Their streams have gradients of very different sizes; the at-once net is made for that, with scaled pools.
     """
     net, sources = recipe.net.name, [source.weights for source in recipe.init.sources]
     if net in COARSER and all(map(_is_classifier, sources)):
@@ -117,15 +127,14 @@ def refuse_unstaged(recipe: Recipe) -> None:
 
 
 def _is_classifier(weights: str) -> bool:
-    """Whether weights, a file's or by name, are of a net without a score for each pixel."""
+    """Whether weights, given by file or by name, are of a net without a score for each pixel."""
     if Path(weights).is_file():
-        source: Any = c2t.load(weights)
-        return not any(layer.startswith("score") for layer in source.blobs())
+        return not any(key.startswith("score") for key in c2t.load(weights).state_dict())
     return weights in zoo().models and zoo().models[weights].family == "base"
 
 
 def refuse_unfilled(recipe: Recipe, unfilled: Sequence[str]) -> None:
-    """Layers that hold nobody's weights; fc6 and fc7 not copied is 30 mean IU (wkentaro/fcn, #79, PR #87)."""
+    """Layers that nothing filled: without fc6 and fc7 copied, 30 mean IU (wkentaro/fcn, #79, PR #87)."""
     if not unfilled:
         return
     sources = " or ".join(source.weights for source in recipe.init.sources) or "anything"
@@ -133,19 +142,19 @@ def refuse_unfilled(recipe: Recipe, unfilled: Sequence[str]) -> None:
     harm = "; without fc6 and fc7 a net ends at half its score" if costly else ""
     raise RecipeError(
         f"not filled from {sources}: {', '.join(unfilled)}{harm}. Name weights that have these layers in "
-        "init.sources (fcn-convert FILE --inspect lists them), or in init.fresh what is to be learned anew"
+        "init.sources (fcn-convert FILE --inspect lists them), or in init.fresh what to learn from scratch"
     )
 
 
 def refuse_zeros(layers: Layers) -> None:
-    """A layer of zeros that no gradient passes: a convolution that is no score, or a deconvolution.
+    """A layer of zeros that no gradient passes: a convolution that is not a score, or a deconvolution.
 
     Below a frozen deconvolution that was never filled all gradients are zero (BVLC/caffe, #4446).
     """
     for name, (weight, *_) in layers.items():
         if weight.ndim == 4 and not name.startswith("score") and not weight.any():
             fill = "the bilinear kernel" if _is_upsampling(name) else "weights, or name it in init.fresh"
-            raise RecipeError(f"layer {name!r} is all zeros, nothing below it would learn: give it {fill}")
+            raise RecipeError(f"layer {name!r} is all zeros, so nothing below it would learn: give it {fill}")
 
 
 def refuse_mixed_upsampling(layers: Layers) -> None:
@@ -154,7 +163,7 @@ def refuse_mixed_upsampling(layers: Layers) -> None:
         if _is_upsampling(name) and weight.shape[1] > 1 and bool((weight == weight[:1, :1]).all()):
             raise RecipeError(
                 f"layer {name!r} {tuple(weight.shape)} has one kernel on every pair of channels, as Caffe's "
-                "bilinear filler leaves it, and adds up all classes in each: fill the diagonal alone"
+                "bilinear filler leaves it, and adds up all classes in each: fill only the diagonal"
             )
 
 
@@ -173,7 +182,7 @@ def _is_upsampling(layer: str) -> bool:
 
 
 def _is_bilinear(weight: Tensor) -> bool:
-    """Of a weight (C, C, k, k) with nothing off its diagonal, or (C, 1, k, k)."""
+    """For a weight (C, C, k, k) that is zero off its diagonal, or (C, 1, k, k)."""
     channels, each, size, _ = weight.shape
     own = weight[range(channels), range(channels) if each > 1 else 0].cpu()  # (C, k, k)
     apart = weight.count_nonzero() == own.count_nonzero()
@@ -182,7 +191,7 @@ def _is_bilinear(weight: Tensor) -> bool:
 
 
 def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:
-    """Validation on what was trained on: SBD's train has most of VOC's val (meetps/pytorch-semseg, #120)."""
+    """Validation on training images: SBD's train has most of VOC's val (meetps/pytorch-semseg, #120)."""
     if val is None:
         return
     ids = set(train.ids)
@@ -191,19 +200,19 @@ def refuse_shared_images(train: Dataset, val: Dataset | None) -> None:
         raise RecipeError(
             f"{len(shared)} of {len(val)} images of {val.name}/{val.split} are also in "
             f"{train.name}/{train.split}, as {shared[0]} is: their scores would be too good. Take others "
-            "(voc2011/seg11valid has those of VOC's val that SBD's train has not), or leave data.val out"
+            "(voc2011/seg11valid has those of VOC's val that are not in SBD's train), or leave data.val out"
         )
 
 
 def _is_same(train: Dataset, val: Dataset, image: str) -> bool:
-    """Whether an id that two splits have is one image: within a data set two folders may count from 1."""
+    """Whether an id in two splits is one image: two folders of a data set may both count from 1."""
     if train.name != val.name or train.split == val.split:
         return True
     return filecmp.cmp(train.image_path(image), val.image_path(image), shallow=False)
 
 
 def refuse_wrong_classes(recipe: Recipe, train: Dataset, val: Dataset | None) -> None:
-    """A net with other classes than its data: 59 for 60 of PASCAL-Context, 41 for 40 of NYUDv2.
+    """A net whose classes differ from its data's: 59 for PASCAL-Context's 60, 41 for NYUDv2's 40.
 
     (open-mmlab/mmsegmentation, #517; laughtervv/DepthAwareCNN, #39.)
     """

@@ -1,7 +1,7 @@
-"""What a training says of itself: train.csv and val.csv, TensorBoard's events, and a line in the terminal.
+"""A training's log: train.csv and val.csv, TensorBoard's events, and a line in the terminal.
 
 The columns are TRAIN and VAL. A resumed training first drops the rows after its snapshot, and the scores at
-it, for it validates again: it may have been stopped before it was done with that.
+it: it validates again, because it may have been stopped before that was done.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
+from caffe2torch.command_line import clock
 from caffe2torch.errors import MissingData, WriteError
 from fcn_repro.files import make_folder, write
-from fcn_repro.progress import clock
 
 TRAIN = ("iteration", "loss", "smoothed_loss", "rate", "images_per_s")
 VAL = ("iteration", "pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")
 
-Rows = Sequence[Mapping[str, float]]
+
+class _Events(Protocol):
+    """TensorBoard's file."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+    def close(self) -> None: ...
 
 
 class TrainingLog:
@@ -36,7 +41,7 @@ class TrainingLog:
                 write(path, _text(columns, kept))
 
     def train(self, row: Mapping[str, float], total: int, seconds_each: float) -> None:
-        """A row of train.csv; in a terminal, how far it is of `total` iterations, too."""
+        """A row of train.csv; in a terminal, also the progress through `total` iterations."""
         self._add("train", TRAIN, row)
         if self._writes and sys.stderr.isatty():
             left = (total - row["iteration"]) * seconds_each
@@ -75,7 +80,7 @@ class TrainingLog:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
-    """The rows of a log; a last line that a killed process left unfinished is dropped."""
+    """The rows of a log; an unfinished last line, left by a killed process, is dropped."""
     if not path.is_file():
         return []
     rows, (whole, _, _torn) = [], path.read_text(encoding="utf-8").rpartition("\n")
@@ -87,18 +92,18 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     return rows
 
 
-def _text(columns: Sequence[str], rows: Rows) -> str:
+def _text(columns: Sequence[str], rows: Sequence[Mapping[str, float]]) -> str:
     return _line(columns) + "".join(_line([row[column] for column in columns]) for row in rows)
 
 
-def _line(values: Sequence[Any]) -> str:
+def _line(values: Sequence[str | float]) -> str:
     text = io.StringIO()
     shown = [f"{value:.9g}" if isinstance(value, (int, float)) else value for value in values]
     csv.writer(text, lineterminator="\n").writerow(shown)
     return text.getvalue()
 
 
-def _events(folder: Path, iteration: int) -> Any:
+def _events(folder: Path, iteration: int) -> _Events:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

@@ -1,10 +1,10 @@
-"""A recipe's net, trained: in one process or torchrun's many, stopped and resumed anywhere.
+"""A recipe's net, trained: in one process or torchrun's many, stopped and resumed at any point.
 
     Recipe ─ initial ──→ module ──┐
     Dataset ─ examples ─→ Example ─┴─ iteration by iteration ─→ snapshots, log, scores
 
 An iteration is Caffe's: `iter_size` images, each a batch of one at its own size, then one step of the solver.
-Of N processes each takes every N-th of these images, and their gradients are summed: the same iteration.
+Each of N processes takes every N-th of these images, and their gradients are summed: the same iteration.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError, WriteError
@@ -38,11 +39,11 @@ from fcn_repro.training.signals import Wish, wish_to_stop
 from fcn_repro.training.snapshots import Snapshot, Snapshots
 
 DISPLAY = 20
-"""Iterations between rows of the log, where a recipe does not say."""
+"""Iterations between rows of the log, unless a recipe says otherwise."""
 
 
 class TrainingStopped(Caffe2TorchError):
-    """A training that cannot go on, or was told to end; the message names the last whole snapshot."""
+    """A training that cannot continue or was asked to stop; the message names the last snapshot."""
 
 
 class Interrupted(TrainingStopped):
@@ -53,7 +54,7 @@ class Interrupted(TrainingStopped):
 
 @dataclass(frozen=True)
 class Options:
-    """How a recipe is run: the arithmetic, torch.compile, TensorBoard's events, from the last snapshot on."""
+    """How a recipe is run: precision, torch.compile, TensorBoard's events, resuming."""
 
     precision: str = "fp32"
     compiled: bool = False
@@ -81,13 +82,13 @@ class Training:
     snapshot: Snapshot | None = None
     """The last one."""
     _reported: tuple[int, float] = (0, 0.0)
-    """At which iteration and when the last row was written."""
+    """The iteration and the time of the last row."""
 
     def run(self) -> None:
         """Trains until `max_iter`.
 
-        Raises Interrupted after Ctrl-C or SIGTERM, TrainingStopped when a loss or a weight is not finite or
-        the recipe cannot be shared among so many processes, WriteError when the disk is full.
+        Raises Interrupted after Ctrl-C or SIGTERM, TrainingStopped if a loss or weight is not finite or the
+        recipe cannot be split among so many processes, WriteError if the disk is full.
         """
         self._begin()
         try:
@@ -125,18 +126,19 @@ class Training:
 
     @cached_property
     def log(self) -> TrainingLog:
-        """What it says of itself."""
+        """Its log."""
         rank, events = self.process.rank, self.options.tensorboard
         return TrainingLog(self.folder, self.solver.iter, rank=rank, tensorboard=events)
 
     @cached_property
-    def _forward(self) -> Any:
+    def _forward(self) -> nn.Module:
         """The module as it is called: compiled, and with its gradients summed over the processes."""
-        module: Any = torch.compile(self.model, dynamic=True) if self.options.compiled else self.model
+        compiled: Any = torch.compile(self.model, dynamic=True) if self.options.compiled else self.model
+        module: nn.Module = compiled  # torch says that it is any callable
         if self.process.world == 1:
             return module
         devices = [self.process.device] if self.process.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+        return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
     @cached_property
     def _examples(self) -> Iterator[Example]:
@@ -152,32 +154,34 @@ class Training:
         )
 
     def _begin(self) -> None:
-        """Goes to the last snapshot, if there is one and that is wanted."""
+        """Restores the last snapshot, if there is one and it is wanted."""
         if self.solver.iter_size % self.process.world:
             raise TrainingStopped(
                 f"an iteration of {self.name} is {self.solver.iter_size} images, which {self.process.world} "
-                "processes cannot share evenly; take a divisor of it, or a recipe with another iter_size"
+                "processes cannot share evenly; use a divisor of it, or a recipe with another iter_size"
             )
         self.snapshot = self.snapshots.latest()
         if self.snapshot is not None and not self.options.resume:
             raise TrainingStopped(
-                f"{self.folder} has a training, at iteration {self.snapshot.iteration}; {self._way_on}, or "
+                f"{self.folder} holds a training, at iteration {self.snapshot.iteration}; {self._way_on}, or "
                 "delete the folder to start anew"
             )
         if self.snapshot is not None:
             self.solver.restore(self.snapshot.solverstate, weights=self.snapshot.caffemodel)
             self.losses = list(self.snapshot.losses)
         self._reported = self.solver.iter, time.perf_counter()
-        self.process.wait_for_all()  # nobody writes before all have read
+        self.process.wait_for_all()  # no process writes before all have read
 
     def _iterate(self) -> None:
         """Caffe's iteration: the gradients of `iter_size` images, one step."""
         own = self.solver.iter_size // self.process.world
+        forward = self._forward
         self.solver.zero_grad()
         for left in reversed(range(own)):
-            alone = self.process.world > 1 and left > 0
-            together: AbstractContextManager[None] = self._forward.no_sync() if alone else nullcontext()
-            with together:
+            apart = (
+                forward.no_sync() if left and isinstance(forward, DistributedDataParallel) else nullcontext()
+            )
+            with apart:  # the processes sum their gradients at the last image only
                 loss = self._learn(next(self._examples).to(self.process.device))
             self._pending.append(loss / self.solver.iter_size)
         self.solver.step()
@@ -193,9 +197,9 @@ class Training:
         return loss.detach()
 
     def _report(self) -> None:
-        """The losses since the last time, looked at; a row of the log when one is due."""
+        """Checks the losses since the last time; writes a row of the log when one is due."""
         due = self.solver.iter % (self.solver.fields.display or DISPLAY) == 0 or self._is_last
-        # To look at a loss is to wait for it: no matter on a CPU, a stall of the queue on a GPU.
+        # Looking at a loss waits for it: harmless on a CPU, but on a GPU it stalls the queue.
         if due or (self.process.device.type == "cpu" and self.process.world == 1):
             self._look()
         if not due:
@@ -213,7 +217,7 @@ class Training:
         self.log.train(row, self.solver.fields.max_iter, seconds / done)
 
     def _look(self) -> None:
-        """Moves the pending losses to `losses`. Raises TrainingStopped where one is not finite."""
+        """Moves the pending losses to `losses`. Raises TrainingStopped if one is not finite."""
         if not self._pending:
             return
         own = self.solver.iter_size // self.process.world
@@ -250,7 +254,7 @@ class Training:
         self.log.val({"iteration": self.solver.iter, **self.evaluation.scores.percent()})
 
     def _agreed(self, wish: bool) -> bool:
-        """Whether any process was told to stop: then all do, at the same iteration."""
+        """Whether any process was asked to stop: then all do, at the same iteration."""
         if self.process.world == 1:
             return wish
         told = torch.tensor(int(wish), device=self.process.reduction_device)
@@ -260,18 +264,18 @@ class Training:
     def _diverged(self, what: str) -> TrainingStopped:
         return TrainingStopped(
             f"{what} at iteration {self.solver.iter}; lower base_lr (the rate is {self.solver.rate:.3g}) and "
-            f"begin anew; {self._last}"
+            f"start over; {self._last}"
         )
 
     @property
     def _last(self) -> str:
-        """The last whole snapshot."""
-        return f"{self.snapshot.caffemodel} is whole" if self.snapshot else "there is no snapshot yet"
+        """The last complete snapshot."""
+        return f"{self.snapshot.caffemodel} is complete" if self.snapshot else "there is no snapshot yet"
 
     @property
     def _way_on(self) -> str:
-        """The last whole snapshot, and how to go on from it."""
-        return f"{self._last}; go on from it with --resume" if self.snapshot else self._last
+        """The last complete snapshot, and how to continue from it."""
+        return f"{self._last}; continue from it with --resume" if self.snapshot else self._last
 
     @property
     def _is_last(self) -> bool:
@@ -279,7 +283,7 @@ class Training:
 
     @property
     def _validates(self) -> str:
-        """What says how often it is validated: with its snapshots unless it says otherwise."""
+        """The solver field with the interval between validations: by default that of the snapshots."""
         return "test_interval" if self.solver.fields.test_interval else "snapshot"
 
     def _is_due(self, interval: str) -> bool:

@@ -24,7 +24,7 @@ from fcn_repro.training.first_weights import counted, initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
 from fcn_repro.training.loop import Options, Training
 from fcn_repro.training.snapshots import is_begun
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 
 def adjusted(
@@ -32,7 +32,7 @@ def adjusted(
 ) -> Recipe:
     """The recipe called `name`, or in that file, with other weights to start from, seed or solver fields.
 
-    A file `init` is seen from the current folder, and named in the recipe as seen from the recipe's file.
+    A file `init` is relative to the current folder; in the recipe it is named relative to the recipe's file.
     Raises what `recipe` raises, also for a number that the recipe cannot hold.
     """
     found = recipe(name)
@@ -50,52 +50,54 @@ def adjusted(
         raise ReadError(f"{name}: {error}") from error
 
 
-def train(name: str, recipe: Recipe, disk: Disk, *, device: str = "cpu", options: Options) -> Training:
+def train(
+    name: str, recipe: Recipe, workspace: Workspace, *, device: str = "cpu", options: Options
+) -> Training:
     """Trains a net by the recipe `name`; the first process exports it and stores its scores.
 
-    Raises WriteError where it would take the place of published weights, and what opening the data, filling
+    Raises WriteError if it would replace published weights, and what opening the data, filling
     the net and `Training.run` raise.
     """
-    data, own, file, name = at_home(name, recipe, disk), recipe.data, name, Path(name).stem
-    if disk.model(name) and not disk.is_trained(name):
+    data, own, file, name = at_home(name, recipe, workspace), recipe.data, name, Path(name).stem
+    if workspace.model(name) and not workspace.is_trained(name):
         raise WriteError(
-            f"{disk.model(name)}: has the published weights of that name; train in another --home"
+            f"{workspace.model(name)}: holds the published weights of that name; train in another --home"
         )
     train, val = data.open(own.train), data.open(own.val) if own.val else None
-    recipe, folder = counted(recipe, train.heads), disk.home / "training" / name
+    recipe, folder = counted(recipe, train.heads), workspace.home / "training" / name
     if options.resume and is_begun(folder, name):
-        # All values are in the snapshot, so what the recipe started from need not be here any more.
+        # The snapshot has all values, so what the recipe started from need not be here any more.
         refuse_other_data(recipe, train, val)
         module = unfilled(recipe)
     else:
         placed = from_here(file, recipe)
-        first = initial(placed, disk, train)
+        first = initial(placed, workspace, train)
         refuse_mistakes(placed, first.model, first.unfilled, train, val)
         module = first.model
     with this_process(device) as process:
         model = _channels_last(module.to(process.device))
         training = Training(name, recipe, model, train, val, folder, process, options)
         if process.rank == 0:
-            make_folder(disk.models)  # now, not after days of training
+            make_folder(workspace.models)  # now, not after days of training
         training.run()
         if process.rank == 0:
-            c2t.export(model, disk.models / f"{name}.safetensors")
+            c2t.export(model, workspace.models / f"{name}.safetensors")
             if training.evaluation is not None:
-                training.evaluation.save(disk.results / f"{name}-{own.val.replace('/', '-')}.json")
+                training.evaluation.save(workspace.results / f"{name}-{own.val.replace('/', '-')}.json")
     return training
 
 
-def at_home(name: str, recipe: Recipe, disk: Disk) -> Disk:
-    """Where the data are: in the user's folder, seen from the recipe's file, or as ever."""
-    if not recipe.data.folder or disk.data:
-        return disk
-    return replace(disk, data=Path(name).parent / recipe.data.folder)
+def at_home(name: str, recipe: Recipe, workspace: Workspace) -> Workspace:
+    """Where the data are: in the user's folder, relative to the recipe's file, or as usual."""
+    if not recipe.data.folder or workspace.data:
+        return workspace
+    return replace(workspace, data=Path(name).parent / recipe.data.folder)
 
 
 def from_here(name: str, recipe: Recipe) -> Recipe:
-    """The recipe with the files it starts from, which it names as seen from its own, as seen from here.
+    """The recipe with the files it starts from named relative to here, not to the recipe's file.
 
-    A snapshot goes by the recipe as it is written, for which the current folder does not matter.
+    A snapshot records the recipe as written, which does not depend on the current folder.
     """
     place = Path(name).parent
     sources = tuple(
@@ -106,15 +108,15 @@ def from_here(name: str, recipe: Recipe) -> Recipe:
 
 
 def _is_file(weights: str, place: Path) -> bool:
-    """Whether weights are a file's name and not a model's: of one in `place`, or in the current folder.
+    """Whether weights name a file, in `place` or in the current folder, and not a model.
 
-    One that is in the other of the two is a file that is missing, not a model.
+    One that is only in the wrong one of the two is a missing file, not a model.
     """
     return (place / weights).is_file() or Path(weights).is_file()
 
 
 def _channels_last(model: nn.Module) -> nn.Module:
-    """The model with its kernels as the fast convolutions of CPUs and GPUs want them; the numbers stay."""
+    """The model with its kernels laid out for fast convolutions on CPUs and GPUs; same numbers."""
     for parameter in model.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

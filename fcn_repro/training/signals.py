@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that long work grants when it can."""
+"""Ctrl-C and SIGTERM as a wish to stop, which long work grants when it can."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 TOGETHER_S = 1.0
-"""What comes within this time is one signal: a batch system tells torchrun and its processes to end, and
-torchrun tells its processes again."""
+"""Signals within this time count as one: a batch system signals torchrun and its processes, and torchrun
+signals its processes again."""
 
 
 class Wish:
-    """Whether somebody asked for an end, by which signal, and when (time.monotonic, s)."""
+    """Whether somebody asked to stop, by which signal, and when (time.monotonic, s)."""
 
     signal: str = ""
     since: float = 0.0

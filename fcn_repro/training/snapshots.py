@@ -1,9 +1,9 @@
-"""Where a training is and was: Caffe's own snapshots, so that Caffe, too, can go on from them.
+"""A training's state as Caffe's own snapshots, so that Caffe can continue from them, too.
 
     NAME_iter_N.caffemodel    the weights
     NAME_iter_N.solverstate   the solver's iteration and history
-    NAME_iter_N.json          written last: whose they are, their hashes, and the losses so far; without it
-                              the other two do not count
+    NAME_iter_N.json          written last: what they belong to, their hashes, and the losses so far; without
+                              it the other two do not count
 
 Examples and dropout follow from the iteration (examples.py), so this is all there is to a training's state.
 """
@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import caffe2torch as c2t
 from caffe2torch.errors import ReadError
@@ -25,12 +24,12 @@ from fcn_repro.scoring.result import read_json
 
 FORMAT = "fcn-repro snapshot 2"
 KEPT = 2
-"""Snapshots that stay, the latest; a new one is whole before an old one goes."""
+"""How many of the latest snapshots are kept; a new one is complete before an old one goes."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A whole snapshot: its iteration, its files, and the last losses."""
+    """A complete snapshot: its iteration, its files, and the last losses."""
 
     iteration: int
     caffemodel: Path
@@ -39,18 +38,18 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of one training in a folder; `key` is what must be the same for it to go on."""
+    """The snapshots of one training in a folder; `key` must match for it to continue."""
 
     def __init__(self, folder: Path, name: str, key: Mapping[str, str]) -> None:
         self.folder, self.name, self.key = folder, name, dict(key)
 
     def latest(self) -> Snapshot | None:
-        """The last whole one, None without any. Raises ReadError for another training's, or a damaged one."""
+        """The last complete one, or None. Raises ReadError for another training's, or a damaged one."""
         iterations = sorted(self._iterations())
         return self._read(iterations[-1]) if iterations else None
 
     def save(self, solver: c2t.Solver, losses: Sequence[float]) -> Snapshot:
-        """Writes where the solver is. Raises WriteError; the snapshots before stay then."""
+        """Writes the solver's state. Raises WriteError, and then keeps the snapshots before."""
         caffemodel, solverstate = map(Path, solver.snapshot(self.folder / self.name))
         files = {path.name: _sha256(path) for path in (caffemodel, solverstate)}
         content = {
@@ -72,15 +71,15 @@ class Snapshots:
 
     def _read(self, iteration: int) -> Snapshot:
         marker = self._marker(iteration)
-        back = f"delete {marker} to go on from the snapshot before"
+        back = f"delete {marker} to continue from the snapshot before"
         try:
-            content: dict[str, Any] = read_json(marker)
+            content = read_json(marker)
         except ReadError as error:
             raise ReadError(f"{error}; {back}") from error
         for name, wanted in {"format": FORMAT, **self.key}.items():
             if (found := content.get(name)) != wanted:
                 raise ReadError(
-                    f"{marker}: {name} was {found!r} and is {wanted!r} now: another training; go on with the "
+                    f"{marker}: {name} was {found!r} and is {wanted!r} now: another training; keep the "
                     f"{name} it had, or delete {self.folder} to start anew"
                 )
         try:
@@ -98,7 +97,7 @@ class Snapshots:
         return Snapshot(iteration, caffemodel, solverstate, losses)
 
     def _clean(self, oldest: int) -> None:
-        """Removes older snapshots, and what a killed process left; markers, by which they count, go first."""
+        """Removes older snapshots and a killed process's leftovers; markers go first."""
         old = [path for path, iteration in _files(self.folder, self.name) if iteration < oldest]
         for path in (*old, *self.folder.glob(".*.part")):
             if path.is_dir():
@@ -108,12 +107,12 @@ class Snapshots:
 
 
 def is_begun(folder: Path, name: str) -> bool:
-    """Whether a training in the folder has a snapshot, which may still turn out to be another one's."""
+    """Whether the folder has a snapshot, which may still turn out to be another training's."""
     return any(path.suffix == ".json" for path, _ in _files(folder, name))
 
 
 def _files(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
-    """Files of snapshots, with a marker or without, and their iteration; markers first."""
+    """Files of snapshots, with or without a marker, and their iteration; markers first."""
     pattern = re.compile(rf"{re.escape(name)}_iter_(\d+)\.(json|solverstate|caffemodel)")
     there = folder.iterdir() if folder.is_dir() else ()
     for path in sorted(there, key=lambda path: path.suffix != ".json"):

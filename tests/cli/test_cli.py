@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
-from caffe2torch.cli.progress import ProgressLine
+from caffe2torch.command_line import ProgressLine
 from caffe2torch.layers.registry import converters
 from tests import wire_writer as w
 from tests.nets import INPUT
@@ -43,7 +43,7 @@ sys.exit("torch was loaded" if "torch._C" in sys.modules else code)
 STUCK = """
 import sys, time
 from caffe2torch.cli.main import main
-from caffe2torch.cli.progress import ProgressLine
+from caffe2torch.command_line import ProgressLine
 from caffe2torch.layers.registry import converters
 def wait(*_):
     print("writing", flush=True)
@@ -695,7 +695,7 @@ def test_progress_of_a_long_write_is_shown_on_a_terminal_only(
 ) -> None:
     for is_terminal, shown in ((True, True), (False, False)):
         clock = iter([0.0, 0.5, 2.0, 2.1, 4.0])
-        monkeypatch.setattr("caffe2torch.cli.progress.time", SimpleNamespace(perf_counter=clock.__next__))
+        monkeypatch.setattr("caffe2torch.command_line.time", SimpleNamespace(perf_counter=clock.__next__))
         progress = ProgressLine("MB", 1e6)
         monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal, raising=False)
         for done in (10, 200, 300, 400):
@@ -705,6 +705,20 @@ def test_progress_of_a_long_write_is_shown_on_a_terminal_only(
         assert "300" not in err
         assert "10 of" not in err
         assert err.endswith(f"\r{'':70}\r") == shown
+
+
+def test_progress_of_slow_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    shown = []
+    for quiet in (False, True):
+        seconds = iter([0.0, 5.0, 10.0, 20.0])
+        monkeypatch.setattr("caffe2torch.command_line.time", SimpleNamespace(perf_counter=seconds.__next__))
+        progress = ProgressLine("images", quiet=quiet)
+        for done in (0, 2, 4):
+            progress(done, 1000)
+        shown.append(capsys.readouterr().err)
+    lines = ["2 of 1000 images, 0.2 images/s, 1:23:10 left", "4 of 1000 images, 0.2 images/s, 1:23:00 left"]
+    assert shown == ["".join(f"\r{line:70}" for line in lines), ""]
 
 
 def test_what_else_there_is_to_do_is_shown_before_and_behind(

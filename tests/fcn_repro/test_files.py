@@ -34,7 +34,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 
 def line(folder: Path, why: str) -> str:
-    return f"fcn-repro: {folder}: cannot be made a folder: {why}"
+    return f"fcn-repro: {folder}: cannot be created: {why}"
 
 
 def test_caffes_files(taken: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_a_training_is_refused_before_it_begins(
 
 def test_events_of_tensorboard(tmp_path: Path) -> None:
     (tmp_path / "tensorboard").write_text("a file")
-    with pytest.raises(WriteError, match=r"tensorboard: cannot be made a folder: File exists"):
+    with pytest.raises(WriteError, match=r"tensorboard: cannot be created: File exists"):
         TrainingLog(tmp_path, 0, tensorboard=True)
 
 
@@ -84,7 +84,7 @@ def test_what_is_fetched_recorded_and_unpacked(taken: Path) -> None:
     ):
         with pytest.raises(WriteError) as error:
             place()
-        assert str(error.value) == f"{taken}: cannot be made a folder: {EXISTS}"
+        assert str(error.value) == f"{taken}: cannot be created: {EXISTS}"
 
 
 def test_a_name_that_no_disk_takes(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_name_that_no_disk_takes(tmp_path: Path) -> None:
     for make in (lambda: make_folder(folder), lambda: write(folder / "x", "")):
         with pytest.raises(WriteError) as error:
             make()
-        assert str(error.value) == f"{folder}: cannot be made a folder: File name too long"
+        assert str(error.value) == f"{folder}: cannot be created: File name too long"
 
 
 def test_a_folder_that_is_there_stays(tmp_path: Path) -> None:

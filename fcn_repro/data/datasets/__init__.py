@@ -8,7 +8,7 @@
 >>> len(voc), voc[0].image_hwc.shape, voc.classes[:2]
 (736, (366, 500, 3), ('background', 'aeroplane'))
 
-A data set is one module here with a subclass of Dataset, decorated with `register`; it is found by itself.
+A data set is one module here with a subclass of Dataset, decorated with `register`, and found automatically.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from functools import cache
 from pathlib import Path
 
 from caffe2torch.errors import MissingData
-from fcn_repro.data.datasets.base import REGISTERED, Dataset, Head, Sample, Split, register
+from fcn_repro.data.datasets.base import REGISTERED, Dataset, Labelling, Sample, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 
 __all__ = [
     "IGNORE_LABEL",
     "Dataset",
     "Head",
+    "Labelling",
     "Sample",
     "Split",
     "dataset",
@@ -35,6 +36,8 @@ __all__ = [
     "register",
 ]
 
+Head = Labelling  # its former name
+
 
 def names() -> tuple[str, ...]:
     """The names of the data sets."""
@@ -42,7 +45,7 @@ def names() -> tuple[str, ...]:
 
 
 def dataset(name: str) -> type[Dataset]:
-    """A data set by name. Raises MissingData for one that nobody registered."""
+    """A data set by name. Raises MissingData for an unknown one."""
     if name not in _registered():
         raise MissingData(f"no data set is called {name!r}; known are {', '.join(names())}")
     return _registered()[name]
@@ -65,9 +68,9 @@ def open_dataset(
 ) -> Dataset:
     """A split of a data set, in `folder` or where its archive puts it below.
 
-    Its list must have as many ids as were published (or `expected_count`), and every file must be there. Else
-    raises MissingData, with the numbers and the way to the rest; `partial` opens the samples that are
-    complete, and says so in `notes`.
+    Its list must have as many ids as were published (or `expected_count`), and every file must be there;
+    otherwise raises MissingData, with the numbers and how to get the rest. `partial` opens the samples that
+    are complete, and says so in `notes`.
     """
     kind = dataset(name)
     found = kind(kind.find(Path(folder)), split)
@@ -79,7 +82,7 @@ def open_dataset(
     count = found.facts.count if expected_count is None else expected_count
     problem = _problem(found, listed, ids, count)
     if problem and not (partial and ids):
-        way_out = "" if partial else ", or take what is there with --partial"
+        way_out = "" if partial else ", or use what is there with --partial"
         raise MissingData(
             f"{found.folder}: {kind.title}, split {split}: {problem}; {kind.how_to_get()}{way_out}"
         )

@@ -14,12 +14,16 @@ from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.reading import read_ids, read_image
 
+VOC_MEAN_BGR = (104.00699, 116.66877, 122.67892)
+"""PASCAL VOC's mean colour. A data set's own is that of its data layer in shelhamer/fcn.berkeleyvision.org at
+1305c73; those that have none there fine-tune nets trained on VOC."""
+
 Label = npt.NDArray[np.uint8]
 """The class of each pixel, (H, W)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class Labelling:
     """One labelling of the pixels: its classes, by index, and their colours (N, 3), RGB."""
 
     classes: tuple[str, ...]
@@ -32,9 +36,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Split:
-    """A list of images. `count` is None where no number was published.
+    """A list of images. `count` is None if no number was published.
 
-    `labelled` is False where the labels are kept secret; `absent` are classes that none of its images shows.
+    `labelled` is False if the labels are kept secret; `absent` are classes that none of its images shows.
     """
 
     count: int | None = None
@@ -47,7 +51,7 @@ class Split:
 class Sample:
     """One image as on disk, RGB, uint8 (H, W, 3), and its labels by head, uint8 (H, W), 255 = void.
 
-    `labels` is empty where they are secret. NYUDv2 adds `depth`, uint16 (H, W), and `hha_hwc`, uint8.
+    `labels` is empty if they are secret. NYUDv2 adds `depth`, uint16 (H, W), and `hha_hwc`, uint8.
     """
 
     id: str
@@ -58,7 +62,7 @@ class Sample:
 
     @property
     def label(self) -> Label:
-        """The labels (H, W) of the first head. Raises MissingData where they are secret."""
+        """The labels (H, W) of the first head. Raises MissingData if they are secret."""
         if not self.labels:
             raise MissingData(f"{self.id}: the labels of this split are not public")
         return next(iter(self.labels.values()))
@@ -68,8 +72,8 @@ class Sample:
 class Dataset:
     """A split of a data set in a folder: `ids` in the order of the list; a sample is read when asked for.
 
-    Made by `open_dataset`. `notes` says what to know of the data and of this copy, a sentence each.
-    The paths below are relative to the folder; {id} and {split} stand for themselves.
+    Made by `open_dataset`. `notes` says what to know about the data and this copy, one sentence each.
+    The paths below are relative to the folder, with {id} and {split} to be filled in.
     """
 
     folder: Path
@@ -79,28 +83,30 @@ class Dataset:
 
     name: ClassVar[str]
     title: ClassVar[str]
-    labellings: ClassVar[Mapping[str, Head]] = {}
+    labellings: ClassVar[Mapping[str, Labelling]] = {}
     splits: ClassVar[Mapping[str, Split]] = {}
     quirks: ClassVar[tuple[str, ...]] = ()
     rendered: ClassVar[bool] = False
-    """Whether samples are made when asked for: no folder is needed."""
+    """Whether samples are made on demand: no folder is needed."""
     source: ClassVar[str] = ""
     """Its name in sources.toml, if it can be fetched."""
     places: ClassVar[tuple[str, ...]] = (".",)
-    """Where below the given folder a copy may lie, as the archives unpack."""
+    """Where a copy may be below the given folder, as the archives unpack."""
     marks: ClassVar[tuple[str, ...]] = ()
-    """What a copy has."""
+    """What marks a copy."""
     list_file: ClassVar[str] = ""
     image_file: ClassVar[str] = ""
     label_files: ClassVar[Mapping[str, str]] = {}
     ignore_label: ClassVar[int] = IGNORE_LABEL
+    mean_bgr: ClassVar[tuple[float, float, float]] = VOC_MEAN_BGR
+    """What nets trained on it subtract from an image."""
 
     def read_label(self, path: Path, head: str) -> Label:
         """The labels of one head in a file, classes from 0, void as 255. Every data set defines it."""
         raise NotImplementedError
 
     @property
-    def heads(self) -> Mapping[str, Head]:
+    def heads(self) -> Mapping[str, Labelling]:
         """The labellings by name: "sem", and SIFT Flow's "geo"."""
         return self.labellings
 
@@ -116,7 +122,7 @@ class Dataset:
 
     @property
     def facts(self) -> Split:
-        """What was published of the split; nothing of a list of the user's own."""
+        """What was published about the split; nothing about a list of the user's own."""
         return self.splits.get(self.split, Split())
 
     @property
@@ -146,7 +152,7 @@ class Dataset:
         return Sample(identifier, image_hwc, labels, self.read_depth(identifier), self.read_hha(identifier))
 
     def labels(self, index: int) -> Mapping[str, Label]:
-        """A sample's labels by head, without its image. Raises ReadError for a number that is no class."""
+        """A sample's labels by head, without its image. Raises ReadError for a number that is not a class."""
         labels = {}
         for head, path in self.label_paths(self.ids[index]).items():
             labels[head] = label = self.read_label(path, head)
@@ -157,28 +163,28 @@ class Dataset:
         return labels
 
     def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:
-        """An image's depth map (H, W), None where there is none."""
+        """An image's depth map (H, W), or None."""
         return None
 
     def read_hha(self, identifier: str) -> npt.NDArray[np.uint8] | None:
-        """An image's encoded depth map (H, W, 3), None where there is none."""
+        """An image's encoded depth map (H, W, 3), or None."""
         return None
 
     def listed(self) -> Sequence[str] | None:
-        """The ids of the split by its list, None when there is no such list."""
+        """The ids in the split's list, or None without one."""
         path = self._path(self.list_file)
         return read_ids(path) if path.is_file() else None
 
     def image_path(self, identifier: str) -> Path:
-        """Where an image lies."""
+        """Where an image is."""
         return self._path(self.image_file, identifier)
 
     def label_paths(self, identifier: str) -> Mapping[str, Path]:
-        """Where an image's labels lie, by head."""
+        """Where an image's labels are, by head."""
         return {head: self._path(file, identifier) for head, file in self.label_files.items()}
 
     def needed(self, identifier: str) -> tuple[Path, ...]:
-        """The files without which a sample is not complete."""
+        """The files that a complete sample needs."""
         labels = self.label_paths(identifier).values() if self.labelled else ()
         return self.image_path(identifier), *labels
 
@@ -187,7 +193,7 @@ class Dataset:
 
     @classmethod
     def find(cls, folder: Path) -> Path:
-        """Where the copy lies, at `folder` or below it. Raises MissingData when it does not."""
+        """Where the copy is, at `folder` or below it. Raises MissingData without one."""
         if found := first_with(folder, cls.places, cls.marks):
             return found
         what = f"expected {' and '.join(cls.marks)}" if folder.is_dir() else "there is no such folder"
@@ -195,7 +201,7 @@ class Dataset:
 
     @classmethod
     def how_to_get(cls) -> str:
-        """What to do when the data are not there."""
+        """What to do if the data are not there."""
         return f"get it with: fcn-repro --fetch {cls.source}"
 
 

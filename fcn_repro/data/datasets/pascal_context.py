@@ -5,7 +5,7 @@
     trainval/ID.mat                                    LabelMap: 1 to 459
     labels.txt                                         the 459 names, "1: accordion"
 
-The annotation may lie beside VOCdevkit or inside VOC2010. Which number is which name is read from labels.txt.
+The annotation may be next to VOCdevkit or inside VOC2010. labels.txt says which number has which name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, first_with, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, first_with, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import OBJECTS
 from fcn_repro.data.labels import IGNORE_LABEL
@@ -50,15 +50,16 @@ _MARKS = ("labels.txt", "trainval")
 
 
 class PascalContext(Dataset):
-    """What the tasks share: they differ in which of the 459 are classes, and in what the rest becomes."""
+    """What the tasks share: they differ in which of the 459 are classes, and in what becomes of the rest."""
 
     source = "pascal-context"
     splits: ClassVar = {"train": Split(4998), "val": Split(5105)}
+    mean_bgr = (104.007, 116.669, 122.679)
     rest: ClassVar[int] = IGNORE_LABEL
 
     @classmethod
     def find(cls, folder: Path) -> Path:
-        """The folder given: images and annotation lie in it, together or apart."""
+        """The folder given, with images and annotation in it, together or apart."""
         for what, places, marks in (("images", _VOC_PLACES, ("JPEGImages",)), ("labels", _PLACES, _MARKS)):
             if not first_with(folder, places, marks):
                 raise MissingData(
@@ -94,7 +95,7 @@ class PascalContext(Dataset):
 
     @cached_property
     def _table(self) -> npt.NDArray[np.uint8]:
-        """The task's label of each raw one, 0 to 459."""
+        """The task's label for each raw one, 0 to 459."""
         path = self._annotation / "labels.txt"
         numbers = read_names(path)
         table = np.full(RAW_LABELS + 1, self.rest, np.uint8)
@@ -103,7 +104,7 @@ class PascalContext(Dataset):
             if raw_name in numbers:
                 table[numbers[raw_name]] = label
             elif name != "background":
-                raise ReadError(f"{path}: no label is called {raw_name!r}, the task's {name!r}")
+                raise ReadError(f"{path}: no label is called {raw_name!r}, which the task calls {name!r}")
         return table
 
 
@@ -131,18 +132,18 @@ class PascalContext60(PascalContext):
 
     name = "pascal-context"
     title = "PASCAL-Context, 59 classes and background"
-    labellings: ClassVar = {"sem": Head(("background", *CLASSES_59), colormap(60))}
+    labellings: ClassVar = {"sem": Labelling(("background", *CLASSES_59), colormap(60))}
     rest = 0
     quirks = ("The other 400 categories are class 0, which is learned and scored as a 60th.", _ALIASES_QUIRK)
 
 
 @register
 class PascalContext59(PascalContext):
-    """The 59 classes alone."""
+    """Only the 59 classes."""
 
     name = "pascal-context-59"
     title = "PASCAL-Context, 59 classes"
-    labellings: ClassVar = {"sem": Head(CLASSES_59, frozen(colormap(60)[1:]))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES_59, frozen(colormap(60)[1:]))}
     quirks = ("The other 400 categories are void.", _ALIASES_QUIRK)
 
 
@@ -152,5 +153,5 @@ class PascalContext33(PascalContext):
 
     name = "pascal-context-33"
     title = "PASCAL-Context, 33 classes"
-    labellings: ClassVar = {"sem": Head(CLASSES_33, frozen(colormap(34)[1:]))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES_33, frozen(colormap(34)[1:]))}
     quirks = ("The other 426 categories are void.", _ALIASES_QUIRK)

@@ -2,7 +2,7 @@
 
     VOCdevkit/VOC2012/JPEGImages/ID.jpg
                       SegmentationClass/ID.png          palette PNG: 0 background, 1 to 20, 255 void
-                      ImageSets/Segmentation/SPLIT.txt  one id a line
+                      ImageSets/Segmentation/SPLIT.txt  one id per line
 
 A folder that holds nothing but label PNGs opens too: its labels can be read, its images cannot.
 """
@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from caffe2torch.errors import MissingData
 from fcn_repro.data import reading, splits
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, first_with, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, first_with, register
 from fcn_repro.data.palette import colormap
 
 OBJECTS = (
@@ -24,19 +24,19 @@ OBJECTS = (
     "tvmonitor",
 )
 CLASSES = ("background", *OBJECTS)
-LABELLINGS = {"sem": Head(CLASSES, colormap(21))}
+LABELLINGS = {"sem": Labelling(CLASSES, colormap(21))}
 
 _KITS = ("", "VOCdevkit/", "TrainVal/VOCdevkit/")  # the last is where VOC 2011 unpacks
 _SEG11VALID = Split(736, note="seg11valid: the images of VOC 2011 val that SBD's train does not have.")
-_TEST_NOTE = "The evaluation server keeps the labels of test; it gives the images to whoever registers."
+_TEST_NOTE = "The evaluation server keeps the labels of test; registered users get the images."
 
 
 class PascalVoc(Dataset):
-    """What the years share. A list of the user's own beside train.txt opens by its name."""
+    """What the years share. Your own list next to train.txt opens by its name."""
 
     year: ClassVar[int]
     labellings = LABELLINGS
-    quirks = ("Label 255 is the border of objects and what nobody labelled: neither learned nor scored.",)
+    quirks = ("Label 255 marks object borders and unlabelled pixels: neither learned nor scored.",)
     list_file = "ImageSets/Segmentation/{split}.txt"
     image_file = "JPEGImages/{id}.jpg"
     label_files: ClassVar = {"sem": "SegmentationClass/{id}.png"}
@@ -55,11 +55,11 @@ class PascalVoc(Dataset):
         )
 
     def listed(self) -> Sequence[str] | None:
-        """The list in ImageSets; seg11valid is not in there."""
+        """The list in ImageSets, which lacks seg11valid."""
         return splits.read("seg11valid") if self.split == "seg11valid" else super().listed()
 
     def label_paths(self, identifier: str) -> Mapping[str, Path]:
-        """SBD's labels joined to VOC's own, as PNGs, are passed around as SegmentationClassAug."""
+        """SBD's labels merged with VOC's own, as PNGs, circulate as SegmentationClassAug."""
         if self.labels_only:
             return {"sem": self.folder / f"{identifier}.png"}
         if self.split == "trainaug":
@@ -67,11 +67,11 @@ class PascalVoc(Dataset):
         return super().label_paths(identifier)
 
     def read_label(self, path: Path, head: str) -> Label:
-        """On disk as it is."""
+        """As on disk."""
         return reading.read_label(path)
 
     def needed(self, identifier: str) -> tuple[Path, ...]:
-        """Image and label, or the label alone."""
+        """Image and label, or only the label."""
         image, *labels = super().needed(identifier)
         return tuple(labels) if self.labels_only else (image, *labels)
 

@@ -19,7 +19,7 @@ from fcn_repro.data.reading import as_ids, lookup, read_ids
 
 @register
 class Sbd(Dataset):
-    """VOC's objects on 11355 images of VOC 2011. Your own lists beside train.txt open by their names."""
+    """VOC's objects on 11355 images of VOC 2011. Your own lists next to train.txt open by their names."""
 
     name = "sbd"
     title = "SBD"
@@ -39,7 +39,7 @@ class Sbd(Dataset):
         "val": Split(2857),
         "trainval": Split(11355),
         "train_noval": Split(
-            5623, note="train_noval: train without VOC 2012 val; its list is published apart."
+            5623, note="train_noval: train without VOC 2012 val; its list is published separately."
         ),
     }
 
@@ -51,5 +51,5 @@ class Sbd(Dataset):
         return as_ids((identifier for path in paths for identifier in read_ids(path)), self.folder)
 
     def read_label(self, path: Path, head: str) -> Label:
-        """On disk as it is, in a struct."""
+        """As on disk, in a struct."""
         return lookup(read_matrix(path, "GTcls", "Segmentation"), range(21), path)

@@ -1,9 +1,9 @@
-"""Street scenes that are rendered when they are asked for: no download, no folder, exact labels.
+"""Street scenes rendered on demand: no download, no folder, exact labels.
 
-A sample is a function of VERSION, its split and its number, by integers alone, so it is the same everywhere.
+A sample depends only on VERSION, its split and its number, in integer arithmetic: it is the same everywhere.
 
 train, val, test         scenes of about 96x128 pixels (H, W), each pixel with its class, 255 around things
-objects, objects-val     pictures of about 60x72 pixels of one class each, by turns, and every pixel has that
+objects, objects-val     pictures of about 60x72 pixels, each of one class in turn, with every pixel of that
                          class: what ImageNet is to the papers' nets. An FCN that learns them by the ordinary
                          loss per pixel is a classifier of whole images, made fully convolutional.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Sample, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Sample, Split, register
 from fcn_repro.data.palette import frozen
 from fcn_repro.data.scenes.canvas import Canvas
 from fcn_repro.data.scenes.chance import Chance
@@ -22,7 +22,7 @@ from fcn_repro.data.scenes.portrait import portrait
 from fcn_repro.data.scenes.street import CLASSES, street
 
 VERSION = 1
-"""Of the drawing: whatever changes a pixel of any sample gets a new one."""
+"""Of the drawing: any change to a pixel of any sample needs a new one."""
 
 COLOURS = (
     *((0, 0, 0), (128, 64, 128), (170, 50, 40), (60, 160, 60), (0, 90, 220), (250, 210, 0)),
@@ -34,12 +34,12 @@ _OBJECTS = "Each image shows one class, and every pixel has that label: it teach
 
 @register
 class Shapes(Dataset):
-    """Streets with trees, cars, people and thinner things. Not in the papers: small, and always here."""
+    """Streets with trees, cars, people and thinner things. Not in the papers, but small and always here."""
 
     name = "shapes"
     title = "rendered street scenes"
     rendered = True
-    labellings: ClassVar = {"sem": Head(CLASSES, frozen(COLOURS))}
+    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
     splits: ClassVar = {
         "train": Split(10_000),
         "val": Split(100),
@@ -53,7 +53,7 @@ class Shapes(Dataset):
         return Sample(self.ids[index], canvas.photograph(chance), {"sem": canvas.label})
 
     def labels(self, index: int) -> Mapping[str, Label]:
-        """A sample's labels; its image is drawn, but not photographed."""
+        """A sample's labels; its image is drawn but not photographed."""
         return {"sem": self._drawn(index)[0].label}
 
     def listed(self) -> Sequence[str] | None:
@@ -63,21 +63,21 @@ class Shapes(Dataset):
         return tuple(f"{self.split}-{number:05}" for number in range(self.facts.count or 0))
 
     def needed(self, identifier: str) -> tuple[Path, ...]:
-        """No file at all."""
+        """No files."""
         return ()
 
     @classmethod
     def find(cls, folder: Path) -> Path:
-        """In any folder, whether it is there or not."""
+        """Any folder, even one that does not exist."""
         return folder
 
     @classmethod
     def how_to_get(cls) -> str:
-        """Nothing has to be got."""
+        """There is nothing to get."""
         return "it is rendered, and always here"
 
     def _drawn(self, index: int) -> tuple[Canvas, Chance]:
-        """A scene, and the stream of numbers from which its photograph goes on."""
+        """A scene, and the stream of random numbers that its photograph continues."""
         number = int(self.ids[index].rpartition("-")[2])
         chance = Chance((VERSION << 32 | tuple(self.splits).index(self.split), number))
         if self.split.startswith("objects"):

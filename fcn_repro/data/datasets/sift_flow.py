@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from fcn_repro.data import splits
-from fcn_repro.data.datasets.base import Dataset, Head, Label, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
@@ -33,14 +33,14 @@ _SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 
 @register
 class SiftFlow(Dataset):
-    """2688 outdoor scenes of 256x256 pixels, labelled twice: by what is there, and by how it stands."""
+    """2688 outdoor scenes of 256x256 pixels, labelled twice: with objects, and with geometry."""
 
     name = "sift-flow"
     title = "SIFT Flow"
     source = "sift-flow"
     labellings: ClassVar = {
-        "sem": Head(CLASSES, frozen(colormap(34)[1:])),
-        "geo": Head(GEOMETRY, frozen([(70, 130, 220), (110, 90, 60), (190, 60, 60)])),
+        "sem": Labelling(CLASSES, frozen(colormap(34)[1:])),
+        "geo": Labelling(GEOMETRY, frozen([(70, 130, 220), (110, 90, 60), (190, 60, 60)])),
     }
     places = (".", "SiftFlowDataset", "data/sift-flow")
     marks = (f"Images/{_SCENES}", f"SemanticLabels/{_SCENES}")
@@ -49,6 +49,7 @@ class SiftFlow(Dataset):
         "sem": f"SemanticLabels/{_SCENES}/{{id}}.mat",
         "geo": f"GeoLabels/{_SCENES}/{{id}}.mat",
     }
+    mean_bgr = (114.578, 115.294, 108.353)
     quirks = ("On disk 0 or -1 is void and the classes start at 1; here 255 is void and they start at 0.",)
     splits: ClassVar = {
         "trainval": Split(
@@ -73,6 +74,6 @@ class SiftFlow(Dataset):
         return as_ids(sorted({path.stem for path in images} - {*test, *UNANNOTATED}), self.folder)
 
     def read_label(self, path: Path, head: str) -> Label:
-        """One less than on disk, void moved to 255."""
+        """One less than on disk, with void moved to 255."""
         raw = np.maximum(read_matrix(path, "S"), 0)
         return lookup(raw, (IGNORE_LABEL, *range(len(self.labellings[head].classes))), path)

@@ -1,4 +1,4 @@
-"""Scenes rendered by integers alone, so that every pixel is the same on every machine.
+"""Scenes rendered in integer arithmetic, so that every pixel is the same on every machine.
 
 key ─ Chance ─→ numbers ─ street, portrait ─→ Parts ─ Canvas ─→ label, and photograph ─→ image
       chance              things, colours,    an Outline, a

@@ -1,4 +1,4 @@
-"""The picture that a scene is painted on, and the label of each of its pixels."""
+"""The picture that a scene is painted on, and the label of each pixel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fcn_repro.data.scenes.textures import FULL, Texture
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of one texture, which mixes two colours."""
+    """A piece with one texture, which mixes two colours."""
 
     outline: Outline
     texture: Texture
@@ -36,7 +36,7 @@ class Canvas:
     def add(self, parts: Sequence[Part], label: int, *, border: bool) -> None:
         """Paints the parts over what is there, later ones over earlier ones, and labels what they cover.
 
-        With a border, the pixels around them that touch them, be it by a corner, become void.
+        With a border, the pixels that touch them, even at a corner, become void.
         """
         covered = np.zeros(self.label.shape, bool)
         for part in parts:
@@ -64,7 +64,7 @@ class Canvas:
         covered[rows, columns] |= mask
 
     def _around(self, outline: Outline) -> tuple[slice, slice]:
-        """The rows and columns in which an outline lies, so far as they are on the canvas."""
+        """The rows and columns of an outline that are on the canvas."""
         top, left, bottom, right = (max(edge // UNIT, 0) for edge in outline.box)
         return slice(top, bottom + 1), slice(left, right + 1)
 
@@ -76,7 +76,7 @@ class Canvas:
 
 
 def _grown(mask: Mask) -> Mask:
-    """The mask with the eight neighbours of each of its pixels."""
+    """The mask, with the eight neighbours of each pixel."""
     tall: Mask = mask.copy()
     tall[1:] |= mask[:-1]
     tall[:-1] |= mask[1:]

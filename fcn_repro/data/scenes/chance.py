@@ -1,4 +1,4 @@
-"""Random integers that stay the same on every machine and with every version of NumPy."""
+"""Random integers that are the same on every machine and with every version of NumPy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _AHEAD = 64
 
 
 class Chance:
-    """Integers drawn from a stream that its key, two numbers below 2**64, decides.
+    """Integers drawn from a stream that is determined by its key, two numbers below 2**64.
 
     Only the raw words of NumPy's Philox are used: their order is guaranteed for ever, while what a Generator
-    makes of them may change with a version of NumPy (NEP 19).
+    makes of them may change between versions of NumPy (NEP 19).
     """
 
     def __init__(self, key: tuple[int, int]) -> None:
@@ -39,7 +39,7 @@ class Chance:
         return choices[self.below(len(choices))]
 
     def happens(self, percent: int) -> bool:
-        """True that often."""
+        """True with this probability."""
         return self.below(100) < percent
 
     def bytes(self, *shape: int) -> npt.NDArray[np.uint8]:

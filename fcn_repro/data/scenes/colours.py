@@ -1,4 +1,4 @@
-"""Colours, RGB, drawn from what is usual for a material."""
+"""Colours, RGB, drawn from those usual for a material."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fcn_repro.data.scenes.chance import Chance
 Colour = tuple[int, int, int]
 
 ODD_PERCENT = 20
-"""How often leaves and skies have a colour of any kind: it must not tell the class."""
+"""How often leaves and skies have any colour at all: colour must not give the class away."""
 
 SKINS = ((225, 180, 150), (190, 135, 100), (120, 80, 55), (80, 55, 40))
 
@@ -43,6 +43,6 @@ def skin(chance: Chance) -> Colour:
 
 
 def near(colour: Colour, step: int) -> Colour:
-    """A colour that is lighter by a step, or darker where it is negative."""
+    """A colour lighter by a step, or darker if the step is negative."""
     red, green, blue = (min(255, max(0, value + step)) for value in colour)
     return red, green, blue

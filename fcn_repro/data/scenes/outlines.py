@@ -1,6 +1,6 @@
-"""Outlines, and which pixels they cover: those whose centre lies in them or on their edge.
+"""Outlines, and which pixels they cover: those whose centre is inside or on the edge.
 
-All numbers are integers, in eighths of a pixel from the upper left corner, so every answer is exact.
+All numbers are integers, in eighths of a pixel from the upper left corner, so the results are exact.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Outline(Protocol):
 
 @dataclass(frozen=True)
 class Disc:
-    """An ellipse by its centre and its half axes; both are positive."""
+    """An ellipse, by its centre and its semi-axes; both are positive."""
 
     y: int
     x: int
@@ -53,7 +53,7 @@ class Disc:
 
 @dataclass(frozen=True)
 class Ring:
-    """A circle of radius r, drawn with a line that is `width` wide and lies inside of it."""
+    """A circle of radius r, drawn with a line that is `width` wide and inside it."""
 
     y: int
     x: int
@@ -73,7 +73,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Polygon:
-    """A convex polygon by its corners (y, x), clockwise as seen on the screen."""
+    """A convex polygon, by its corners (y, x), clockwise on the screen."""
 
     corners: tuple[tuple[int, int], ...]
 
@@ -93,7 +93,7 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Bar:
-    """A straight line from a to b, each (y, x), that is `width` wide and ends squarely."""
+    """A straight line from a to b, each (y, x), `width` wide, with square ends."""
 
     a: tuple[int, int]
     b: tuple[int, int]
@@ -107,7 +107,7 @@ class Bar:
         return min(ay, by) - half, min(ax, bx) - half, max(ay, by) + half, max(ax, bx) + half
 
     def covers(self, y: Integers, x: Integers) -> Mask:
-        """Points beside the line by at most half its width, and not before or behind it."""
+        """Points at most half the width from the line, and not beyond its ends."""
         (ay, ax), (by, bx) = self.a, self.b
         dy, dx = by - ay, bx - ax
         along, across = dy * (y - ay) + dx * (x - ax), dx * (y - ay) - dy * (x - ax)

@@ -1,4 +1,4 @@
-"""One thing, about filling the frame: what a classifier learns from before it is made fully convolutional."""
+"""One thing that roughly fills the frame: training images for a classifier, before it becomes an FCN."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ HEIGHTS: Mapping[str, tuple[int, int]] = {
     "sign": (40, 54),
     "ball": (24, 50),
 }
-"""How high things are, in pixels."""
+"""How tall things are, in pixels."""
 
 
 def portrait(chance: Chance, label: int) -> Canvas:
     """A picture of 56 to 64 by 68 to 76 pixels (H, W) of one class, which is the label of every pixel.
 
-    Road is all that lies before a horizon, and background is a scene with nothing in it.
+    Road fills everything in front of a horizon, and background is a scene with nothing in it.
     """
     height, width = chance.between(56, 64), chance.between(68, 76)
     canvas = Canvas(height, width)

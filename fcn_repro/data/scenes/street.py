@@ -25,13 +25,13 @@ HEIGHTS: Mapping[str, tuple[int, int]] = {
     "sign": (28, 42),
     "ball": (13, 22),
 }
-"""How high things are half-way between the horizon and the viewer, in pixels."""
+"""How tall things are halfway between the horizon and the viewer, in pixels."""
 
 OFTEN = (
     *("tree", "tree", "car", "car", "person", "person", "person", "bicycle", "bicycle"),
     *("pole", "pole", "fence", "fence", "sign", "sign", "ball", "ball", "ball"),
 )
-"""What things are drawn from: the small ones more often than the large ones."""
+"""What things are picked from: small ones more often than large ones."""
 
 
 def street(chance: Chance) -> Canvas:
@@ -87,7 +87,7 @@ def _ahead(chance: Chance, ground: int, height: int, width: int) -> tuple[Outlin
     far, near_by, half = chance.below(width), chance.below(width), width * chance.between(22, 40) // 100
 
     def strip(begin: int, end: int, narrow: int, wide: int) -> Polygon:
-        """The road's middle between two percentages of its length, half as wide as said at either end."""
+        """The road's middle between two percentages of its length, with these half-widths at either end."""
         y0, y1 = (ground + (height - ground) * percent // 100 for percent in (begin, end))
         x0, x1 = (far + (near_by - far) * percent // 100 for percent in (begin, end))
         return Polygon(((y0, x0 - narrow), (y0, x0 + narrow), (y1, x1 + wide), (y1, x1 - wide)))
@@ -98,7 +98,7 @@ def _ahead(chance: Chance, ground: int, height: int, width: int) -> tuple[Outlin
 
 
 def _stand(name: str, canvas: Canvas, chance: Chance, horizon: int, foot: int) -> None:
-    """Puts a thing on a row of pixels, the larger the nearer, at any column."""
+    """Puts a thing on a row of pixels, larger when nearer, at any column."""
     height, width = canvas.label.shape
     percent = 65 + 70 * (foot - horizon) // (height - horizon)
     tall = UNIT * chance.between(*HEIGHTS[name]) * percent // 100

@@ -1,6 +1,6 @@
-"""Textures: how much of a second colour is mixed into a first one, pixel by pixel.
+"""Textures: how much of a second colour is mixed into a first, pixel by pixel.
 
-A texture is drawn once, with its period and its direction, and then asked for boxes of pixels.
+A texture draws its period and direction once, and then fills boxes of pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FULL = 256
 
 
 def plain(chance: Chance) -> Texture:
-    """The first colour alone."""
+    """Only the first colour."""
     return PLAIN
 
 
@@ -65,12 +65,12 @@ def windows(chance: Chance) -> Texture:
 
 
 def grain(chance: Chance) -> Texture:
-    """Each pixel a mixture of its own."""
+    """A random mixture for each pixel."""
     return lambda y, x: chance.bytes(y.size, x.size).astype(np.int64)
 
 
 def blotches(chance: Chance) -> Texture:
-    """Soft spots a few pixels across: a coarse grid of random values, and straight lines between them."""
+    """Soft spots a few pixels across: a coarse grid of random values, interpolated linearly."""
     period = chance.between(3, 6)
 
     def texture(y: Integers, x: Integers) -> Integers:

@@ -1,7 +1,7 @@
 """What stands in a scene: each thing as parts, built up from the point where it touches the ground.
 
 A function takes that point (y, x) and the thing's height, in eighths of a pixel. Colours are drawn anew each
-time, and only leaves and metal have usual ones: most classes share them, so shape and texture must tell.
+time, and only leaves and metal have usual ones: classes share them, so only shape and texture can tell.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def flat(outline: Outline, colour: Colour) -> Part:
 
 
 def building(chance: Chance, y: int, x: int, height: int) -> Parts:
-    """A facade with windows; every other has a gable."""
+    """A facade with windows; half of them have a gable."""
     of = _percent_of(height)
     half, wall = of(chance.between(35, 70)), chance.pick((grey, any_colour))(chance)
     pane = near(wall, chance.pick((-90, -60, 60, 90)))
@@ -115,7 +115,7 @@ def bicycle(chance: Chance, y: int, x: int, height: int) -> Parts:
 
 
 def pole(chance: Chance, y: int, x: int, height: int) -> Parts:
-    """Tall, two to five pixels wide, not quite upright; every other carries a lamp."""
+    """Tall, two to five pixels wide, not quite upright; half of them carry a lamp."""
     of = _percent_of(height)
     width, lean = max(of(6), THINNEST) + chance.below(2 * UNIT), of(chance.between(-3, 3))
     colour, top = chance.pick((grey, grey, any_colour))(chance), (y - height, x + lean)

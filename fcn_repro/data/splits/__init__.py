@@ -1,4 +1,4 @@
-"""Lists of ids that no data set's own archive holds, byte for byte as published, one id a line.
+"""Lists of ids that the data sets' own archives lack, byte for byte as published, one id per line.
 
     seg11valid        736  VOC 2011 val without SBD's train, sorted
     nyudv2_train      381  with nyudv2_val the 795 that the papers train on

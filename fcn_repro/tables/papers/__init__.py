@@ -1,7 +1,7 @@
-"""The papers' tables, as data: one TOML file per paper beside this module, every cell with its source.
+"""The papers' tables, as data: one TOML file per paper next to this module, every cell with its source.
 
-A cell is verified when its value was seen in a text that its sources name. `memory` as the only source means
-that it was not; such a cell is unverified unless independent numbers corroborate it.
+A cell is verified if its value was seen in a text that its sources name. `memory` as the only source means
+that it was not: such a cell is unverified unless independent numbers corroborate it.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ MEMORY = "memory"
 SCORES = ("pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")
 """The papers' scores, as metrics.Scores names them."""
 STRUCTURE = ("layers", "parameters", "receptive_field", "stride")
-"""What a net's definition tells, as structure.Structure names it."""
+"""What follows from a net's definition, as structure.Structure names it."""
 MEASURES = (*SCORES, *STRUCTURE, "time", "bound", "server")
 """Also: the time of one forward pass, an upper bound on mean IU, and the mean IU that a server gives."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What a column says, `metric`, and what measures it, one of MEASURES or None.
+    """What a column states, `metric`, and what measures it, one of MEASURES or None.
 
-    `split` is "-" for what needs no images; `on` is the same for open_dataset: NAME/SPLIT or NAME/SPLIT:HEAD.
+    `split` is "-" if no images are needed; `on` names it for open_dataset: NAME/SPLIT or NAME/SPLIT:HEAD.
     `elsewhere` is for columns that are measured on other images than the published values.
     """
 
@@ -71,7 +71,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One published value, in its column's unit; `printed` where the paper writes it otherwise.
+    """One published value, in its column's unit; `printed` if the paper writes it differently.
 
     `corroborated` names the sources of independent numbers that match a value from memory.
     """
@@ -96,11 +96,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table; a cell is None where the paper prints a dash.
+    """One line of a table; a cell is None if the paper prints a dash.
 
     What measures it: published weights by their name in the zoo, the recipe that trains such weights, the net
     by its name in `c2t.define`, or a down-sampling factor; `why` says why nothing can, or why there is no
-    recipe. Baselines are the methods of others, which nobody measures here.
+    recipe. Baselines are other authors' methods, which are not measured here.
     """
 
     name: str
@@ -127,7 +127,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """One table of a paper; every row has a cell for every column."""
 
     title: str
@@ -157,12 +157,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Paper:
-    """All tables of a paper, by their number there, and what each source code stands for."""
+    """All tables of a paper, by their number there, and what each source code means."""
 
     title: str
     venue: str
     sources: Mapping[str, str]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, PaperTable]
 
     def __post_init__(self) -> None:
         for number, table in self.tables.items():
@@ -173,7 +173,7 @@ class Paper:
 
 @cache
 def papers() -> Mapping[str, Paper]:
-    """Every paper by its key, the name of its file. Raises ReadError (see records.py)."""
+    """Every paper by its key, the name of its file. Raises ReadError (see toml_records.py)."""
     found = {path.stem: load(path, Paper) for path in sorted(FOLDER.glob("*.toml"))}
     rows = [row for paper in found.values() for table in paper.tables.values() for row in table.rows]
     if unknown := sorted({row.model for row in rows if row.model} - zoo().models.keys()):

@@ -137,7 +137,7 @@ def test_doubles_stored_as_bytes_from_a_machine_of_the_other_order(tmp_path):
 )
 def test_variables_that_are_no_matrices(tmp_path, value):
     save_mat(tmp_path / "x.mat", {"S": value})
-    with pytest.raises(ReadError, match=r"x\.mat: no labels in S: it is no matrix of real numbers"):
+    with pytest.raises(ReadError, match=r"x\.mat: no labels in S: it is not a matrix of real numbers"):
         read_matrix(tmp_path / "x.mat", "S")
 
 
@@ -146,7 +146,7 @@ def test_a_mat_without_the_variable_or_the_field(tmp_path):
     for variable, field, problem in (
         ("S", "", "no labels in S: there is no such variable"),
         ("GTcls", "Segmentation", r"no labels in GTcls\.Segmentation: its fields are Other, More"),
-        ("plain", "Segmentation", "the variable is no struct"),
+        ("plain", "Segmentation", "the variable is not a struct"),
     ):
         with pytest.raises(ReadError, match=problem):
             read_matrix(tmp_path / "x.mat", variable, field)
@@ -173,7 +173,7 @@ def test_a_mat_that_inflates_too_far_is_left(tmp_path, monkeypatch):
 
 def test_fractions_are_no_labels():
     for raw in (np.array([[0, 0.5]]), np.array([[0, np.nan]])):
-        with pytest.raises(ReadError, match="fractions, where labels are integers"):
+        with pytest.raises(ReadError, match="labels must be integers, found fractions"):
             reading.lookup(raw, range(41), Path("x.mat"))
 
 
@@ -187,7 +187,7 @@ def test_labels_beyond_the_raw_ones_are_refused(tmp_path):
 @pytest.mark.parametrize("line", ["../secret", "a/b", "a\\b", ".hidden"])
 def test_lists_do_not_lead_out_of_the_folder(tmp_path, line):
     save_text(tmp_path / "list.txt", "fine", line)
-    with pytest.raises(ReadError, match="is no id"):
+    with pytest.raises(ReadError, match="is not an id"):
         reading.read_ids(tmp_path / "list.txt")
 
 

@@ -21,7 +21,7 @@ from fcn_repro.data.scenes.canvas import Canvas
 from fcn_repro.data.scenes.chance import Chance
 from fcn_repro.data.scenes.outlines import Bar, Disc, Outline, Polygon, Ring
 from fcn_repro.tables.bounds import upper_bounds
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 from tests.places import ROOT
 
 STUFF, THINGS = (0, 1, 2), tuple(range(3, 11))
@@ -261,7 +261,7 @@ def test_an_unknown_split_is_refused() -> None:
 
 def test_the_commands_find_it_in_any_folder(tmp_path: Path) -> None:
     for data in (None, tmp_path, tmp_path / "nowhere"):
-        assert Disk.at(tmp_path / "home", data).open("shapes/val").ids == shapes("val").ids
+        assert Workspace.at(tmp_path / "home", data).open("shapes/val").ids == shapes("val").ids
 
 
 # In files
@@ -282,7 +282,7 @@ def test_a_written_folder_reads_back_equal(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     for target in (tmp_path, tmp_path / "letter.txt"):
-        with pytest.raises(WriteError, match="there is something already"):
+        with pytest.raises(WriteError, match="already exists; name a new folder"):
             folder.save_folder(shapes("val"), target)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
@@ -305,14 +305,14 @@ def test_a_split_is_rendered_from_the_command_line(
     assert "100 images with their labels" in capsys.readouterr().out
     assert len(open_dataset("folder", tmp_path / "mine", "all")) == 100
     assert cli.main(["--render", "shapes/val", "-o", str(tmp_path / "mine")]) == 1
-    assert "there is something already" in capsys.readouterr().err
+    assert "already exists; name a new folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--render", "shapes/val"], "--render needs -o DIR"),
-        (["--render", "camvid/val", "-o", "x"], "only shapes is rendered, the others lie in files already"),
+        (["--render", "camvid/val", "-o", "x"], "only shapes is rendered; the others are files already"),
     ],
 )
 def test_what_cannot_be_rendered(

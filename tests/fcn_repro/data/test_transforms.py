@@ -9,8 +9,8 @@ import pytest
 
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data import transforms
-from fcn_repro.data.datasets import Sample
-from fcn_repro.data.transforms import MEAN_BGR, net_inputs
+from fcn_repro.data.datasets import Sample, dataset, names
+from fcn_repro.data.transforms import net_inputs
 
 IMAGE = np.array([[[255, 128, 0], [10, 20, 30], [1, 2, 3]], [[0, 0, 0], [9, 8, 7], [77, 66, 55]]], np.uint8)
 DEPTH = np.array([[1000, 2548, 1], [65535, 3000, 7]], np.uint16)
@@ -18,19 +18,19 @@ SAMPLE = Sample("5001", IMAGE, {}, DEPTH, IMAGE)
 
 
 def test_an_image_is_bgr_minus_the_mean_channels_first():
-    blob = transforms.bgr(IMAGE, MEAN_BGR["voc"])
+    blob = transforms.bgr(IMAGE, (104.00699, 116.66877, 122.67892))
     assert (blob.shape, blob.dtype, blob.flags.c_contiguous) == ((3, 2, 3), np.float32, True)
     assert blob[:, 0, 1] == pytest.approx([30 - 104.00699, 20 - 116.66877, 10 - 122.67892], rel=1e-6)
     assert blob[:, 1, 2] == pytest.approx([55 - 104.00699, 66 - 116.66877, 77 - 122.67892], rel=1e-6)
 
 
 def test_the_means_are_the_published_ones():
-    assert MEAN_BGR == {
-        "voc": (104.00699, 116.66877, 122.67892),
-        "pascal-context": (104.007, 116.669, 122.679),
-        "nyudv2": (116.190, 97.203, 92.318),
-        "sift-flow": (114.578, 115.294, 108.353),
-    }
+    voc = (104.00699, 116.66877, 122.67892)
+    others = {"nyudv2": (116.190, 97.203, 92.318), "sift-flow": (114.578, 115.294, 108.353)}
+    context = {name: (104.007, 116.669, 122.679) for name in names() if name.startswith("pascal-context")}
+    assert len(context) == 3
+    means = {name: dataset(name).mean_bgr for name in names()}
+    assert means == {**dict.fromkeys(names(), voc), **others, **context}
 
 
 def test_hha_keeps_its_channels():
@@ -51,7 +51,7 @@ def test_a_depth_of_nothing_has_no_logarithm():
 
 
 def test_a_net_gets_the_blobs_that_it_names():
-    blobs = net_inputs(SAMPLE, ("color", "depth", "hha"), MEAN_BGR["nyudv2"])
+    blobs = net_inputs(SAMPLE, ("color", "depth", "hha"), (116.190, 97.203, 92.318))
     assert {name: blob.shape for name, blob in blobs.items()} == {
         "color": (3, 2, 3),
         "depth": (1, 2, 3),

@@ -411,7 +411,7 @@ def test_a_place_that_cannot_be_written_is_said(server, tmp_path):
 
 def test_nothing_is_unpacked_over_a_folder(tmp_path):
     archive = tar_of(tmp_path / "x.tar", "w", **FILES)
-    with pytest.raises(WriteError, match="there already"):
+    with pytest.raises(WriteError, match="already exists; nothing is unpacked"):
         extract(archive, tmp_path)
     with pytest.raises(MissingData, match="no such file"):
         extract(tmp_path / "y.tar", tmp_path / "out")

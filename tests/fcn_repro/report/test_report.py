@@ -21,11 +21,11 @@ from fcn_repro.report.html import Markup, element
 from fcn_repro.report.markdown import as_markdown
 from fcn_repro.report.page import page
 from fcn_repro.report.panels import Panel
-from fcn_repro.report.report import Report, Result, results_of
+from fcn_repro.report.report import Section, TableReport, sections_of
 from fcn_repro.scoring.metrics import Confusion, Over
 from fcn_repro.scoring.result import Evaluation, HeadScores
 from fcn_repro.tables.compare import BASELINE, Compared, How, Measured, Missing
-from fcn_repro.tables.papers import Cell, Column, Paper, Row, Table
+from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | *bold*"
 CLASSES = ("ground", "sky & sea", "tree", HOSTILE)
@@ -52,7 +52,7 @@ PAPER = Paper(
     "A paper",
     "CVPR 2015",
     {"CVPR": "the camera-ready", "WKF": "a README", "memory": "from memory"},
-    {"7": Table("Skips", COLUMNS, ROWS, "Trained on SBD.")},
+    {"7": PaperTable("Skips", COLUMNS, ROWS, "Trained on SBD.")},
 )
 RUN = "m, 736 images, fp32, a device, 2026-01-02: fcn-repro --evaluate m"
 AWAY = Missing("not here: the weights m", "fcn-repro --fetch m\nfcn-repro --table 7")
@@ -79,8 +79,8 @@ def report():
     compared = [Compared(*place, finding) for place, finding in zip(places, FINDINGS, strict=True)]
     image = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8)
     shown = [Panel("2007_000033", image, label(1), label(2)), Panel(HOSTILE, image, None, label(3))]
-    result = Result(f"m on {HOSTILE}", "736 images", head(), shown)
-    return Report(PAPER, "7", compared, [f"Our note: {HOSTILE}"], [result])
+    section = Section(f"m on {HOSTILE}", "736 images", head(), shown)
+    return TableReport(PAPER, "7", compared, [f"Our note: {HOSTILE}"], [section])
 
 
 class Page(HTMLParser):
@@ -178,7 +178,7 @@ def test_bars_are_as_long_as_the_iu(shown):
 
 
 def test_a_class_that_is_left_out_has_no_value():
-    absent = Page(page(Report(PAPER, "7", [], results=[Result("m", "", head(Over.LABELLED))])))
+    absent = Page(page(TableReport(PAPER, "7", [], sections=[Section("m", "", head(Over.LABELLED))])))
     assert [text for text, _ in absent.all("text", class_="axis")][-1] == "not in this set"
 
 
@@ -200,7 +200,7 @@ def test_hundreds_of_classes_have_a_picture_without_names():
     many = HeadScores(
         tuple(f"class {k}" for k in range(200)), ("#123456",) * 200, Confusion(200).with_counts(counts)
     )
-    picture = Page(page(Report(PAPER, "7", [], results=[Result("m", "", many)])))
+    picture = Page(page(TableReport(PAPER, "7", [], sections=[Section("m", "", many)])))
     assert len(picture.all("rect", class_="hit")) == 200
     assert sum(text == "class 7" for text, _ in picture.all("text")) == 1, "in the bars only"
 
@@ -235,7 +235,9 @@ def test_the_legend_has_the_colours_that_are_shown(shown):
 def test_large_images_are_shown_smaller():
     large = np.zeros((1300, 900, 3), np.uint8)
     panel = Panel("x", large, large[:, :, 0], large[:, :, 0])
-    pictures = Page(page(Report(PAPER, "7", [], results=[Result("m", "", head(), [panel])]))).all("img")
+    pictures = Page(page(TableReport(PAPER, "7", [], sections=[Section("m", "", head(), [panel])]))).all(
+        "img"
+    )
     sizes = set()
     for _, attrs in pictures:
         with Image.open(decoded(attrs["src"])) as image:
@@ -276,13 +278,13 @@ def test_an_evaluation_is_shown_with_its_images(tmp_path):
         (tmp_path / f"im{number}.png").write_bytes(label_png(label(90 + number), np.zeros((4, 3), np.uint8)))
     facts = ("m", "0" * 64, "folder", "all", 9, "fp32", "a device", 2, 3.4, "2026-01-02", "fcn-repro -e m")
     evaluation = Evaluation(*facts, heads={"sem": head()}, predictions=str(tmp_path))
-    (result,) = results_of(evaluation, open_dataset("folder", mine, "all"))
-    assert result.title == "m on folder all"
-    assert result.about == "9 images in 3 s, fp32, a device, 2 processes, 2026-01-02: fcn-repro -e m"
-    assert [panel.id for panel in result.panels] == ["im0", "im2", "im3", "im5", "im6", "im8"]
-    assert (result.panels[1].truth == label(2)).all()
-    assert (result.panels[1].prediction == label(92)).all()
-    assert results_of(evaluation)[0].panels == []
+    (section,) = sections_of(evaluation, open_dataset("folder", mine, "all"))
+    assert section.title == "m on folder all"
+    assert section.about == "9 images in 3 s, fp32, a device, 2 processes, 2026-01-02: fcn-repro -e m"
+    assert [panel.id for panel in section.panels] == ["im0", "im2", "im3", "im5", "im6", "im8"]
+    assert (section.panels[1].truth == label(2)).all()
+    assert (section.panels[1].prediction == label(92)).all()
+    assert sections_of(evaluation)[0].panels == []
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

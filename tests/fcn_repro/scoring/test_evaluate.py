@@ -20,7 +20,7 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, NetError, ReadError
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.data.datasets.base import Dataset, Head, Sample, Split
+from fcn_repro.data.datasets.base import Dataset, Labelling, Sample, Split
 from fcn_repro.data.palette import colormap
 from fcn_repro.files import write
 from fcn_repro.scoring.device import DeviceError, arithmetic, usable
@@ -214,14 +214,14 @@ def test_a_journal_of_another_evaluation_is_refused(images, tmp_path):
 def test_images_done_twice_are_refused(images, tmp_path):
     part = interrupted(images, tmp_path / "j")
     write(part.with_name("part-copy.json"), part.read_bytes())
-    with pytest.raises(ReadError, match="'im00' was done before"):
+    with pytest.raises(ReadError, match="'im00' was already done"):
         run(Stops(), open_dataset("folder", images, "all"), resume=tmp_path / "j")
 
 
 def test_an_image_done_whose_prediction_is_gone_is_refused(images, tmp_path):
     interrupted(images, tmp_path / "j", save_predictions=tmp_path / "p")
     (tmp_path / "p" / "im03.png").unlink()
-    with pytest.raises(ReadError, match=r"im03\.png: an earlier run did this image"):
+    with pytest.raises(ReadError, match=r"im03\.png: an earlier run evaluated this image"):
         run(
             Stops(),
             open_dataset("folder", images, "all"),
@@ -235,8 +235,8 @@ class InMemory(Dataset):
 
     name, title = "in-memory", "a data set of two labellings"
     labellings: ClassVar = {
-        "sem": Head(CLASSES, colormap(4)),
-        "geo": Head(("flat", "up", "down"), colormap(3)),
+        "sem": Labelling(CLASSES, colormap(4)),
+        "geo": Labelling(("flat", "up", "down"), colormap(3)),
     }
     splits: ClassVar = {"test": Split(3, absent=("sky",)), "secret": Split(3, labelled=False)}
 

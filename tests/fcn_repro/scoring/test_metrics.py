@@ -163,10 +163,10 @@ def test_merging_adds_and_leaves_its_parts_alone():
 @pytest.mark.parametrize(
     ("label", "prediction", "message"),
     [
-        ([0, 3], [0, 0], "label 3 is no class: expected 0 to 2 or 255 for void"),
-        ([0, -1], [0, 0], "label -1 is no class"),
-        ([0, 1], [0, 3], "prediction 3 is no class: expected 0 to 2"),
-        ([0, 1], [0, 255], "prediction 255 is no class"),
+        ([0, 3], [0, 0], "label 3 is not a class: expected 0 to 2 or 255 for void"),
+        ([0, -1], [0, 0], "label -1 is not a class"),
+        ([0, 1], [0, 3], "prediction 3 is not a class: expected 0 to 2"),
+        ([0, 1], [0, 255], "prediction 255 is not a class"),
         ([0, 1], [0, 1, 2], r"labels are \(2,\), predictions \(3,\)"),
         ([0.0, 1.0], [0, 1], "labels are float64, expected integers"),
         ([0, 1], [True, False], "predictions are bool, expected integers"),

@@ -167,7 +167,7 @@ def test_answers(tmp_path, text, expected):
         ("", "no mean IU found"),
         ("an evaluation error", "no mean IU found"),
         ("person: 73.0%", "no mean IU found"),
-        ("100.5", r"100\.5 is no percentage"),
+        ("100.5", r"100\.5 is not a percentage"),
         (
             LISTING.replace("accuracy: 61.250%", "accuracy: 67.000%"),
             r"the classes' mean is 61\.25, but 67\.0 is said",

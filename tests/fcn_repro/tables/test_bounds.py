@@ -100,7 +100,7 @@ def test_ties_go_to_the_lower_class():
 
 
 def test_a_label_that_is_no_class_is_refused():
-    with pytest.raises(ValueError, match="label 21 is no class: expected 0 to 20 or 255"):
+    with pytest.raises(ValueError, match="label 21 is not a class: expected 0 to 20 or 255"):
         confusions(np.array([[0, 21]], np.uint8), 21, [4], PROTOCOLS["bilinear"])
 
 

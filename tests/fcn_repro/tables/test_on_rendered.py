@@ -13,12 +13,12 @@ import caffe2torch as c2t
 from caffe2torch.errors import MissingData
 from fcn_repro import cli
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.data.transforms import MEAN_BGR, bgr
+from fcn_repro.data.transforms import bgr
 from fcn_repro.scoring.metrics import Confusion
 from fcn_repro.tables.compare import Compared, How, Measured, exit_code
 from fcn_repro.tables.on_rendered import carried_over, counterpart
 from fcn_repro.tables.papers import papers
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 
 NETS = ("shapes-fcn32s-fixed", "shapes-fcn32s", "shapes-fcn16s", "shapes-fcn8s")
 PAPER = papers()["cvpr2015"]
@@ -85,14 +85,14 @@ def test_the_nets_that_come_with_us_have_the_papers_order(tmp_path: Path) -> Non
     """On a tenth of shapes/test: finer strides score higher, and all beat the most frequent class."""
     test, found = open_dataset("shapes", tmp_path, "test"), []
     for name in NETS:
-        file = Disk(tmp_path).model(name)
+        file = Workspace(tmp_path).model(name)
         assert file is not None, name
         model = c2t.load(file)
         seen, constant = Confusion(len(test.classes)), Confusion(len(test.classes))
         for index in range(0, len(test), 10):
             sample = test[index]
             with torch.inference_mode():
-                score = model(data=torch.from_numpy(bgr(sample.image_hwc, MEAN_BGR["voc"]))[None])
+                score = model(data=torch.from_numpy(bgr(sample.image_hwc, test.mean_bgr))[None])
             label = torch.from_numpy(sample.label.copy())
             assert tuple(score.shape) == (1, 11, *label.shape)
             seen.add(label, score[0].argmax(0).to(torch.uint8))

@@ -9,7 +9,7 @@ import pytest
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import dataset
 from fcn_repro.fetching.zoo import zoo
-from fcn_repro.tables.papers import Paper, Table, papers
+from fcn_repro.tables.papers import Paper, PaperTable, papers
 from fcn_repro.toml_records import load
 
 CVPR_1 = {
@@ -103,7 +103,7 @@ PAMI_8 = {
 }
 
 
-def values(table: Table) -> dict[str, tuple[float | None, ...]]:
+def values(table: PaperTable) -> dict[str, tuple[float | None, ...]]:
     cells = {row.name: [row.cells[key] for key in table.columns] for row in table.rows}
     return {name: tuple(cell and cell.value for cell in row) for name, row in cells.items()}
 

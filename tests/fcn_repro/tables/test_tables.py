@@ -80,7 +80,7 @@ EXACT = {"pixel_accuracy": measured(90.3), "mean_accuracy": measured(75.9), "mea
             {"mean_iu": measured(12.0, whole=False)},
             Missing("", optional=True),
             3,
-            "1 of 16 cells measured, 1 on a part of the images",
+            "1 of 16 cells measured, 1 on some of the images",
         ),
     ],
 )

@@ -11,10 +11,10 @@ from caffe2torch.errors import MissingData, NetError, WeightsError
 from caffe2torch.modules import fcn
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.data.examples import Order
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe, Weights
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe, Weights
 from fcn_repro.training.first_weights import initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mixed_upsampling
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 from tests.fcn_repro.trainings import CLASSES, MEAN_BGR, WIDTHS, write_images
 from tests.nets import net_of
 
@@ -74,7 +74,7 @@ def recipe(net="FCN32s", *, sources=(), fresh=(), depth=False, seed=3, fit=0, **
     init = Init(starts, fresh, depth_from_color=depth, fit=fit)
     solver = {"base_lr": 0.1, "lr_policy": "fixed", "max_iter": 1}
     net = NetSpec(net, **facts)
-    return Recipe("t", (), Data("folder/train", MEAN_BGR), net, init, Loss(True), solver, seed=seed)
+    return Recipe("t", (), DataSpec("folder/train", MEAN_BGR), net, init, LossSpec(True), solver, seed=seed)
 
 
 def saved(path, model, seed):
@@ -90,7 +90,7 @@ def saved(path, model, seed):
 def test_a_classifiers_layers_become_convolutions(work, images, classifier):
     """Each blob as it lies, fc8 left out, and the new score layer at zero."""
     path, blobs = classifier
-    start = initial(recipe(sources=[(path,)], fresh=("score_fr",)), Disk(work), images)
+    start = initial(recipe(sources=[(path,)], fresh=("score_fr",)), Workspace(work), images)
     model, layers = start.model, start.model.blobs()
     assert start.unfilled == ()
     assert model.training
@@ -103,15 +103,15 @@ def test_a_classifiers_layers_become_convolutions(work, images, classifier):
 
 
 def test_layers_that_nothing_fills_are_told(work, images, classifier):
-    start = initial(recipe(sources=[(classifier[0],)], widths=WIDTHS), Disk(work), images)
+    start = initial(recipe(sources=[(classifier[0],)], widths=WIDTHS), Workspace(work), images)
     assert start.unfilled == ("score_fr",)
-    start = initial(recipe("FCN8s", fresh=("conv*",)), Disk(work), images)
+    start = initial(recipe("FCN8s", fresh=("conv*",)), Workspace(work), images)
     assert start.unfilled == ("fc6", "fc7", "score_fr", "score_pool4", "score_pool3")
 
 
 def test_a_stage_takes_all_that_the_one_before_had(work, images):
     path, blobs = saved(work / "fcn16s.caffemodel", fcn.FCN16s(3, widths=WIDTHS), seed=4)
-    start = initial(recipe("FCN8s", sources=[(path,)], fresh=("score_pool3",)), Disk(work), images)
+    start = initial(recipe("FCN8s", sources=[(path,)], fresh=("score_pool3",)), Workspace(work), images)
     layers = start.model.blobs()
     for name in blobs.keys() & layers.keys():
         assert all(map(torch.equal, layers[name], blobs[name])), name
@@ -126,9 +126,9 @@ def test_a_learned_deconvolution_can_start_anew(work, images, golden):
     torch.nn.init.normal_(source.upscore2.weight)
     path, blobs = saved(work / "learned.caffemodel", source, seed=4)
     starts = {"sources": [(path,)], "learned": ("upscore2", "upscore_pool4")}
-    taken = initial(recipe("FCN8s", fresh=("score_pool3",), **starts), Disk(work), images)
+    taken = initial(recipe("FCN8s", fresh=("score_pool3",), **starts), Workspace(work), images)
     assert torch.equal(taken.model.upscore2.weight, blobs["upscore2"][0])
-    anew = initial(recipe("FCN8s", fresh=("score_pool3", "upscore2"), **starts), Disk(work), images)
+    anew = initial(recipe("FCN8s", fresh=("score_pool3", "upscore2"), **starts), Workspace(work), images)
     net = c2t.read(weights=golden / "layers/deconv_4s2_group.caffemodel")
     (filled,) = (layer.blobs[0].read().reshape(6, 4, 4) for layer in net.layers if layer.blobs)
     expected = np.zeros((3, 3, 4, 4), np.float32)
@@ -143,7 +143,7 @@ def test_a_learned_deconvolution_can_start_anew(work, images, golden):
 def test_other_weights_of_the_wrong_shape_are_refused(work, images):
     path, _ = saved(work / "wide.caffemodel", fcn.FCN32s(3, widths=(5, *WIDTHS[1:])), seed=4)
     with pytest.raises(WeightsError, match=r"layer 'conv1_1' blob 0 is \(5, 3, 3, 3\) in the source"):
-        initial(recipe(sources=[(path,)]), Disk(work), images)
+        initial(recipe(sources=[(path,)]), Workspace(work), images)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_other_weights_of_the_wrong_shape_are_refused(work, images):
 )
 def test_deconvolutions_are_bilinear_and_frozen(work, images, net, kernels):
     """As the papers have it: 1 - |distance to the centre| in units of the stride, along each axis."""
-    model = initial(recipe(net, fresh=NEW), Disk(work), images).model
+    model = initial(recipe(net, fresh=NEW), Workspace(work), images).model
     for name, size in kernels.items():
         weight, stride = model.get_submodule(name).weight, size // 2
         ramp = [1 - abs(x + 0.5 - size / 2) / stride for x in range(size)]
@@ -173,7 +173,7 @@ def test_the_same_seed_gives_the_same_numbers(work, images):
     """Whatever was drawn before, and without a trace in what is drawn after."""
 
     def start(seed):
-        return initial(recipe(fresh=NEW, seed=seed), Disk(work), images).model.state_dict()
+        return initial(recipe(fresh=NEW, seed=seed), Workspace(work), images).model.state_dict()
 
     first = start(3)
     torch.manual_seed(99)
@@ -187,7 +187,7 @@ def test_the_same_seed_gives_the_same_numbers(work, images):
 
 def test_new_layers_have_the_variance_of_he(work, images):
     """2 / (channels times kernel), and biases at zero; scores are all zero (CVPR, Section 4.3)."""
-    model = initial(recipe(fresh=NEW, widths=(4, 4, 6, 6, 16, 48, 40)), Disk(work), images).model
+    model = initial(recipe(fresh=NEW, widths=(4, 4, 6, 6, 16, 48, 40)), Workspace(work), images).model
     for layer in (model.fc6, model.conv5_2):
         inputs = layer.weight[0].numel()
         assert layer.weight.var().item() == pytest.approx(2 / inputs, rel=0.1)
@@ -199,7 +199,7 @@ def test_new_layers_have_the_variance_of_he(work, images):
 def test_new_layers_can_be_fitted_to_images(work, images):
     """Over the pixels of three images that the seed draws, each channel has mean 0 and variance 1."""
     facts = recipe(fresh=NEW, fit=3)
-    model = initial(facts, Disk(work), images).model.eval()
+    model = initial(facts, Workspace(work), images).model.eval()
     order, seen = Order("random", len(images), facts.seed), {"conv1_1": [], "conv1_2": []}
     for number in range(3):
         rgb = images[order.index(number)].image_hwc.astype(np.float32)
@@ -217,7 +217,7 @@ def test_new_layers_can_be_fitted_to_images(work, images):
 
 
 def patterns(work, images, **architecture):
-    model = initial(recipe("FCN8s", fresh=NEW, **architecture), Disk(work), images).model
+    model = initial(recipe("FCN8s", fresh=NEW, **architecture), Workspace(work), images).model
     return {name for name, blobs in model.blobs().items() if all(blob.requires_grad for blob in blobs)}
 
 
@@ -233,7 +233,7 @@ def test_layers_are_frozen_or_trained_by_patterns(work, images):
 
 def test_what_a_snapshot_fills_is_trained_and_dropped_as_from_the_start(work, images):
     facts = recipe("FCN8s", fresh=NEW, frozen=("conv1_*",), learned=("upscore2",), dropout=0.3)
-    first, other = initial(facts, Disk(work), images).model, unfilled(facts)
+    first, other = initial(facts, Workspace(work), images).model, unfilled(facts)
     learning = [
         {name: (parameter.requires_grad, parameter.shape) for name, parameter in model.named_parameters()}
         for model in (first, other)
@@ -248,12 +248,12 @@ def test_what_a_snapshot_fills_is_trained_and_dropped_as_from_the_start(work, im
 )
 def test_a_pattern_that_no_layer_has_is_refused(work, images, facts):
     with pytest.raises(NetError, match="no layer is called 'fc8'; those with weights are conv1_1, conv1_2"):
-        initial(recipe("FCN8s", **{"fresh": NEW, **facts}), Disk(work), images)
+        initial(recipe("FCN8s", **{"fresh": NEW, **facts}), Workspace(work), images)
 
 
 def test_early_fusion_gives_depth_the_mean_of_the_colours(work, images):
     path, blobs = saved(work / "color.caffemodel", fcn.FCN32s(3, widths=WIDTHS), seed=6)
-    start = initial(recipe(sources=[(path,)], depth=True, input="color-depth"), Disk(work), images)
+    start = initial(recipe(sources=[(path,)], depth=True, input="color-depth"), Workspace(work), images)
     weight, bias = start.model.blobs()["conv1_1_bgrd"]
     assert start.unfilled == ()
     assert torch.equal(weight[:, :3], blobs["conv1_1"][0])
@@ -269,7 +269,7 @@ def test_late_fusion_takes_each_stream_from_its_own_net(work, images):
     )
     start = initial(
         recipe("FCN32sLateFusion", sources=[(color, "color"), (hha, "hha")], input="color-hha"),
-        Disk(work),
+        Workspace(work),
         images,
     )
     layers = start.model.blobs()
@@ -282,7 +282,7 @@ def test_late_fusion_takes_each_stream_from_its_own_net(work, images):
 
 def test_several_heads_have_scores_of_their_own(work, images):
     facts = recipe("FCN16s", fresh=NEW, classes=(5, 3), heads=("sem", "geo"))
-    model = initial(facts, Disk(work), images).model
+    model = initial(facts, Workspace(work), images).model
     shapes = {
         name: tuple(blobs[0].shape[:1]) for name, blobs in model.blobs().items() if name.startswith("score")
     }
@@ -292,7 +292,7 @@ def test_several_heads_have_scores_of_their_own(work, images):
 
 
 def test_dropout_is_as_the_recipe_says(work, images):
-    model = initial(recipe(fresh=NEW, dropout=0.25), Disk(work), images).model
+    model = initial(recipe(fresh=NEW, dropout=0.25), Workspace(work), images).model
     assert (model.drop6.p, model.drop7.p) == (0.25, 0.25)
 
 
@@ -313,7 +313,7 @@ def test_weights_are_found_by_name(work, images, tmp_path):
     for name, suffix in (("a", ".safetensors"), ("b", ".caffemodel")):
         (tmp_path / "models").mkdir(exist_ok=True)
         path, blobs = saved(tmp_path / f"models/{name}{suffix}", fcn.FCN32s(3, widths=WIDTHS), seed=9)
-        model = initial(recipe(sources=[(name,)]), Disk(tmp_path), images).model
+        model = initial(recipe(sources=[(name,)]), Workspace(tmp_path), images).model
         assert all(map(torch.equal, model.blobs()["fc6"], blobs["fc6"])), path
 
 
@@ -328,5 +328,5 @@ def test_weights_are_found_by_name(work, images, tmp_path):
 )
 def test_weights_that_are_not_here_are_named_with_the_way_to_them(tmp_path, images, name, message):
     with pytest.raises(MissingData, match=message) as missing:
-        initial(recipe(sources=[(name,)]), Disk(tmp_path), images)
+        initial(recipe(sources=[(name,)]), Workspace(tmp_path), images)
     assert missing.value.exit_code == 3

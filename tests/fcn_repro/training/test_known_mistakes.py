@@ -19,7 +19,7 @@ from caffe2torch.modules.fcn_base import FCN
 from caffe2torch.modules.fcn_general import FCNAlexNet
 from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, dataset, open_dataset
-from fcn_repro.recipes import Data, Init, Loss, NetSpec, Recipe, Weights, recipe
+from fcn_repro.recipes import DataSpec, Init, LossSpec, NetSpec, Recipe, Weights, recipe
 from fcn_repro.training import known_mistakes
 from fcn_repro.training.known_mistakes import RecipeError, refuse_mistakes
 from tests.fcn_repro import miniatures
@@ -36,10 +36,10 @@ def made(
 ) -> Recipe:
     solver = {"base_lr": 1e-10, "momentum": 0.99, "lr_policy": "fixed", "max_iter": 10}
     whole = {
-        "data": Data("folder/train", (104.0, 117.0, 123.0)),
+        "data": DataSpec("folder/train", (104.0, 117.0, 123.0)),
         "net": NetSpec(net, classes, widths=WIDTHS),
         "init": Init((Weights(source),) if source else ()),
-        "loss": Loss(normalize=False),
+        "loss": LossSpec(normalize=False),
         "solver": solver,
     }
     return Recipe("a recipe", (), **{**whole, **parts})
@@ -65,7 +65,7 @@ def pixels(of: Recipe) -> int:
 def test_a_published_rate_pairs_with_its_loss_and_not_with_the_other(name: str) -> None:
     published = recipe(name)
     known_mistakes.refuse_unpaired_rate(published, pixels(published))
-    crossed = replace(published, loss=Loss(not published.loss.normalize))
+    crossed = replace(published, loss=LossSpec(not published.loss.normalize))
     other = "summed" if crossed.loss.normalize else "mean"
     with pytest.raises(RecipeError, match=f"it looks like a rate for the {other} loss") as refused:
         known_mistakes.refuse_unpaired_rate(crossed, pixels(published))
@@ -91,7 +91,7 @@ def test_a_rate_of_the_other_kind_is_refused_for_a_published_loss(name: str) -> 
 
 
 def test_the_refusal_of_a_rate_gives_the_numbers() -> None:
-    crossed = made(loss=Loss(normalize=True))
+    crossed = made(loss=LossSpec(normalize=True))
     with pytest.raises(RecipeError) as refused:
         known_mistakes.refuse_unpaired_rate(crossed, 375 * 500)
     assert str(refused.value) == (
@@ -115,7 +115,7 @@ def test_the_refusal_of_a_rate_gives_the_numbers() -> None:
     ],
 )
 def test_sane_rates_pass(solver: dict[str, str | int | float], mean: bool) -> None:
-    known_mistakes.refuse_unpaired_rate(made(solver=solver, loss=Loss(mean)), 375 * 500)
+    known_mistakes.refuse_unpaired_rate(made(solver=solver, loss=LossSpec(mean)), 375 * 500)
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,15 @@ def test_sane_rates_pass(solver: dict[str, str | int | float], mean: bool) -> No
     [
         (learning(1e-4), False, "is 1.9e+02 on the mean loss"),  # wkentaro/pytorch-fcn, #17
         (learning(1e-10, 0.99, type="Nesterov"), True, "it looks like a rate for the summed loss"),
-        (learning(1.0), True, "the papers take 1e-4 with the mean loss, 1e-10 with the sum"),
-        (learning(1e-18), False, "the papers take 1e-4 with the mean loss, 1e-10 with the sum"),
+        (learning(1.0), True, "the papers use 1e-4 with the mean loss, 1e-10 with the sum"),
+        (learning(1e-18), False, "the papers use 1e-4 with the mean loss, 1e-10 with the sum"),
         (learning(1e-4, 1.0), True, "momentum is 1; expected 0 to below 1"),
         (learning(float("nan")), True, "base_lr nan is nan"),
     ],
 )
 def test_other_rates_do_not(solver: dict[str, str | int | float], mean: bool, said: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(said)):
-        known_mistakes.refuse_unpaired_rate(made(solver=solver, loss=Loss(mean)), 375 * 500)
+        known_mistakes.refuse_unpaired_rate(made(solver=solver, loss=LossSpec(mean)), 375 * 500)
 
 
 # Stages
@@ -356,7 +356,7 @@ def test_a_good_training_passes_and_every_mistake_is_looked_for(tmp_path: Path) 
         (bent := narrow()).upscore.weight.mul_(2)
     _, again = own_splits(tmp_path / "again", same=True)
     cases = [
-        ("looks like a rate", (replace(good, loss=Loss(normalize=True)), narrow(), (), train, val)),
+        ("looks like a rate", (replace(good, loss=LossSpec(normalize=True)), narrow(), (), train, val)),
         ("trained in stages", (made("FCN8s", "vgg16", solver=learning(1e-9)), narrow(FCN8s), (), train, val)),
         ("not filled from", (good, narrow(), ("fc6",), train, val)),
         ("'fc7' is all zeros", (good, zeroed(narrow(), "fc7"), (), train, val)),

@@ -212,7 +212,7 @@ def test_a_training_that_diverges_ends_at_the_last_snapshot(images, tmp_path, ba
         own.run()
     last = tmp_path / f"my_iter_{iteration - 1}.caffemodel"
     assert str(stopped.value) == (
-        f"{what} at iteration {iteration}; lower base_lr (the rate is {base_lr:.3g}) and begin anew; "
+        f"{what} at iteration {iteration}; lower base_lr (the rate is {base_lr:.3g}) and start over; "
         f"{last} is whole"
     )
     assert stopped.value.exit_code == 1
@@ -222,7 +222,7 @@ def test_a_training_that_diverges_ends_at_the_last_snapshot(images, tmp_path, ba
 
 
 def test_without_a_snapshot_yet_the_end_says_so(images, tmp_path):
-    with pytest.raises(TrainingStopped, match="begin anew; there is no snapshot yet"):
+    with pytest.raises(TrainingStopped, match="start over; there is no snapshot yet"):
         run(small_recipe(base_lr=1e20), images, tmp_path)
 
 
@@ -232,7 +232,7 @@ def test_a_training_that_is_there_is_not_begun_anew(images, tmp_path):
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
         TrainingStopped,
-        match=r"has a training, at iteration 2; .*my_iter_2\.caffemodel is whole; go on from it with "
+        match=r"holds a training, at iteration 2; .*my_iter_2\.caffemodel is complete; continue from it with "
         "--resume, or delete the folder",
     ):
         run(recipe, images, tmp_path)
@@ -261,9 +261,7 @@ def test_snapshots_of_another_recipe_are_refused(images, tmp_path):
         replace(recipe, solver={**recipe.solver, "stepvalue": (7, 9)}),
         replace(recipe, loss=replace(recipe.loss, normalize=False)),
     ):
-        with pytest.raises(
-            ReadError, match=r"recipe was .* another training; go on with the recipe it had, or"
-        ):
+        with pytest.raises(ReadError, match=r"recipe was .* another training; keep the recipe it had, or"):
             run(other, images, tmp_path, options=Options(resume=True))
 
 
@@ -272,7 +270,7 @@ def test_another_precision_is_refused_by_both_names(images, tmp_path):
     run(recipe, images, tmp_path, options=Options("bf16"))
     longer = replace(recipe, solver={**recipe.solver, "max_iter": 3})
     message = (
-        r"my_iter_2\.json: precision was 'bf16' and is 'fp32' now: another training; go on with the "
+        r"my_iter_2\.json: precision was 'bf16' and is 'fp32' now: another training; keep the "
         rf"precision it had, or delete {tmp_path} to start anew$"
     )
     with pytest.raises(ReadError, match=message):

@@ -20,7 +20,7 @@ from fcn_repro.training import known_mistakes
 from fcn_repro.training.first_weights import blank, initial
 from fcn_repro.training.loop import Options
 from fcn_repro.training.run import adjusted, train
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 from tests.fcn_repro.trainings import RECIPE
 
 HEAVY = {
@@ -187,7 +187,7 @@ def narrowed(found: Recipe) -> Recipe:
     return replace(found, net=replace(found.net, widths=NARROW.get(found.net.name, VGG)))
 
 
-def lay(name: str, disk: Disk, net: str) -> None:
+def lay(name: str, workspace: Workspace, net: str) -> None:
     """Weights of a narrow net by the name of a recipe, or of the base for `net`, all of them random."""
     found = recipe(name) if name in PUBLISHED else replace(recipe("voc-fcn32s"), net=NetSpec(net, (21,)))
     model = blank(narrowed(found).net)
@@ -195,18 +195,18 @@ def lay(name: str, disk: Disk, net: str) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter)
-    disk.models.mkdir(exist_ok=True)
-    c2t.export(model, disk.models / f"{name}.safetensors")
+    workspace.models.mkdir(exist_ok=True)
+    c2t.export(model, workspace.models / f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_net_it_makes_is_one_to_train(name: str, tmp_path: Path) -> None:
     """From narrow sources: nothing is left unfilled, and no mistake is found in its layers."""
-    found, disk = narrowed(recipe(name)), Disk(tmp_path)
+    found, workspace = narrowed(recipe(name)), Workspace(tmp_path)
     base = {"FCNAlexNet": "FCNAlexNet", "FCNGoogLeNet": "FCNGoogLeNet"}.get(found.net.name, "FCN32s")
     for source in found.init.sources:
-        lay(source.weights, disk, base)
-    first = initial(found, disk, open_dataset("shapes", tmp_path, "train"))  # none of which is looked at
+        lay(source.weights, workspace, base)
+    first = initial(found, workspace, open_dataset("shapes", tmp_path, "train"))  # none of which is looked at
     assert first.unfilled == ()
     layers = first.model.blobs()
     known_mistakes.refuse_zeros(layers)
@@ -218,11 +218,11 @@ def test_the_net_it_makes_is_one_to_train(name: str, tmp_path: Path) -> None:
 
 
 def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
-    disk = Disk(tmp_path)
-    lay("voc-fcn32s", disk, "FCN32s")
-    (disk.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
+    workspace = Workspace(tmp_path)
+    lay("voc-fcn32s", workspace, "FCN32s")
+    (workspace.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
     with pytest.raises(WriteError, match=r"voc-fcn32s\.safetensors: has the published weights"):
-        train("voc-fcn32s", recipe("voc-fcn32s"), disk, options=Options())
+        train("voc-fcn32s", recipe("voc-fcn32s"), workspace, options=Options())
 
 
 @pytest.mark.parametrize(
@@ -230,8 +230,8 @@ def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
     [
         ("momentun = 0.9", "solver: SolverParameter has no field 'momentun'; is it 'momentum'?"),
         ("stepvalues = [2]", "solver: SolverParameter has no field 'stepvalues'; is it 'stepvalue'?"),
-        ("stepvalue = 200", "solver.stepvalue is 200; Caffe's field takes an array, as it is repeated"),
-        ('weights = "abc"', "solver.weights is 'abc'; Caffe's field takes an array, as it is repeated"),
+        ("stepvalue = 200", "solver.stepvalue is 200; Caffe's field takes an array, because it is repeated"),
+        ('weights = "abc"', "solver.weights is 'abc'; Caffe's field takes an array, because it is repeated"),
         ("momentum = [0.9, 0.8]", "solver.momentum is [0.9, 0.8]; Caffe's field takes one value"),
         ("momentum = []", "solver.momentum is []; Caffe's field takes one value"),
         (
@@ -259,10 +259,10 @@ def test_a_solvers_fields_are_caffes(tmp_path: Path, line: str, message: str) ->
     [
         ("dropout = 1.0", "net: dropout is 1, expected 0 to below 1"),
         ("dropout = -0.5", "net: dropout is -0.5, expected 0 to below 1"),
-        ("widths = [1, 2, 3, 4, 5, 6, 7]", "net: FCNGoogLeNet is there as published alone; leave out widths"),
-        ('learned = ["upscore"]', "net: FCNGoogLeNet is there as published alone; leave out learned"),
-        ('heads = ["sem"]', "net: FCNGoogLeNet is there as published alone; leave out heads"),
-        ('input = "hha"', "net: FCNGoogLeNet is there as published alone; leave out input"),
+        ("widths = [1, 2, 3, 4, 5, 6, 7]", "net: FCNGoogLeNet exists only as published; leave out widths"),
+        ('learned = ["upscore"]', "net: FCNGoogLeNet exists only as published; leave out learned"),
+        ('heads = ["sem"]', "net: FCNGoogLeNet exists only as published; leave out heads"),
+        ('input = "hha"', "net: FCNGoogLeNet exists only as published; leave out input"),
     ],
 )
 def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: str) -> None:

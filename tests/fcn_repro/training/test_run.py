@@ -17,7 +17,7 @@ from fcn_repro.recipes import digest
 from fcn_repro.training.known_mistakes import RecipeError
 from fcn_repro.training.loop import Options
 from fcn_repro.training.run import adjusted, from_here, train
-from fcn_repro.workspace import Disk
+from fcn_repro.workspace import Workspace
 from tests.fcn_repro.trainings import WIDTHS, Command, write_images
 
 CLASSES = ("road", "sky", "tree", "a <b> & c")
@@ -90,7 +90,7 @@ def test_before_its_first_step_all_but_the_scores_is_the_published_nets(work, tm
     """Bit for bit; the scores are new, zero, and of the user's classes."""
     shutil.copytree(work / "home/models", tmp_path / "models")
     recipe = adjusted(str(work / "my.toml"), solver={"max_iter": 0})
-    train(str(work / "my.toml"), recipe, Disk(tmp_path), options=Options())
+    train(str(work / "my.toml"), recipe, Workspace(tmp_path), options=Options())
     published, own = blobs_before_and_after(tmp_path)
     assert published.keys() == own.keys()
     for name, blobs in own.items():
@@ -152,7 +152,7 @@ def test_it_goes_on_without_the_weights_that_it_started_from(work, trained, tmp_
 def test_a_training_that_has_no_snapshot_needs_them(work, tmp_path):
     recipe = adjusted(str(work / "my.toml"))
     with pytest.raises(MissingData, match="voc-fcn8s is not in"):
-        train(str(work / "my.toml"), recipe, Disk(tmp_path), options=Options(resume=True))
+        train(str(work / "my.toml"), recipe, Workspace(tmp_path), options=Options(resume=True))
 
 
 def test_published_weights_are_not_written_over(work, tmp_path):
@@ -160,15 +160,15 @@ def test_published_weights_are_not_written_over(work, tmp_path):
     shutil.copytree(work / "home/models", models)
     (models / "voc-fcn8s.caffemodel.sha256").write_text("recorded when it was fetched")
     own = str(shutil.copy(work / "my.toml", work / "voc-fcn8s.toml"))
-    with pytest.raises(WriteError, match=r"voc-fcn8s\.caffemodel: has the published weights of that name"):
-        train(own, adjusted(own), Disk(tmp_path), options=Options())
+    with pytest.raises(WriteError, match=r"voc-fcn8s\.caffemodel: holds the published weights of that name"):
+        train(own, adjusted(own), Workspace(tmp_path), options=Options())
 
 
 def test_another_number_of_classes_is_refused(work, tmp_path):
     own = work / "classes.toml"
     own.write_text((work / "my.toml").read_text().replace("[init]", "classes = [21]\n[init]"))
     with pytest.raises(RecipeError, match=r"the net scores 21 classes, .* has 4, road to a <b> & c"):
-        train(str(own), adjusted(str(own)), Disk(work / "home"), options=Options())
+        train(str(own), adjusted(str(own)), Workspace(work / "home"), options=Options())
 
 
 def test_other_weights_seeds_and_numbers_may_be_given(work):
@@ -216,9 +216,9 @@ def test_it_starts_from_that_file_or_from_none(own, work):
     recipe = adjusted("../there/my.toml", solver={"max_iter": 0})
     shutil.copy(work / "home/models/voc-fcn8s.caffemodel", own / "here/start.caffemodel")
     with pytest.raises(MissingData, match=r"^\.\./there/start\.caffemodel: neither a file"):
-        train("../there/my.toml", recipe, Disk(own), options=Options())
+        train("../there/my.toml", recipe, Workspace(own), options=Options())
     shutil.move(own / "here/start.caffemodel", own / "there")
-    train("../there/my.toml", recipe, Disk(own), options=Options())
+    train("../there/my.toml", recipe, Workspace(own), options=Options())
     start, first = (c2t.load(own / name) for name in ("there/start.caffemodel", "models/my.safetensors"))
     assert torch.equal(start.fc6.weight, first.fc6.weight)
 

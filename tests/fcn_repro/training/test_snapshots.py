@@ -161,7 +161,7 @@ def test_damage_is_refused_with_the_way_out(folder, name, damage):
     with pytest.raises(ReadError) as refused:
         Snapshots(folder, "a-net", KEY).latest()
     assert str(refused.value).startswith(f"{path}: ")
-    assert str(refused.value).endswith(f"; delete {marker} to go on from the snapshot before")
+    assert str(refused.value).endswith(f"; delete {marker} to continue from the snapshot before")
     marker.unlink()
     assert Snapshots(folder, "a-net", KEY).latest().iteration == 2
 

@@ -89,7 +89,7 @@ def test_a_signal_to_one_process_stops_all_and_one_goes_on(work, alone):
     second.signal(signal.SIGTERM)
     ends = [command.wait() for command in (first, second)]
     assert [code for code, _ in ends] == [130, 130], ends
-    way_on = r"at iteration (\d+); .*/my_iter_\1\.caffemodel is whole; go on from it with --resume\n"
+    way_on = r"at iteration (\d+); .*/my_iter_\1\.caffemodel is complete; continue from it with --resume\n"
     told = [
         re.fullmatch(f"fcn-repro: stopped by {by} {way_on}", said)
         for by, (_, said) in zip(("another process", "SIGTERM"), ends, strict=True)

@@ -127,7 +127,7 @@ def test_a_signal_stops_it_after_a_snapshot(work, undisturbed, number):
     assert code == 130
     stopped = re.fullmatch(
         rf"fcn-repro: stopped by {number.name} at iteration (\d+); {re.escape(str(home))}/training/my/"
-        r"my_iter_(\d+)\.caffemodel is whole; go on from it with --resume\n",
+        r"my_iter_(\d+)\.caffemodel is complete; continue from it with --resume\n",
         said,
     )
     assert stopped, said
@@ -162,7 +162,7 @@ def test_a_full_disk_ends_it_at_the_last_snapshot(work, undisturbed, begun, tmp_
     assert code == 1
     assert said == (
         f"fcn-repro: {folder / file}: cannot be written: File too large; "
-        f"{folder / 'my_iter_6.caffemodel'} is whole; go on from it with --resume\n"
+        f"{folder / 'my_iter_6.caffemodel'} is complete; continue from it with --resume\n"
     )
     assert sorted(path.name for path in folder.iterdir()) == before, "no partial file"
     train(work, home, "--resume").done()
@@ -196,7 +196,7 @@ def test_without_resume_it_is_left_alone(work, undisturbed):
     assert code == 1
     folder = undisturbed / "training/my"
     assert said == (
-        f"fcn-repro: {folder} has a training, at iteration {ITERATIONS}; "
-        f"{folder}/{LAST}.caffemodel is whole; go on from it with --resume, "
+        f"fcn-repro: {folder} holds a training, at iteration {ITERATIONS}; "
+        f"{folder}/{LAST}.caffemodel is complete; continue from it with --resume, "
         "or delete the folder to start anew\n"
     )
