@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = npt.NDArray[Any]
-FLOAT32: np.dtype[Any] = np.dtype("<f4")
-FLOAT64: np.dtype[Any] = np.dtype("<f8")
+DType = np.dtype[Any]
+FLOAT32: DType = np.dtype("<f4")
+FLOAT64: DType = np.dtype("<f8")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Blob:
     """
 
     shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    dtype: DType
     values: Callable[[], Array] | None
 
     @property
@@ -56,7 +57,7 @@ class Blob:
         return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
 
 
-def dense(shape: tuple[int, ...], diagonal: Callable[[], Array], dtype: np.dtype[Any] = FLOAT32) -> Blob:
+def dense(shape: tuple[int, ...], diagonal: Callable[[], Array], dtype: DType = FLOAT32) -> Blob:
     """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D.
 
     `shape` may be either of the two. The values are made whole anew each time they are read.

@@ -15,9 +15,9 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, NoReturn, TextIO, TypeVar
+from typing import Any, Generic, NoReturn, TextIO, TypedDict, TypeVar
 
 from caffe2torch.errors import Caffe2TorchError, VerificationFailed
 from caffe2torch.version import __version__
@@ -53,6 +53,14 @@ class NotVerified(VerificationFailed):
         self.answer = answer
 
 
+class Argument(TypedDict, total=False):
+    """How argparse reads the option of a verb: whether it has a value, and of what kind."""
+
+    action: str
+    metavar: str
+    type: Callable[[str], object]
+
+
 @dataclass(frozen=True)
 class Verb(Generic[_T]):
     """One thing that a command does, and the options it takes besides those that every verb takes.
@@ -65,8 +73,7 @@ class Verb(Generic[_T]):
     run: Callable[[argparse.Namespace], _T]
     takes: tuple[str, ...] = ()
     help: str = ""
-    argument: Mapping[str, Any] = field(default_factory=lambda: {"action": "store_true"})
-    """How argparse reads the option: whether it has a value, and of what kind."""
+    argument: Argument = field(default_factory=lambda: {"action": "store_true"})
     name: str = ""
 
     def __str__(self) -> str:
@@ -76,13 +83,15 @@ class Verb(Generic[_T]):
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UsageError, in one line, and knows which options were given."""
 
-    def __init__(self, prog: str, **more: Any) -> None:
+    def __init__(self, prog: str, usage: str, description: str, epilog: str) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog, allow_abbrev=False, add_help=False, formatter_class=formatter, **more)
+        super().__init__(
+            prog, usage, description, epilog, allow_abbrev=False, add_help=False, formatter_class=formatter
+        )
         for action, once in (("store", _Once), (None, _Once), ("store_true", _OnceTrue)):
             self.register("action", action, once)
 
-    def add_verbs(self, title: str, verbs: Iterable[Verb[Any]]) -> None:
+    def add_verbs(self, title: str, verbs: Iterable[Verb[_T]]) -> None:
         """A group with the option of each verb."""
         group = self.add_argument_group(title)
         for verb in verbs:
@@ -130,7 +139,7 @@ class Parser(argparse.ArgumentParser):
         options = [option for action in self._actions for option in action.option_strings]
         return f"unrecognized arguments: {unknown}{_nearest(unknown, options)}"
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
+    def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
             message = f"invalid choice: {value!r} (choose from {', '.join(choices)})"
@@ -240,17 +249,29 @@ def listed(things: Sequence[object]) -> str:
 class _Once(argparse._StoreAction):
     """An option that may be given once: of two values, which one is meant?"""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: Any) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
         _refuse_second(self, namespace)
-        super().__call__(parser, namespace, *rest)
+        super().__call__(parser, namespace, values, option_string)
 
 
 class _OnceTrue(argparse._StoreTrueAction):
     """A flag that may be given once."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *rest: Any) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
         _refuse_second(self, namespace)
-        super().__call__(parser, namespace, *rest)
+        super().__call__(parser, namespace, values, option_string)
 
 
 def _refuse_second(action: argparse.Action, namespace: argparse.Namespace) -> None:
@@ -275,7 +296,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _not_taken(verb: Verb[Any], verbs: Sequence[Verb[Any]], others: Sequence[str]) -> str:
+def _not_taken(verb: Verb[_T], verbs: Sequence[Verb[_T]], others: Sequence[str]) -> str:
     """--seed belongs to --train, --on to --evaluate and --predict; --table takes neither"""
     owners = [(name, listed([owner for owner in verbs if name in owner.takes])) for name in others]
     (first, whose), *more = owners

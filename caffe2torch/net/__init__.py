@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from caffe2torch import schema
 from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError
 from caffe2torch.net.fields import Fields, freeze, thaw
 from caffe2torch.net.text import aligned, shape_text
+from caffe2torch.schema import Message
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Net:
         return "\n".join(aligned(rows))
 
 
-def from_message(message: Any, blobs: Sequence[Blob] = (), read_from: str = "", weights: str = "") -> Net:
+def from_message(message: Message, blobs: Sequence[Blob] = (), read_from: str = "", weights: str = "") -> Net:
     """A current-format NetParameter as a Net.
 
     A BlobProto of the message is a position in `blobs` (its private field `index`). Raises NetError for a
@@ -85,7 +85,7 @@ def from_message(message: Any, blobs: Sequence[Blob] = (), read_from: str = "", 
             f"tools do not; leave it out, and the layers that are not for it"
         )
 
-    def layer(proto: Any) -> Layer:
+    def layer(proto: Message) -> Layer:
         fields = freeze(proto)
         return Layer(
             fields.name,
@@ -100,7 +100,7 @@ def from_message(message: Any, blobs: Sequence[Blob] = (), read_from: str = "", 
     return Net(message.name, layers, read_from, weights, stages=tuple(message.state.stage))
 
 
-def to_message(net: Net) -> Any:
+def to_message(net: Net) -> Message:
     """The NetParameter of a Net, without blobs."""
     message = schema.message("NetParameter")(name=net.name)
     if net.stages:

@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from caffe2torch import schema
+from caffe2torch.schema import Message
 
 
 class Fields:
@@ -98,7 +99,7 @@ def _default(field: FieldDescriptor) -> Any:
     return field.default_value
 
 
-def freeze(message: Any) -> Fields:
+def freeze(message: Message) -> Fields:
     """A message as Fields. Floats keep the float32 value that the message holds."""
 
     def one(field: FieldDescriptor, value: Any) -> Any:
@@ -112,7 +113,7 @@ def freeze(message: Any) -> Fields:
     return Fields(message.DESCRIPTOR.name, given)
 
 
-def thaw(fields: Fields) -> Any:
+def thaw(fields: Fields) -> Message:
     """The message that `freeze` turns into `fields`."""
 
     def plain(value: Any) -> Any:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import NetError
 from caffe2torch.net import Layer, Net
 
@@ -46,9 +46,7 @@ class Preprocessing:
     mirror: bool = False
     mean_file: str = ""
 
-    def __call__(
-        self, image_hwc: npt.NDArray[Any], mean_image: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[np.float32]:
+    def __call__(self, image_hwc: Array, mean_image: Array | None = None) -> npt.NDArray[np.float32]:
         """An image (H, W, C) in the net's channel order, 0 to 255, as the net's input (C, H, W), float32.
 
         `mean_image` (C, H, W) is needed where there is a `mean_file`. Raises NetError for an image that the
@@ -58,7 +56,7 @@ class Preprocessing:
         values = (self._crop(image.astype(np.float32) - self._mean(image.shape, mean_image))) * self.scale
         return np.ascontiguousarray(values, np.float32)
 
-    def _mean(self, shape: tuple[int, ...], mean_image: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+    def _mean(self, shape: tuple[int, ...], mean_image: Array | None) -> npt.NDArray[np.float32]:
         if self.mean_file and mean_image is None:
             raise NetError(f"the net subtracts the mean image {self.mean_file!r}; read_binaryproto reads it")
         if mean_image is not None:
@@ -119,12 +117,12 @@ def _decimal(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _is_mean(value: Any) -> bool:
+def _is_mean(value: object) -> bool:
     """Whether a value is a number near those of pixels; an integer of many digits has no float."""
-    return type(value) in (int, float) and abs(value) < 1e6
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 
-def _literal(text: str) -> dict[Any, Any]:
+def _literal(text: str) -> dict[object, object]:
     """The dictionary that a param_str holds; {} for any other text. Nothing in it is run."""
     if len(text) > MAX_PARAM_STR:
         return {}

@@ -9,10 +9,25 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message as _Message
+
+if TYPE_CHECKING:
+
+    class Message(_Message):
+        """A message of the schema, whose fields only the descriptor knows."""
+
+        DESCRIPTOR: Descriptor
+
+        def __init__(self, **fields: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
+else:
+    Message = _Message
 
 DESCRIPTORS = Path(__file__).with_name("caffe.binpb")
 PRIVATE = 200_000
@@ -34,7 +49,7 @@ def descriptor(name: str) -> Descriptor:
 
 
 @cache
-def message(name: str) -> type[Any]:
+def message(name: str) -> type[Message]:
     """The message class of `name`, for example `message("NetParameter")()`."""
     found: type[Any] = message_factory.GetMessageClass(descriptor(name))
     return found

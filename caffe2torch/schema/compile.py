@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
-from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+)
 
 DESCRIPTORS = Path(__file__).with_name("caffe.binpb")
+_Declaration: TypeAlias = FileDescriptorProto | DescriptorProto | EnumDescriptorProto
 
 
 def compile_schema() -> bytes:
@@ -21,7 +27,7 @@ def compile_schema() -> bytes:
     return caffe.SerializeToString(deterministic=True)
 
 
-def compiled(name: str) -> descriptor_pb2.FileDescriptorProto:
+def compiled(name: str) -> FileDescriptorProto:
     """One file beside this one, as protoc reads it."""
     from grpc_tools import protoc
 
@@ -29,10 +35,10 @@ def compiled(name: str) -> descriptor_pb2.FileDescriptorProto:
         out = Path(folder, name)
         if protoc.main(["protoc", f"--proto_path={DESCRIPTORS.parent}", f"--descriptor_set_out={out}", name]):
             raise SystemExit(f"protoc refused {name}")
-        return descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file[0]
+        return FileDescriptorSet.FromString(out.read_bytes()).file[0]
 
 
-def _merge(base: Any, fork: Any) -> None:
+def _merge(base: _Declaration, fork: _Declaration) -> None:
     """Adds to the messages and enums of `base` what `fork` declares under the same names."""
     for attribute in ("message_type", "nested_type", "enum_type"):
         if not hasattr(base, attribute):

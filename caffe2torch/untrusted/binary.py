@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from caffe2torch import schema
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import ReadError
+from caffe2torch.schema import Message
 from caffe2torch.untrusted.mapped import HDF5, AnyPath, is_text, located, mapped
 from caffe2torch.untrusted.wire import scan
 
@@ -21,7 +21,7 @@ from caffe2torch.untrusted.wire import scan
 class Caffemodel:
     """A caffemodel of any format, not upgraded yet."""
 
-    message: Any
+    message: Message
     """A NetParameter whose BlobProtos are positions in `blobs`."""
     blobs: tuple[Blob, ...]
     unknown: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ def _from_hdf5(path: str, buffer: mmap.mmap) -> Caffemodel:
     return Caffemodel(message, tuple(blobs), has_net=False)
 
 
-def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Any, tuple[Blob, ...]]:
+def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Message, tuple[Blob, ...]]:
     """The message of type `kind` that fills `buffer`, and its blobs."""
     name = {"NetParameter": "caffemodel", "SolverState": ".solverstate", "BlobProto": ".binaryproto"}[kind]
     if is_text(buffer):
@@ -111,14 +111,13 @@ def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Any, tuple[Blob, ...]]:
         raise ReadError(f"{error}; is it a {name}, whole and undamaged?") from None
 
 
-def _unknown(message: Any, place: str = "") -> Iterator[str]:
+def _unknown(message: Message, place: str = "") -> Iterator[str]:
     """The fields of a binary message that the schema lacks, as paths; our private ones are cleared."""
-    unknown: Any = UnknownFieldSet(message)
-    for field in unknown:
+    unknown = UnknownFieldSet(message)
+    for field in map(unknown.__getitem__, range(len(unknown))):
         known = message.DESCRIPTOR.fields_by_number.get(field.field_number)
         # A value that an enum lacks makes its field unknown, too.
-        named = known is not None and known.number < schema.PRIVATE
-        yield place + (known.name if named else f"#{field.field_number}")
+        yield place + (known.name if known and known.number < schema.PRIVATE else f"#{field.field_number}")
     for field, value in message.ListFields():
         if field.number >= schema.PRIVATE and field.full_name != "caffe.BlobProto.index":
             message.ClearField(field.name)
@@ -133,6 +132,6 @@ def _unknown(message: Any, place: str = "") -> Iterator[str]:
             raise ReadError(f"{place}{field.name} is not UTF-8 text; the file is damaged")
 
 
-def _is_unicode(value: Any) -> bool:
+def _is_unicode(value: str | bytes | Sequence[str | bytes]) -> bool:
     """Whether protobuf could decode a string, or all of several; it leaves the others as bytes."""
     return isinstance(value, str) or (not isinstance(value, bytes) and all(isinstance(v, str) for v in value))

@@ -16,13 +16,13 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import h5py
 import numpy as np
 
 from caffe2torch.blob import Array, Blob, shape_problem
 from caffe2torch.errors import ReadError
+from caffe2torch.untrusted.mapped import Buffer
 from caffe2torch.untrusted.wire import DOUBLE, FLOAT
 
 MAX_GROUPS = 1 << 16
@@ -31,7 +31,7 @@ MAX_NAME = 1024
 """Characters in a layer's name."""
 
 
-def layer_blobs(path: str, buffer: Any) -> dict[str, list[Blob]]:
+def layer_blobs(path: str, buffer: Buffer) -> dict[str, list[Blob]]:
     """The blobs of each layer of the `.caffemodel.h5` at `path`, which is memory-mapped as `buffer`.
 
     Raises ReadError for anything but whole float32 and float64 arrays under data/<layer>/<i>.
@@ -47,7 +47,7 @@ def is_keras(path: str) -> bool:
         return "layer_names" in file.attrs or "model_weights" in file or "block1_conv1" in file
 
 
-def keras_weights(path: str, buffer: Any) -> dict[str, Blob]:
+def keras_weights(path: str, buffer: Buffer) -> dict[str, Blob]:
     """The arrays that Keras stored, by their paths, which begin with the layer's name.
 
     Raises ReadError for anything but whole float32 and float64 arrays, as `layer_blobs` does, and for
@@ -64,7 +64,7 @@ def keras_weights(path: str, buffer: Any) -> dict[str, Blob]:
         }
 
 
-def _text(group: Any, attribute: str) -> str:
+def _text(group: h5py.Group, attribute: str) -> str:
     """A text that is an attribute of a group; empty without it."""
     if attribute not in group.attrs or group.attrs.get_id(attribute).shape != ():
         return ""
@@ -72,7 +72,7 @@ def _text(group: Any, attribute: str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _walk(top: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+def _walk(top: h5py.Group) -> Iterator[tuple[str, h5py.Group, dict[str, h5py.Dataset]]]:
     """Every group from `top` down: its path from there, itself, and the arrays in it by name."""
     seen, left = 0, [("", top)]
     while left:
@@ -86,21 +86,21 @@ def _walk(top: Any) -> Iterator[tuple[str, Any, dict[str, Any]]]:
             raise ReadError(f"{group.name[:MAX_NAME]}: groups without end")
 
 
-def solver_state(path: str, buffer: Any) -> tuple[int, str, tuple[Blob, ...], int]:
+def solver_state(path: str, buffer: Buffer) -> tuple[int, str, tuple[Blob, ...], int]:
     """iter, learned_net, history and current_step of the `.solverstate.h5` at `path`, mapped as `buffer`.
 
     Raises ReadError when one of them is missing or not of its type.
     """
     with _opened(path) as file:
         state = _members(file, "iter", "learned_net", "current_step", "history")
-        learned_net = _single(state["learned_net"], buffer, "S").decode(errors="replace")
+        learned_net = _single(state["learned_net"], buffer, "S").item().decode(errors="replace")
         history = tuple(_blobs(state["history"], _members(state["history"]), buffer))
-        iteration, step = (int(_single(state[name], buffer, "iu")) for name in ("iter", "current_step"))
+        iteration, step = (_single(state[name], buffer, "iu").item() for name in ("iter", "current_step"))
         return iteration, learned_net, history, step
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Any]:
+def _opened(path: str) -> Iterator[h5py.File]:
     """The file; what the HDF5 library stumbles over in it becomes a ReadError."""
     try:
         with h5py.File(path, "r") as file:
@@ -109,7 +109,7 @@ def _opened(path: str) -> Iterator[Any]:
         raise ReadError(f"the HDF5 library cannot read it: {error}") from None
 
 
-def _members(group: Any, *needed: str) -> dict[str, Any]:
+def _members(group: h5py.Group, *needed: str) -> dict[str, h5py.Group | h5py.Dataset]:
     """What a group holds by itself, by name; `needed` must be there."""
     if not isinstance(group, h5py.Group):
         raise ReadError(f"{group.name}: not a group of the form that Caffe writes")
@@ -122,7 +122,7 @@ def _members(group: Any, *needed: str) -> dict[str, Any]:
     return {name: group[name] for name in group}
 
 
-def _blobs(group: Any, arrays: Mapping[str, Any], buffer: Any) -> list[Blob]:
+def _blobs(group: h5py.Group, arrays: Mapping[str, h5py.Dataset], buffer: Buffer) -> list[Blob]:
     """The datasets "0", "1", ... of a group, in that order."""
     names = [str(i) for i in range(len(arrays))]
     if missing := [name for name in names if name not in arrays]:
@@ -130,21 +130,21 @@ def _blobs(group: Any, arrays: Mapping[str, Any], buffer: Any) -> list[Blob]:
     return [_blob(arrays[name], buffer) for name in names]
 
 
-def _blob(dataset: Any, buffer: Any) -> Blob:
+def _blob(dataset: h5py.Dataset, buffer: Buffer) -> Blob:
     values = _values(dataset, buffer, "f")
     if values is not None and values.dtype not in (FLOAT, DOUBLE):
         raise ReadError(f"{dataset.name}: holds {values.dtype}, a blob is little-endian float32 or float64")
     return Blob(dataset.shape, dataset.dtype, None if values is None else partial(np.asarray, values))
 
 
-def _single(dataset: Any, buffer: Any, kinds: str) -> Any:
+def _single(dataset: h5py.Dataset, buffer: Buffer, kinds: str) -> Array:
     values = _values(dataset, buffer, kinds)
     if values is None or values.size != 1:
         raise ReadError(f"{dataset.name}: holds {dataset.shape} values where one is expected")
-    return values.item()
+    return values
 
 
-def _values(dataset: Any, buffer: Any, kinds: str) -> Array | None:
+def _values(dataset: h5py.Dataset, buffer: Buffer, kinds: str) -> Array | None:
     """The values of a dataset, 1-D, as a view of `buffer`; None when its shape is all there is."""
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
         raise ReadError(f"{dataset.name}: not a dataset of the type that Caffe writes")

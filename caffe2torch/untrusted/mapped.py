@@ -12,6 +12,7 @@ from stat import S_ISDIR, S_ISREG
 from caffe2torch.errors import MissingData, ReadError
 
 AnyPath = str | PathLike[str]
+Buffer = bytes | mmap.mmap
 
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -92,6 +93,6 @@ def _map(path: AnyPath) -> mmap.mmap:
         raise ReadError(f"{path}: cannot be read: {error}") from None
 
 
-def is_text(buffer: bytes | mmap.mmap) -> bool:
+def is_text(buffer: Buffer) -> bool:
     """Whether the start holds no control characters but those of white space."""
     return not buffer[:512].translate(None, _TEXT)

@@ -11,15 +11,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import IO
 
 import numpy as np
 
-from caffe2torch.blob import Array
+from caffe2torch.blob import Array, DType
 from caffe2torch.errors import MissingData, ReadError
-
-if TYPE_CHECKING:
-    pass
 
 MAX_ARRAY = 1 << 30
 """Bytes of one array of a reference; an FCN-8s' largest blob has 100 MB."""
@@ -93,14 +90,14 @@ class _Arrays:
             raise ReadError(f"{self.path}: is not an .npz, or is damaged: {error}") from None
 
 
-def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, DType]:
     """Shape, whether by column, and dtype of an .npy file; `member` is left where its values begin."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that Python 2 wrote it: many of Caffe's users did
-            header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(member)
+            header: tuple[tuple[int, ...], bool, DType] = read(member)
     except Exception as error:  # a header is Python, and can be wrong in as many ways
         raise ValueError(f"the header of {member.name}: {error}") from None
     return header

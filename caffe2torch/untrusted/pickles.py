@@ -16,15 +16,12 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Blob, blob_of, shape_problem
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +105,7 @@ def _is_zip(path: AnyPath) -> bool:
     return mapped(path, {})[: len(_ZIP)] == _ZIP
 
 
-def _opcodes(pickles: bytes, count: int) -> Iterator[tuple[str, Any]]:
+def _opcodes(pickles: bytes, count: int) -> Iterator[tuple[str, object]]:
     """The operations of the pickles with their arguments; none of them is run."""
     stream = io.BytesIO(pickles)
     for _ in range(count):

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.blob import FLOAT32, Array, Blob, dense, shape_problem
+from caffe2torch.blob import FLOAT32, Array, Blob, DType, dense, shape_problem
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 
-_NUMPY: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_NUMPY: dict[str, DType] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
 MAX_HEADER = 100_000_000
@@ -81,7 +81,7 @@ def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _stored(key: str, entry: Any, data: memoryview) -> Stored:
+def _stored(key: str, entry: object, data: memoryview) -> Stored:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ReadError(f"tensor {key!r}: has no dtype, shape and data_offsets")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
@@ -100,11 +100,11 @@ def _stored(key: str, entry: Any, data: memoryview) -> Stored:
     return Stored(dtype, tuple(shape), values)
 
 
-def _are_sizes(values: Any) -> bool:
+def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether a value from JSON is a number; True and False are not."""
     return type(value) in (int, float)
 

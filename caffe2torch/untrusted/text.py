@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from google.protobuf import text_format
 
 from caffe2torch import schema
 from caffe2torch.errors import ReadError, SyntaxRefused
+from caffe2torch.schema import Message
 from caffe2torch.untrusted.mapped import AnyPath, is_text, mapped
 
 MAX_TEXT = 16 << 20
@@ -32,7 +32,7 @@ _ESCAPE = re.compile(
 )
 
 
-def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
+def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Message:
     """The message that a prototxt spells: a NetParameter or a SolverParameter, not upgraded.
 
     Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` leaves out
@@ -47,7 +47,9 @@ def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: boo
     return parse_prototxt(raw.decode("utf-8-sig", "surrogateescape"), str(path), kind, ignore_unknown)
 
 
-def parse_prototxt(text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False) -> Any:
+def parse_prototxt(
+    text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False
+) -> Message:
     """The message that a text spells; `source` names it in errors, which are those of `read_prototxt`."""
     _check_escapes(source, text)
     try:

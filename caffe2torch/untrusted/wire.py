@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import math
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from caffe2torch import schema
-from caffe2torch.blob import Array, Blob, shape_problem
+from caffe2torch.blob import Array, Blob, DType, shape_problem
 from caffe2torch.errors import ReadError
+from caffe2torch.schema import Message
+from caffe2torch.untrusted.mapped import Buffer
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
@@ -35,7 +37,7 @@ _BLOB = schema.descriptor("BlobProto")
 _NUMBER = {field.name: field.number for field in _BLOB.fields}
 _SHAPE = {_NUMBER[name] for name in (*LEGACY_SHAPE, "shape")}
 _DIFF = {_NUMBER[name] for name in ("diff", "double_diff")}
-_VALUES: dict[tuple[int, int], np.dtype[Any]] = {
+_VALUES: dict[tuple[int, int], DType] = {
     (_NUMBER["data"], LENGTH): FLOAT,
     (_NUMBER["data"], FIXED32): FLOAT,
     (_NUMBER["double_data"], LENGTH): DOUBLE,
@@ -43,7 +45,7 @@ _VALUES: dict[tuple[int, int], np.dtype[Any]] = {
 }
 
 
-def scan(buffer: Any, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
+def scan(buffer: Buffer, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     """The definition in the serialized message of type `kind` that fills `buffer`, and the blobs in it.
 
     In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields of it
@@ -56,7 +58,7 @@ def scan(buffer: Any, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     return walk.message(schema.descriptor(kind), 0, len(walk.buffer)), walk.blobs
 
 
-def _shape_of(proto: Any) -> tuple[int, ...]:
+def _shape_of(proto: Message) -> tuple[int, ...]:
     # One legacy size is enough for four axes, whatever `shape` says (blob.cpp, FromProto).
     if any(proto.HasField(name) for name in LEGACY_SHAPE):
         return tuple(getattr(proto, name) for name in LEGACY_SHAPE)
@@ -116,7 +118,7 @@ class _Walk:
     def blob(self, start: int, end: int) -> bytes:
         """The BlobProto between `start` and `end`, without its values; they go to `blobs`."""
         parts, at = [], start
-        pieces: dict[np.dtype[Any], list[Array]] = {}
+        pieces: dict[DType, list[Array]] = {}
         while at < end:
             field = self.field(at, end)
             count, at = self.run(field, end)
@@ -134,7 +136,7 @@ class _Walk:
         self.blobs.append(self.stored(start, _shape_of(proto), pieces))
         return bytes(proto.SerializeToString())
 
-    def stored(self, start: int, shape: tuple[int, ...], pieces: dict[np.dtype[Any], list[Array]]) -> Blob:
+    def stored(self, start: int, shape: tuple[int, ...], pieces: dict[DType, list[Array]]) -> Blob:
         """The Blob of these values, once they are as many as its shape asks for."""
         if problem := shape_problem(shape):
             raise self.refusal(start, problem)
@@ -149,7 +151,7 @@ class _Walk:
             return Blob(shape, dtype, None)
         return Blob(shape, dtype, partial(_joined, found or [np.empty(0, dtype)]))
 
-    def piece(self, field: _Field, count: int, dtype: np.dtype[Any]) -> Array:
+    def piece(self, field: _Field, count: int, dtype: DType) -> Array:
         """The values of a packed field, or those of `count` unpacked ones."""
         stride = field.end - field.start
         if field.wire == LENGTH:

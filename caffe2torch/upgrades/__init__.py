@@ -11,25 +11,26 @@ drops a field and goes on, we refuse.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
+from caffe2torch.schema import Message
 from caffe2torch.upgrades.v0 import fold_padding, v1_layer
 
 Notes = tuple[str, ...]
 
 
-def format_of(net: Any) -> Literal["V0", "V1", "current"]:
+def format_of(net: Message) -> Literal["V0", "V1", "current"]:
     """The layer format of a NetParameter; one without layers is current."""
     if needs_v0(net):
         return "V0"
     return "V1" if needs_v1(net) else "current"
 
 
-def upgrade_net(net: Any, source: str) -> tuple[Any, Notes]:
+def upgrade_net(net: Message, source: str) -> tuple[Message, Notes]:
     """A copy of a NetParameter in the current format, and a sentence for each rewrite.
 
     `source` names the file in errors. Blobs, with data or without, stay with their layers in their order.
@@ -50,7 +51,7 @@ def upgrade_net(net: Any, source: str) -> tuple[Any, Notes]:
     return upgraded, notes
 
 
-def upgrade_solver(solver: Any) -> Any:
+def upgrade_solver(solver: Message) -> Message:
     """A copy of a SolverParameter with `solver_type` (an enum) turned into `type` (a string).
 
     Nets inside the solver are left as they are, as in Caffe. Raises NetError when it has both types.
@@ -60,7 +61,7 @@ def upgrade_solver(solver: Any) -> Any:
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise NetError("solver: has solver_type (old) and type (current); keep one")
-        upgraded.type = _SOLVER_TYPES[_enum_name(solver, "solver_type")]
+        upgraded.type = _SOLVER_TYPES[solver.SolverType.Name(solver.solver_type)]
         upgraded.ClearField("solver_type")
     return upgraded
 
@@ -75,20 +76,15 @@ _SOLVER_TYPES = {
 }
 
 
-def _enum_name(message: Any, field: str) -> str:
-    enum = message.DESCRIPTOR.fields_by_name[field].enum_type
-    return str(enum.values_by_number[getattr(message, field)].name)
-
-
 # The steps change the copy that upgrade_net made, and return their notes.
 
 
-def needs_v0(net: Any) -> bool:
+def needs_v0(net: Message) -> bool:
     """Whether any layer is V0 (NetNeedsV0ToV1Upgrade)."""
     return any(layer.HasField("layer") for layer in net.layers)
 
 
-def upgrade_v0(net: Any, source: str) -> Notes:
+def upgrade_v0(net: Message, source: str) -> Notes:
     """V0 -> V1 (UpgradeV0Net)."""
     layers, notes = fold_padding(net, source)
     net.ClearField("layers")
@@ -96,12 +92,12 @@ def upgrade_v0(net: Any, source: str) -> Notes:
     return ("upgraded from V0 (2013) to V1 (2014)", *notes)
 
 
-def needs_transform(net: Any) -> bool:
+def needs_transform(net: Message) -> bool:
     """Whether a V1 data layer holds its own transformation fields (NetNeedsDataUpgrade)."""
     return any(_transform_fields(param) for _, param in _data_params(net))
 
 
-def upgrade_transform(net: Any, source: str) -> Notes:
+def upgrade_transform(net: Message, source: str) -> Notes:
     """Transformation fields of V1 data layers -> transform_param (UpgradeNetDataTransformation)."""
     notes = []
     for layer, param in _data_params(net):
@@ -116,9 +112,9 @@ def upgrade_transform(net: Any, source: str) -> Notes:
     return tuple(notes)
 
 
-def _data_params(net: Any) -> Iterator[tuple[Any, Any]]:
+def _data_params(net: Message) -> Iterator[tuple[Message, Message]]:
     for layer in net.layers:
-        kind = _enum_name(layer, "type")
+        kind = layer.LayerType.Name(layer.type)
         if kind in ("DATA", "IMAGE_DATA", "WINDOW_DATA"):
             yield layer, getattr(layer, f"{kind.lower()}_param")
 
@@ -127,13 +123,13 @@ _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror", "transform_par
 """Caffe moves the first four; the last, in data and image data layers alone, is from before its release."""
 
 
-def _transform_fields(param: Any) -> list[str]:
+def _transform_fields(param: Message) -> list[str]:
     return [
         name for name in _TRANSFORM_FIELDS if name in param.DESCRIPTOR.fields_by_name and param.HasField(name)
     ]
 
 
-def _move(name: str, param: Any, transform: Any) -> None:
+def _move(name: str, param: Message, transform: Message) -> None:
     if name == "transform_param":
         transform.MergeFrom(param.transform_param)
     else:
@@ -141,12 +137,12 @@ def _move(name: str, param: Any, transform: Any) -> None:
     param.ClearField(name)
 
 
-def needs_v1(net: Any) -> bool:
+def needs_v1(net: Message) -> bool:
     """Whether any layer is older than the current format (NetNeedsV1ToV2Upgrade)."""
     return len(net.layers) > 0
 
 
-def upgrade_v1(net: Any, source: str) -> Notes:
+def upgrade_v1(net: Message, source: str) -> Notes:
     """V1 -> current (UpgradeV1Net)."""
     net.layer.extend(_current_layer(layer, source) for layer in net.layers)
     net.ClearField("layers")
@@ -224,12 +220,12 @@ _SPEC_FIELDS = {
 }
 
 
-def _current_layer(v1: Any, source: str) -> Any:
+def _current_layer(v1: Message, source: str) -> Message:
     """A V1 layer as a LayerParameter (UpgradeV1LayerParameter): most fields keep their names."""
     if not v1.HasField("type"):
         raise NetError(f"{source}: layer '{v1.name}' {_missing_type(v1)}")
     same = {f.name: value for f, value in v1.ListFields() if f.name != "type" and f.name not in _SPEC_FIELDS}
-    kind = _V1_TYPES[_enum_name(v1, "type")]
+    kind = _V1_TYPES[v1.LayerType.Name(v1.type)]
     layer = schema.message("LayerParameter")(type=kind, param=_param_specs(v1), **same)
     if kind == "Crop":
         # longjon/caffe "future" derived the offset from the two bottoms' coordinates.
@@ -237,16 +233,16 @@ def _current_layer(v1: Any, source: str) -> Any:
     return layer
 
 
-def _missing_type(v1: Any) -> str:
+def _missing_type(v1: Message) -> str:
     number = v1.DESCRIPTOR.fields_by_name["type"].number
-    unknown: Any = UnknownFieldSet(v1)
-    for field in unknown:
+    unknown = UnknownFieldSet(v1)
+    for field in map(unknown.__getitem__, range(len(unknown))):
         if field.field_number == number:
             return f"has the type number {field.data}, which only a fork of Caffe knows"
     return "has no type"
 
 
-def _param_specs(v1: Any) -> list[Any]:
+def _param_specs(v1: Message) -> list[Message]:
     """One ParamSpec for each blob that any of the four parallel lists of a V1 layer speaks of."""
     specs = [schema.message("ParamSpec")() for _ in range(max(len(getattr(v1, f)) for f in _SPEC_FIELDS))]
     for field, name in _SPEC_FIELDS.items():
@@ -255,12 +251,12 @@ def _param_specs(v1: Any) -> list[Any]:
     return specs
 
 
-def needs_input(net: Any) -> bool:
+def needs_input(net: Message) -> bool:
     """Whether the net names its inputs itself, outside of any layer (NetNeedsInputUpgrade)."""
     return len(net.input) > 0
 
 
-def upgrade_input(net: Any, source: str) -> Notes:
+def upgrade_input(net: Message, source: str) -> Notes:
     """`input` with `input_shape` or `input_dim` -> one Input layer, the first (UpgradeNetInput).
 
     Inputs without any shape only disappear, as in Caffe.
@@ -277,7 +273,7 @@ def upgrade_input(net: Any, source: str) -> Notes:
     return (note,)
 
 
-def _input_shapes(net: Any, source: str) -> list[Any]:
+def _input_shapes(net: Message, source: str) -> list[Message]:
     count, shapes, dims = len(net.input), list(net.input_shape), net.input_dim
     if not shapes and len(dims) == 4 * count:
         shapes = [schema.message("BlobShape")(dim=dims[i : i + 4]) for i in range(0, len(dims), 4)]
@@ -288,12 +284,12 @@ def _input_shapes(net: Any, source: str) -> list[Any]:
     return shapes
 
 
-def needs_batch_norm(net: Any) -> bool:
+def needs_batch_norm(net: Message) -> bool:
     """Whether a BatchNorm layer gives `param` for its three statistics (NetNeedsBatchNormUpgrade)."""
     return any(_is_old_batch_norm(layer) for layer in net.layer)
 
 
-def upgrade_batch_norm(net: Any, source: str) -> Notes:
+def upgrade_batch_norm(net: Message, source: str) -> Notes:
     """BatchNorm's three `param` get learning rate and decay 0, and keep all else (UpgradeNetBatchNorm)."""
     changed = 0
     for layer in filter(_is_old_batch_norm, net.layer):
@@ -303,16 +299,16 @@ def upgrade_batch_norm(net: Any, source: str) -> Notes:
     return (f"BatchNorm layers whose lr_mult and decay_mult were set to 0: {changed}",) if changed else ()
 
 
-def _is_old_batch_norm(layer: Any) -> bool:
+def _is_old_batch_norm(layer: Message) -> bool:
     return layer.type == "BatchNorm" and len(layer.param) == 3
 
 
-def needs_crop_bottom(net: Any) -> bool:
+def needs_crop_bottom(net: Message) -> bool:
     """Whether a fork's SimpleCrop names the blob whose size it takes, without having it as a bottom."""
     return any(_names_its_size(layer) for layer in net.layer)
 
 
-def upgrade_crop_bottom(net: Any, source: str) -> Notes:
+def upgrade_crop_bottom(net: Message, source: str) -> Notes:
     """The blob that a SimpleCrop names becomes its second bottom."""
     for layer in filter(_names_its_size, net.layer):
         layer.bottom.append(layer.crop_param.blob_name)
@@ -320,11 +316,11 @@ def upgrade_crop_bottom(net: Any, source: str) -> Notes:
     return ("SimpleCrop layers got the blob that they name as a bottom",)
 
 
-def _names_its_size(layer: Any) -> bool:
+def _names_its_size(layer: Message) -> bool:
     return layer.type == "SimpleCrop" and bool(layer.crop_param.blob_name)
 
 
-_STEPS: tuple[tuple[Callable[[Any], bool], Callable[[Any, str], Notes]], ...] = (
+_STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]], ...] = (
     (needs_v0, upgrade_v0),
     (needs_transform, upgrade_transform),
     (needs_v1, upgrade_v1),

@@ -11,10 +11,9 @@ becomes
 
 from __future__ import annotations
 
-from typing import Any
-
 from caffe2torch import schema
 from caffe2torch.errors import NetError
+from caffe2torch.schema import Message
 
 _SOURCE = {"source": "source", "batchsize": "batch_size"}
 _FILTERS = {
@@ -92,14 +91,14 @@ _OF_EVERY_TYPE = ("name", "blobs", "blobs_lr", "weight_decay")
 _TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
 
-def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
+def fold_padding(net: Message, source: str) -> tuple[list[Message], tuple[str, ...]]:
     """The V0 layers of a net without its padding layers, and a sentence for each (UpgradeV0PaddingLayers).
 
     The conv or pool that reads a padded blob is changed to read the unpadded one and gets the pad; a pad of
     its own is lost, as in Caffe. Raises NetError where Caffe stops: another reader, several bottoms or tops,
     a bottom that nothing makes.
     """
-    maker: dict[str, Any] = dict.fromkeys(net.input)
+    maker: dict[str, Message | None] = dict.fromkeys(net.input)
     kept, notes = [], []
     for layer in net.layers:
         for bottom in layer.bottom:
@@ -107,7 +106,8 @@ def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
                 raise NetError(
                     f"{source}: layer {layer.layer.name!r} needs blob {bottom!r}, which nothing makes"
                 )
-            if _is_padding(padding := maker[bottom]):
+            padding = maker[bottom]
+            if padding is not None and _is_padding(padding):
                 notes.append(_fold(padding, layer, source))
         maker.update(dict.fromkeys(layer.top, layer))
         if not _is_padding(layer):
@@ -115,11 +115,11 @@ def fold_padding(net: Any, source: str) -> tuple[list[Any], tuple[str, ...]]:
     return kept, tuple(notes)
 
 
-def _is_padding(layer: Any) -> bool:
-    return layer is not None and layer.layer.type == "padding"
+def _is_padding(layer: Message) -> bool:
+    return bool(layer.layer.type == "padding")
 
 
-def _fold(padding: Any, layer: Any, source: str) -> str:
+def _fold(padding: Message, layer: Message, source: str) -> str:
     v0, pad = layer.layer, padding.layer
     where = f"{source}: layer '{v0.name}' ({v0.type}) after padding layer {pad.name!r}"
     if v0.type not in ("conv", "pool"):
@@ -132,7 +132,7 @@ def _fold(padding: Any, layer: Any, source: str) -> str:
     return f"padding layer {pad.name!r} folded into '{v0.name}'{lost}"
 
 
-def v1_layer(layer: Any, source: str) -> Any:
+def v1_layer(layer: Message, source: str) -> Message:
     """A V0 layer as a V1LayerParameter (UpgradeV0LayerParameter).
 
     Raises NetError for an unknown type, and for a field that its type does not have: Caffe drops it.
@@ -153,7 +153,7 @@ def v1_layer(layer: Any, source: str) -> Any:
     return v1
 
 
-def _place(v1: Any, v0: Any, field: str, where: str) -> tuple[Any, str]:
+def _place(v1: Message, v0: Message, field: str, where: str) -> tuple[Message, str]:
     """The V1 message, and the name there, of a V0 field."""
     if field in _OF_EVERY_TYPE:
         return v1, field
@@ -165,7 +165,7 @@ def _place(v1: Any, v0: Any, field: str, where: str) -> tuple[Any, str]:
     return getattr(v1, param) if param else v1, fields[field]
 
 
-def _put(message: Any, name: str, value: Any) -> None:
+def _put(message: Message, name: str, value: object) -> None:
     held = getattr(message, name)
     if hasattr(held, "extend"):
         # kernel_size, stride and pad of a convolution were single numbers in V0.

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net import Net, from_message
 from caffe2torch.plan import plan
+from caffe2torch.schema import Message
 from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 from caffe2torch.untrusted.pickles import read_state_dict, strings, tensor_blobs
@@ -240,7 +241,7 @@ def _first(weight: Blob, bias: Blob, whose: _Origin, mean: Sequence[float], path
     return Blob.of(kernel.astype(np.float32)), Blob.of(moved.astype(np.float32))
 
 
-def _definition(widths: Mapping[str, int], mean: Sequence[float]) -> Any:
+def _definition(widths: Mapping[str, int], mean: Sequence[float]) -> Message:
     """VGG-16 with layers of these widths; as far as pool5 where they name no fully connected ones."""
     net = NetWriter("VGG_ILSVRC_16_layers")
     net.input("data", 3, (_SIZE, _SIZE))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from caffe2torch.errors import NetError
 from caffe2torch.net import Net, from_message
+from caffe2torch.schema import Message
 from caffe2torch.zoo import fcn, googlenet
 from caffe2torch.zoo.fcn import CAFFENET, COLOR_HHA, VGG16, Architecture, Head, Stream
 
@@ -25,7 +25,7 @@ def define(name: str, classes: int = 21, size: Sequence[int] = (500, 500)) -> Ne
     return from_message(_message(name, classes, size), read_from=name)
 
 
-def _message(name: str, classes: int, size: Sequence[int]) -> Any:
+def _message(name: str, classes: int, size: Sequence[int]) -> Message:
     if name.startswith("FCNGoogLeNet"):
         return googlenet.message(classes, size, average_pool=name.endswith("Pooled"))
     widths = CAFFENET if name == "FCNAlexNet" else VGG16

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from caffe2torch.errors import NetError
 from caffe2torch.net import Net, from_message
 from caffe2torch.plan import Plan, plan
+from caffe2torch.schema import Message
 from caffe2torch.zoo.writer import NetWriter
 
 VGG16 = (64, 128, 256, 512, 512, 4096, 4096)
@@ -153,7 +153,7 @@ NAMES = tuple(_UPSAMPLING)
 """The names of the architectures."""
 
 
-def message(architecture: Architecture, size: Sequence[int] = (500, 500)) -> Any:
+def message(architecture: Architecture, size: Sequence[int] = (500, 500)) -> Message:
     """The deploy net as a NetParameter, as the zoo writes it, for images of `size` (height, width)."""
     net = NetWriter(architecture.name)
     for stream in architecture.streams:

@@ -6,8 +6,8 @@ The authors' own GoogLeNet was never published; widths are those of BVLC's (mode
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from caffe2torch.schema import Message
 from caffe2torch.zoo.writer import NetWriter
 
 INCEPTIONS = {
@@ -24,7 +24,7 @@ INCEPTIONS = {
 """Channels: 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool projection."""
 
 
-def message(classes: int = 21, size: Sequence[int] = (500, 500), *, average_pool: bool = False) -> Any:
+def message(classes: int = 21, size: Sequence[int] = (500, 500), *, average_pool: bool = False) -> Message:
     """The deploy net as a NetParameter, for images of `size` (height, width).
 
     The papers drop the classifier's 7x7 average pool; `average_pool` keeps it, at stride 1.

@@ -7,7 +7,6 @@ Nothing is planned here, and no blob is read.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from caffe2torch.errors import NetError
 from caffe2torch.layers.converter import Converter
@@ -165,7 +164,7 @@ def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[st
     return None
 
 
-def _settings(converter: Converter) -> dict[str, Any]:
+def _settings(converter: Converter) -> dict[str, object]:
     """The settings by name; the converter normalizes those that Caffe lets one write in several ways."""
     message, *names = _SETTINGS[converter.layer.type]
     given = getattr(converter.layer.fields, message)

@@ -7,6 +7,8 @@ from typing import Any
 
 from caffe2torch import schema
 
+Sizes = int | Sequence[int]
+"""One number, or one for both axes or for each."""
 _LEARNING = ({"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0})
 """For a weight and its bias."""
 
@@ -27,7 +29,7 @@ class NetWriter:
         """An image of `size` (height, width)."""
         return self.add("Input", name, input_param={"shape": [{"dim": [1, channels, *size]}]})
 
-    def conv(self, name: str, bottom: str, num_output: int, kernel_size: int, **sizes: Any) -> str:
+    def conv(self, name: str, bottom: str, num_output: int, kernel_size: int, **sizes: Sizes) -> str:
         """A convolution whose biases learn twice as fast and do not decay."""
         p = {"num_output": num_output, "kernel_size": [kernel_size], **sizes}
         return self.add("Convolution", name, bottom, param=_LEARNING, convolution_param=p)
@@ -45,7 +47,7 @@ class NetWriter:
         """In place, at a ratio of 0.5."""
         return self.add("Dropout", name, blob, top=blob, dropout_param={"dropout_ratio": 0.5})
 
-    def pool(self, name: str, bottom: str, kernel_size: int, **how: Any) -> str:
+    def pool(self, name: str, bottom: str, kernel_size: int, **how: int | str) -> str:
         """Max pooling at stride 2; `how` overrides fields of the PoolingParameter."""
         p = {"kernel_size": kernel_size, "stride": 2, **how}
         return self.add("Pooling", name, bottom, pooling_param=p)
