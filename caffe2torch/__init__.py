@@ -2,8 +2,8 @@
 
 Each folder is a stage, in the order in which data passes:
 
-    untrusted/  bytes ────────────────→ messages and arrays    of files that nobody vouches for
-    upgrades/   old messages ─────────→ current messages       as Caffe upgrades them
+    untrusted/  bytes ────────────────→ messages and arrays    from files that nobody vouches for
+    upgrades/   old messages ─────────→ current messages       as Caffe does it
     net/        message ──────────────→ Net                    frozen layers and their blobs
     layers/                                                    one class per layer type, used by `plan`
     plan/       Net ──────────────────→ Plan                   every layer and shape checked, without torch
@@ -105,7 +105,7 @@ _NAMES = {
     "zoo": "define",
     "zoo.fcn": "Architecture CAFFENET COLOR_DEPTH COLOR_HHA Head SIFT_FLOW Stream VGG16",
 }
-"""The public names by module. Each loads when it is first used: most need torch."""
+"""The public names by module. Each loads when it is first used, since most need torch."""
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [

@@ -1,7 +1,7 @@
 """torch, imported at its first use.
 
-Reading, checking and converting a model need no torch: `fcn-convert --help`, `--inspect` and the conversion
-itself stay fast and small because of this. Modules that compute write `from caffe2torch._torch import torch`.
+Reading, checking and converting a model do not need torch, which keeps `fcn-convert --help`, `--inspect` and
+the conversion itself fast and small. Modules that compute use `from caffe2torch._torch import torch`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One blob of a layer, whose values lie in a file, an array or a tensor until someone reads them."""
+"""One blob of a layer, whose values stay in a file, an array or a tensor until they are read."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ FLOAT64: DType = np.dtype("<f8")
 class Blob:
     """One blob of a layer: its shape, its dtype (float32 or float64) and where its values come from.
 
-    `shape` is the stored one; the legacy `num, channels, height, width` give four axes. `values` returns the
-    values, 1-D and read-only: a view of the memory-mapped file wherever they lie in one piece. It is None for
-    a blob that has a shape and no data.
+    `shape` is as stored; the legacy `num, channels, height, width` give four axes. `values` returns the
+    values, 1-D and read-only: a view of the memory-mapped file wherever they are contiguous. It is None for a
+    blob that has a shape but no data.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Blob:
 
     @property
     def count(self) -> int:
-        """The number of values that the shape asks for."""
+        """The number of values in the shape, present or not."""
         return math.prod(self.shape)
 
     @property
@@ -53,14 +53,14 @@ class Blob:
 
     @staticmethod
     def of(array: Array) -> Blob:
-        """The blob of an array in memory."""
+        """A blob of an array in memory."""
         return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
 
 
 def dense(shape: tuple[int, ...], diagonal: Callable[[], Array], dtype: DType = FLOAT32) -> Blob:
     """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D.
 
-    `shape` may be either of the two. The values are made whole anew each time they are read.
+    `shape` may be either of the two. The dense values are rebuilt at every read.
     """
     channels, _, *kernel = shape
 
@@ -74,24 +74,24 @@ def dense(shape: tuple[int, ...], diagonal: Callable[[], Array], dtype: DType = 
 
 
 def diagonal_of(array: Array) -> Array:
-    """The channel diagonal (C, 1, h, w) of a kernel (C, C, h, w), from which `dense` makes it whole again."""
+    """The channel diagonal (C, 1, h, w) of a kernel (C, C, h, w), from which `dense` rebuilds it."""
     channels = np.arange(array.shape[0])
     return array[channels, channels][:, None]
 
 
 def is_diagonal(array: Array) -> bool:
-    """Whether a kernel (C, C, h, w) is zero wherever two different channels meet."""
+    """Whether a kernel (C, C, h, w) is zero off its channel diagonal."""
     return bool(np.count_nonzero(array) == np.count_nonzero(diagonal_of(array)))
 
 
 def blob_of(
     tensor: Tensor, shape: tuple[int, ...] | None = None, *, diagonal: bool = False, exact: bool = False
 ) -> Blob:
-    """The blob that reads a floating-point tensor each time it is asked, and so follows it as it changes.
+    """A blob that reads a floating-point tensor each time it is read, and so follows its changes.
 
-    It holds float32, or with `exact` float64 for a tensor of float64: a view of a tensor on a CPU that has
-    that type. `shape` is the tensor's own unless given. A tensor that is the channel `diagonal` (C, 1, h, w)
-    of a kernel gives the dense blob (C, C, h, w).
+    It holds float32, or with `exact` float64 for a float64 tensor; a CPU tensor of that dtype is viewed, not
+    copied. `shape` defaults to the tensor's. With `diagonal` the tensor is the channel diagonal (C, 1, h, w)
+    of a kernel, and the blob is dense, (C, C, h, w).
     """
     wide, dtype = torch.float32, FLOAT32
     if exact and tensor.dtype == torch.float64:
@@ -112,7 +112,7 @@ MAX_COUNT = (1 << 31) - 1  # Caffe counts the values of a blob in an int (blob.c
 
 
 def shape_problem(shape: tuple[int, ...]) -> str:
-    """Why no blob can have this shape; empty when one can."""
+    """Why a blob cannot have this shape; empty if it can."""
     if len(shape) > MAX_AXES:
         return f"its shape has {len(shape)} axes, Caffe allows {MAX_AXES}"
     if min(shape, default=0) < 0:

@@ -1,7 +1,7 @@
 """The rules that fcn-convert and fcn-repro share: options, exit codes, and what may reach the terminal.
 
 A command is a set of verbs. Each `Verb` states the options it takes; any other option is refused, even when
-it is given with its default value. A mistake on the command line is answered in one line, and `run` turns
+it is given its default value. A mistake on the command line is answered in one line, and `run` turns
 every other failure into one line and an exit code:
 
     0 done    1 refused    2 usage    3 missing    4 verification failed    130 interrupted    141 broken pipe
@@ -25,7 +25,7 @@ from caffe2torch.version import __version__
 BROKEN_PIPE = 141
 INTERRUPTED = 130
 ALWAYS = ("--json", "--debug")
-"""The options that every verb of every command takes; --version and --help do without a verb."""
+"""The options that every verb of every command takes; --version and --help need no verb."""
 
 _T = TypeVar("_T")
 
@@ -65,15 +65,15 @@ class Argument(TypedDict, total=False):
 class Verb(Generic[_T]):
     """One thing that a command does, and the options it takes besides those that every verb takes.
 
-    `option` asks for it, such as "--table"; it is empty for what is done when no verb is given, and `name` is
-    then how messages call it. Options are named as they are first declared: "-o", not "--output".
+    `option` selects it, such as "--table"; it is empty for the verb that runs when none is given, which
+    messages call `name`. Options go by the first name they are declared with: "-o", not "--output".
     """
 
     option: str
     run: Callable[[argparse.Namespace], _T]
     takes: tuple[str, ...] = ()
     help: str = ""
-    argument: Argument = field(default_factory=lambda: {"action": "store_true"})
+    argument: Argument = field(default_factory=lambda: Argument(action="store_true"))
     name: str = ""
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def read(self, argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-        """All options, and the names of those that were given, also if with their default values."""
+        """All options, and the names of those that were given, even with their default values."""
         defaults = {action: action.default for action in self._actions}
         try:
             for action in defaults:
@@ -171,7 +171,7 @@ class Asked(Generic[_T]):
     options: argparse.Namespace
 
     def run(self) -> _T:
-        """Does it."""
+        """Runs the verb with its options."""
         return self.verb.run(self.options)
 
 
@@ -181,7 +181,7 @@ def run(
     """Calls `act` with `argv` or the process's arguments; returns the exit code.
 
     A failure is one line on stderr. With --json among the arguments it is also an object on stdout: error,
-    kind, exit_code, and the data of a NotVerified's answer. `interrupted` is advice to whoever interrupts.
+    kind, exit_code, and the data of a NotVerified's answer. `interrupted` is advice to print after Ctrl-C.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -210,7 +210,7 @@ def show(text: str) -> None:
 
 
 def print_answer(answer: Answer, as_json: bool) -> None:
-    """Prints an answer on stdout, in one of its two forms."""
+    """Prints an answer on stdout, as text or as JSON."""
     if as_json:
         show_json(answer.data)
     else:
@@ -218,7 +218,7 @@ def print_answer(answer: Answer, as_json: bool) -> None:
 
 
 def show_json(data: Any) -> None:
-    """Prints an object on stdout."""
+    """Prints data on stdout, as JSON."""
     sys.stdout.write(f"{json.dumps(data, indent=2)}\n")
     sys.stdout.flush()
 
@@ -229,14 +229,14 @@ def say(program: str, text: str) -> None:
 
 
 def printable(text: str, stream: TextIO) -> str:
-    """Text that cannot drive a terminal: names in it come from files, and may hold escape sequences."""
+    """The text, made safe for a terminal: names in it come from files and may hold escape sequences."""
     encoding = stream.encoding or "utf-8"
     shown = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def named(action: argparse.Action) -> str:
-    """The name of an option or positional argument, for people and for `Verb.takes`."""
+    """The name of an option or positional argument, as people and `Verb.takes` write it."""
     return action.option_strings[0] if action.option_strings else str(action.metavar)
 
 
@@ -247,7 +247,7 @@ def listed(things: Sequence[object]) -> str:
 
 
 class _Once(argparse._StoreAction):
-    """An option that may be given once: of two values, which one is meant?"""
+    """An option that may be given only once: of two values, which one is meant?"""
 
     def __call__(
         self,
@@ -261,7 +261,7 @@ class _Once(argparse._StoreAction):
 
 
 class _OnceTrue(argparse._StoreTrueAction):
-    """A flag that may be given once."""
+    """A flag that may be given only once."""
 
     def __call__(
         self,
@@ -300,6 +300,6 @@ def _not_taken(verb: Verb[_T], verbs: Sequence[Verb[_T]], others: Sequence[str])
     """--seed belongs to --train, --on to --evaluate and --predict; --table takes neither"""
     owners = [(name, listed([owner for owner in verbs if name in owner.takes])) for name in others]
     (first, whose), *more = owners
-    told = ", ".join([f"{first} belongs to {whose}", *(f"{name} to {whose}" for name, whose in more)])
+    message = ", ".join([f"{first} belongs to {whose}", *(f"{name} to {whose}" for name, whose in more)])
     end = {1: "does not take it", 2: "takes neither"}.get(len(others), "takes none of them")
-    return f"{told}; {verb} {end}"
+    return f"{message}; {verb} {end}"

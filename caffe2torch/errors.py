@@ -1,11 +1,11 @@
-"""Everything this package refuses, and the exit code it leaves the commands with.
+"""The errors this package raises, and the exit codes they give the commands.
 
     Caffe2TorchError            1
     ├── ReadError               1   a file that is not what it claims to be
     │   └── SyntaxRefused       1   a prototxt that does not parse: file, line, column and the text there
     ├── NetError                1   a net that contradicts itself
     │   ├── UnsupportedLayer    1   a layer type or parameter we do not convert
-    │   └── UnsupportedModule   1   a torch module or function that Caffe has no layer for
+    │   └── UnsupportedModule   1   a torch module or function without a layer in Caffe
     ├── WeightsError            1   blobs that do not fit the net
     ├── MissingData             3   a file, data set or weights that are not there
     ├── VerificationFailed      4   outputs outside the tolerance
@@ -36,7 +36,7 @@ class SyntaxRefused(ReadError):
 
 
 class NetError(Caffe2TorchError):
-    """A net that contradicts itself: an unknown bottom, a shape that cannot be."""
+    """A net that contradicts itself: an unknown bottom, an impossible shape."""
 
 
 class UnsupportedLayer(NetError):
@@ -51,7 +51,7 @@ class UnsupportedModule(NetError):
 
 
 class WeightsError(Caffe2TorchError):
-    """Blobs that do not fit the net: a wrong shape, a missing or a left-over blob."""
+    """Blobs that do not fit the net: a wrong shape, a missing or left-over blob."""
 
 
 class MissingData(Caffe2TorchError):

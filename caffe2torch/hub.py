@@ -1,4 +1,4 @@
-"""Models as folders of Hugging Face's hub, or on it. Needs the package of the extra `hub`.
+"""Models on Hugging Face's hub, or in folders of its form. Needs the extra `hub`.
 
 >>> from caffe2torch.hub import HubNet
 >>> model = HubNet.from_pretrained("voc-fcn8s")  # the folder that `fcn-convert … -o voc-fcn8s/` writes
@@ -26,10 +26,10 @@ except ImportError as error:
 class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):
     """The CaffeNet that a config defines, in eval mode.
 
-    `net` is its definition as prototxt; `shapes` are those of its parameters by key; `diagonal` lists keys
-    of dense deconvolutions that are kept as their channel diagonal; `preprocessing` says for each input what
-    was done to an image before the net saw it (preprocess.py). `from_pretrained` refuses tensors that are not
-    those of the net. Raises ReadError for a definition that cannot be.
+    `net` is its definition as prototxt; `shapes` are those of its parameters by key; `diagonal` lists the
+    keys of dense deconvolutions that are kept as their channel diagonal; `preprocessing` says for each input
+    what was done to an image before the net saw it (net/preprocessing.py). `from_pretrained` refuses tensors
+    other than the net's. Raises ReadError for an impossible definition.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> HubNet:
-        # By the mixin's own default, what a file lacks stays at its filler.
+        # The mixin's default leaves what a file lacks at its filler.
         model: HubNet = super()._from_pretrained(strict=strict, **options)
         return model
 
 
 def _shaped(plan: Plan, shapes: Mapping[str, Sequence[int]], diagonal: Collection[str]) -> Plan:
-    """The plan with the shapes in which its parameters are kept."""
+    """The plan with its parameters in their stored shapes."""
 
     def shaped(parameter: Parameter) -> Parameter:
         shape = tuple(shapes.get(parameter.owner, ()))

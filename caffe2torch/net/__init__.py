@@ -20,7 +20,7 @@ from caffe2torch.schema import Message
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: Caffe's LayerParameter, with `fields` for all that is not named here."""
+    """One layer: Caffe's LayerParameter, with `fields` for everything not named here."""
 
     name: str
     type: str
@@ -30,7 +30,7 @@ class Layer:
     """The LayerParameter without name, type, bottom, top and blobs."""
     blobs: tuple[Blob, ...] = ()
     unknown: tuple[str, ...] = ()
-    """Fields of a fork's schema that its file holds and nobody can name, such as `#149`."""
+    """Fields in its file that only a fork's schema could name, such as `#149`."""
 
     def lr_mult(self, blob: int) -> float:
         """The learning rate multiplier of the layer's i-th blob; Caffe's default is 1."""
@@ -38,7 +38,7 @@ class Layer:
         return float(specs[blob].lr_mult) if blob < len(specs) else 1.0
 
     def share_name(self, blob: int) -> str:
-        """The name under which `param { name }` shares the layer's i-th blob; empty when it is its own."""
+        """The name under which `param { name }` shares the layer's i-th blob; empty if it is not shared."""
         specs = self.fields.param
         return str(specs[blob].name) if blob < len(specs) else ""
 
@@ -57,11 +57,11 @@ class Net:
     weights: str = ""
     """Where its blobs were read from; empty for a net without weights."""
     weights_format: str = ""
-    """How a Caffe wrote them: "V0", "V1", "current" or "HDF5"; empty for blobs that are from elsewhere."""
+    """How Caffe wrote them: "V0", "V1", "current" or "HDF5"; empty for blobs from elsewhere."""
     notes: tuple[str, ...] = ()
     """What reading rewrote or dropped, and why; one sentence each."""
     stages: tuple[str, ...] = ()
-    """Those that its own `state` names, which layers' include and exclude rules ask for."""
+    """Those named in its own `state`, which layers' include and exclude rules refer to."""
 
     def __str__(self) -> str:
         rows = [("layer", "type", "bottoms -> tops", "blobs")]
@@ -77,12 +77,12 @@ def from_message(message: Message, blobs: Sequence[Blob] = (), read_from: str = 
     """A current-format NetParameter as a Net.
 
     A BlobProto of the message is a position in `blobs` (its private field `index`). Raises NetError for a
-    `state` at another level than 0.
+    `state` whose level is not 0.
     """
     if message.state.level:
         raise NetError(
-            f"{read_from}: its state has level: {message.state.level}, which Caffe's solvers heed and its "
-            f"tools do not; leave it out, and the layers that are not for it"
+            f"{read_from}: its state has level: {message.state.level}, which Caffe's solvers obey and its "
+            f"tools ignore; remove it, and the layers that are not for it"
         )
 
     def layer(proto: Message) -> Layer:

@@ -16,7 +16,7 @@ class Fields:
     """A frozen protobuf message: attributes are its fields, with the schema's defaults where unset.
 
     Enum values are their names (`"MAX"`), repeated fields tuples, messages `Fields`. `fields.has("kernel_h")`
-    tells whether a field was given. Two are equal when they give the same fields the same values.
+    says whether a field was given. Two are equal when they give the same fields the same values.
     """
 
     __slots__ = ("_given", "_type")
@@ -36,10 +36,10 @@ class Fields:
             raise AttributeError(f"{self._type} has no field {name!r}") from None
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("Fields are frozen; replace() makes changed ones")
+        raise AttributeError("Fields are frozen; replace() returns a changed copy")
 
     def has(self, name: str) -> bool:
-        """Whether the field was given, be it with its default; a repeated one, with at least one value."""
+        """Whether the field was given, even with its default; if repeated, with at least one value."""
         if name not in _defaults(self._type):
             raise AttributeError(f"{self._type} has no field {name!r}")
         return name in self._given
@@ -49,9 +49,9 @@ class Fields:
         return ((name, self._given[name]) for name in _defaults(self._type) if name in self._given)
 
     def fork_fields(self) -> Iterator[str]:
-        """Paths of what was given and only forks of Caffe have, such as `convolution_param.hole`.
+        """Paths of the given fields that only forks of Caffe have, such as `convolution_param.hole`.
 
-        A field with its default value is as good as none. A message stands for all that is in it.
+        A field with its default value does not count. A fork's message stands for everything in it.
         """
         for name, value in self.given():
             field = schema.descriptor(self._type).fields_by_name[name]
@@ -68,7 +68,7 @@ class Fields:
                 yield from (f"{name}.{path}" for path in dict.fromkeys(inner))
 
     def replace(self, **changes: Any) -> Fields:
-        """A copy with some fields changed; None takes a field away."""
+        """A copy with some fields changed; None removes a field."""
         given = {name: value for name, value in (self._given | changes).items() if value is not None}
         for name in given:
             getattr(self, name)

@@ -1,7 +1,7 @@
-"""What a net's data layer did to an image before the net saw it, as a callable per input.
+"""What a net's data layer did to an image before the net saw it, as one callable per input.
 
 The facts come from the file: `transform_param` (data_transformer.cpp), the `mean` in a Python layer's
-`param_str`, or the mean that the FCN reference implementation's layer of that name subtracts.
+`param_str`, or the mean that the layer of that name subtracts in the FCN reference implementation.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MAX_PARAM_STR = 10_000
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """(image - mean) * scale, centre-cropped: what a data layer gives in phase TEST.
+    """(image - mean) * scale, centre-cropped: what a data layer produces in phase TEST.
 
     `mean` is one value per channel, in the net's order (BGR for Caffe's images), or one for all, or none.
-    `mean_file` names a mean image that lies in another file, which `read_binaryproto` reads. `crop_size` is 0
-    for whole images. `mirror` says that half of the images were flipped, at random.
+    `mean_file` names a file with a mean image, which `read_binaryproto` reads. `crop_size` is 0 for whole
+    images. `mirror` says that half of the images, drawn at random, were flipped.
     """
 
     mean: tuple[float, ...] = ()
@@ -79,7 +79,7 @@ class Preprocessing:
 
 
 def preprocessing(net: Net) -> dict[str, Preprocessing]:
-    """For each blob that a data layer of `net` makes, what the file tells of its making; {} when nothing."""
+    """How each blob that a data layer of `net` makes is made; {} where the file does not say."""
     found: dict[str, Preprocessing] = {}
     for layer in net.layers:
         if layer.bottoms or not layer.tops:
@@ -96,7 +96,7 @@ def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
         p = layer.fields.transform_param
         mean, scale = tuple(map(_decimal, p.mean_value)), _decimal(p.scale)
         known = Preprocessing(mean, scale, p.crop_size, p.mirror, p.mean_file)
-        # What is no number tells nothing; nor does a layer that leaves images as they are.
+        # NaN says nothing, nor does infinity, nor a layer that leaves images as they are.
         if known != Preprocessing() and np.isfinite((*mean, scale)).all():
             return {layer.tops[0]: known}
     return {}
@@ -118,7 +118,7 @@ def _decimal(value: float) -> float:
 
 
 def _is_mean(value: object) -> bool:
-    """Whether a value is a number near those of pixels; an integer of many digits has no float."""
+    """Whether a value is a number the size of a pixel's; an integer of many digits has no float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 
 def aligned(lines: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
-    """Cells in columns, two spaces apart; columns `right` end on one line."""
+    """Cells in columns, two spaces apart; columns `right` are aligned right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = (
@@ -17,5 +17,5 @@ def aligned(lines: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterat
 
 
 def shape_text(shape: Sequence[int | None]) -> str:
-    """A shape such as (N, 3, ?, ?), with ? for an axis that only running the net tells."""
+    """A shape such as (N, 3, ?, ?), with ? for an axis known only when the net runs."""
     return f"({', '.join('?' if size is None else str(size) for size in shape)})"

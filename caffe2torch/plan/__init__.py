@@ -1,6 +1,6 @@
 """Net -> Plan: every layer with its converter, its shapes and its blobs, all checked, without torch.
 
-What `build` runs and what the commands print and write is this; the checks are Caffe's own (net.cpp).
+This is what `build` runs and what the commands print and write; the checks are Caffe's own (net.cpp).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from caffe2torch.plan.phase import for_phase
 
 @dataclass(frozen=True)
 class Parameter:
-    """One blob at its place: the key it has in a state dict, and where its values come from."""
+    """One blob of a step: its key in a state dict, and where its values come from."""
 
     key: str
     shape: Shape
@@ -41,7 +41,7 @@ class Parameter:
 
     def read(self) -> Array:
         """The values as they are kept: reshaped as the layer needs them, a diagonal taken out."""
-        assert self.blob is not None  # noqa: S101 (callers ask `blob` first)
+        assert self.blob is not None  # noqa: S101 (callers check `blob` first)
         array = self.blob.read()
         if self.diagonal:
             return diagonal_of(array)
@@ -50,7 +50,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Step:
-    """One layer, ready to run. `key` is its layer name, made unique where Caffe allows two of one name."""
+    """One layer, ready to run. `key` is its layer name, made unique: Caffe allows two of one name."""
 
     key: str
     layer: Layer
@@ -88,7 +88,7 @@ def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
 
 
 def _with_loss_tops(net: Net) -> Net:
-    """The net with a top for every loss that names none, called as the layer is."""
+    """The net with a top for every loss that names none, named after the layer."""
     taken = {top for layer in net.layers for top in layer.tops}
     layers = []
     for layer in net.layers:
@@ -100,7 +100,7 @@ def _with_loss_tops(net: Net) -> Net:
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """The name, numbered from 2 where it is taken."""
+    """The name, numbered from 2 if it is taken."""
     names = chain([name], (f"{name}#{n}" for n in count(2)))
     return next(name for name in names if name not in taken)
 
@@ -169,7 +169,7 @@ class _Planner:
         return tops
 
     def _completed(self, blob: str, shape: Shape | None) -> Shape | None:
-        """An input's shape, what the file leaves open taken from the weights of the layer that reads it."""
+        """An input's shape; what the file leaves open comes from the weights of the layer that reads it."""
         if shape is not None and None not in shape:
             return shape
         known = self._by_weights(blob)
@@ -268,7 +268,7 @@ def _bare(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def fits(needed: Shape, found: tuple[int, ...]) -> bool:
-    """Whether a blob has the shape that is needed, leading ones aside where an old file has four axes."""
+    """Whether a blob has the needed shape, leading ones aside where an old file has four axes."""
     if len(found) != len(needed):
         found = (*(1,) * (len(needed) - len(_bare(found))), *_bare(found))
     return len(found) == len(needed) and all(n in (None, f) for n, f in zip(needed, found, strict=True))

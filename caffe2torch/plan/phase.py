@@ -1,7 +1,7 @@
 """Net -> the net of a phase: Caffe's include and exclude rules, inputs for data layers, no Split, no loss.
 
-A caffemodel holds the TRAIN net that Caffe trained. In phase TRAIN it keeps its losses; in phase TEST the net
-that one deploys is derived from it. A net that already begins with Input layers is taken as it is.
+A caffemodel holds the TRAIN net that Caffe trained. In phase TRAIN it keeps its losses; in phase TEST it
+becomes the net to deploy. A net that already begins with Input layers is left as it is.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     """The net that Caffe would run in a phase ("TRAIN" or "TEST"), a level and stages, fed by inputs.
 
     `stages` are added to those that the net names itself (net.cpp). Data layers become Input layers. In phase
-    TEST a net that had data layers also loses its losses and what serves its labels alone. `notes` says what
-    was dropped or rewritten.
+    TEST a net that had data layers also loses its losses and what only its labels need. `notes` says what was
+    dropped or rewritten.
     """
     stages = (*net.stages, *stages)
     layers = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
@@ -35,7 +35,7 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
 def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
     include, exclude = layer.fields.include, layer.fields.exclude
     if include and exclude:
-        raise NetError(f"layer {layer.name!r}: has include and exclude rules; Caffe allows one kind")
+        raise NetError(f"layer {layer.name!r}: has include and exclude rules; Caffe allows only one kind")
     if include:
         return any(_meets(rule, phase, level, stages) for rule in include)
     return not any(_meets(rule, phase, level, stages) for rule in exclude)
@@ -84,7 +84,7 @@ def _shapes(data: Layer) -> tuple[Shape | None, ...]:
 
 
 def _input(top: str, shape: Shape | None) -> Layer:
-    """An Input; -1 stands for a size that the data layer does not tell."""
+    """An Input; -1 stands for a size that the data layer does not give."""
     fields = Fields("LayerParameter", {})
     if shape is not None:
         dim = Fields("BlobShape", {"dim": tuple(-1 if size is None else size for size in shape)})
@@ -93,7 +93,7 @@ def _input(top: str, shape: Shape | None) -> Layer:
 
 
 def _without_samplers(net: Net) -> Net:
-    """The net with all of what its samplers draw from, in place of what they draw."""
+    """The net reading everything that its samplers draw from, in place of what they draw."""
     samplers = [layer for layer in net.layers if _is(layer, "is_sampler")]
     all_of = {layer.tops[0]: layer.bottoms[0] for layer in samplers}
     layers = tuple(
@@ -108,14 +108,14 @@ def _without_samplers(net: Net) -> Net:
     labels = _used(samplers) - _used(layers)
     idle = [layer for layer in layers if layer.type == "Input" and set(layer.tops) <= labels]
     shorter = replace(net, layers=layers, notes=net.notes + notes)
-    return _without(shorter, idle, "dropped, as serving labels alone")
+    return _without(shorter, idle, "dropped, needed only for labels")
 
 
 def without_losses(net: Net) -> Net:
-    """The net without losses and measures, and without the layers that served their labels alone."""
+    """The net without losses and measures, and without the layers that only their labels need."""
     losses, kept, read = list[Layer](), list(net.layers), _read(net.layers)
     of_losses = _of_losses(net.layers)
-    # What only a loss reads, such as targets made from labels, goes after it.
+    # What only a loss reads, such as targets made from labels, goes with it.
     while unread := [x for x in kept if not set(x.tops) & _read(kept) and _is_measure(x, of_losses, read)]:
         losses += unread
         kept = [layer for layer in kept if layer not in unread]
@@ -123,12 +123,12 @@ def without_losses(net: Net) -> Net:
     while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:
         labels += idle
         kept = [layer for layer in kept if layer not in idle]
-    shorter = _without(net, losses, "dropped, a deploy net measures no loss")
-    return _with_silences(_without(shorter, labels, "dropped, as serving labels alone"))
+    shorter = _without(net, losses, "dropped, as a deploy net has no loss")
+    return _with_silences(_without(shorter, labels, "dropped, needed only for labels"))
 
 
 def _of_losses(layers: Sequence[Layer]) -> set[str]:
-    """The tops of losses, and what is made of them alone."""
+    """The tops of losses, and what is made only from them."""
     tops: set[str] = set()
     for layer in layers:
         if _is(layer, "is_loss") or (layer.bottoms and set(layer.bottoms) <= tops):
@@ -137,12 +137,12 @@ def _of_losses(layers: Sequence[Layer]) -> set[str]:
 
 
 def _is_measure(layer: Layer, of_losses: set[str], read: set[str]) -> bool:
-    """A loss; or made of losses for a later one to read, not as an output of the net."""
+    """Whether a layer is a loss, or is made from losses for a later one, not as an output of the net."""
     return _is(layer, "is_loss") or (bool(layer.tops) and set(layer.tops) <= of_losses & read)
 
 
 def _with_silences(net: Net) -> Net:
-    """The net whose Silence layers hide only what is still there."""
+    """The net with Silence layers that hide only what is still there."""
     made, layers = {top for layer in net.layers for top in layer.tops}, []
     for layer in net.layers:
         still = tuple(bottom for bottom in layer.bottoms if layer.type != "Silence" or bottom in made)
@@ -161,12 +161,12 @@ def _used(layers: Sequence[Layer]) -> set[str]:
 
 
 def _read(layers: Sequence[Layer]) -> set[str]:
-    """What layers make something of; a Silence only hides it."""
+    """The blobs that layers use; a Silence only hides its own."""
     return _used([layer for layer in layers if layer.type != "Silence"])
 
 
 def _is_idle(layer: Layer, kept: Sequence[Layer], net: Net) -> bool:
-    """Nothing reads the layer any more, while something did in the whole net."""
+    """Whether nothing reads the layer any more, though something did in the whole net."""
     return not set(layer.tops) & _used(kept) and set(layer.tops) <= _used(net.layers)
 
 
@@ -203,7 +203,7 @@ def without_splits(net: Net) -> Net:
 
 
 def _can_go(split: Layer, net: Net) -> bool:
-    """A Split stays where a later layer writes over one of its blobs, or where a top of it is an output."""
+    """Whether no later layer overwrites a blob of the Split, and no top of it is an output."""
     after = net.layers[[layer is split for layer in net.layers].index(True) + 1 :]
     blobs = {*split.bottoms, *split.tops}
     return set(split.tops) <= _used(after) and not any(blobs & set(layer.tops) for layer in after)

@@ -16,7 +16,7 @@ from caffe2torch.plan import Plan, Step, plan
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer. `receptive_field` and `stride` are (height, width), over the input that it sees farthest."""
+    """One layer. `receptive_field` and `stride` are (height, width), over the input it sees farthest in."""
 
     layer: str
     type: str
@@ -24,9 +24,9 @@ class LayerRow:
     tops: tuple[str, ...]
     blobs: tuple[tuple[int | None, ...], ...]
     parameters: int | None
-    """The number of values in its own blobs; None where their shapes are not known."""
+    """The number of values in its own blobs; None where their shapes are unknown."""
     receptive_field: tuple[float, ...] | None = None
-    """None where the layer sees the whole image, or where that is not known."""
+    """None where the layer sees the whole image, or where that is unknown."""
     stride: tuple[float, ...] | None = None
 
 
@@ -40,7 +40,7 @@ class Table:
 
     @property
     def parameters(self) -> int | None:
-        """The number of values in all blobs, shared ones counted once; None where it is not known."""
+        """The number of values in all blobs, shared ones counted once; None where it is unknown."""
         counts = [row.parameters for row in self.rows if row.parameters is not None]
         return sum(counts) if len(counts) == len(self.rows) else None
 
@@ -87,7 +87,7 @@ def table(net: Net) -> str:
 
 
 def table_of(net: Net | Plan) -> Table:
-    """The table of a plan, or of a net's TEST phase; where that does not plan, of its layers as they are."""
+    """The table of a plan, or of a net in phase TEST; if it cannot be planned, of its layers as they are."""
     if isinstance(net, Plan):
         return Table(net.net.name, tuple(map(_planned, net.steps)))
     try:
@@ -134,7 +134,7 @@ def _cells(row: LayerRow) -> tuple[str, ...]:
 
 
 def count_text(count: int | None) -> str:
-    """12,345, or ? for what is not known."""
+    """12,345, or ? if unknown."""
     return "?" if count is None else f"{count:,}"
 
 

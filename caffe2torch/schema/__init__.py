@@ -1,7 +1,7 @@
-"""Caffe's protobuf schema, ours, in a private descriptor pool.
+"""Our own protobuf schema for Caffe's files, in a private descriptor pool.
 
 `caffe.proto` holds BVLC Caffe's fields, `forks.proto` what forks added; `message("NetParameter")` is the
-message class of both merged (compile.py). The pool is private, so that nothing clashes with a real `caffe`
+message class of both merged (compile.py). The pool is private so that nothing clashes with a real `caffe`
 imported in the same process.
 """
 
@@ -31,7 +31,7 @@ else:
 
 DESCRIPTORS = Path(__file__).with_name("caffe.binpb")
 PRIVATE = 200_000
-"""Field numbers from here up are ours (forks.proto): no binary file may carry them."""
+"""Field numbers from here up are ours (forks.proto): no binary file may use them."""
 
 
 @cache

@@ -1,6 +1,6 @@
 """`python caffe2torch/schema/compile.py`: caffe.proto + forks.proto -> caffe.binpb (needs grpcio-tools).
 
-It imports nothing of the package, which cannot be imported while caffe.binpb is out of order.
+It imports nothing from the package, which cannot be imported while caffe.binpb is broken.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def compile_schema() -> bytes:
 
 
 def compiled(name: str) -> FileDescriptorProto:
-    """One file beside this one, as protoc reads it."""
+    """A .proto file in this folder, as protoc reads it."""
     from grpc_tools import protoc
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Strangers' files -> arrays and messages. Every parser of bytes that nobody vouches for is here.
+"""Files from strangers -> arrays and messages. Every parser of untrusted bytes is here.
 
-Sizes are checked before memory is taken, nothing is executed, and no torch is needed to look at a file.
+Sizes are checked before memory is allocated, nothing is executed, and looking at a file does not need torch.
 """

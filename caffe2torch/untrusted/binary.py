@@ -19,7 +19,7 @@ from caffe2torch.untrusted.wire import scan
 
 @dataclass(frozen=True)
 class Caffemodel:
-    """A caffemodel of any format, not upgraded yet."""
+    """A caffemodel of any format, not yet upgraded."""
 
     message: Message
     """A NetParameter whose BlobProtos are positions in `blobs`."""
@@ -38,14 +38,14 @@ class SolverState:
     learned_net: str
     """The caffemodel that belongs to it, as the solver named it."""
     history: tuple[Blob, ...]
-    """One blob per parameter, in the net's order; Adam and AdaDelta put as many second ones behind them."""
+    """One blob per parameter, in the net's order; Adam and AdaDelta append a second one for each."""
     current_step: int
 
 
 def read_caffemodel(path: AnyPath) -> Caffemodel:
     """A caffemodel, binary or HDF5, of any age; its blobs' values stay in the memory-mapped file.
 
-    Raises ReadError for a file that is cut short, damaged or something else.
+    Raises ReadError for a file that is truncated, damaged or something else.
     """
     buffer = mapped(path)
     with located(path):
@@ -58,19 +58,19 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
 
 
 def read_binaryproto(path: AnyPath) -> Array:
-    """The blob in a `.binaryproto`, mostly a mean image (1, C, H, W), in its shape, float32 or float64."""
+    """The blob in a `.binaryproto`, usually a mean image (1, C, H, W), in its shape, float32 or float64."""
     buffer = mapped(path)
     with located(path):
         message, (blob,) = _parsed(buffer, "BlobProto")
         if not blob.has_data or any(_unknown(message)):
-            raise ReadError("holds no values, or other things; is it a .binaryproto?")
+            raise ReadError("has no values, or unknown fields; is it a .binaryproto?")
         return blob.read()
 
 
 def read_solverstate(path: AnyPath) -> SolverState:
     """The state in a `.solverstate` or `.solverstate.h5`.
 
-    Raises ReadError for a file that is cut short, damaged or something else.
+    Raises ReadError for a file that is truncated, damaged or something else.
     """
     buffer = mapped(path)
     with located(path):
@@ -80,7 +80,7 @@ def read_solverstate(path: AnyPath) -> SolverState:
             return SolverState(*hdf5.solver_state(str(path), buffer))
         state, history = _parsed(buffer, "SolverState")
         if not state.HasField("iter") or any(_unknown(state)):
-            raise ReadError("tells no iteration, or other things; is it a .solverstate?")
+            raise ReadError("has no iteration, or unknown fields; is it a .solverstate?")
         return SolverState(state.iter, state.learned_net, history, state.current_step)
 
 
@@ -133,5 +133,5 @@ def _unknown(message: Message, place: str = "") -> Iterator[str]:
 
 
 def _is_unicode(value: str | bytes | Sequence[str | bytes]) -> bool:
-    """Whether protobuf could decode a string, or all of several; it leaves the others as bytes."""
+    """Whether protobuf decoded a string, or all of several; what it cannot decode stays bytes."""
     return isinstance(value, str) or (not isinstance(value, bytes) and all(isinstance(v, str) for v in value))

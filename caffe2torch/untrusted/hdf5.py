@@ -1,13 +1,13 @@
 """Where the blobs of an HDF5 file lie: Caffe's `.caffemodel.h5` and `.solverstate.h5`, Keras' `.h5`.
 
-    data/<layer>/<i>                               the i-th blob of a layer; its name may hold slashes
+    data/<layer>/<i>                               the i-th blob of a layer; its name may contain slashes
     history/<i>, iter, current_step, learned_net   a solver's state
     [model_weights/]<layer>/.../<array>            what Keras stores
 
-Both write an array whole into one place of the file (net.cpp, ToHDF5; sgd_solver.cpp), so that its values
-can be a view of the memory-mapped file. HDF5 can do much more, and reach out of the file: links, external
-storage, virtual datasets, filters, Python objects. All that is refused; the HDF5 library only tells where
-things lie. This module imports h5py.
+Both store each array contiguously (net.cpp, ToHDF5; sgd_solver.cpp), so its values can be a view of the
+memory-mapped file. HDF5 can do much more, and reach outside the file: links, external storage, virtual
+datasets, filters, Python objects. All of that is refused; the HDF5 library is only asked where things are.
+This module imports h5py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from caffe2torch.untrusted.mapped import Buffer
 from caffe2torch.untrusted.wire import DOUBLE, FLOAT
 
 MAX_GROUPS = 1 << 16
-"""Groups visited in one file; a hard link can make a group its own child, without end."""
+"""Groups visited in one file; a hard link can make a group its own descendant."""
 MAX_NAME = 1024
 """Characters in a layer's name."""
 
@@ -51,12 +51,12 @@ def keras_weights(path: str, buffer: Buffer) -> dict[str, Blob]:
     """The arrays that Keras stored, by their paths, which begin with the layer's name.
 
     Raises ReadError for anything but whole float32 and float64 arrays, as `layer_blobs` does, and for
-    kernels that Theano wrote: it turns them by 180 degrees, which their shape does not tell.
+    kernels that Theano wrote: it rotates them by 180 degrees, which their shape does not show.
     """
     with _opened(path) as file:
         top = _members(file)["model_weights"] if "model_weights" in file else file
         if _text(top, "backend") == "theano":
-            raise ReadError("Keras wrote it with Theano, whose kernels are turned; give TensorFlow's file")
+            raise ReadError("Keras wrote it with Theano, which rotates kernels; give TensorFlow's file")
         return {
             f"{place}/{name}".lstrip("/"): _blob(array, buffer)
             for place, _, arrays in _walk(top)
@@ -65,7 +65,7 @@ def keras_weights(path: str, buffer: Buffer) -> dict[str, Blob]:
 
 
 def _text(group: h5py.Group, attribute: str) -> str:
-    """A text that is an attribute of a group; empty without it."""
+    """A text attribute of a group; empty if it is missing."""
     if attribute not in group.attrs or group.attrs.get_id(attribute).shape != ():
         return ""
     value = group.attrs[attribute]
@@ -73,7 +73,7 @@ def _text(group: h5py.Group, attribute: str) -> str:
 
 
 def _walk(top: h5py.Group) -> Iterator[tuple[str, h5py.Group, dict[str, h5py.Dataset]]]:
-    """Every group from `top` down: its path from there, itself, and the arrays in it by name."""
+    """Every group from `top` down: its path from there, the group, and the arrays in it by name."""
     seen, left = 0, [("", top)]
     while left:
         path, group = left.pop()
@@ -83,13 +83,13 @@ def _walk(top: h5py.Group) -> Iterator[tuple[str, h5py.Group, dict[str, h5py.Dat
         left += [(f"{path}/{name}".lstrip("/"), members[name]) for name in members.keys() - arrays.keys()]
         seen += 1
         if seen + len(left) > MAX_GROUPS or len(path) > MAX_NAME:
-            raise ReadError(f"{group.name[:MAX_NAME]}: groups without end")
+            raise ReadError(f"{group.name[:MAX_NAME]}: its groups never end")
 
 
 def solver_state(path: str, buffer: Buffer) -> tuple[int, str, tuple[Blob, ...], int]:
     """iter, learned_net, history and current_step of the `.solverstate.h5` at `path`, mapped as `buffer`.
 
-    Raises ReadError when one of them is missing or not of its type.
+    Raises ReadError when one of them is missing or of the wrong type.
     """
     with _opened(path) as file:
         state = _members(file, "iter", "learned_net", "current_step", "history")
@@ -101,7 +101,7 @@ def solver_state(path: str, buffer: Buffer) -> tuple[int, str, tuple[Blob, ...],
 
 @contextmanager
 def _opened(path: str) -> Iterator[h5py.File]:
-    """The file; what the HDF5 library stumbles over in it becomes a ReadError."""
+    """The file; any error of the HDF5 library becomes a ReadError."""
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -110,15 +110,15 @@ def _opened(path: str) -> Iterator[h5py.File]:
 
 
 def _members(group: h5py.Group, *needed: str) -> dict[str, h5py.Group | h5py.Dataset]:
-    """What a group holds by itself, by name; `needed` must be there."""
+    """A group's own members, by name; `needed` must be among them."""
     if not isinstance(group, h5py.Group):
         raise ReadError(f"{group.name}: not a group of the form that Caffe writes")
     if missing := [name for name in needed if name not in group]:
-        raise ReadError(f"{group.name}: no {missing[0]!r} in it; is it another kind of HDF5 file?")
+        raise ReadError(f"{group.name}: has no {missing[0]!r}; is it another kind of HDF5 file?")
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise ReadError(f"{group.name}: {name!r} is a link to somewhere else, which Caffe does not write")
-        name.encode()  # h5py lets names pass that are not UTF-8; here they raise a ValueError
+        name.encode()  # h5py accepts names that are not UTF-8; here they raise a ValueError
     return {name: group[name] for name in group}
 
 
@@ -145,13 +145,13 @@ def _single(dataset: h5py.Dataset, buffer: Buffer, kinds: str) -> Array:
 
 
 def _values(dataset: h5py.Dataset, buffer: Buffer, kinds: str) -> Array | None:
-    """The values of a dataset, 1-D, as a view of `buffer`; None when its shape is all there is."""
+    """The values of a dataset, 1-D, as a view of `buffer`; None when only its shape is stored."""
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
         raise ReadError(f"{dataset.name}: not a dataset of the type that Caffe writes")
     plan = dataset.id.get_create_plist()
     if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_external_count() or dataset.shape is None:
         raise ReadError(
-            f"{dataset.name}: not stored in one piece, as Caffe does; copy it without chunks or filters"
+            f"{dataset.name}: not stored contiguously, as Caffe does; rewrite it without chunks or filters"
         )
     if problem := shape_problem(dataset.shape):
         raise ReadError(f"{dataset.name}: {problem}")

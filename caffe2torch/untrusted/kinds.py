@@ -1,8 +1,8 @@
-"""What a file is: one look at its first bytes, never at its name alone.
+"""What a file is, judged by its first bytes and never only by its name.
 
     path ─ look ─→ File: mapped once, with its kind
 
-A File can be given wherever a path can. Readers that are given one use its mapping and map nothing again.
+A File can be given wherever a path can. Readers then use its mapping instead of mapping the file again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 from caffe2torch.untrusted.mapped import HDF5, AnyPath, MappedFile, is_text, mapped
 
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
-"""How files of torch.save begin: zips, and before PyTorch 1.6 pickles."""
+"""How torch.save's files begin: zips, and pickles before PyTorch 1.6."""
 _BLOB = (b"\x08", b"\x2a", b"\x3a")
 """The tags of `num`, `data` and `shape`, one of which comes first in a BlobProto."""
 
@@ -20,7 +20,7 @@ _BLOB = (b"\x08", b"\x2a", b"\x3a")
 class Kind(Enum):
     """What a file holds, as far as its first bytes show."""
 
-    CAFFEMODEL = "a binary caffemodel, or nothing that we know"
+    CAFFEMODEL = "a binary caffemodel, or nothing we know"
     HDF5 = "HDF5: Caffe's blobs without a net, or Keras' weights"
     MEAN = "a BlobProto, such as a mean image"
     PROTOTXT = "text"
@@ -29,7 +29,7 @@ class Kind(Enum):
 
 
 class File(MappedFile):
-    """A file that somebody has looked at; see Kind."""
+    """A mapped file whose Kind is known."""
 
     def __init__(self, path: AnyPath) -> None:
         super().__init__(str(path), mapped(path, {}))
@@ -37,9 +37,9 @@ class File(MappedFile):
 
 
 def look(path: AnyPath) -> File:
-    """The file at `path`, mapped; one that was looked at before is returned as it is.
+    """The file at `path`, mapped; a File is returned as it is.
 
-    Raises MissingData without the file, ReadError for one that cannot be read.
+    Raises MissingData if there is no such file, ReadError for one that cannot be read.
     """
     return path if isinstance(path, File) else File(path)
 
@@ -51,13 +51,13 @@ def _kind(file: MappedFile) -> Kind:
     if start.startswith(HDF5):
         return Kind.HDF5
     if start.startswith(_TORCH):
-        from caffe2torch.untrusted.pickles import is_pth  # files of Caffe's are opened without it
+        from caffe2torch.untrusted.pickles import is_pth  # Caffe's own files do not need it
 
         if is_pth(file):
             return Kind.STATE_DICT
     if start.startswith(_BLOB):
         return Kind.MEAN
-    # Text under a caffemodel's name is a mistake, which reading it explains.
+    # Text named like a caffemodel is a mistake; reading it says so.
     if is_text(file.buffer) and not file.path.endswith((".caffemodel", ".h5")):
         return Kind.PROTOTXT
     return Kind.CAFFEMODEL

@@ -1,4 +1,4 @@
-"""Files of strangers, memory-mapped: what is there, and what it is often mistaken for."""
+"""Files from strangers, memory-mapped, and what is often mistaken for Caffe's."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Buffer = bytes | mmap.mmap
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-_PICKLE = "a Python pickle, perhaps of PyTorch, which is not opened; give the Caffe file"
+_PICKLE = "a Python pickle, perhaps PyTorch's, which is not opened; give the Caffe file"
 
 
 MISTAKEN = {
     **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
-    b"version https://git-lfs": "a git-LFS pointer, not the file itself; fetch that with `git lfs pull`",
-    b"\x00\x05\x16\x07": "AppleDouble metadata, which macOS keeps beside a file; give the file itself",
-    b"PK\x03\x04": "a zip archive, perhaps of PyTorch; unpack it or give the Caffe file",
+    b"version https://git-lfs": "a git-LFS pointer, not the file itself; fetch it with `git lfs pull`",
+    b"\x00\x05\x16\x07": "AppleDouble metadata, which macOS keeps next to a file; give the file itself",
+    b"PK\x03\x04": "a zip archive, perhaps PyTorch's; unpack it or give the Caffe file",
     b"\x1f\x8b": "compressed with gzip; decompress it first",
     b"\x93NUMPY": "a NumPy array; give the Caffe file",
     b"<!": "a web page; did the download fail?",
@@ -33,14 +33,14 @@ MISTAKEN = {
     b"<HTML": "a web page; did the download fail?",
     b"\xff\xfe": "text in UTF-16; save it as UTF-8",
 }
-"""What files start with that are often taken for Caffe's, and what to do about it."""
+"""How files start that are often mistaken for Caffe's, and what to do about them."""
 
 
 _TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
 
 
 class MappedFile(PathLike[str]):
-    """A path whose file is mapped already: `mapped` gives its buffer."""
+    """A path whose file is already mapped: `mapped` returns its buffer."""
 
     def __init__(self, path: str, buffer: mmap.mmap) -> None:
         self.path, self.buffer = path, buffer
@@ -54,7 +54,7 @@ class MappedFile(PathLike[str]):
 
 @contextmanager
 def located(path: AnyPath) -> Iterator[None]:
-    """Puts the file's name before what is wrong with it."""
+    """Puts the file's name in front of a ReadError's message."""
     try:
         yield
     except ReadError as error:
@@ -64,8 +64,8 @@ def located(path: AnyPath) -> Iterator[None]:
 def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap:
     """The file's bytes, memory-mapped; arrays that view them keep the mapping alive.
 
-    Raises MissingData without the file, ReadError for a path that is no file, or a file that begins as one of
-    `mistaken` does.
+    Raises MissingData if there is no such file, ReadError for a path that is not a file, or for a file that
+    starts like one of `mistaken`.
     """
     buffer = path.buffer if isinstance(path, MappedFile) else _map(path)
     for start, what in mistaken.items():
@@ -94,5 +94,5 @@ def _map(path: AnyPath) -> mmap.mmap:
 
 
 def is_text(buffer: Buffer) -> bool:
-    """Whether the start holds no control characters but those of white space."""
+    """Whether the start has no control characters except white space."""
     return not buffer[:512].translate(None, _TEXT)

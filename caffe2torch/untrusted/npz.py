@@ -19,7 +19,7 @@ from caffe2torch.blob import Array, DType
 from caffe2torch.errors import MissingData, ReadError
 
 MAX_ARRAY = 1 << 30
-"""Bytes of one array of a reference; an FCN-8s' largest blob has 100 MB."""
+"""Bytes of one array of a reference; the largest blob of an FCN-8s takes 100 MB."""
 
 
 _DAMAGE = (
@@ -38,7 +38,7 @@ _NAME = re.compile(r"(?:(\d+)\.)?(in|out|blob)\.(.+)")
 
 
 def stored_inputs(reference: str | PathLike[str]) -> Iterator[tuple[str, dict[str, Array]]]:
-    """The inputs in a reference, set by set, float32; the errors are those of `verify`."""
+    """The inputs in a reference, set by set, float32; raises the errors of `verify`."""
     arrays = _Arrays(reference)
     for key in arrays.sets:
         yield key, {blob: array.astype(np.float32) for blob, array in arrays.of(key, "in")}
@@ -84,20 +84,20 @@ class _Arrays:
             with zipfile.ZipFile(self.path) as archive:
                 yield archive
         except FileNotFoundError:
-            problem = "no such file; it is an .npz with inputs and, to verify, Caffe's outputs"
+            problem = "no such file; give an .npz with inputs and, to verify, Caffe's outputs"
             raise MissingData(f"{self.path}: {problem}") from None
         except _DAMAGE as error:
             raise ReadError(f"{self.path}: is not an .npz, or is damaged: {error}") from None
 
 
 def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, DType]:
-    """Shape, whether by column, and dtype of an .npy file; `member` is left where its values begin."""
+    """Shape, whether by column, and dtype of an .npy file; leaves `member` where the values begin."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that Python 2 wrote it: many of Caffe's users did
+            warnings.simplefilter("ignore")  # Python 2 wrote it: so did many of Caffe's users
             header: tuple[tuple[int, ...], bool, DType] = read(member)
-    except Exception as error:  # a header is Python, and can be wrong in as many ways
+    except Exception as error:  # a header is a Python literal, and can fail in as many ways
         raise ValueError(f"the header of {member.name}: {error}") from None
     return header

@@ -1,10 +1,10 @@
-"""The state dict in a file of PyTorch's, and nothing that runs.
+"""The state dict in a PyTorch file; nothing in it is run.
 
     before PyTorch 1.6   five pickles, then the values       torchvision's vgg16-397923af.pth
-    since                a zip, stored and not compressed    NAME/data.pkl, NAME/data/0, ...
+    since                an uncompressed zip                 NAME/data.pkl, NAME/data/0, ...
 
-torch.load(weights_only=True) opens both. It still makes whatever a pickle asks for, of any size, so the names
-in the pickles are read first, without running them: a dictionary of tensors needs only a few.
+torch.load(weights_only=True) opens both. It still builds whatever a pickle asks for, of any size, so the
+names in the pickles are checked first, without running them: a dictionary of tensors needs only a few.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_PICKLE = 1 << 20
-"""Bytes of what describes the tensors; VGG-16's has 4 kB."""
+"""Bytes of the pickles that describe the tensors; VGG-16's take 4 kB."""
 
 _MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first of the five pickles."""
@@ -59,7 +59,7 @@ def _is_pickle(name: str) -> bool:
 
 
 def strings(path: AnyPath) -> frozenset[str]:
-    """The texts in a file that torch.save wrote, keys of tensors among them; none in a damaged one."""
+    """The strings in a file that torch.save wrote, tensor keys among them; none for a damaged file."""
     try:
         return frozenset(text for _, text in _opcodes(*_pickles(path)) if isinstance(text, str))
     except (*_DAMAGE, ReadError):
@@ -67,32 +67,32 @@ def strings(path: AnyPath) -> frozenset[str]:
 
 
 def read_state_dict(path: AnyPath) -> dict[str, Blob]:
-    """The floating-point tensors in a file that torch.save wrote, views of it where they lie in a zip.
+    """The floating-point tensors in a file that torch.save wrote, as views of it if it is a zip.
 
-    Raises ReadError for anything but a state dict, and for sizes that the file does not have.
+    Raises ReadError for anything but a state dict, and for tensors larger than the file.
     """
     with located(path):
         try:
             _check_names(path)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of what PyTorch will change in the future
+                warnings.simplefilter("ignore")  # about future changes in PyTorch
                 loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=_is_zip(path))
             if not isinstance(loaded, dict) or not all(isinstance(x, torch.Tensor) for x in loaded.values()):
-                raise ReadError("is no state dict; save what model.state_dict() gives, and that alone")
+                raise ReadError("is not a state dict; save model.state_dict() and nothing else")
             return tensor_blobs(loaded)
         except ReadError:
             raise
-        except Exception as error:  # a pickle can be wrong in as many ways as there are errors
+        except Exception as error:  # a pickle can raise any error there is
             raise ReadError(f"PyTorch cannot read it: {error}".splitlines()[0]) from None
 
 
 def _pickles(path: AnyPath) -> tuple[bytes, int]:
-    """The pickles that describe the tensors, one behind the other, and how many they are."""
+    """The pickles that describe the tensors, one after the other, and how many there are."""
     if not _is_zip(path):
         return mapped(path, {})[:MAX_PICKLE], 5
     with zipfile.ZipFile(path) as archive:
         files = archive.infolist()
-        # Compressed, a small file can hold a large one.
+        # A small compressed file can expand to a huge one.
         if any(file.compress_type != zipfile.ZIP_STORED for file in files):
             raise ReadError("is a compressed zip; torch.save does not compress")
         pickle = next(file for file in files if _is_pickle(file.filename))
@@ -117,7 +117,7 @@ def _check_names(path: AnyPath) -> None:
     for name, argument in _opcodes(*_pickles(path)):
         if name == "GLOBAL" and argument not in _KNOWN:
             asked = str(argument).replace(" ", ".")
-            raise ReadError(f"a pickle in it asks for {asked}, which is no tensor; nothing of it was run")
+            raise ReadError(f"a pickle in it asks for {asked}, which is not a tensor; nothing in it was run")
 
 
 def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:
@@ -129,7 +129,7 @@ def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:
         shape = tuple(tensor.shape)
         if problem := shape_problem(shape):
             raise ReadError(f"tensor {key!r}: {problem}")
-        # A stride of zero repeats one value as often as a shape asks.
+        # A stride of zero repeats one value as often as the shape asks.
         if tensor.layout != torch.strided or tensor.is_meta or _stored(tensor) < math.prod(shape):
             raise ReadError(f"tensor {key!r}: the values that its shape {shape} asks for are not all there")
         blobs[str(key)] = blob_of(tensor, exact=True)

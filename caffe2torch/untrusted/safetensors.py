@@ -23,7 +23,7 @@ MAX_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor as it lies in a file: its dtype, as the format names it, its shape, and its values in 1-D."""
+    """A tensor as stored in a file: its dtype, as the format names it, its shape, and its values in 1-D."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Stored:
         return self.values.astype("<f4", copy=False)
 
     def blob(self, *, diagonal: bool = False) -> Blob:
-        """The tensor as a float32 blob; one that is a channel `diagonal` (C, 1, h, w) as the dense one."""
+        """The tensor as a float32 blob; a channel `diagonal` (C, 1, h, w) becomes the dense kernel."""
         return dense(self.shape, self.widened) if diagonal else Blob(self.shape, FLOAT32, self.widened)
 
 
@@ -47,16 +47,16 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     """
     file = look(path)
     if file.kind is not Kind.SAFETENSORS:
-        mapped(file)  # which names what files are mistaken for; a header's length may begin as those do
+        mapped(file)  # names the usual mistakes; a real header's length may start like one of them
     buffer = file.buffer
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
         if file.kind is not Kind.SAFETENSORS or length > MAX_HEADER:
-            raise ReadError(f"no header of {length} bytes is in it; is it safetensors, whole?")
+            raise ReadError(f"does not hold a header of {length} bytes; is it safetensors, and whole?")
         header = parsed_table(buffer[8 : 8 + length], "its header")
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
-            raise ReadError("its __metadata__ is not a table of texts")
+            raise ReadError("its __metadata__ is not a table of strings")
         data = memoryview(buffer)[8 + length :]
         stored = {key: _stored(key, entry, data) for key, entry in header.items()}
         _check_cover({key: entry["data_offsets"] for key, entry in header.items()}, len(data))
@@ -64,31 +64,31 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
 
 
 def parsed_table(text: bytes, what: str) -> dict[str, Any]:
-    """The table in a JSON text, which errors call `what`. Raises ReadError for anything else."""
+    """The JSON object in a text, which errors call `what`. Raises ReadError for anything else."""
     try:
         table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
         raise ReadError(f"{what} is not JSON: {error}") from None
     if not isinstance(table, dict):
-        raise ReadError(f"{what} is not a JSON table")
+        raise ReadError(f"{what} is not a JSON object")
     return table
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key appears twice")
     return table
 
 
 def _stored(key: str, entry: object, data: memoryview) -> Stored:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ReadError(f"tensor {key!r}: has no dtype, shape and data_offsets")
+        raise ReadError(f"tensor {key!r}: does not have exactly dtype, shape and data_offsets")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
     if not isinstance(dtype, str) or dtype not in _NUMPY:
         raise ReadError(f"tensor {key!r}: its dtype is {dtype!r}; known are {', '.join(_NUMPY)}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
-        raise ReadError(f"tensor {key!r}: its shape {shape} or its data_offsets {offsets} cannot be")
+        raise ReadError(f"tensor {key!r}: its shape {shape} or its data_offsets {offsets} are impossible")
     if problem := shape_problem(tuple(shape)):
         raise ReadError(f"tensor {key!r}: {problem}")
     (begin, end), size = offsets, math.prod(shape) * _NUMPY[dtype].itemsize
@@ -110,7 +110,7 @@ def is_number(value: object) -> bool:
 
 
 def _check_cover(offsets: dict[str, list[int]], size: int) -> None:
-    """The tensors lie one behind the other and fill the file: nothing overlaps, nothing hides between."""
+    """Checks that the tensors follow each other and fill the file: no overlaps, nothing hidden between."""
     at = 0
     for key, (begin, end) in sorted(offsets.items(), key=lambda item: item[1]):
         if begin != at:

@@ -1,4 +1,4 @@
-"""The text of a prototxt -> a message; what keeps it from parsing is told by line and column."""
+"""The text of a prototxt -> a message; syntax errors give line and column."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _ESCAPE = re.compile(
 
 
 def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Message:
-    """The message that a prototxt spells: a NetParameter or a SolverParameter, not upgraded.
+    """The message in a prototxt: a NetParameter or a SolverParameter, not upgraded.
 
-    Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` leaves out
-    the fields that no schema has.
+    Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` drops the
+    fields that the schema lacks.
     """
     raw = mapped(path)[: MAX_TEXT + 1]
     if not is_text(raw):
         raise ReadError(f"{path}: looks like a binary file, not text; was a caffemodel given as --prototxt?")
     if len(raw) > MAX_TEXT:
         raise ReadError(f"{path}: is over {MAX_TEXT} bytes; no prototxt is")
-    # Comments are in any encoding; Caffe never looks at them.
+    # Comments may be in any encoding; Caffe ignores them.
     return parse_prototxt(raw.decode("utf-8-sig", "surrogateescape"), str(path), kind, ignore_unknown)
 
 
 def parse_prototxt(
     text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False
 ) -> Message:
-    """The message that a text spells; `source` names it in errors, which are those of `read_prototxt`."""
+    """The message in a text, which errors call `source`; raises those of `read_prototxt`."""
     _check_escapes(source, text)
     try:
         return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)
@@ -61,7 +61,7 @@ def parse_prototxt(
 
 
 def _check_escapes(source: str, text: str) -> None:
-    """Refuses the escapes that Caffe's parser refuses; Python's only warns of them."""
+    """Refuses the escapes that Caffe's parser refuses; Python's only warns about them."""
     for line, here in enumerate(text.split("\n"), 1):
         for quoted in _COMMENT_OR_QUOTED.finditer(here):
             for escape in _ESCAPE.finditer(quoted[1] or ""):
@@ -71,7 +71,7 @@ def _check_escapes(source: str, text: str) -> None:
 
 
 def _syntax_refused(source: str, text: str, kind: str, error: text_format.ParseError) -> SyntaxRefused:
-    """What keeps a prototxt from parsing; the usual causes by their names."""
+    """Why a prototxt does not parse; the usual causes are named."""
     line, column, lines = error.GetLine() or 1, error.GetColumn() or 1, text.split("\n")
     conflict = next((i for i, here in enumerate(lines, 1) if _CONFLICT.match(here)), None)
     if conflict:
@@ -105,4 +105,4 @@ def _problem(error: str, here: str, kind: str) -> str:
     other = "SolverParameter" if kind == "NetParameter" else "NetParameter"
     if message == kind and field in schema.descriptor(other).fields_by_name:
         return f"{field!r} is a field of {other}, and this should be a {kind}"
-    return f"{message} has no field {field!r}, neither Caffe's nor that of a fork we know"
+    return f"{message} has no field {field!r}, in Caffe or in any fork we know"

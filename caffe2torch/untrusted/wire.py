@@ -2,7 +2,7 @@
 
     buffer (a memory-mapped file) --scan--> skeleton (the definition, small) + blobs (views of the buffer)
 
-A message is a row of fields, each a tag (field number and wire type in one varint) and a payload; see
+A message is a sequence of fields, each a tag (field number and wire type in one varint) and a payload; see
 "Encoding" in the Protocol Buffers documentation. Only messages on the way to a BlobProto are walked; other
 fields go into the skeleton as they are, for protobuf to parse. Every length is checked against the message
 around it before it is used, and nothing is allocated for a size that is only declared.
@@ -48,11 +48,11 @@ _VALUES: dict[tuple[int, int], DType] = {
 def scan(buffer: Buffer, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     """The definition in the serialized message of type `kind` that fills `buffer`, and the blobs in it.
 
-    In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields of it
-    that the schema lacks keep their number and lose their content. The values are read-only views of
+    In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields that
+    the schema lacks keep their number and lose their content. The values are read-only views of
     `buffer`, which they keep alive: float64 where there is `double_data`, else float32. `diff` is left out.
 
-    Raises ReadError, with the byte and the place, where `buffer` is cut short or makes no sense.
+    Raises ReadError, with the byte and the place, where `buffer` is truncated or malformed.
     """
     walk = _Walk(memoryview(buffer).toreadonly(), kind)
     return walk.message(schema.descriptor(kind), 0, len(walk.buffer)), walk.blobs
@@ -66,7 +66,7 @@ def _shape_of(proto: Message) -> tuple[int, ...]:
 
 
 class _Field(NamedTuple):
-    """A field as it lies in the buffer: its tag at `start`, its content from `payload` to `end`."""
+    """A field in the buffer: its tag at `start`, its content from `payload` to `end`."""
 
     number: int
     wire: int
@@ -137,11 +137,11 @@ class _Walk:
         return bytes(proto.SerializeToString())
 
     def stored(self, start: int, shape: tuple[int, ...], pieces: dict[DType, list[Array]]) -> Blob:
-        """The Blob of these values, once they are as many as its shape asks for."""
+        """The Blob of these values, whose number is checked against its shape."""
         if problem := shape_problem(shape):
             raise self.refusal(start, problem)
         wanted = math.prod(shape)
-        # A single double makes Caffe leave out all floats (blob.cpp, FromProto).
+        # A single double makes Caffe ignore all floats (blob.cpp, FromProto).
         dtype = DOUBLE if any(piece.size for piece in pieces.get(DOUBLE, ())) else FLOAT
         found = [piece for piece in pieces.get(dtype, ()) if piece.size]
         count = sum(piece.size for piece in found)
@@ -178,7 +178,7 @@ class _Walk:
         return count, field.start + count * stride
 
     def keep(self, field: _Field) -> bytes:
-        """The bytes of a field that belongs into the definition."""
+        """The bytes of a field that belongs in the definition."""
         self.bytes_left -= field.end - field.start
         if self.bytes_left < 0:
             raise self.refusal(field.start, f"the definition, blobs aside, is over {MAX_DEFINITION} bytes")
@@ -225,7 +225,7 @@ class _Walk:
 
 
 def _joined(pieces: list[Array]) -> Array:
-    """One piece as the view that it is; several, or unpacked values, as a copy."""
+    """A single piece as the view it is; several, or unpacked values, as a copy."""
     if len(pieces) == 1 and pieces[0].flags.c_contiguous:
         return pieces[0]
     joined = np.concatenate(pieces)

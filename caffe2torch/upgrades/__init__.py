@@ -4,8 +4,8 @@
     V1 (2014)  layers { type: CONVOLUTION convolution_param { kernel_size: 3 } bottom: "data" top: "conv1" }
     current    layer { type: "Convolution" convolution_param { kernel_size: 3 } bottom: "data" top: "conv1" }
 
-Smaller changes lie between: transform_param, Input layers, BatchNorm's `param`. Where Caffe logs an error,
-drops a field and goes on, we refuse.
+Smaller changes came in between: transform_param, Input layers, BatchNorm's `param`. Where Caffe logs an
+error, drops a field and goes on, we refuse.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def format_of(net: Message) -> Literal["V0", "V1", "current"]:
 def upgrade_net(net: Message, source: str) -> tuple[Message, Notes]:
     """A copy of a NetParameter in the current format, and a sentence for each rewrite.
 
-    `source` names the file in errors. Blobs, with data or without, stay with their layers in their order.
+    `source` names the file in errors. Blobs, with or without data, stay with their layers, in order.
 
     Raises NetError for a net that mixes formats, a type or field that Caffe cannot upgrade, and inputs
     that do not match their shapes.
@@ -120,7 +120,7 @@ def _data_params(net: Message) -> Iterator[tuple[Message, Message]]:
 
 
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror", "transform_param")
-"""Caffe moves the first four; the last, in data and image data layers alone, is from before its release."""
+"""Caffe moves the first four; the last, only in data and image data layers, predates its release."""
 
 
 def _transform_fields(param: Message) -> list[str]:
@@ -243,7 +243,7 @@ def _missing_type(v1: Message) -> str:
 
 
 def _param_specs(v1: Message) -> list[Message]:
-    """One ParamSpec for each blob that any of the four parallel lists of a V1 layer speaks of."""
+    """One ParamSpec for each blob that any of the four parallel lists of a V1 layer covers."""
     specs = [schema.message("ParamSpec")() for _ in range(max(len(getattr(v1, f)) for f in _SPEC_FIELDS))]
     for field, name in _SPEC_FIELDS.items():
         for spec, value in zip(specs, getattr(v1, field), strict=False):
@@ -259,7 +259,7 @@ def needs_input(net: Message) -> bool:
 def upgrade_input(net: Message, source: str) -> Notes:
     """`input` with `input_shape` or `input_dim` -> one Input layer, the first (UpgradeNetInput).
 
-    Inputs without any shape only disappear, as in Caffe.
+    Inputs without a shape just disappear, as in Caffe.
     """
     names = ", ".join(net.input)
     note = f"inputs without a shape, left undefined as in Caffe: {names}"
@@ -290,7 +290,7 @@ def needs_batch_norm(net: Message) -> bool:
 
 
 def upgrade_batch_norm(net: Message, source: str) -> Notes:
-    """BatchNorm's three `param` get learning rate and decay 0, and keep all else (UpgradeNetBatchNorm)."""
+    """BatchNorm's three `param` get learning rate and decay 0; the rest stays (UpgradeNetBatchNorm)."""
     changed = 0
     for layer in filter(_is_old_batch_norm, net.layer):
         changed += any(spec.lr_mult or spec.decay_mult for spec in layer.param)
@@ -313,7 +313,7 @@ def upgrade_crop_bottom(net: Message, source: str) -> Notes:
     for layer in filter(_names_its_size, net.layer):
         layer.bottom.append(layer.crop_param.blob_name)
         layer.ClearField("crop_param")
-    return ("SimpleCrop layers got the blob that they name as a bottom",)
+    return ("SimpleCrop layers got the blob they name as their second bottom",)
 
 
 def _names_its_size(layer: Message) -> bool:

@@ -1,4 +1,4 @@
-"""The oldest step of `upgrade`: a V0 net (2013), all of a layer's parameters in one message, becomes V1.
+"""The oldest step of `upgrade`: a V0 net (2013), with all of a layer's parameters in one message, becomes V1.
 
     layers { layer { name: "pad1" type: "padding" pad: 2 } bottom: "data" top: "pad1" }
     layers { layer { name: "conv1" type: "conv" num_output: 96 kernelsize: 5 } bottom: "pad1" top: "conv1" }
@@ -85,17 +85,17 @@ _FIELDS = {
 """Types with fields of their own: the V1 message that these go to (or the layer), and their names there."""
 
 _DROPPED = ("type", "can_clobber")
-"""can_clobber told the first R-CNN which memory it may write over."""
+"""can_clobber let the first R-CNN overwrite a layer's memory."""
 _CONNECTION = ("layer", "bottom", "top")
 _OF_EVERY_TYPE = ("name", "blobs", "blobs_lr", "weight_decay")
 _TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 
 
 def fold_padding(net: Message, source: str) -> tuple[list[Message], tuple[str, ...]]:
-    """The V0 layers of a net without its padding layers, and a sentence for each (UpgradeV0PaddingLayers).
+    """The V0 layers of a net except padding, and a sentence for each of those (UpgradeV0PaddingLayers).
 
-    The conv or pool that reads a padded blob is changed to read the unpadded one and gets the pad; a pad of
-    its own is lost, as in Caffe. Raises NetError where Caffe stops: another reader, several bottoms or tops,
+    The conv or pool that reads a padded blob is changed to read the unpadded one and gets the pad; its own
+    pad is lost, as in Caffe. Raises NetError where Caffe stops: another reader, several bottoms or tops,
     a bottom that nothing makes.
     """
     maker: dict[str, Message | None] = dict.fromkeys(net.input)
@@ -123,7 +123,7 @@ def _fold(padding: Message, layer: Message, source: str) -> str:
     v0, pad = layer.layer, padding.layer
     where = f"{source}: layer '{v0.name}' ({v0.type}) after padding layer {pad.name!r}"
     if v0.type not in ("conv", "pool"):
-        raise NetError(f"{where}: only conv and pool can take over a padding")
+        raise NetError(f"{where}: only conv and pool can take over padding")
     if (len(layer.bottom), len(padding.bottom), len(padding.top)) != (1, 1, 1):
         raise NetError(f"{where}: needs one bottom, and the padding layer one bottom and one top")
     lost = f", whose own pad {v0.pad} is lost as in Caffe" if v0.pad else ""
@@ -142,7 +142,7 @@ def v1_layer(layer: Message, source: str) -> Message:
     v0 = layer.layer
     where = f"{source}: layer '{v0.name}'"
     if stray := [field.name for field, _ in layer.ListFields() if field.name not in _CONNECTION]:
-        raise NetError(f"{where} has V1's {', '.join(stray)} beside V0's `layer`; give it in one format")
+        raise NetError(f"{where} has V1's {', '.join(stray)} next to V0's `layer`; give it in one format")
     if v0.type not in _TYPES:
         raise NetError(f"{where} has the V0 type '{v0.type}'; Caffe knows {', '.join(_TYPES)}")
     v1 = schema.message("V1LayerParameter")(type=_TYPES[v0.type], bottom=layer.bottom, top=layer.top)

@@ -1,1 +1,1 @@
-"""Weights on their way from one net to another: surgery, and VGG-16 from elsewhere."""
+"""Moving weights from net to net: surgery, and VGG-16 from elsewhere."""

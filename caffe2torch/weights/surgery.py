@@ -1,6 +1,6 @@
 """Net surgery: fully connected layers to convolutions, weights from net to net, bilinear kernels.
 
-With these three operations the FCN papers turn a classifier into a net that labels pixels.
+With these three operations the FCN papers turn a classifier into a net that labels every pixel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def bilinear_kernel(size: int) -> Array:
     """The (size, size) float32 kernel that upsamples bilinearly by (size + 1) // 2 in a deconvolution.
 
-    It is centred for any size; Caffe's own filler is off centre for odd ones (fillers.py).
+    It is centred for any size; Caffe's own filler is off centre for odd ones (modules/fillers.py).
     """
     factor = (size + 1) // 2
     centre = factor - (1 if size % 2 else 0.5)
@@ -161,7 +161,7 @@ class Transplant:
     copied: tuple[str, ...]
     """Layers of the target whose blobs were copied as they are."""
     reshaped: tuple[str, ...]
-    """Layers of the target that got a blob of another shape and as many values, with the two shapes."""
+    """Layers of the target that got as many values in another shape, with the two shapes."""
     missing: tuple[str, ...]
     """Layers of the source that the target lacks."""
     untouched: tuple[str, ...]
@@ -181,7 +181,7 @@ def transplant(
 
     Modules are CaffeNets or FCNs, and a target module is changed in place. Layers of the target that are
     named in `leave` keep their blobs. As in the FCN reference implementation, a blob of another shape with as
-    many values is copied in its order, and layers that one side lacks are skipped and reported. A
+    many values is copied in order, and layers that one side lacks are skipped and reported. A
     deconvolution that is dense on one side and kept as its channel diagonal on the other is converted. Raises
     WeightsError, before anything is changed, for blobs that do not fit.
     """
@@ -200,7 +200,7 @@ def transplant(
 
 
 def _blobs(source: nn.Module | Net) -> dict[str, tuple[Blob, ...]]:
-    """The blobs of each layer that has some."""
+    """The blobs of each layer that has any."""
     if isinstance(source, Net):
         return {layer.name: layer.blobs for layer in source.layers if layer.blobs}
     return {

@@ -1,11 +1,11 @@
-"""VGG-16 from elsewhere -> a Net as Caffe has it, to pour into an FCN: torchvision's and Keras' weights.
+"""VGG-16 from elsewhere -> a Net as in Caffe, to fill an FCN with: torchvision's and Keras' weights.
 
                   images                                          kernels               fc6 reads
     torchvision   RGB, 0 to 1, normalized by mean and deviation   (out, in, h, w)       (channels, h, w)
     Keras         BGR, 0 to 255, minus a mean                     (h, w, in, out)       (h, w, channels)
     Caffe         BGR, 0 to 255, minus a mean                     (out, in, h, w)       (channels, h, w)
 
-The first layer is linear, so that what was done to an image can move into it, summed over the channels:
+The first layer is linear, so the preprocessing of images can move into it, summed over the channels:
 w (x / 255 - m) / s + b = w' (x - M) + b' with w' = w / (255 s) and b' = b + w' (M - 255 m).
 """
 
@@ -56,7 +56,7 @@ _Weights = dict[str, tuple[Blob, Blob]]
 
 @dataclass(frozen=True)
 class _Origin:
-    """Whose weights these are: what they call them, what images were to them, what is known of them."""
+    """Where weights come from: their keys, the images they expect, and what is known about them."""
 
     name: str
     layers: Mapping[str, str]
@@ -65,7 +65,7 @@ class _Origin:
     """The layer and the kind of a weight or a bias."""
     mean: tuple[float, ...]
     rewritten: str
-    """What this module changes, for people."""
+    """What this module changes, as a note."""
     warning: str
 
 
@@ -97,13 +97,13 @@ _KERAS = _Origin(
     re.compile(r"(?P<layer>[^/]+)/(?:.*[/_])?(?P<kind>W|b|kernel|bias)(?:_\d+)?(?::0)?"),
     KERAS_MEAN,
     "kernels reordered, they were (h, w, in, out)",
-    "whether these are Caffe's weights, as keras.applications' are, the file does not tell; from others, "
-    "FCNs reach other scores than the published ones",
+    "the file does not say whether these are Caffe's weights, as keras.applications' are; from others, "
+    "FCNs do not reach the published scores",
 )
 
 
 def origin(path: AnyPath) -> str:
-    """Who wrote the weights in a file, "torchvision" or "Keras", as its content tells; empty for neither."""
+    """Who wrote the weights in a file, "torchvision" or "Keras", judged by its content; empty for neither."""
     file = look(path)
     if file.kind is Kind.SAFETENSORS:
         stored, metadata = read_tensors(file)
@@ -117,22 +117,22 @@ def origin(path: AnyPath) -> str:
 
 
 def _names_vgg(keys: Container[str]) -> bool:
-    """Whether there are keys as torchvision's VGG-16 has them."""
+    """Whether any key is one of torchvision's VGG-16."""
     return any(f"{layer}.weight" in keys for layer in _TORCHVISION.layers)
 
 
 def vgg16_from(source: AnyPath | Mapping[str, Tensor], mean: Sequence[float] | None = None) -> Net:
-    """VGG-16 as Caffe has it, `conv1_1` to `fc8` and `prob`, of any widths, with the weights of others.
+    """VGG-16 as in Caffe, `conv1_1` to `fc8` and `prob`, of any widths, with weights from elsewhere.
 
-    `source` is a state dict as torchvision's vgg16 has it, a file of one (.pth or safetensors), or the .h5 of
+    `source` is a state dict of torchvision's vgg16, a file of one (.pth or safetensors), or the .h5 of
     Keras' VGG16 for TensorFlow. Weights without the fully connected layers give the net up to `pool5`.
     `surgery.transplant` fills an FCN from it.
 
-    The net takes BGR images, 0 to 255, minus `mean` (B, G, R), which the transform_param of its Input tells.
+    The net takes BGR images, 0 to 255, minus `mean` (B, G, R), as the transform_param of its Input says.
     By default that is the mean that the weights were trained with, and the net is exactly theirs. Another,
-    such as CAFFE_MEAN, goes into the bias of conv1_1. That is exact where the kernel sees only the image, and
+    such as CAFFE_MEAN, goes into the bias of conv1_1. That is exact where the kernel sees only the image, but
     not where it reaches into the padding, whose zeros then stand for a colour that is not the weights' mean.
-    At sizes that are no multiples of 32 the pools differ: Caffe's round up, the others' down.
+    At sizes that are not multiples of 32 the pools differ: Caffe's round up, the others' down.
 
     Raises MissingData, ReadError, and WeightsError for weights that are not VGG-16's.
     """
@@ -166,7 +166,7 @@ def _net(stored: Mapping[str, Blob], whose: _Origin, path: str, mean: Sequence[f
     net = from_message(_definition({name: bias.count for name, (_, bias) in weights.items()}, mean))
     layers = tuple(replace(layer, blobs=weights.get(layer.name, ())) for layer in net.layers)
     net = replace(net, layers=layers, read_from=path, weights=path, notes=_notes(whose, mean))
-    plan(net)  # which checks every shape
+    plan(net)  # checks every shape
     return net
 
 
@@ -177,7 +177,7 @@ def _notes(whose: _Origin, mean: tuple[float, ...]) -> tuple[str, ...]:
 
 
 def _by_layer(stored: Mapping[str, Blob], whose: _Origin, path: str) -> _Weights:
-    """The weights of VGG-16 by Caffe's names, as they are stored. Raises WeightsError for any other net's."""
+    """The weights of VGG-16 by Caffe's names, as stored. Raises WeightsError for any other net's."""
     _refuse_kin(stored, path)
     found: dict[tuple[str, str], Blob] = {}
     for key, blob in stored.items():
@@ -185,7 +185,7 @@ def _by_layer(stored: Mapping[str, Blob], whose: _Origin, path: str) -> _Weights
         layer = whose.layers.get(match["layer"], "") if match else ""
         kind = "weight" if match and match["kind"] in ("weight", "W", "kernel") else "bias"
         if not layer or (layer, kind) in found:
-            raise WeightsError(f"{path}: has {key!r}, for which {whose.name}'s VGG-16 has no place")
+            raise WeightsError(f"{path}: has {key!r}, which {whose.name}'s VGG-16 does not have")
         found[layer, kind] = blob
     theirs = {ours: name for name, ours in whose.layers.items()}
     full = _FULL if any(layer in _FULL for layer, _ in found) else ()
@@ -204,7 +204,7 @@ def _refuse_kin(stored: Mapping[str, Blob], path: str) -> None:
     if normalized and depth in (11, 13, 16, 19):
         raise WeightsError(
             f"{path}: is VGG-{depth} with batch normalization (vgg{depth}_bn); Caffe's VGG-16 and the FCNs "
-            f"have none, so that its convolutions alone would compute something else; give vgg16"
+            f"have none, and its convolutions without it would compute something else; give vgg16"
         )
     if depth in (11, 13, 19):
         raise WeightsError(f"{path}: is VGG-{depth}, with {convolutions} convolutions; give VGG-16, with 13")
@@ -219,7 +219,7 @@ def _turned(layer: str, weight: Blob, path: str) -> Blob:
     flat = (height * width * inputs, outputs)
     if weight.shape != (whole if layer in _CONVOLUTIONS else flat) or weight.count == 0:
         needed = "(3, 3, in, out)" if layer in _CONVOLUTIONS else f"({height * width} * in, out)"
-        raise WeightsError(f"{path}: the kernel of {layer} is {weight.shape}, not {needed} as TensorFlow's")
+        raise WeightsError(f"{path}: the kernel of {layer} is {weight.shape}, not {needed} as in TensorFlow")
 
     def values() -> Array:
         return np.ascontiguousarray(weight.read().reshape(whole).transpose(3, 2, 0, 1)).reshape(-1)
@@ -235,14 +235,14 @@ def _first(weight: Blob, bias: Blob, whose: _Origin, mean: Sequence[float], path
     kernel = weight.read().astype(np.float64)
     if whose is _TORCHVISION:
         kernel = kernel[:, ::-1] / (255 * _DEVIATION)[:, None, None]
-    # Not touched where the mean is their own: the bias keeps its bits.
+    # Untouched where the mean is their own, so that the bias keeps its bits.
     shift = np.array(mean) - whose.mean
     moved = bias.read() + kernel.sum((2, 3)) @ shift if shift.any() else bias.read()
     return Blob.of(kernel.astype(np.float32)), Blob.of(moved.astype(np.float32))
 
 
 def _definition(widths: Mapping[str, int], mean: Sequence[float]) -> Message:
-    """VGG-16 with layers of these widths; as far as pool5 where they name no fully connected ones."""
+    """VGG-16 with layers of these widths; up to pool5 if they include no fully connected ones."""
     net = NetWriter("VGG_ILSVRC_16_layers")
     net.input("data", 3, (_SIZE, _SIZE))
     net.message.layer[0].transform_param.mean_value.extend(mean)

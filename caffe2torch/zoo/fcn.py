@@ -79,8 +79,8 @@ COLOR_HHA = (Stream("color", (("color", 3),)), Stream("hha", (("hha", 3),)))
 class Architecture:
     """One of the FCN papers' nets, of any width, with any number of classes.
 
-    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError for widths that
-    are not seven and for suffixes that cannot be part of an attribute's name.
+    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError for other than
+    seven widths and for suffixes that cannot be part of an attribute's name.
     """
 
     name: str
@@ -112,12 +112,12 @@ class Architecture:
         for layer in (part.layer("conv1_1") for part in parts):
             # Layer names become attributes of a module, and a file may hold any name.
             if not layer.startswith("conv1_1") or not layer.isidentifier():
-                raise NetError(f"{self.name}: {layer!r} cannot name a layer; conv1_1 can, and conv1_1_rgb")
+                raise NetError(f"{self.name}: {layer!r} cannot name a layer; conv1_1 and conv1_1_rgb can")
 
 
 @dataclass(frozen=True)
 class _Skip:
-    """Scores of a pooling layer, added to the coarser scores once these are upsampled by 2."""
+    """Scores of a pooling layer, added to the coarser scores after upsampling those by 2."""
 
     pool: str
     upscore: str
@@ -138,7 +138,7 @@ class _Upsampling:
     """Coarse to fine."""
 
 
-# The net's geometry determines the offsets (layers/geometry.py); a test compares.
+# The net's geometry determines the offsets (layers/geometry.py); a test compares them.
 _POOL4 = _Skip("pool4", "upscore2", 5)
 _POOL3 = _Skip("pool3", "upscore_pool4", 9)
 _UPSAMPLING = {

@@ -2,7 +2,7 @@
 
     Plan ─ sized ─→ its Net, every Input with a shape
 
-The shape is only where Caffe starts; its users reshape the input to each image.
+The shape is only a start; users of Caffe reshape the input to each image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def sized(planned: Plan) -> Net:
     """The net of a plan, with `SIZE` for every image whose height and width are open, and a batch of one.
 
     A net that does not run at that size, or has an open input that is not an image, is returned unchanged:
-    only its owner knows a size.
+    only its owner knows the size.
     """
     net, shapes = planned.net, known_shapes(planned)
     whole = replace(net, layers=tuple(_sized(layer, shapes) for layer in net.layers))
@@ -62,7 +62,7 @@ def _sized(layer: Layer, inputs: Mapping[str, Shape | None]) -> Layer:
 
 
 def _shape(known: Shape | None) -> tuple[int, ...] | None:
-    """The shape with its open axes filled in; None for anything but an image of known channels."""
+    """The shape with its open axes filled in; None if it is not an image of known channels."""
     if known is not None and None in known and len(known) == 4 and known[1] is not None:
         known = tuple(given or default for given, default in zip(known, (1, 1, *SIZE), strict=True))
     return None if known is None or None in known else tuple(size or 0 for size in known)

@@ -40,7 +40,7 @@ def insist(found: Plan, name: str) -> Architecture:
 def described(found: Plan, name: str) -> Architecture:
     """The architecture called `name` with the heads, streams, widths and learned layers of the plan.
 
-    Raises NetError where the plan does not show them. Whether it matches is for `difference` to find out.
+    Raises NetError where the plan does not show them. Whether it matches, `difference` decides.
     """
     layers = {step.key: step for step in found.steps}
     streams = _streams(found)
@@ -149,13 +149,13 @@ def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[st
     converter = converter_for(own, (None,) * len(own.bottoms))
     shown = _text(step.key, step.layer)
     if step.layer.type != own.type or (converter.blob_specs() and step.key != own.name):
-        return f"has {shown} at the place of {_text(own.name, own)}"
+        return f"has {shown} in place of {_text(own.name, own)}"
     bottoms = [theirs[bottom] for bottom in step.layer.bottoms], [ours[bottom] for bottom in own.bottoms]
     if bottoms[0] != bottoms[1]:
         return f"{shown} reads {', '.join(bottoms[0])}, not {', '.join(bottoms[1])} as"
     for parameter in step.parameters:
         if parameter.owner != parameter.key:
-            return f"{shown} shares its values with '{parameter.owner}', not so"
+            return f"{shown} shares its values with '{parameter.owner}', unlike"
     found = _settings(step.converter)
     for name, value in _settings(converter).items():
         if found[name] != value:
@@ -165,7 +165,7 @@ def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[st
 
 
 def _settings(converter: Converter) -> dict[str, object]:
-    """The settings by name; the converter normalizes those that Caffe lets one write in several ways."""
+    """The settings by name; the converter normalizes those that Caffe accepts in several forms."""
     message, *names = _SETTINGS[converter.layer.type]
     given = getattr(converter.layer.fields, message)
     return {name: getattr(converter if hasattr(converter, name) else given, name) for name in names}

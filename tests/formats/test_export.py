@@ -487,17 +487,17 @@ def renamed(header: dict[str, Any]) -> None:
 TAMPERED = {
     "overlap": (changed("conv.bias", data_offsets=[340, 360]), "begins at byte"),
     "outside": (changed("up.weight", data_offsets=[380, 10**12]), "data_offsets"),
-    "negative": (changed("conv.bias", data_offsets=[-20, 0]), "cannot be"),
-    "bool": (changed("conv.bias", shape=[True, 5]), "cannot be"),
+    "negative": (changed("conv.bias", data_offsets=[-20, 0]), "are impossible"),
+    "bool": (changed("conv.bias", shape=[True, 5]), "are impossible"),
     "huge": (changed("conv.bias", shape=[2**40]), "Caffe allows"),
     "axes": (changed("conv.bias", shape=[1] * 40), "40 axes"),
     "size": (changed("conv.bias", shape=[4]), "takes 16 bytes"),
     "dtype": (changed("conv.bias", dtype="F64"), "its dtype is 'F64'"),
     "unhashable dtype": (changed("conv.bias", dtype=[]), "its dtype is"),
-    "more": (changed("conv.bias", more=1), "has no dtype, shape and data_offsets"),
+    "more": (changed("conv.bias", more=1), "does not have exactly dtype, shape and data_offsets"),
     "renamed": (renamed, "lacks the tensor 'conv.weight'"),
     "no metadata": (lambda h: h.pop("__metadata__"), "only files that fcn-convert wrote"),
-    "numbers": (changed("__metadata__", net=7), "not a table of texts"),
+    "numbers": (changed("__metadata__", net=7), "not a table of strings"),
     "version": (changed("__metadata__", format_version="2"), "only files that fcn-convert wrote"),
     "net": (changed("__metadata__", net="layer {"), "its net:1"),
     "other net": (
@@ -538,7 +538,7 @@ def test_files_that_are_no_safetensors(tmp_path: Path, written: Path) -> None:
         (100_000).to_bytes(8, "little") + b'{"a":' * 20_000: "not JSON",
         (4).to_bytes(8, "little") + b'{"\xff"': "not JSON",
         (8).to_bytes(8, "little") + b"{\"a\":1} ": "tensor 'a'",
-        (15).to_bytes(8, "little") + b'{"a":1, "a":1} ': "a key is there twice",
+        (15).to_bytes(8, "little") + b'{"a":1, "a":1} ': "a key appears twice",
     }  # fmt: skip
     for text, message in texts.items():
         (tmp_path / "bad").write_bytes(text)

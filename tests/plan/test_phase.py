@@ -69,10 +69,10 @@ def test_a_net_names_stages_itself(tmp_path):
     assert names(for_phase(read(old), "TEST")) == ["x"]
 
 
-def test_a_level_that_caffes_tools_do_not_heed_is_refused(tmp_path):
+def test_a_level_that_caffes_tools_ignore_is_refused(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(f"state {{ level: 2 }} {INPUT}")
-    with pytest.raises(NetError, match=r"net\.prototxt: its state has level: 2, which Caffe's solvers heed"):
+    with pytest.raises(NetError, match=r"net\.prototxt: its state has level: 2, which Caffe's solvers obey"):
         read(path)
 
 

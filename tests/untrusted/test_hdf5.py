@@ -86,7 +86,7 @@ def adds(value: object) -> Write:
 
 
 ELSEWHERE = "/data/conv: '1' is a link to somewhere else"
-PIECES = "/data/conv/1: not stored in one piece"
+PIECES = "/data/conv/1: not stored contiguously"
 
 
 @pytest.mark.parametrize(
@@ -109,13 +109,13 @@ PIECES = "/data/conv/1: not stored in one piece"
         (adds(np.zeros(3, np.float16)), "/data/conv/1: holds float16, a blob is"),
         (adds(np.dtype(np.float32)), "/data/conv/1: not a group"),
         (huge, "/data/conv/1: its shape (1099511627776,) asks for 1099511627776 values, Caffe allows"),
-        (lambda group: group.__setitem__("again", group), "groups without end"),
+        (lambda group: group.__setitem__("again", group), "its groups never end"),
         (lambda group: group.__setitem__("2", np.zeros(3, "f")), "/data/conv: holds 0, 2 and no blob 1"),
         (
             lambda group: group.__setitem__("bias", np.zeros(3, "f")),
             "/data/conv: holds 0, bias and no blob 1",
         ),
-        (lambda group: group.file.move("data", "weights"), "/: no 'data' in it; is it another kind of HDF5"),
+        (lambda group: group.file.move("data", "weights"), "/: has no 'data'; is it another kind of HDF5"),
     ],
 )
 def test_all_else_is_refused(tmp_path: Path, write: Write, problem: str) -> None:

@@ -462,7 +462,7 @@ def test_fields_of_the_net_itself_survive_both_upgrades() -> None:
         ("layers { layer { type: 'relu' } } layers { name: 'b' type: RELU }", "layer 'b' is V1 in a V0 net"),
         (
             "layers { layer { name: 'a' type: 'relu' } include { } }",
-            "layer 'a' has V1's include beside V0's `layer`",
+            "layer 'a' has V1's include next to V0's `layer`",
         ),
         (
             "layers { layer { name: 'a' type: 'local' } }",

@@ -234,15 +234,15 @@ def shadowed() -> OrderedDict[str, Any]:
 
 
 REFUSED: dict[str, tuple[object, str]] = {
-    "code": (changed(code=Code()), "asks for __builtin__.exec, which is no tensor; nothing of it was run"),  # type: ignore[arg-type]
-    "memory": (changed(code=Memory()), "asks for __builtin__.bytearray, which is no tensor"),  # type: ignore[arg-type]
-    "a whole model": (Torchvision(), "asks for .*Torchvision, which is no tensor"),
-    "a checkpoint": ({"state_dict": changed(), "epoch": 3}, "is no state dict; save what model.state_dict"),
-    "a list": ([torch.zeros(3)], "is no state dict"),
+    "code": (changed(code=Code()), "asks for __builtin__.exec, which is not a tensor; nothing in it was run"),  # type: ignore[arg-type]
+    "memory": (changed(code=Memory()), "asks for __builtin__.bytearray, which is not a tensor"),  # type: ignore[arg-type]
+    "a whole model": (Torchvision(), "asks for .*Torchvision, which is not a tensor"),
+    "a checkpoint": ({"state_dict": changed(), "epoch": 3}, "is not a state dict; save what model.state_dict"),
+    "a list": ([torch.zeros(3)], "is not a state dict"),
     "a shadow": (shadowed(), "'Tensor' object is not callable"),
     "repeated": (changed(features__0__weight=torch.zeros(1).expand(4, 3, 3, 3)), "are not all there"),
-    "no values": (changed(features__0__weight=torch.zeros(4, 3, 3, 3, device="meta")), "which is no tensor"),
-    "sparse": (changed(features__0__weight=torch.zeros(4, 3, 3, 3).to_sparse()), "which is no tensor"),
+    "no values": (changed(features__0__weight=torch.zeros(4, 3, 3, 3, device="meta")), "which is not a tensor"),
+    "sparse": (changed(features__0__weight=torch.zeros(4, 3, 3, 3).to_sparse()), "which is not a tensor"),
     "empty": ({}, "has no weight of features.0, which is VGG-16's conv1_1"),
     "vgg11": (Torchvision((1, 1, 2, 2, 2)).state_dict(), "is VGG-11, with 8 convolutions; give VGG-16"),
     "vgg19": (Torchvision((2, 2, 4, 4, 4)).state_dict(), "is VGG-19, with 16 convolutions"),
@@ -251,8 +251,8 @@ REFUSED: dict[str, tuple[object, str]] = {
         r"is VGG-16 with batch normalization \(vgg16_bn\); Caffe's VGG-16 and the FCNs have none",
     ),
     "one missing": (changed(features__5__bias=None), "has no bias of features.5, which is VGG-16's conv2_1"),
-    "one too many": (changed(features__30__weight=torch.zeros(3)), "has 'features.30.weight', for which"),
-    "a name": (changed(scale=torch.zeros(3)), "has 'scale', for which torchvision's VGG-16 has no place"),
+    "one too many": (changed(features__30__weight=torch.zeros(3)), "has 'features.30.weight', which"),
+    "a name": (changed(scale=torch.zeros(3)), "has 'scale', which torchvision's VGG-16 does not have"),
     "half a classifier": (changed(classifier__6__bias=None), "has no bias of classifier.6"),
     "integers": (changed(features__2__bias=torch.zeros(4, dtype=torch.long)), "has no bias of features.2"),
     "grey": (changed(features__0__weight=torch.zeros(4, 1, 3, 3)), r"conv1_1 is \(4, 1, 3, 3\) and \(4,\)"),
@@ -476,7 +476,7 @@ def without(*names: str) -> Callable[[Weights], Weights]:
 KERAS_REFUSED: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     "Theano's axes": (
         theano,
-        r"the kernel of conv1_1 is \(4, 3, 3, 3\), not \(3, 3, in, out\) as TensorFlow's",
+        r"the kernel of conv1_1 is \(4, 3, 3, 3\), not \(3, 3, in, out\) as in TensorFlow",
     ),
     "no fc2": (without("fc2"), "has no weight of fc2, which is VGG-16's fc7"),
     "no predictions": (without("predictions"), "has no weight of predictions, which is VGG-16's fc8"),
@@ -488,7 +488,7 @@ KERAS_REFUSED: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     ),
     "another top": (
         lambda layers: without("predictions")(layers) | {"dense_1": layers["predictions"]},
-        "has 'dense_1/dense_1/(kernel|bias):0', for which Keras's VGG-16 has no place",
+        "has 'dense_1/dense_1/(kernel|bias):0', which Keras's VGG-16 does not have",
     ),
     "small images": (
         lambda layers: layers | {"fc1": (layers["fc1"][0][:72], layers["fc1"][1])},
@@ -551,12 +551,12 @@ def by_theano(file: h5py.File) -> None:
     ("attack", "message"),
     [
         (outside, "/fc2/fc2: 'bias:0' is a link to somewhere else"),
-        (stored_outside, "/fc2/fc2/bias:0: not stored in one piece"),
+        (stored_outside, "/fc2/fc2/bias:0: not stored contiguously"),
         (huge, "asks for 1099511627776 values"),
         (unwritten, "has no bias of fc2"),
-        (twice, "for which Keras's VGG-16 has no place"),
-        (lambda file: file["fc2"].__setitem__("again", file["fc2"]), "groups without end"),
-        (by_theano, "Keras wrote it with Theano, whose kernels are turned"),
+        (twice, "which Keras's VGG-16 does not have"),
+        (lambda file: file["fc2"].__setitem__("again", file["fc2"]), "its groups never end"),
+        (by_theano, "Keras wrote it with Theano, which rotates kernels"),
     ],
 )
 def test_attacks_on_a_keras_file(

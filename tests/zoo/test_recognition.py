@@ -293,12 +293,12 @@ def appended(layer):
         (
             "FCN8s",
             sharing("conv3_2", "conv3_3"),
-            "'conv3_3' .* shares its values with 'conv3_2.weight', not so in",
+            "'conv3_3' .* shares its values with 'conv3_2.weight', unlike in",
         ),
         (
             "FCN8s",
             without("relu4_3"),
-            r"has layer 'pool4' \(Pooling\) at the place of layer 'relu4_3' \(ReLU\)",
+            r"has layer 'pool4' \(Pooling\) in place of layer 'relu4_3' \(ReLU\)",
         ),
         (
             "FCN8s",
