@@ -106,8 +106,6 @@ def blob_of(
 
 
 MAX_AXES = 32  # kMaxBlobAxes (blob.hpp)
-
-
 MAX_COUNT = (1 << 31) - 1  # Caffe counts the values of a blob in an int (blob.cpp, Reshape)
 
 

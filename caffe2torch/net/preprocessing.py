@@ -79,7 +79,7 @@ class Preprocessing:
 
 
 def preprocessing(net: Net) -> dict[str, Preprocessing]:
-    """How each blob that a data layer of `net` makes is made; {} where the file does not say."""
+    """The preprocessing of each blob that a data layer of `net` makes, as far as the file states it."""
     found: dict[str, Preprocessing] = {}
     for layer in net.layers:
         if layer.bottoms or not layer.tops:
@@ -96,7 +96,7 @@ def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
         p = layer.fields.transform_param
         mean, scale = tuple(map(_decimal, p.mean_value)), _decimal(p.scale)
         known = Preprocessing(mean, scale, p.crop_size, p.mirror, p.mean_file)
-        # NaN says nothing, nor does infinity, nor a layer that leaves images as they are.
+        # NaN and infinity state nothing, nor does a layer that leaves images as they are.
         if known != Preprocessing() and np.isfinite((*mean, scale)).all():
             return {layer.tops[0]: known}
     return {}

@@ -13,14 +13,8 @@ from caffe2torch.errors import MissingData, ReadError
 
 AnyPath = str | PathLike[str]
 Buffer = bytes | mmap.mmap
-
-
 HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
 _PICKLE = "a Python pickle, perhaps PyTorch's, which is not opened; give the Caffe file"
-
-
 MISTAKEN = {
     **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
     b"version https://git-lfs": "a git-LFS pointer, not the file itself; fetch it with `git lfs pull`",
@@ -33,9 +27,7 @@ MISTAKEN = {
     b"<HTML": "a web page; did the download fail?",
     b"\xff\xfe": "text in UTF-16; save it as UTF-8",
 }
-"""How files start that are often mistaken for Caffe's, and what to do about them."""
-
-
+"""What files that are often mistaken for Caffe's start with, and what to do about them."""
 _TEXT = b"\t\n\f\r" + bytes(range(0x20, 0x100))
 
 

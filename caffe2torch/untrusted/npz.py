@@ -20,8 +20,6 @@ from caffe2torch.errors import MissingData, ReadError
 
 MAX_ARRAY = 1 << 30
 """Bytes of one array of a reference; the largest blob of an FCN-8s takes 100 MB."""
-
-
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -32,8 +30,6 @@ _DAMAGE = (
     RuntimeError,
     KeyError,
 )
-
-
 _NAME = re.compile(r"(?:(\d+)\.)?(in|out|blob)\.(.+)")
 
 
@@ -98,6 +94,6 @@ def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, DType]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python 2 wrote it: so did many of Caffe's users
             header: tuple[tuple[int, ...], bool, DType] = read(member)
-    except Exception as error:  # a header is a Python literal, and can fail in as many ways
+    except Exception as error:  # a header is a Python literal, and can fail in many ways
         raise ValueError(f"the header of {member.name}: {error}") from None
     return header

@@ -15,8 +15,6 @@ from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 
 _NUMPY: dict[str, DType] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-
-
 MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
 

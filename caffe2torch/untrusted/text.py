@@ -13,20 +13,10 @@ from caffe2torch.untrusted.mapped import AnyPath, is_text, mapped
 
 MAX_TEXT = 16 << 20
 """Bytes of a prototxt; the largest nets have one megabyte."""
-
-
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7})(?!\S)")
-
-
 _PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
-
-
 _COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?)""")
-
-
 _HEX = "[0-9a-fA-F]"
-
-
 _ESCAPE = re.compile(
     rf"""\\([abfnrtv'"\\]|[0-3][0-7]{{2}}|[0-7]{{1,2}}(?![0-7])|x{_HEX}|u{_HEX}{{4}}|U{_HEX}{{8}})?"""
 )
@@ -50,7 +40,7 @@ def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: boo
 def parse_prototxt(
     text: str, source: str, kind: str = "NetParameter", ignore_unknown: bool = False
 ) -> Message:
-    """The message in a text, which errors call `source`; raises those of `read_prototxt`."""
+    """The message in a text, which errors call `source`. Raises the errors of `read_prototxt`."""
     _check_escapes(source, text)
     try:
         return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)

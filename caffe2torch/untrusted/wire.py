@@ -48,9 +48,9 @@ _VALUES: dict[tuple[int, int], DType] = {
 def scan(buffer: Buffer, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     """The definition in the serialized message of type `kind` that fills `buffer`, and the blobs in it.
 
-    In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields that
-    the schema lacks keep their number and lose their content. The values are read-only views of
-    `buffer`, which they keep alive: float64 where there is `double_data`, else float32. `diff` is left out.
+    In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields that the
+    schema lacks keep their number and lose their content. The values are read-only views of `buffer`, which
+    they keep alive: float64 where there is `double_data`, else float32. `diff` is left out.
 
     Raises ReadError, with the byte and the place, where `buffer` is truncated or malformed.
     """

@@ -85,7 +85,7 @@ _FIELDS = {
 """Types with fields of their own: the V1 message that these go to (or the layer), and their names there."""
 
 _DROPPED = ("type", "can_clobber")
-"""can_clobber let the first R-CNN overwrite a layer's memory."""
+"""can_clobber said which memory the first R-CNN may overwrite."""
 _CONNECTION = ("layer", "bottom", "top")
 _OF_EVERY_TYPE = ("name", "blobs", "blobs_lr", "weight_decay")
 _TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -208,11 +208,17 @@ def _blobs(source: nn.Module | Net) -> dict[str, tuple[Blob, ...]]:
     }
 
 
+@runtime_checkable
+class _HasBlobs(Protocol):
+    """What CaffeNets and FCNs have in common."""
+
+    def blobs(self) -> dict[str, list[Tensor]]: ...
+
+
 def _tensors(model: nn.Module) -> dict[str, list[Tensor]]:
-    if not callable(getattr(model, "blobs", None)):
+    if not isinstance(model, _HasBlobs):
         raise TypeError(f"transplant takes a CaffeNet, an FCN of this package or a Net; not {type(model)}")
-    tensors: dict[str, list[Tensor]] = model.blobs()  # type: ignore[operator]
-    return tensors
+    return model.blobs()
 
 
 def _shapes(target: nn.Module | Net) -> dict[str, tuple[Shape, ...]]:

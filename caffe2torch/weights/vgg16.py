@@ -60,7 +60,7 @@ class _Origin:
 
     name: str
     layers: Mapping[str, str]
-    """Caffe's names of the layers by theirs."""
+    """Caffe's layer names by theirs."""
     key: re.Pattern[str]
     """The layer and the kind of a weight or a bias."""
     mean: tuple[float, ...]

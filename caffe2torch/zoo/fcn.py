@@ -79,8 +79,8 @@ COLOR_HHA = (Stream("color", (("color", 3),)), Stream("hha", (("hha", 3),)))
 class Architecture:
     """One of the FCN papers' nets, of any width, with any number of classes.
 
-    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError for other than
-    seven widths and for suffixes that cannot be part of an attribute's name.
+    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError unless there
+    are seven widths, and for suffixes that cannot be part of an attribute's name.
     """
 
     name: str

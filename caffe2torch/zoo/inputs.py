@@ -62,7 +62,7 @@ def _sized(layer: Layer, inputs: Mapping[str, Shape | None]) -> Layer:
 
 
 def _shape(known: Shape | None) -> tuple[int, ...] | None:
-    """The shape with its open axes filled in; None if it is not an image of known channels."""
+    """The shape with its open axes filled in; None if open in anything but an image of known channels."""
     if known is not None and None in known and len(known) == 4 and known[1] is not None:
         known = tuple(given or default for given, default in zip(known, (1, 1, *SIZE), strict=True))
     return None if known is None or None in known else tuple(size or 0 for size in known)

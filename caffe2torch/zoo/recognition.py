@@ -27,7 +27,7 @@ def recognize(found: Plan) -> Architecture | None:
 
 
 def insist(found: Plan, name: str) -> Architecture:
-    """The architecture called `name` as the plan has it. Raises NetError that says where the plan differs."""
+    """The architecture called `name` as the plan has it. Raises NetError, saying where the plan differs."""
     if name not in NAMES:
         raise NetError(f"no architecture is called {name!r}; known are {', '.join(NAMES)}")
     architecture = described(found, name)
@@ -40,7 +40,7 @@ def insist(found: Plan, name: str) -> Architecture:
 def described(found: Plan, name: str) -> Architecture:
     """The architecture called `name` with the heads, streams, widths and learned layers of the plan.
 
-    Raises NetError where the plan does not show them. Whether it matches, `difference` decides.
+    Raises NetError where the plan does not show them. `difference` decides whether it matches.
     """
     layers = {step.key: step for step in found.steps}
     streams = _streams(found)
@@ -176,8 +176,6 @@ def _text(key: str, layer: Layer) -> str:
 
 
 _SLIDING = ("convolution_param", "num_output", "kernel", "stride", "pad", "dilation", "group", "bias_term")
-
-
 _SETTINGS = {
     "Convolution": _SLIDING,
     "Deconvolution": _SLIDING,

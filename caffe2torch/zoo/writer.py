@@ -8,7 +8,7 @@ from typing import Any
 from caffe2torch import schema
 
 Sizes = int | Sequence[int]
-"""One number, or one for both axes or for each."""
+"""A number, or a list: one for both axes, or one for each."""
 _LEARNING = ({"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0})
 """For a weight and its bias."""
 

@@ -114,7 +114,7 @@ def test_one_screen_says_what_was_done(voc: Path, convert: Convert) -> None:
         "input         data (N, 3, H, W)",
         "mean          104.00699, 116.66877, 122.67892, to subtract from data",
         "output        score",
-        "'loss' (SoftmaxWithLoss) dropped, a deploy net measures no loss",
+        "'loss' (SoftmaxWithLoss) dropped, as a deploy net has no loss",
         "5 Split layers removed",
         "diagonal      upscore8.weight",
         "wrote voc-fcn8s.safetensors: 701.7 kB in ",

@@ -173,7 +173,7 @@ def test_a_solverstate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "problem"),
     [
-        ({"iter": None}, "/: no 'iter' in it"),
+        ({"iter": None}, "/: has no 'iter'"),
         ({"iter": np.array([1, 2], np.int32)}, "/iter: holds (2,) values where one is expected"),
         ({"iter": np.array([1.0])}, "/iter: not a dataset of the type that Caffe writes"),
         ({"learned_net": "a string of variable length"}, "/learned_net: not a dataset of the type"),

@@ -237,7 +237,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "code": (changed(code=Code()), "asks for __builtin__.exec, which is not a tensor; nothing in it was run"),  # type: ignore[arg-type]
     "memory": (changed(code=Memory()), "asks for __builtin__.bytearray, which is not a tensor"),  # type: ignore[arg-type]
     "a whole model": (Torchvision(), "asks for .*Torchvision, which is not a tensor"),
-    "a checkpoint": ({"state_dict": changed(), "epoch": 3}, "is not a state dict; save what model.state_dict"),
+    "a checkpoint": ({"state_dict": changed(), "epoch": 3}, "is not a state dict; save model.state_dict"),
     "a list": ([torch.zeros(3)], "is not a state dict"),
     "a shadow": (shadowed(), "'Tensor' object is not callable"),
     "repeated": (changed(features__0__weight=torch.zeros(1).expand(4, 3, 3, 3)), "are not all there"),
