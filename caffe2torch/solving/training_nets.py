@@ -23,8 +23,9 @@ from caffe2torch.writing.model import model_of, without_rules
 from caffe2torch.zoo.inputs import sized
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from torch import nn
+
+    from caffe2torch.schema import Message
 
 
 def training_net(

@@ -22,7 +22,7 @@ from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields, freeze
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
+    from caffe2torch.schema import Message
 
 Size = tuple[int, ...]
 
