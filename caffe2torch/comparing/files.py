@@ -67,9 +67,9 @@ def _opened(path: File, base: Model) -> Model | Run:
     if path.kind is Kind.HDF5:
         return model_of(with_weights(base.net, path))
     known = that_only_runs(path)
-    if known is None or known.run is None:
-        raise ReadError(f"{path}: tells no net, holds no values and does not run")
-    return known.run(Path(path), base)
+    if known is None or known.runner is None:
+        raise ReadError(f"{path}: defines no net, holds no values and does not run")
+    return known.runner(Path(path), base)
 
 
 def _without_net(a: File, b: File, tolerance: float, run: bool, on: str | PathLike[str] | None) -> Difference:
