@@ -1,1 +1,1 @@
-"""The converters, one class per Caffe layer type. A new file here is found by itself; see CONTRIBUTING.md."""
+"""The converters, one class per Caffe layer type. New files are found automatically; see CONTRIBUTING.md."""

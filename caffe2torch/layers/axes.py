@@ -1,4 +1,4 @@
-"""Axes as Caffe counts them: negative from the end, ranges that stop before the last."""
+"""Axes as Caffe counts them: negative ones from the end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from caffe2torch.layers.converter import Converter, Shape
 
 
 def canonical(converter: Converter, shape: Shape, axis: int, *, name: str = "axis") -> int:
-    """The axis as a number from 0; Caffe's CanonicalAxisIndex (blob.hpp). Refuses one outside the shape."""
+    """The axis counted from 0 (CanonicalAxisIndex in blob.hpp); one outside the shape is refused."""
     if not -len(shape) <= axis < len(shape):
-        raise converter.refuse(f"{name}: {axis} is outside its bottom of {len(shape)} axes")
+        raise converter.refuse(f"{name}: {axis} is out of range for its bottom of {len(shape)} axes")
     return axis % len(shape)
 
 
 def product(sizes: Shape) -> int | None:
-    """The number of values in these axes, None when one of them is not known."""
+    """The number of values in these axes, None if any size is unknown."""
     known = [size for size in sizes if size is not None]
     return math.prod(known) if len(known) == len(sizes) else None

@@ -1,4 +1,4 @@
-"""What is known of one layer type: its parameters, its shapes, its arithmetic, and how a person writes it."""
+"""The base class of converters: a layer type's parameters, shapes, arithmetic and Python form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple["int | None", ...]
-"""The axes of a blob; None where only running the net can tell."""
+"""The sizes of a blob's axes; None where only running the net can tell."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class BlobSpec:
     shape: Shape
     filler: Fields | None = None
     statistic: bool = False
-    """Is a statistic, not learned, in a layer that has both."""
+    """A statistic, not a learned blob, in a layer that has both."""
 
 
 class Converter:
     """One layer at its place in a net: its parameters read and checked, its shapes, its arithmetic.
 
-    Subclasses are decorated with `converts`; their docstring says what they support, for `--list-layers`.
+    Subclasses are decorated with `converts`; `--list-layers` prints their docstrings.
     `__init__` reads `layer.fields` and raises `UnsupportedLayer` for what `forward` does not do.
 
-    `bottoms` are the bottoms' shapes, None for one whose axes are not known (an input that the file does not
-    describe). They tell channels and the number of axes, never a height: a net runs at any size.
+    `bottoms` are the shapes of the bottoms, None where unknown (an input that the file does not describe).
+    They give the channels and the number of axes, never a height: a net runs at any size.
     """
 
     has_statistics: ClassVar[bool] = False
@@ -51,19 +51,19 @@ class Converter:
     is_data: ClassVar[bool] = False
     """A source of data, which becomes an input of the net."""
     is_loss: ClassVar[bool] = False
-    """Measures predictions against labels; a deploy net has none."""
+    """Compares predictions with labels; a deploy net has none."""
     auto_top: ClassVar[bool] = False
-    """Has a top even where the net names none, as Caffe's losses do (net.cpp, AutoTopBlobs)."""
+    """Gets a top even if the net names none, as Caffe's losses do (net.cpp, AutoTopBlobs)."""
     is_sampler: ClassVar[bool] = False
-    """Draws from its first bottom, by labels, what training sees as its first top; a deploy net takes all."""
+    """Samples its first bottom, by labels, for training; a deploy net uses all of it."""
     held_against: ClassVar[str] = "Caffe 1.0"
-    """Where the numbers come from that the tests compare with; empty for what computes none."""
+    """What the tests compare its numbers with; empty if it computes none."""
     shape_only: ClassVar[frozenset[int]] = frozenset()
-    """Bottoms of which only the shape is used."""
+    """Bottoms used only for their shape."""
     fork_fields: ClassVar[frozenset[str]] = frozenset()
-    """Fields that only forks of Caffe have and this converter honours, such as `convolution_param.hole`.
+    """Fields that only forks of Caffe have and that this converter honours, such as `convolution_param.hole`.
 
-    A message stands for all of its fields. A layer that gives any other is refused: its numbers might differ.
+    A message stands for all its fields. A layer with any other is refused, as its numbers might differ.
     """
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -75,18 +75,18 @@ class Converter:
         return UnsupportedLayer(self.layer.name, self.layer.type, reason)
 
     def no_python_form(self, reason: str = "") -> UnsupportedLayer:
-        """The error to raise for what `python` does not write, and why."""
+        """The error to raise for what `python` cannot write."""
         why = f": {reason}" if reason else ""
         return self.refuse(f"has no readable Python form yet{why}; use --format safetensors or pt2")
 
     @classmethod
     def of(cls, layer: Layer) -> type[Converter]:
-        """The converter of one layer of this type; Python layers have one for each class that they name."""
+        """The converter for a layer of this type; Python layers have one for each class that they name."""
         return cls
 
     @classmethod
     def data_shapes(cls, layer: Layer) -> tuple[Shape | None, ...]:
-        """What a data layer tells of its tops' shapes, for the inputs that take its place."""
+        """A data layer's top shapes, as far as the file gives them, for the inputs that replace it."""
         return (None,) * len(layer.tops)
 
     def blob_specs(self) -> tuple[BlobSpec, ...]:
@@ -94,39 +94,39 @@ class Converter:
         return ()
 
     def shape_by_weights(self) -> Shape | None:
-        """What the layer's blobs tell of its first bottom's shape, None when nothing.
+        """The first bottom's shape, as far as the layer's blobs determine it, or None.
 
-        It describes the input of a net whose file does not: a trained FCN begins with a data layer.
+        For the input of a net whose file does not describe it: a trained FCN begins with a data layer.
         """
         return None
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
-        """The shapes of the tops, None for one that is not known; by default as the first bottom's."""
+        """The shapes of the tops, None where unknown; by default the first bottom's."""
         return (self.bottoms[0],) * len(self.layer.tops)
 
     def look(self, view: View) -> View | None:
-        """How the tops see an input that the bottoms see by `view`; None where pixels lose their places."""
+        """How the tops see an input that the bottoms see by `view`; None if pixels lose their positions."""
         return view
 
     def module(self) -> Callable[..., Tensor | tuple[Tensor, ...]] | None:
-        """A new torch module that `forward` gets as `module`, for a layer that a user plugs in."""
+        """A new torch module, for a layer whose `forward` needs one; it is passed as `module`."""
         return None
 
     def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
-        """The tops; blobs come by the names of `blob_specs`, and `training` if the phase matters."""
+        """The tops; blobs come by their names in `blob_specs`, and `training` if the phase matters."""
         raise NotImplementedError
 
     def python(self, place: Place) -> PythonForm:
-        """The layer as a person writes it, for the `py` format; UnsupportedLayer where there is no such form.
+        """The layer as a person would write it, for the `py` format; UnsupportedLayer if it has no such form.
 
-        What it writes gives the numbers of `forward` in phase TEST.
+        The code gives the same numbers as `forward` in phase TEST.
         """
         raise self.no_python_form()
 
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """The values that the attributes of `python` hold, by what a state dict adds to the layer's name."""
+        """The values of the attributes that `python` defines, by the suffix of their state dict keys."""
         return {f".{name}": values for name, values in blobs.items()}
 
     def absorbs(self, reader: Converter) -> bool:
-        """Whether `python` writes the layer that alone reads the top as a part of this one."""
+        """Whether `python` writes `reader`, the only layer that reads the top, as part of this one."""
         return False

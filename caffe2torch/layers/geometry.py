@@ -1,4 +1,4 @@
-"""Where a pixel of a blob looks in the image: receptive fields, strides, and the alignment of two blobs.
+"""What a pixel of a blob sees of the image: receptive fields, strides, and the alignment of two blobs.
 
 Axes are (height, width). A blob's pixel i sits at image coordinate `stride * i + start`, and sees
 `receptive_field` pixels around it. FCN's crop offsets follow from this alone (see `crop_offset`).
@@ -62,7 +62,7 @@ class View:
         return View(self.stride, start, self.receptive_field)
 
     def merged(self, other: View) -> View:
-        """The view of a blob made of two; it sees as far as the farther one."""
+        """The view of a blob made of two; its receptive field is the wider one."""
         if None in (self.receptive_field, other.receptive_field):
             return View(self.stride, self.start, None)
         wider = max(self, other, key=lambda view: view.receptive_field or ())
@@ -73,7 +73,7 @@ def crop_offset(cropped: View, reference: View) -> tuple[int, ...]:
     """How many pixels of `cropped` lie before the first pixel of `reference`, per axis.
 
     This is where the offsets of the FCN nets come from: 19 for FCN-32s, 5 and 27 for 16s, 5, 9 and 31 for 8s.
-    Raises NetError where the strides differ or the offset is negative or no whole number.
+    Raises NetError if the strides differ, or the offset is negative or not a whole number.
     """
     if cropped.stride != reference.stride:
         raise NetError(f"cannot align blobs of strides {_text(cropped.stride)} and {_text(reference.stride)}")

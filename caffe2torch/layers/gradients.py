@@ -1,4 +1,4 @@
-"""Gradients that are not the derivative of the value, as Caffe has in places."""
+"""Gradients that are not the derivative of the value, which Caffe has in places."""
 
 from __future__ import annotations
 

@@ -1,78 +1,84 @@
-"""A layer as a person writes it in PyTorch: what its converter tells for the `py` format.
+"""A layer as a person would write it in PyTorch: what its converter returns for the `py` format.
 
-Names come from strangers' files and never through here: a converter gets identifiers and gives expressions
-made of them and of numbers.
+Names from strangers' files never get here: a converter is given identifiers, and returns expressions made
+only of them and of numbers.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Value: TypeAlias = "float | Sequence[Value]"
+"""What `literal` writes: a number, a bool, or a tuple or list of them."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer stands in a generated file."""
+    """A layer's place in a generated file."""
 
     name: str
     """Its own attribute: `self.conv1_1`."""
     bottoms: tuple[str, ...]
-    """Expressions of its bottoms, mostly variables."""
+    """Expressions for its bottoms, mostly variables."""
     shapes: Mapping[str, tuple[int, ...]]
-    """The shapes of its blobs as they are kept, by the names of `blob_specs`."""
+    """The shapes of its blobs as stored, by their names in `blob_specs`."""
     affine: bool = False
-    """A Scale behind it is written as part of it."""
+    """The Scale after it is written as part of it."""
 
 
 @dataclass(frozen=True)
 class PythonForm:
-    """A layer in Python: an expression of its top, or of as many as it has tops."""
+    """A layer in Python: an expression for its top, or one for each, joined by commas."""
 
     expression: str
     attributes: Mapping[str, str] = field(default_factory=dict)
-    """What its attributes are, by what is added to their names: `{"": "nn.Conv2d(3, 64, 3)"}`."""
-    parts: tuple[Callable[..., Any], ...] = ()
-    """Functions that the expression calls and torch does not have; the file gets their text."""
+    """Its attributes, by the suffix of their names: `{"": "nn.Conv2d(3, 64, 3)"}`."""
+    parts: tuple[Callable[..., Tensor], ...] = ()
+    """Functions that the expression calls and torch does not have; the file gets their source."""
 
     @staticmethod
     def module(place: Place, module: str) -> PythonForm:
-        """A module of torch that takes the bottom."""
+        """A torch module that takes the bottoms."""
         return PythonForm(f"{place.name}({', '.join(place.bottoms)})", {"": module})
 
 
-def call(function: str, *values: Any, **options: Any) -> str:
-    """A call with numbers: `nn.Conv2d(3, 64, 3, padding=100)`; an option that is None is left out."""
+def call(function: str, *values: Value, **options: Value | None) -> str:
+    """A call with numbers: `nn.Conv2d(3, 64, 3, padding=100)`; options that are None are left out."""
     given = [literal(value) for value in values]
     given += [f"{name}={literal(value)}" for name, value in options.items() if value is not None]
     return f"{function}({', '.join(given)})"
 
 
-def unless(value: Any, default: Any) -> Any:
-    """The value, None when it is the default; sizes that agree on all axes as one number."""
+def unless(value: float | tuple[int, ...], default: float | tuple[int, ...]) -> Value | None:
+    """The value, or None if it is the default; sizes that are equal on all axes become one number."""
     if isinstance(value, tuple):
         value = alike(value)
     return None if value == default else value
 
 
 def alike(sizes: tuple[int, ...]) -> int | tuple[int, ...]:
-    """One number for all axes where they agree."""
+    """One number if the sizes are equal on all axes."""
     return sizes[0] if len(set(sizes)) == 1 else sizes
 
 
-def literal(value: Any) -> str:
-    """A number, a bool, or a tuple or list of them, in Python. A float32 has the digits that were written."""
+def literal(value: Value) -> str:
+    """The value in Python; a float32 gets the fewest digits that it needs."""
     if isinstance(value, (tuple, list)):
         inner = ", ".join(map(literal, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
     if isinstance(value, float):
         return _decimal(value)
-    if type(value) not in (int, bool):
-        raise TypeError(f"{value!r} is no number")
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is not a number")
     return repr(value)
 
 
@@ -85,6 +91,6 @@ def _decimal(value: float) -> str:
 
 
 def operand(expression: str) -> str:
-    """The expression, in parentheses unless it is a name or a call: to be followed by `.method` or `** 2`."""
+    """The expression, in parentheses unless it is a name or a call; `.method` or `** 2` may follow."""
     body = ast.parse(expression, mode="eval").body
     return expression if isinstance(body, (ast.Name, ast.Attribute, ast.Call)) else f"({expression})"

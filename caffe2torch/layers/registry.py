@@ -1,7 +1,7 @@
-"""Which converter knows which Caffe layer type.
+"""Which converter handles which Caffe layer type.
 
-A converter is all that this package knows of one type: `layers/` holds them, one class each, found by
-themselves. It is read, checked and asked for shapes without torch; only `forward` computes.
+A converter is all that this package knows about a type; `layers/` has one class for each and finds them by
+itself. Reading, checking and shapes need no torch; only `forward` computes.
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.net import Layer
-
-if TYPE_CHECKING:
-    pass
-
 
 _C = TypeVar("_C", bound=type[Converter])
 _CONVERTERS: dict[str, type[Converter]] = {}
@@ -48,24 +44,24 @@ def converters() -> dict[str, type[Converter]]:
 
 
 def converter_type(layer_type: str) -> type[Converter] | None:
-    """The converter of a layer type, None where there is none."""
+    """The converter for a layer type, or None."""
     return converters().get(layer_type)
 
 
 def converter_of(layer: Layer) -> type[Converter] | None:
-    """The converter of a layer, None where its type has none."""
+    """The converter for a layer, None if its type has none."""
     known = converter_type(layer.type)
     return known and known.of(layer)
 
 
 _NO_EFFECT = frozenset({"conv_algorithm", "device", "diag_val", "engine", "reshape_every_iter"})
-"""Fields of forks that say where or how fast to compute, or how to fill, but never what."""
+"""Fields of forks that say where or how fast to compute, or how to fill, but change no result."""
 
 
 def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
-    """The converter of one layer.
+    """The converter for one layer.
 
-    Raises UnsupportedLayer for a type that nobody registered, and for fields of forks that are not honoured.
+    Raises UnsupportedLayer for an unknown type, and for fields of forks that it does not honour.
     """
     known = converter_of(layer)
     if known is None:

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).with_suffix(".safetensors")
 
 
 def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
-    """The last axes of `x`, from `offsets` on, at the sizes they have in `like`."""
+    """`x` with its last axes, from `offsets` on, cut to their sizes in `like`."""
     for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
         x = x.narrow(axis, offset, like.shape[axis])
     return x

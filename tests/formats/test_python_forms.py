@@ -33,6 +33,8 @@ SHAPES = {
     "sequence": "dim: 2 dim: 6 dim: 5",
     "last": "dim: 5 dim: 7",
     "small": "dim: 2 dim: 6 dim: 3 dim: 4",
+    "channels": "dim: 6",
+    "six": "dim: 2 dim: 6 dim: 1 dim: 2 dim: 1 dim: 2",
 }
 """The shapes of the bottoms of FORMS; any other name is as `x`."""
 FORMS = {
@@ -63,6 +65,13 @@ FORMS = {
     "BatchNorm flat": ("factor", "y", ""),
     "BatchNorm volumes": ("volume", "y", ""),
     "BatchNorm eps": ("x", "y", "batch_norm_param { eps: 0.25 }"),
+    "BatchNorm near the default eps": ("x", "y", "batch_norm_param { eps: 2e-5 }"),
+    "BatchNorm affine": ("x", "m", ""),
+    "BatchNorm without a bias": ("x", "m", ""),
+    "BatchNorm by rows": ("x", "m", ""),
+    "BatchNorm by channels and rows": ("x", "m", ""),
+    "BatchNorm by a bottom": ("x", "m", ""),
+    "BatchNorm and a Bias": ("x", "m", ""),
     "Scale of two": ("x factor", "y", "scale_param { axis: 0 }"),
     "Bias of two": ("x factor", "y", "bias_param { axis: 0 }"),
     "Bias of the last axes": ("x last", "y", "bias_param { axis: -2 }"),
@@ -75,6 +84,9 @@ FORMS = {
         "inner_product_param { num_output: 4 axis: -1 transpose: true bias_term: false }",
     ),
     "Interp size": ("x", "y", "interp_param { height: 9 width: 4 }"),
+    "Interp height": ("x", "y", "interp_param { height: 9 zoom_factor: 2 shrink_factor: 1 }"),
+    "Interp width": ("x", "y", "interp_param { width: 4 zoom_factor: 2 shrink_factor: 1 }"),
+    "Interp factor": ("x", "y", "interp_param { height: 9 width: 4 zoom_factor: 2 }"),
     "LRN k": ("x", "y", "lrn_param { local_size: 3 alpha: 0.5 beta: 0.25 k: 2 }"),
     "LRN of defaults": ("x", "y", ""),
     "Exp base": ("x", "y", "exp_param { base: 2 scale: 0.5 shift: 0.25 }"),
@@ -87,17 +99,43 @@ FORMS = {
     "SimpleCrop": ("x small", "y", ""),
 }
 """What the golden cases lack: types of forks, and further forms. Bottoms, tops, parameters."""
+READERS = {
+    "BatchNorm affine": ("Scale", "m", "scale_param { bias_term: true }"),
+    "BatchNorm without a bias": ("Scale", "m", ""),
+    "BatchNorm by rows": ("Scale", "m", "scale_param { axis: 2 bias_term: true }"),
+    "BatchNorm by channels and rows": ("Scale", "m", "scale_param { num_axes: 2 bias_term: true }"),
+    "BatchNorm by a bottom": ("Scale", "m channels", "scale_param { bias_term: true }"),
+    "BatchNorm and a Bias": ("Bias", "m", ""),
+}
+"""The layer `reader` that reads the top of a case of FORMS. Type, bottoms, parameters."""
+REFUSED = {
+    "BatchNorm of one axis": ("channels", "y", ""),
+    "BatchNorm of six axes": ("six", "y", ""),
+    "BatchNorm by the batch": ("x", "y", "batch_norm_param { use_global_stats: false }"),
+    "Normalize of three axes": ("sequence", "y", "norm_param { channel_shared: false }"),
+    "Normalize of five axes": ("volume", "y", "norm_param { channel_shared: false }"),
+}
+"""What a type with a Python form does not write, in the form of FORMS."""
+STATISTICS = [np.arange(6), np.arange(1, 7), [2.0]]
 BLOBS = {
     "Normalize": [np.arange(1, 7)],
-    "BatchNorm sequences": [np.arange(6), np.arange(1, 7), [2.0]],
-    "BatchNorm flat": [np.arange(6), np.arange(1, 7), [2.0]],
-    "BatchNorm volumes": [np.arange(6), np.arange(1, 7), [2.0]],
-    "BatchNorm eps": [np.arange(6), np.arange(1, 7), [2.0]],
+    "Normalize of three axes": [np.arange(1, 7)],
+    "Normalize of five axes": [np.arange(1, 7)],
+    "BatchNorm of one axis": [[3.0], [4.0], [2.0]],
+    "BatchNorm near the default eps": [np.arange(6), np.arange(1, 7) * 1e-5, [2.0]],
     "Convolution twice": [np.arange(96).reshape(4, 6, 2, 2) / 96, np.arange(4)],
     "InnerProduct transposed": [np.arange(28).reshape(7, 4) / 28],
     "DepthwiseConvolution": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
     "ConvolutionDepthwise": [np.arange(54).reshape(6, 1, 3, 3) / 54, np.arange(6)],
     "HoleConvolution": [np.arange(96).reshape(4, 6, 2, 2) / 96, np.arange(4)],
+}
+READER_BLOBS = {
+    "BatchNorm affine": [np.arange(2, 8), np.arange(6)],
+    "BatchNorm without a bias": [np.arange(2, 8)],
+    "BatchNorm by rows": [np.arange(2, 7), np.arange(5)],
+    "BatchNorm by channels and rows": [np.arange(30).reshape(6, 5), np.arange(30).reshape(6, 5) - 7],
+    "BatchNorm by a bottom": [np.arange(6)],
+    "BatchNorm and a Bias": [np.arange(6)],
 }
 GOLDEN_CASES = {
     path.stem: path for folder in ("layers", "forks") for path in (GOLDEN / folder).glob("*.prototxt")
@@ -112,13 +150,20 @@ def net_of_case(case: str) -> Net:
     if prototxt := GOLDEN_CASES.get(case):
         weights = prototxt.with_suffix(".caffemodel")
         return read(prototxt, weights if weights.exists() else None)
-    bottoms, tops, parameters = FORMS[case]
+    kind, (bottoms, tops, parameters) = case.split()[0], (FORMS | REFUSED)[case]
+    text, blobs = layer("l", kind, bottoms, tops, parameters), {"l": BLOBS.get(case, [])}
+    if kind == "BatchNorm":
+        blobs["l"] = blobs["l"] or STATISTICS
+    if case in READERS:
+        reader, read_blobs, reader_parameters = READERS[case]
+        text += layer("reader", reader, read_blobs, "y", reader_parameters)
+        bottoms += read_blobs.removeprefix(tops)
+        blobs["reader"] = READER_BLOBS[case]
     inputs = "".join(
         layer(blob, "Input", "", blob, f"input_param {{ shape {{ {SHAPES.get(blob, SHAPES['x'])} }} }}")
         for blob in bottoms.split()
     )
-    blobs = {"l": BLOBS[case]} if case in BLOBS else {}
-    return net_of(inputs + layer("l", case.split()[0], bottoms, tops, parameters), **blobs)
+    return net_of(inputs + text, **{name: arrays for name, arrays in blobs.items() if arrays})
 
 
 def store_forward(net: Net, path: Path, caffe: Path | None) -> None:
@@ -191,6 +236,20 @@ def test_a_layer_in_python_gives_what_forward_gives(case, files):
     if case in GOLDEN_CASES:
         allowed = 1e-6 if case.startswith("batchnorm") else 1e-5
         assert max(files.from_caffe[case].values()) <= allowed, files.from_caffe[case]
+
+
+@pytest.mark.parametrize("case", ["BatchNorm sequences", *READERS])
+def test_a_batch_norm_is_written_with_the_scale_and_bias_that_follow_it(case, files):
+    """The numbers do not show what is written as one; nor an `eps` that is torch's own."""
+    text = (files.folder / f"case{CASES.index(case)}.py").read_text()
+    (options,) = re.findall(r"nn\.BatchNorm\dd\(6([^)]*)\)", text)
+    assert options == ("" if case == "BatchNorm affine" else ", affine=False")
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_type_does_not_write_is_refused(case, tmp_path):
+    with pytest.raises(UnsupportedLayer, match="has no readable Python form yet"):
+        written(net_of_case(case), tmp_path / "a.py", tmp_path / "none.npz")
 
 
 def test_files_are_what_ruff_would_make_of_them(files):

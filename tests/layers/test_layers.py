@@ -23,7 +23,11 @@ MOVES_VALUES = (
 
 
 def test_no_case_is_lost():
-    assert (len(CASES), len(FORKS)) == (84, 13)
+    """At least the first ones are there, and each has its arrays."""
+    assert len(CASES) >= 84
+    assert len(FORKS) >= 13
+    for folder, cases in (("layers", CASES), ("forks", FORKS)):
+        assert [path.stem for path in cases] == sorted(path.stem for path in (GOLDEN / folder).glob("*.npz"))
 
 
 @pytest.mark.parametrize("prototxt", CASES + FORKS, ids=lambda path: path.stem)

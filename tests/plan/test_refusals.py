@@ -37,7 +37,7 @@ UNSUPPORTED = [
 
 # Caffe stops at these, too: its CHECKs, not torch's ideas of the same parameters.
 ILLEGAL = [
-    ("type: 'Pooling' pooling_param { pool: AVE kernel_size: 2 }", [IMAGE], 2, "pool: MAX alone"),
+    ("type: 'Pooling' pooling_param { pool: AVE kernel_size: 2 }", [IMAGE], 2, "only pool: MAX"),
     ("type: 'Pooling' pooling_param { kernel_size: 2 pad: 2 }", [IMAGE], 1, "pad"),
     ("type: 'Pooling' pooling_param { kernel_size: 2 kernel_h: 3 }", [IMAGE], 1, "kernel_size and kernel_h"),
     ("type: 'Pooling' pooling_param { kernel_size: 2 pad_h: 1 }", [IMAGE], 1, "pad_h and pad_w go together"),
@@ -52,7 +52,7 @@ ILLEGAL = [
     ("type: 'Eltwise' eltwise_param { coeff: 1 }", [IMAGE] * 2, 1, "1 coeff for 2 bottoms"),
     ("type: 'Eltwise'", [IMAGE, (2, 1, 5, 7)], 1, "differ"),
     ("type: 'Concat' concat_param { axis: 4 }", [IMAGE] * 2, 1, "axis: 4"),
-    ("type: 'Concat'", [IMAGE, (3, 6, 5, 7)], 1, "differ beside axis 1"),
+    ("type: 'Concat'", [IMAGE, (3, 6, 5, 7)], 1, "differ on axes other than 1"),
     ("type: 'Slice' slice_param { axis: 1 slice_dim: 1 }", [IMAGE], 2, "axis and slice_dim"),
     ("type: 'Slice' slice_param { slice_point: 2 }", [IMAGE], 3, "slice_point"),
     ("type: 'Slice' slice_param { slice_point: 4 slice_point: 2 }", [IMAGE], 3, "slice_point"),

@@ -1,4 +1,4 @@
-"""Layers that put blobs together, take them apart, or only take them."""
+"""Layers that join, split and repeat blobs: Concat, Slice, Split, Tile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @converts("Concat")
 class Concat(Converter):
-    """Bottoms one after the other along `axis` (or the older `concat_dim`)."""
+    """The bottoms concatenated along `axis` (or the older `concat_dim`)."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -37,7 +37,7 @@ class Concat(Converter):
         axis = canonical(self, known[0], self.axis)
         for bottom in known[1:]:
             if not agree(known[0][:axis] + known[0][axis + 1 :], bottom[:axis] + bottom[axis + 1 :]):
-                raise self.refuse(f"its bottoms {known[0]} and {bottom} differ beside axis {axis}")
+                raise self.refuse(f"its bottoms {known[0]} and {bottom} differ on axes other than {axis}")
         sizes = [bottom[axis] for bottom in known]
         total = None if None in sizes else sum(size for size in sizes if size is not None)
         return ((*known[0][:axis], total, *known[0][axis + 1 :]),)
@@ -72,9 +72,9 @@ class Slice(Converter):
         self.axis = p.slice_dim if p.has("slice_dim") else p.axis
         self.points = p.slice_point
         if self.points and len(self.points) != len(layer.tops) - 1:
-            raise self.refuse(f"{len(self.points)} slice_point for {len(layer.tops)} tops; give one less")
+            raise self.refuse(f"{len(self.points)} slice_point for {len(layer.tops)} tops; give one fewer")
         if list(self.points) != sorted({*self.points} - {0}):
-            raise self.refuse(f"slice_point: {self.points} must be positive and rise")
+            raise self.refuse(f"slice_point: {self.points} must be positive and increasing")
 
     def look(self, view: View) -> View | None:
         return view if self.axis in (0, 1) else None
@@ -93,10 +93,10 @@ class Slice(Converter):
         tops = len(self.layer.tops)
         if self.points:
             if self.points[-1] >= size:
-                raise self.refuse(f"slice_point: {self.points[-1]} is not inside its axis of {size}")
+                raise self.refuse(f"slice_point: {self.points[-1]} is not within its axis of {size}")
             return (0, *self.points, size)
         if size % tops:
-            raise self.refuse(f"{size} values on axis {self.axis} do not part into {tops} equal tops")
+            raise self.refuse(f"{size} values on axis {self.axis} cannot be split into {tops} equal tops")
         return tuple(size // tops * top for top in range(tops + 1))
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
@@ -115,7 +115,7 @@ class Slice(Converter):
 
 @converts("Tile")
 class Tile(Converter):
-    """`tiles` copies of the bottom one after the other along `axis`."""
+    """The bottom repeated `tiles` times along `axis`."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -138,22 +138,3 @@ class Tile(Converter):
 
     def python(self, place: Place) -> PythonForm:
         return PythonForm(f"torch.cat([{place.bottoms[0]}] * {self.p.tiles}, dim={self.p.axis})")
-
-
-@converts("HDF5Output")
-class HDF5Output(Converter):
-    """Takes two blobs; no file is written. A deploy net is without it, and its blobs are outputs there."""
-
-    held_against = ""
-    is_loss = True
-
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
-        return ()
-
-
-@converts("Silence")
-class Silence(Converter):
-    """Takes blobs that nothing else uses, so that they are no outputs."""
-
-    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
-        return ()

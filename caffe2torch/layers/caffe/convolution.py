@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Blob
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def spatial(p: Fields, name: str, axes: int, default: int | None) -> tuple[int, ...] | None:
-    """A size per spatial axis from `name` (repeated) or its `_h` and `_w` twins; None if it was not given.
+    """A size per spatial axis from `name` (repeated) or its `_h` and `_w` twins; None if not given.
 
     One value serves every axis. Caffe allows the `_h`/`_w` form for two axes only.
     """
@@ -55,7 +56,7 @@ class _Kernel(Converter):
     def _sizes(self, name: str, default: int | None) -> tuple[int, ...]:
         sizes = spatial(self.p, name, self.axes, default)
         if sizes is None:
-            raise self.refuse(f"{name} must be given once, or once per each of {self.axes} axes, in one form")
+            raise self.refuse(f"{name} must be given once, or once for each of {self.axes} axes, in one form")
         return sizes
 
     def _positive(self, name: str, default: int | None) -> tuple[int, ...]:
@@ -65,7 +66,7 @@ class _Kernel(Converter):
         return sizes
 
     def _holes(self) -> tuple[int, ...] | None:
-        """The dilation by DeepLab's older name."""
+        """The dilation under DeepLab's older name."""
         p = self.p
         if not (p.has("hole") or p.has("hole_h") or p.has("hole_w")):
             return None
@@ -80,11 +81,11 @@ class _Kernel(Converter):
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     def _size(self, size: int, axis: int) -> int:
-        """How many places the kernel has along an axis."""
+        """The number of positions of the kernel along an axis."""
         return (size + 2 * self.pad[axis] - self.extent[axis]) // self.stride[axis] + 1
 
     def _places(self, bottom: Shape) -> list[int | None]:
-        """The top's last axes."""
+        """The sizes of the top's last axes."""
         places = []
         for axis, size in enumerate(bottom[len(bottom) - self.axes :]):
             top = None if size is None else self._size(size, axis)
@@ -96,7 +97,7 @@ class _Kernel(Converter):
 
 @converts("Im2col")
 class Im2col(_Kernel):
-    """The values under each place of a kernel as channels, on `axis`; rectangular and dilated kernels."""
+    """The values under each position of a kernel as channels, on `axis`; rectangular and dilated kernels."""
 
     def _spatial_axes(self) -> int:
         bottom: Shape = (None,) * 4 if self.bottoms[0] is None else self.bottoms[0]
@@ -121,7 +122,7 @@ class Im2col(_Kernel):
         return torch.stack(values, self.axis + 1).flatten(self.axis, self.axis + 1)
 
     def _under(self, padded: Tensor, offset: tuple[int, ...]) -> Tensor:
-        """What one value of the kernel sees at each of its places."""
+        """The pixels under one value of the kernel at each of its positions."""
         starts = [at * dilation for at, dilation in zip(offset, self.dilation, strict=True)]
         sides = zip(starts, self.extent, self.stride, strict=True)
         seen = (..., *(slice(start, start - extent + 1 or None, step) for start, extent, step in sides))
@@ -139,7 +140,7 @@ class _Sliding(_Kernel):
         if not p.num_output:
             raise self.refuse("num_output must be given and positive")
         if p.num_output % p.group:
-            raise self.refuse(f"num_output: {p.num_output} is no multiple of group: {p.group}")
+            raise self.refuse(f"num_output: {p.num_output} is not a multiple of group: {p.group}")
 
     def _spatial_axes(self) -> int:
         known = [len(bottom) for bottom in self.bottoms if bottom is not None]
@@ -160,7 +161,7 @@ class _Sliding(_Kernel):
     def blob_specs(self) -> tuple[BlobSpec, ...]:
         channels = self.bottoms[0][self.channel_axis] if self.bottoms[0] is not None else None
         if channels is not None and channels % self.p.group:
-            raise self.refuse(f"{channels} channels are no multiple of group: {self.p.group}")
+            raise self.refuse(f"{channels} channels are not a multiple of group: {self.p.group}")
         weight = BlobSpec("weight", (*self._ends(channels), *self.kernel), self.p.weight_filler)
         bias = BlobSpec("bias", (self.p.num_output,), self.p.bias_filler)
         return (weight, bias) if self.p.bias_term else (weight,)
@@ -189,7 +190,7 @@ class _Sliding(_Kernel):
         return tops if len(tops) > 1 else tops[0]
 
     def _batched(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Every axis before the channels is one of items."""
+        """Treats every axis before the channels as one of items."""
         axis = x.ndim - self.axes - 1
         if axis == 1:
             return self._convolve(x, weight, bias)
@@ -217,7 +218,7 @@ class _Sliding(_Kernel):
         return PythonForm(", ".join(tops), {"": module})
 
     def _channels_of(self, weight: tuple[int, ...]) -> tuple[int, int]:
-        """In and out, by the weight as it is kept."""
+        """Input and output channels, from the weight as stored."""
         raise NotImplementedError
 
     def _groups(self, weight: tuple[int, ...]) -> int:
@@ -227,11 +228,11 @@ class _Sliding(_Kernel):
         return top
 
 
-@converts("Convolution", "HoleConvolution")
+@converts("Convolution")
 class Convolution(_Sliding):
     """Convolution over the one to three axes after `axis`, with group, dilation and rectangular kernels.
 
-    DeepLab's `hole` is the dilation; OpenCL's `fuse_type` and Intel's `relu` put a ReLU after it.
+    DeepLab's `hole` is the dilation; OpenCL's `fuse_type` and Intel's `relu` add a ReLU.
     """
 
     fork_fields = _Sliding.fork_fields | {
@@ -240,8 +241,8 @@ class Convolution(_Sliding):
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         f = torch.nn.functional
-        convolve: Any = {1: f.conv1d, 2: f.conv2d, 3: f.conv3d}[self.axes]
-        y: Tensor = convolve(x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
+        convolve: dict[int, Callable[..., Tensor]] = {1: f.conv1d, 2: f.conv2d, 3: f.conv3d}
+        y = convolve[self.axes](x, weight, bias, self.stride, self.pad, self.dilation, self.p.group)
         slope = self._fused_slope()
         return y if slope is None else torch.nn.functional.leaky_relu(y, slope)
 
@@ -253,7 +254,7 @@ class Convolution(_Sliding):
         return top if slope is None else rectified(top, slope)
 
     def _fused_slope(self) -> float | None:
-        """The slope below zero of the ReLU that a fork put into this layer."""
+        """The negative slope of the ReLU that a fork put into this layer, or None."""
         p = self.p
         slope: float = p.relu_param.negative_slope if p.fuse_type == "FUSED_CONV_RELU" else p.negative_slope
         return slope if p.relu or p.fuse_type == "FUSED_CONV_RELU" else None
@@ -263,8 +264,8 @@ class Convolution(_Sliding):
 class Deconvolution(_Sliding):
     """Transposed convolution over one to three axes, with group, dilation and rectangular kernels.
 
-    A frozen dense kernel that is zero off the channel diagonal, as the bilinear ones of FCN are, is kept as
-    its diagonal and run as one group per channel: the same numbers, `num_output` times less to store.
+    A frozen dense kernel that is zero off the channel diagonal, as FCN's bilinear ones are, is stored as
+    its diagonal and run as one group per channel: the same numbers in 1 / `num_output` of the memory.
     """
 
     transposed = True
@@ -280,10 +281,13 @@ class Deconvolution(_Sliding):
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         f = torch.nn.functional
-        spread: Any = {1: f.conv_transpose1d, 2: f.conv_transpose2d, 3: f.conv_transpose3d}[self.axes]
+        spread: dict[int, Callable[..., Tensor]] = {
+            1: f.conv_transpose1d,
+            2: f.conv_transpose2d,
+            3: f.conv_transpose3d,
+        }
         group = self._groups(weight.shape)
-        y: Tensor = spread(x, weight, bias, self.stride, self.pad, 0, group, self.dilation)
-        return y
+        return spread[self.axes](x, weight, bias, self.stride, self.pad, 0, group, self.dilation)
 
     def _channels_of(self, weight: tuple[int, ...]) -> tuple[int, int]:
         return weight[0], self.p.num_output

@@ -1,4 +1,4 @@
-"""Crop: the first bottom, at the size of the second."""
+"""Crop: the first bottom, cut to the size of the second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
-    """The last axes of `x`, from `offsets` on, at the sizes they have in `like`."""
+    """`x` with its last axes, from `offsets` on, cut to their sizes in `like`."""
     for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
         x = x.narrow(axis, offset, like.shape[axis])
     return x
@@ -26,7 +26,7 @@ def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
 class Crop(Converter):
     """The first bottom cut to the second's size from `axis` on, starting at `offset` (crop_layer.cpp).
 
-    The CROP of the CVPR 2015 nets names no offset; it is found from the alignment of the two bottoms.
+    The CROP of the CVPR 2015 nets gives no offset; it follows from the alignment of the two bottoms.
     """
 
     shape_only = frozenset({1})
@@ -40,7 +40,7 @@ class Crop(Converter):
         self.axis = canonical(self, (None,) * axes, self.p.axis)
         if len(self.p.offset) not in (0, 1, axes - self.axis):
             raise self.refuse(
-                f"{len(self.p.offset)} offsets for {axes - self.axis} axes; give one, or one each"
+                f"{len(self.p.offset)} offsets for {axes - self.axis} axes; give one, or one per axis"
             )
         offsets = tuple(self.p.offset) or (0,)
         self.offsets = offsets * (axes - self.axis) if len(offsets) == 1 else offsets
@@ -59,7 +59,7 @@ class Crop(Converter):
         for axis, offset in enumerate(self.offsets, start=self.axis):
             if offset + reference.shape[axis] > y.shape[axis]:
                 raise self.refuse(
-                    f"offset {offset} + {reference.shape[axis]} is past {y.shape[axis]} on axis {axis}"
+                    f"offset {offset} + size {reference.shape[axis]} exceeds {y.shape[axis]} on axis {axis}"
                 )
         return crop(y, reference, *self.offsets)
 

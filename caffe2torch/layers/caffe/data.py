@@ -1,4 +1,4 @@
-"""Where values come from: Input, the data layers that an Input takes the place of (phase.py), Parameter."""
+"""Where values come from: Input, Parameter, and the data layers that an Input replaces (plan/phase.py)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 @converts("Input")
 class Input(Converter):
-    """An input of the net. Its shape tells channels; the net runs at any size."""
+    """An input of the net. Its shape gives the channels; the net runs at any size."""
 
     held_against = ""
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
-        # An Input in place of a data layer writes -1 for a size that the file does not tell (phase.py).
+        # An Input that replaces a data layer has -1 for a size that the file does not give (plan/phase.py).
         given = tuple(
             tuple(None if size < 0 else size for size in shape.dim)
             for shape in self.layer.fields.input_param.shape
         )
         tops = len(self.layer.tops)
         if len(given) not in (0, 1, tops):
-            raise self.refuse(f"{len(given)} shapes for {tops} tops; give one, or one each")
+            raise self.refuse(f"{len(given)} shapes for {tops} tops; give one, or one per top")
         return given if len(given) == tops else (given or (None,)) * tops
 
 
@@ -57,14 +57,14 @@ class Data(Converter):
 
 
 def _sides(layer_type: str, p: Fields) -> tuple[int, int]:
-    """Height and width, 0 for one that is not told."""
+    """Height and width, 0 for one that is not given."""
     if layer_type == "MemoryData":
         return p.height, p.width
     return (p.new_height, p.new_width) if layer_type == "ImageData" else (0, 0)
 
 
 def _channels(layer: Layer, p: Fields) -> int:
-    """Channels, 0 if they are not told: a database says them itself, unless the transformation does."""
+    """The number of channels, 0 if unknown: a database has its own, unless the transformation sets it."""
     transform = layer.fields.transform_param
     if layer.type == "MemoryData":
         return int(p.channels)
@@ -82,11 +82,11 @@ _SIZED = {
     "MemoryData": "memory_data_param",
     "WindowData": "window_data_param",
 }
-"""The message that tells the size of a batch."""
+"""The message that gives the batch size."""
 
 
 def _dummy_shapes(p: Fields, tops: int) -> tuple[Shape | None, ...]:
-    """One shape for all tops, or one each; the older form has four numbers in its place."""
+    """One shape for all tops, or one per top; the older form gives four numbers instead."""
     old = zip(p.num, p.channels, p.height, p.width, strict=False)
     shapes: list[Shape] = [tuple(shape.dim) for shape in p.shape] or list(old)
     return tuple(shapes) if len(shapes) == tops else tuple(shapes[:1] or [None]) * tops
@@ -94,7 +94,7 @@ def _dummy_shapes(p: Fields, tops: int) -> tuple[Shape | None, ...]:
 
 @converts("Parameter")
 class Parameter(Converter):
-    """A learned blob of its own `shape` as a top."""
+    """A learned blob of the given `shape`, as its top."""
 
     held_against = "NumPy"
 

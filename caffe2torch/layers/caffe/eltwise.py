@@ -23,7 +23,7 @@ def _term(x: str, coeff: float) -> str:
 
 @converts("Eltwise")
 class Eltwise(Converter):
-    """SUM with `coeff`, PROD and MAX of two or more bottoms of one shape; and as in FlowNet SUM of one."""
+    """SUM with `coeff`, PROD and MAX of two or more bottoms of one shape; as in FlowNet, also SUM of one."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -31,7 +31,7 @@ class Eltwise(Converter):
         if len(bottoms) < 2 and p.operation != "SUM":
             raise self.refuse(f"operation: {p.operation} needs two or more bottoms")
         if p.coeff and p.operation == "PROD":
-            raise self.refuse("coeff does not go with operation: PROD")
+            raise self.refuse("coeff cannot be combined with operation: PROD")
         if p.coeff and len(p.coeff) != len(bottoms):
             raise self.refuse(f"{len(p.coeff)} coeff for {len(bottoms)} bottoms")
         for bottom in bottoms[1:]:
@@ -42,14 +42,14 @@ class Eltwise(Converter):
         # Broadcasting would hide what Caffe refuses.
         if any(bottom.shape != bottoms[0].shape for bottom in bottoms):
             raise self.refuse(f"its bottoms differ: {', '.join(str(tuple(b.shape)) for b in bottoms)}")
-        # Caffe takes coeff with MAX, too, and leaves it unused (eltwise_layer.cpp).
+        # Caffe also accepts coeff with MAX, and ignores it (eltwise_layer.cpp).
         coeff = self.p.coeff if self.p.operation == "SUM" else ()
         y = bottoms[0] * coeff[0] if coeff else bottoms[0]
         for position, x in enumerate(bottoms[1:], start=1):
             if self.p.operation == "PROD":
                 y = y * x
             elif self.p.operation == "MAX":
-                # Of equals Caffe takes the second bottom, then keeps it; all of the gradient goes there.
+                # In a tie Caffe takes the second bottom, then keeps it; the whole gradient goes there.
                 y = torch.where(y > x, y, x) if position == 1 else torch.where(x > y, x, y)
             else:
                 y = y + (x * coeff[position] if coeff else x)
@@ -71,5 +71,5 @@ class Eltwise(Converter):
 
 
 def agree(a: Shape, b: Shape) -> bool:
-    """Whether two shapes can be the same, as far as they are known."""
+    """Whether two shapes can be equal, as far as they are known."""
     return len(a) == len(b) and all(None in (x, y) or x == y for x, y in zip(a, b, strict=True))

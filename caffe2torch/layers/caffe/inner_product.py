@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @converts("InnerProduct")
 class InnerProduct(Converter):
-    """A fully connected layer over the axes from `axis` on; with `transpose`, of a (K, num_output) weight."""
+    """Fully connected over the axes from `axis` on; with `transpose`, the weight is (K, num_output)."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

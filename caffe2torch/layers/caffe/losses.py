@@ -1,4 +1,4 @@
-"""Losses that are no softmax: Euclidean, hinge, contrastive, multinomial logistic, sigmoid cross entropy.
+"""Losses without a softmax: Euclidean, hinge, contrastive, multinomial logistic, sigmoid cross entropy.
 
 They give the gradients that Caffe computes, which are not always the derivatives of the loss it reports.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LOG_THRESHOLD = 1e-20
-"""What MultinomialLogisticLoss and InfogainLoss clamp a probability at before its logarithm."""
+"""Where MultinomialLogisticLoss and InfogainLoss clamp a probability before taking its logarithm."""
 
 
 class Loss(Converter):
@@ -42,33 +42,33 @@ class Loss(Converter):
     def look(self, view: View) -> View | None:
         return None
 
-    def normalization(self, unsaid: str) -> str:
-        """The mode of loss_param: `normalization`, or what the older `normalize` means, or `unsaid`."""
+    def normalization(self, default: str) -> str:
+        """The mode of loss_param: `normalization`, or what the older `normalize` means, or `default`."""
         p = self.layer.fields.loss_param
         if p.has("normalize") and not p.has("normalization"):
             return "VALID" if p.normalize else "BATCH_SIZE"
-        mode: str = p.normalization if p.has("normalization") else unsaid
+        mode: str = p.normalization if p.has("normalization") else default
         if mode not in ("FULL", "VALID", "BATCH_SIZE", "NONE"):
             raise self.refuse(f"normalization: {mode}; FULL, VALID, BATCH_SIZE and NONE are supported")
         return mode
 
     def counted(self, labels: Tensor) -> Tensor:
-        """Which of the labels, int64, are not `ignore_label`; a bool each."""
+        """For each of the labels, int64, whether it is not `ignore_label`."""
         p = self.layer.fields.loss_param
         return (
             labels != p.ignore_label if p.has("ignore_label") else torch.ones_like(labels, dtype=torch.bool)
         )
 
     def one_each(self, predictions: Tensor, labels: Tensor) -> Tensor:
-        """The labels, one per item, as (N, 1) of int64. Refuses another number of them."""
+        """The labels, one per item, as (N, 1) of int64; any other number of them is refused."""
         if labels.numel() != predictions.shape[0]:
             raise self.refuse(
-                f"{predictions.shape[0]} items need as many labels, there are {tuple(labels.shape)}"
+                f"{predictions.shape[0]} items need as many labels, found {tuple(labels.shape)}"
             )
         return labels.reshape(-1, 1).long()
 
     def alike(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """The targets in the shape of the predictions. Refuses another number of them."""
+        """The targets in the shape of the predictions; any other number of them is refused."""
         if predictions.numel() != targets.numel():
             raise self.refuse(
                 f"its bottoms {tuple(predictions.shape)} and {tuple(targets.shape)} differ in count"
@@ -94,7 +94,7 @@ class EuclideanLoss(Loss):
 
 @converts("HingeLoss")
 class HingeLoss(Loss):
-    """One against all: max(0, 1 - x) for the label's class and max(0, 1 + x) for others, norm L1 or L2."""
+    """One versus all: max(0, 1 - x) for the label's class and max(0, 1 + x) for others, norm L1 or L2."""
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         scores, labels = bottoms
@@ -121,7 +121,7 @@ class MultinomialLogisticLoss(Loss):
 class SigmoidCrossEntropyLoss(Loss):
     """The cross entropy of a sigmoid with targets from 0 to 1; `ignore_label` and all four normalizations.
 
-    Divides by the number of items unless told otherwise.
+    Divides by the number of items by default.
     """
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -140,7 +140,7 @@ class SigmoidCrossEntropyLoss(Loss):
 
 @converts("ContrastiveLoss")
 class ContrastiveLoss(Loss):
-    """Pulls similar pairs together, pushes others `margin` apart; `legacy_version` squares distances."""
+    """Pulls similar pairs together, pushes others `margin` apart; `legacy_version` uses squared distances."""
 
     takes = ("one of a pair", "the other", "whether they are similar")
 

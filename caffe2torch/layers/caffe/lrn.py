@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def lrn_within_channel(x: Tensor, size: int, alpha: float, beta: float) -> Tensor:
     """Caffe's LRN within each channel; unlike torch's, over a square of pixels."""
-    mean = torch.nn.functional.avg_pool2d(x * x, size, 1, size // 2)  # pads count
+    mean = torch.nn.functional.avg_pool2d(x * x, size, 1, size // 2)  # padding counts
     return x * (1 + alpha * mean).pow(-beta)
 
 
@@ -28,7 +28,7 @@ def lrn_within_channel(x: Tensor, size: int, alpha: float, beta: float) -> Tenso
 class LRN(Converter):
     """Across channels or within a channel; `local_size` is odd, as in Caffe.
 
-    OpenCL's `fuse_type` puts a MAX pooling after it.
+    OpenCL's `fuse_type` adds a MAX pooling.
     """
 
     fork_fields = frozenset({"lrn_param.fuse_type", "lrn_param.pooling_param"})

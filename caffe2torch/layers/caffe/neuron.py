@@ -1,4 +1,4 @@
-"""Layers that work value by value and keep the shape."""
+"""Elementwise layers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def rectified(x: str, slope: float) -> str:
-    """A ReLU in Python, with a slope below zero the leaky form."""
+    """A ReLU in Python, the leaky form if `slope` is not 0."""
     return f"F.leaky_relu({', '.join([x, *_given(slope, 0.01)])})" if slope else f"F.relu({x})"
 
 
 def linear(x: str, scale: float, shift: float) -> str:
-    """The expression x, times a scale, plus a shift, as short as it can be."""
+    """The expression `x`, times a scale, plus a shift, as short as possible."""
     y = x if scale == 1 else f"{operand(x)} * {literal(scale)}"
     if not shift:
         return y
@@ -31,7 +31,7 @@ def linear(x: str, scale: float, shift: float) -> str:
 
 
 def _given(value: float, default: float) -> list[str]:
-    """The value in Python, nothing for the default."""
+    """The value in Python, or nothing if it is the default."""
     return [] if literal(value) == literal(default) else [literal(value)]
 
 
@@ -59,7 +59,7 @@ class BNLL(Converter):
 
 @converts("Clip")
 class Clip(Converter):
-    """x between `min` and `max`, which have no defaults."""
+    """x clamped to between `min` and `max`, which have no defaults."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -114,7 +114,7 @@ class ELU(Converter):
 
 
 class _Logarithmic(Converter):
-    """What Exp and Log share: a base, of which -1 stands for e."""
+    """What Exp and Log share: a base, where -1 stands for e."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -129,7 +129,7 @@ class Exp(_Logarithmic):
     """`base` to the power of (`scale` x + `shift`); base -1 is e."""
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        # Two factors, as in Caffe (exp_layer.cpp): a large shift overflows where it does there.
+        # Two factors, as in Caffe (exp_layer.cpp): a large shift overflows where Caffe's does.
         outer = math.exp(self.log_base * self.p.shift)
         y: Tensor = (bottoms[0] * (self.log_base * self.p.scale)).exp() * outer
         return y
@@ -161,12 +161,12 @@ class Log(_Logarithmic):
 class Power(Converter):
     """(`scale` x + `shift`) to the power of `power`.
 
-    Where Caffe's gradient is 0 / 0, at a zero with shift 0, this one is the derivative.
+    Where Caffe's gradient is 0 / 0, at 0 without a shift, this one is the derivative.
     """
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,), p = bottoms, self.layer.fields.power_param
-        # A constant does not look at its bottom, be that NaN (power_layer.cpp).
+        # A constant ignores its bottom, even NaN (power_layer.cpp).
         y = x * p.scale + p.shift if p.scale else torch.full_like(x, p.shift)
         return y if p.power == 1 else y**p.power
 

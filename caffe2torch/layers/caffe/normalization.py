@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class BatchNorm(Converter):
     """Normalization per channel, without scale and shift.
 
-    The statistics are stored times a factor, which is the third blob. In phase TRAIN, unless
-    `use_global_stats`, the batch's own are used and the stored ones move.
+    The statistics are stored multiplied by a factor, the third blob. In phase TRAIN, unless
+    `use_global_stats`, the batch's own are used and the stored ones updated.
     """
 
     has_statistics = True
@@ -35,7 +35,7 @@ class BatchNorm(Converter):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.batch_norm_param
-        # Intel's Caffe has a scale and shift of its own here, but not where three `param` speak of the blobs.
+        # Intel's Caffe has a scale and shift of its own here, unless three `param` describe the blobs.
         if (self.p.has("filler") or self.p.has("bias_filler")) and len(layer.fields.param) != 3:
             raise self.refuse("scale and shift of its own (filler, bias_filler) are not supported")
 
@@ -47,7 +47,7 @@ class BatchNorm(Converter):
     def _uses_stored(self, training: bool) -> bool:
         return bool(self.p.use_global_stats) if self.p.has("use_global_stats") else not training
 
-    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Any) -> Tensor:
+    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
         if self._uses_stored(training):
             factor = blobs["factor"]
@@ -91,7 +91,7 @@ class BatchNorm(Converter):
 
 @converts("MVN")
 class MVN(Converter):
-    """Mean 0 and, with `normalize_variance`, variance 1: of each channel, or `across_channels` of each item.
+    """Mean 0 and, with `normalize_variance`, variance 1: per channel, or with `across_channels` per item.
 
     `eps` is added to the standard deviation.
     """
@@ -104,7 +104,7 @@ class MVN(Converter):
             return centred.reshape(x.shape)
         deviation = centred.detach().square().mean(-1, keepdim=True).sqrt() + p.eps
         y = centred / deviation
-        # The deviation's part of the gradient, finite where the deviation is 0 (mvn_layer.cpp).
+        # The gradient through the deviation, finite where the deviation is 0 (mvn_layer.cpp).
         through = -y.detach() * (y.detach() * y).mean(-1, keepdim=True)
         return valued(y, y + through).reshape(x.shape)
 
@@ -117,12 +117,12 @@ class MVN(Converter):
 
 
 def centred(x: Tensor, start_dim: int) -> Tensor:
-    """Minus the mean over the axes from `start_dim` on."""
+    """`x` minus its mean over the axes from `start_dim` on."""
     return x - x.mean(tuple(range(start_dim, x.ndim)), keepdim=True)
 
 
 def standardized(x: Tensor, start_dim: int, eps: float) -> Tensor:
-    """Of mean 0 and variance 1 over the axes from `start_dim` on."""
+    """`x` with mean 0 and variance 1 over the axes from `start_dim` on."""
     x = centred(x, start_dim)
     variance = x.square().mean(tuple(range(start_dim, x.ndim)), keepdim=True)
     return x / (variance.sqrt() + eps)

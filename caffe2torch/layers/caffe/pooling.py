@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import Converter, Shape
@@ -17,18 +17,19 @@ from caffe2torch.net.fields import Fields
 if TYPE_CHECKING:
     from torch import Tensor
 
+_Pair = tuple[int, int]
 _FLT_MAX = 3.4028234663852886e38
-"""What Caffe's MAX starts from, and so gives for a window that holds no pixel."""
+"""Caffe's MAX starts from minus this, and so gives that for a window without pixels."""
 
 
 def _rounded(p: Fields) -> Fields:
-    """With a `ceil_mode: false` by Caffe's name of it."""
+    """The fields with `ceil_mode: false` under Caffe's own name for it."""
     return p if p.ceil_mode else p.replace(round_mode="FLOOR")
 
 
-def _least(a: Any, b: Any) -> Any:
-    """The smaller of two sizes, whichever it is while a graph is made of them."""
-    least: Any = min if isinstance(a, int) else torch.sym_min
+def _least(a: int, b: int) -> int:
+    """The smaller of two sizes, which are symbols while a graph is exported."""
+    least: Callable[[int, int], int] = min if isinstance(a, int) else torch.sym_min
     return least(a, b)
 
 
@@ -47,7 +48,7 @@ class Pooling(Converter):
         if p.pool == "STOCHASTIC":
             raise self.refuse("pool: STOCHASTIC has no deterministic meaning here; MAX and AVE are supported")
         if len(layer.tops) > 1 and p.pool != "MAX":
-            raise self.refuse("a second top, the mask, comes with pool: MAX alone")
+            raise self.refuse("only pool: MAX has a second top, the mask")
         if bottoms[0] is not None and len(bottoms[0]) != 4:
             raise self.refuse(f"its bottom has {len(bottoms[0])} axes; pooling needs 4")
         self.stride, self.pad = self._pair("stride"), self._pair("pad")
@@ -61,7 +62,7 @@ class Pooling(Converter):
             if self.p.has(both):
                 raise self.refuse(f"{both} and {name}_h, {name}_w are both given")
             if not all(given):
-                raise self.refuse(f"{name}_h and {name}_w go together; Caffe takes no one without the other")
+                raise self.refuse(f"{name}_h and {name}_w go together; Caffe takes neither without the other")
             return getattr(self.p, f"{name}_h"), getattr(self.p, f"{name}_w")
         size = getattr(self.p, both)
         return size, size
@@ -71,7 +72,7 @@ class Pooling(Converter):
             if self.pad != (0, 0) or self.stride != (1, 1):
                 raise self.refuse("global_pooling takes pad 0 and stride 1")
             if any(map(self.p.has, ("kernel_size", "kernel_h", "kernel_w"))):
-                raise self.refuse("global_pooling and a kernel are both given; Caffe takes one of them")
+                raise self.refuse("global_pooling and a kernel are both given; Caffe takes only one of them")
         elif min(self.kernel) < 1 or min(self.stride) < 1:
             raise self.refuse(f"kernel {self.kernel} and stride {self.stride} must be positive")
         elif any(pad >= kernel for pad, kernel in zip(self.pad, self.kernel, strict=True)):
@@ -97,7 +98,7 @@ class Pooling(Converter):
         span = size + 2 * self.pad[axis] - self.kernel[axis]
         up = 0 if self.p.round_mode == "FLOOR" else self.stride[axis] - 1  # ONNX rounds a negative towards 0
         steps = (span + up) // self.stride[axis]
-        # Caffe drops a last window that starts in the padding, and only where there is some.
+        # Caffe drops a last window that starts in the padding, but only if there is any.
         last = (size + self.pad[axis] - 1) // self.stride[axis]
         return (_least(steps, last) if any(self.pad) else steps) + 1
 
@@ -105,7 +106,7 @@ class Pooling(Converter):
     def _torch_agrees(self) -> bool:
         """Whether torch's ceil_mode, which drops windows that start beyond the image, gives what Caffe does.
 
-        It takes pads up to half a kernel. A graph takes one shape of what it drops at some sizes alone.
+        It takes pads up to half a kernel. A graph cannot drop windows at some sizes but not at others.
         """
         windows = tuple(zip(self.kernel, self.stride, self.pad, strict=True))
         if any(self.pad):
@@ -149,16 +150,19 @@ class Pooling(Converter):
         y, mask = f.adaptive_max_pool2d(x, 1, return_indices=True)
         return y, mask.to(x.dtype)
 
-    def _max(self, x: Tensor, *window: Any) -> Tensor | tuple[Tensor, ...]:
-        kernel, stride, pad, ceil = window
+    def _max(
+        self, x: Tensor, kernel: _Pair, stride: _Pair, pad: _Pair = (0, 0), ceil: bool = False
+    ) -> Tensor | tuple[Tensor, ...]:
         f = torch.nn.functional
         if len(self.layer.tops) == 1:
             return f.max_pool2d(x, kernel, stride, pad, 1, ceil)
         y, mask = f.max_pool2d(x, kernel, stride, pad, 1, ceil, return_indices=True)
         return y, mask.to(x.dtype)
 
-    def _average(self, x: Tensor, *window: Any) -> Tensor:
-        return torch.nn.functional.avg_pool2d(x, *window)
+    def _average(
+        self, x: Tensor, kernel: _Pair, stride: _Pair, pad: _Pair = (0, 0), ceil: bool = False
+    ) -> Tensor:
+        return torch.nn.functional.avg_pool2d(x, kernel, stride, pad, ceil)
 
     def _padded(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Pads the image so that every window fits, then pools without padding."""
@@ -167,9 +171,7 @@ class Pooling(Converter):
         after = [(tops[i] - 1) * self.stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
         if self.p.pool == "MAX":
-            y = self._max(
-                torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride, 0, False
-            )
+            y = self._max(torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride)
             return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[0], y[1], sides, size))
         total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
             self.kernel
@@ -183,7 +185,7 @@ class Pooling(Converter):
         return (start + self.kernel[axis]).clamp(max=size + self.pad[axis]) - start
 
     def _unpadded(self, y: Tensor, mask: Tensor, sides: tuple[int, ...], size: Sequence[int]) -> Tensor:
-        """Positions in the padded image as positions in the image, -1 for a window that holds no pixel."""
+        """Turns positions in the padded image into positions in the image, -1 for a window without pixels."""
         left, right, top, _ = sides
         index = mask.long()
         width = size[1] + left + right

@@ -1,4 +1,4 @@
-"""What a net's scores say: ArgMax, and Accuracy against labels (argmax_layer.cpp, accuracy_layer.cpp)."""
+"""Predictions from scores: ArgMax, and Accuracy against labels (argmax_layer.cpp, accuracy_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 @converts("Accuracy")
 class Accuracy(Converter):
-    """The part of the labels that are among the `top_k` scores over `axis`; `ignore_label` left out.
+    """The fraction of labels that are among the `top_k` scores over `axis`, without `ignore_label`.
 
-    A second top is the accuracy of each class, 0 for one without labels. Of scores that tie, the label's is
-    the last.
+    A second top is the accuracy per class, 0 for one without labels. In a tie the label's score comes last.
     """
 
     is_loss = True
@@ -51,7 +50,7 @@ class Accuracy(Converter):
         classes = bottoms[0].shape[self.p.axis]
         scores = bottoms[0].detach().movedim(self.p.axis, -1).reshape(-1, classes)
         if bottoms[1].numel() != scores.shape[0]:
-            raise self.refuse(f"{scores.shape[0]} labels are needed, there are {tuple(bottoms[1].shape)}")
+            raise self.refuse(f"{scores.shape[0]} labels are needed, found {tuple(bottoms[1].shape)}")
         label = bottoms[1].reshape(-1).long()
         if self.p.has("ignore_label"):
             counted = label != self.p.ignore_label
@@ -69,8 +68,8 @@ class Accuracy(Converter):
 class ArgMax(Converter):
     """The positions of the `top_k` largest values over `axis`, or over all but the first; as floats.
 
-    `out_max_val` gives the values: in place of the positions with `axis`, after them without. Of values that
-    tie the last one comes first.
+    `out_max_val` gives the values: instead of the positions with `axis`, after them without. In a tie the
+    last value comes first.
     """
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -105,7 +104,7 @@ class ArgMax(Converter):
         return both.reshape(*both.shape, *(1,) * (x.ndim - 3))
 
     def _largest(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-        """The largest values, and their positions as floats; of equals the last comes first."""
+        """The largest values, and their positions as floats; in a tie the last comes first."""
         value, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
         position = (x.shape[axis] - 1 - order).to(x.dtype)
         return value.narrow(axis, 0, self.p.top_k), position.narrow(axis, 0, self.p.top_k)
@@ -123,5 +122,5 @@ class ArgMax(Converter):
 
 
 def last_argmax(x: Tensor, dim: int) -> Tensor:
-    """Where the largest value lies along an axis: of equals, the last one."""
+    """The position of the largest value along an axis, in a tie the last one."""
     return (x.shape[dim] - 1 - x.flip(dim).argmax(dim, keepdim=True)).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Python layers: a registry where a user plugs in what a `module.layer` does.
+"""Python layers: a registry where users plug in what a `module.layer` does.
 
 >>> @python_layer("my_layers.Double")
 ... class Double(torch.nn.Module):
@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
@@ -30,9 +30,9 @@ _PYTHON_LAYERS: dict[str, Factory] = {}
 def python_layer(name: str) -> Callable[[_F], _F]:
     """Registers what builds the torch.nn.Module of a Python layer; `name` is its `module.layer`.
 
-    The decorated class or function is called with the layer's `param_str`, once per layer of a net that is
-    built. Its module takes the bottoms and gives the top, or a tuple of tops; its parameters are part of the
-    net's, under `<layer name>.module`. A name that is registered again gets the new one.
+    The decorated class or function is called with the layer's `param_str`, once per layer when a net is
+    built. Its module takes the bottoms and returns the top, or a tuple of tops; its parameters are among the
+    net's, under `<layer name>.module`. Registering a name again replaces it.
     """
 
     def register(factory: _F) -> _F:
@@ -48,7 +48,7 @@ def _name(layer: Layer) -> str:
 
 @converts("Python")
 class Python(Converter):
-    """Runs the module that `python_layer` knows for its `module.layer`; without bottoms, a source of data.
+    """Runs the module registered by `python_layer` for its `module.layer`; without bottoms, a data source.
 
     A few `module.layer` have converters of their own; others are refused until a module is plugged in.
     """
@@ -58,7 +58,7 @@ class Python(Converter):
 
     @classmethod
     def of(cls, layer: Layer) -> type[Converter]:
-        """What is plugged in comes before a converter of the same `module.layer`."""
+        """A plugged-in module takes precedence over a converter of the same `module.layer`."""
         name = _name(layer)
         return cls if name in _PYTHON_LAYERS else converter_type(name) or cls
 
@@ -81,6 +81,6 @@ class Python(Converter):
     def look(self, view: View) -> View | None:
         return None
 
-    def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor | tuple[Tensor, ...]:
-        tops: Tensor | tuple[Tensor, ...] = blobs["module"](*bottoms)
+    def forward(self, *bottoms: Tensor, **modules: nn.Module) -> Tensor | tuple[Tensor, ...]:
+        tops: Tensor | tuple[Tensor, ...] = modules["module"](*bottoms)
         return tops

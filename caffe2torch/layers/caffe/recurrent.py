@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 class _Recurrent(Converter):
     """What LSTM and RNN share: bottoms x (T, N, …), cont (T, N), a static input (N, …) if there is one.
 
-    With `expose_hidden` the first states, (1, N, num_output) each, are further bottoms, the last ones tops.
+    With `expose_hidden` the initial states, (1, N, num_output) each, are further bottoms, the final ones
+    further tops.
     """
 
     states: ClassVar[int]
-    """How many states go from one time to the next."""
+    """How many states pass from one time step to the next."""
     gates: ClassVar[int]
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
@@ -89,8 +90,8 @@ class _Recurrent(Converter):
 class LSTM(_Recurrent):
     """Long short-term memory with `cont`, a static input and `expose_hidden`.
 
-    Without `expose_hidden` each run begins with states of 0, while Caffe goes on from its last run unless
-    cont says otherwise.
+    Without `expose_hidden` each run starts from states of 0, while Caffe continues from its last run unless
+    cont is 0.
     """
 
     states = 2
@@ -106,8 +107,8 @@ class LSTM(_Recurrent):
 class RNN(_Recurrent):
     """A plain recurrent net of tanh with `cont`, a static input and `expose_hidden`.
 
-    Without `expose_hidden` each run begins with a state of 0, while Caffe goes on from its last run unless
-    cont says otherwise.
+    Without `expose_hidden` each run starts from a state of 0, while Caffe continues from its last run unless
+    cont is 0.
     """
 
     states = 1
@@ -124,7 +125,7 @@ class RNN(_Recurrent):
 
 
 def lstm_step(c: Tensor, gates: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """The memory and output that follow; gates are input, forget, output and update (lstm_unit_layer.cpp)."""
+    """The next memory and output; gates are input, forget, output and update (lstm_unit_layer.cpp)."""
     i, f, o, g = gates.chunk(4, -1)
     c = keep * f.sigmoid() * c + i.sigmoid() * g.tanh()
     return c, o.sigmoid() * c.tanh()

@@ -1,4 +1,4 @@
-"""Layers that give the same values another shape (reshape_layer.cpp, flatten_layer.cpp)."""
+"""Layers that only change the shape (reshape_layer.cpp, flatten_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Size = TypeVar("_Size", int, "int | None")
 
 @converts("Flatten")
 class Flatten(Converter):
-    """The axes from `axis` to `end_axis`, both counted in, as one."""
+    """The axes from `axis` to `end_axis`, inclusive, merged into one."""
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
         bottom, p = self.bottoms[0], self.layer.fields.flatten_param
@@ -47,28 +47,28 @@ class Flatten(Converter):
 
 @converts("Reshape")
 class Reshape(Converter):
-    """The `num_axes` axes from `axis` on as `shape`, where 0 keeps an axis and one -1 takes what is left."""
+    """The `num_axes` axes from `axis` on as `shape`, where 0 keeps an axis and one -1 is inferred."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.reshape_param
         self.dims = tuple(self.p.shape.dim)
         if self.dims.count(-1) > 1 or min(self.dims, default=0) < -1:
-            raise self.refuse(f"shape: {self.dims}; dims are positive, 0, and -1 once")
+            raise self.refuse(f"shape: {self.dims}; dims must be positive or 0, and one may be -1")
         if self.p.num_axes < -1:
             raise self.refuse(f"num_axes: {self.p.num_axes} must be -1 or more")
 
     def _span(self, axes: int) -> tuple[int, int]:
-        """The first axis to reshape and the one after the last; axis -1 is after the last one of all."""
+        """The first axis to reshape and the one after the last; an axis of -1 stands after all axes."""
         start = self.p.axis if self.p.axis >= 0 else axes + self.p.axis + 1
         end = axes if self.p.num_axes == -1 else start + self.p.num_axes
         if not 0 <= start <= end <= axes:
             raise self.refuse(
-                f"axis: {self.p.axis} and num_axes: {self.p.num_axes} leave its bottom of {axes} axes"
+                f"axis: {self.p.axis} and num_axes: {self.p.num_axes} reach outside its bottom of {axes} axes"
             )
         if any(dim == 0 and start + i >= axes for i, dim in enumerate(self.dims)):
             raise self.refuse(
-                f"shape: {self.dims} has a 0 for an axis that its bottom of {axes} axes has not"
+                f"shape: {self.dims} has a 0 for an axis that its bottom of {axes} axes does not have"
             )
         return start, end
 

@@ -39,12 +39,12 @@ class _Along(Converter):
         end = len(bottom) if self.p.num_axes == -1 else start + self.p.num_axes
         if not start <= end <= len(bottom):
             raise self.refuse(
-                f"axis: {self.p.axis} and num_axes: {self.p.num_axes} leave its bottom {bottom}"
+                f"axis: {self.p.axis} and num_axes: {self.p.num_axes} reach outside its bottom {bottom}"
             )
         return bottom[start:end]
 
     def spread(self, operand: Tensor, x: Tensor) -> Tensor:
-        """The operand with the axes that broadcasting needs after its own."""
+        """The operand, with the trailing axes that broadcasting needs."""
         axis = 0 if operand.ndim == 0 else self.p.axis % x.ndim
         if tuple(operand.shape) != tuple(x.shape[axis : axis + operand.ndim]):
             raise self.refuse(
@@ -53,7 +53,7 @@ class _Along(Converter):
         return operand.reshape(*operand.shape, *(1,) * (x.ndim - axis - operand.ndim))
 
     def operand(self, place: Place) -> str:
-        """The second bottom in Python, with the axes that broadcasting needs after its own."""
+        """The second bottom in Python, with the trailing axes that broadcasting needs."""
         bottom, other = self.bottoms
         if bottom is None or other is None:
             raise self.no_python_form("bottoms of unknown shape")
@@ -65,7 +65,7 @@ class _Along(Converter):
         return f"nn.Parameter({call('torch.empty', *self._kept(place.shapes[name]))})"
 
     def _kept(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """A learned operand's shape, with the axes that broadcasting needs after its own."""
+        """A learned operand's shape, with the trailing axes that broadcasting needs."""
         bottom = self.bottoms[0]
         if bottom is None:
             raise self.no_python_form("a bottom of unknown shape")
@@ -133,6 +133,6 @@ class Scale(_Along):
 
     @property
     def is_affine(self) -> bool:
-        """Whether it has a factor and maybe a term for each channel, as batch normalization may."""
+        """Whether it has a factor and perhaps a bias per channel, as batch normalization may."""
         bottom = self.bottoms[0]
         return bottom is not None and self.learned and self.p.num_axes == 1 and self.p.axis % len(bottom) == 1

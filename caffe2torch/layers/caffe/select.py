@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @converts("BatchReindex")
 class BatchReindex(Converter):
-    """The items of the first bottom that the second names, in its order."""
+    """The items of the first bottom at the indices in the second."""
 
     shape_only = frozenset({1})
 
@@ -38,13 +38,13 @@ class BatchReindex(Converter):
 
 @converts("Filter")
 class Filter(Converter):
-    """Of each bottom, the items for which the last bottom is not 0."""
+    """The items of each bottom for which the last bottom is not 0."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         if len(bottoms) != len(layer.tops) + 1:
             raise self.refuse(
-                f"{len(layer.tops)} tops need as many bottoms and a selector, it has {len(bottoms)}"
+                f"{len(layer.tops)} tops need as many bottoms and a selector, it has {len(bottoms)} bottoms"
             )
 
     def top_shapes(self) -> tuple[Shape | None, ...]:

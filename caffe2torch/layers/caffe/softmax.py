@@ -1,4 +1,4 @@
-"""Softmax, and the losses over one (softmax_layer.cpp, softmax_loss_layer.cpp, infogain_loss_layer.cpp)."""
+"""Softmax, and the losses with one (softmax_layer.cpp, softmax_loss_layer.cpp, infogain_loss_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOG_FLT_MIN = -87.33654475055310898657
 
 @converts("Softmax")
 class Softmax(Converter):
-    """Over `axis`."""
+    """A softmax over `axis`."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -39,7 +39,7 @@ class Softmax(Converter):
 
 
 class _SoftmaxLoss(Loss):
-    """What the losses over a softmax share; a second top is the softmax."""
+    """What the losses of a softmax share; a second top is the softmax."""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...], axis: int) -> None:
         super().__init__(layer, bottoms)
@@ -58,7 +58,7 @@ class _SoftmaxLoss(Loss):
         shape = (*scores.shape[:axis], 1, *scores.shape[axis + 1 :])
         if labels.numel() != scores.numel() // scores.shape[axis]:
             raise self.refuse(
-                f"{tuple(scores.shape)} scores need {shape} labels, there are {tuple(labels.shape)}"
+                f"{tuple(scores.shape)} scores need {shape} labels, found {tuple(labels.shape)}"
             )
         label = labels.reshape(shape).long()
         counted = self.counted(label)
@@ -91,7 +91,7 @@ class SoftmaxWithLoss(_SoftmaxLoss):
 class InfogainLoss(_SoftmaxLoss):
     """The loss of a softmax with each class weighted by the label's row of the third bottom, a matrix.
 
-    A second top is the softmax. The matrix as a file, `source`, is refused.
+    A second top is the softmax. A file with the matrix, `source`, is refused.
     """
 
     takes = ("scores", "labels", "the infogain matrix")
@@ -104,7 +104,7 @@ class InfogainLoss(_SoftmaxLoss):
             )
         super().__init__(layer, bottoms, p.axis)
         if layer.fields.loss_param.has("normalize"):
-            raise self.refuse("normalize is not read by this loss; give normalization")
+            raise self.refuse("this loss does not read normalize; give normalization")
 
     def _terms(self, logs: Tensor, label: Tensor, axis: int, *more: Tensor) -> Tensor:
         classes = logs.shape[axis]

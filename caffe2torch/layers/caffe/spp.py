@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @converts("SPP")
 class SPP(Converter):
-    """MAX or AVE over 1, 2 x 2, 4 x 4, … bins, `pyramid_height` times, all in one axis.
+    """MAX or AVE over 1, 2 x 2, 4 x 4, … bins, `pyramid_height` levels, flattened into one axis.
 
-    STOCHASTIC is refused, and an image too small for its bins, as in Caffe. The windows depend on the image's
-    size, so a traced net keeps to one.
+    STOCHASTIC is refused, and so is an image too small for its bins, as in Caffe. The windows depend on the
+    image's size, so a traced net runs at one size only.
     """
 
     held_against = "NumPy loops; SSD's Caffe"
@@ -52,7 +52,7 @@ class SPP(Converter):
         return torch.cat([y.flatten(1) for y in pooled], 1) if len(pooled) > 1 else pooled[0]
 
     def _pool(self, x: Tensor, bins: int) -> Tensor:
-        """One level; the last bins reach into the padding where the size is no multiple of their number."""
+        """One level; the last bins reach into the padding if the size is not a multiple of their number."""
         size = {"h": x.shape[2], "w": x.shape[3]}
         window: dict[str, int | str] = {"pool": self.p.pool}
         for axis in size:

@@ -1,11 +1,12 @@
 """BN: batch normalization with scale and shift in one layer, which three forks define in three ways.
 
-SegNet, ENet       Known by `bn_mode`, or by having two blobs: scale and shift. Normalizes by the batch, in
-                   phase TEST too, with an eps of 1e-9; with `bn_mode: INFERENCE` only scales and shifts.
-The first PSPNet   Known by `var_eps`, `moving_average` or `decay`. Mean and variance are two blobs more,
-                   which phase TEST uses with `moving_average` alone.
-yjxiong/caffe,     Known by `slope_filler`, `bias_filler`, `momentum`, `eps` or `frozen`. Four blobs; phase
-PSPNet, ICNet      TEST uses the stored mean and variance, and so does TRAIN when `frozen`.
+SegNet, ENet       Recognized by `bn_mode`, or by having two blobs: scale and shift. Normalizes by the
+                   batch, in phase TEST too, with an eps of 1e-9; with `bn_mode: INFERENCE` only scales and
+                   shifts.
+The first PSPNet   Recognized by `var_eps`, `moving_average` or `decay`. Mean and variance are two more
+                   blobs, which phase TEST uses only with `moving_average`.
+yjxiong/caffe,     Recognized by `slope_filler`, `bias_filler`, `momentum`, `eps` or `frozen`. Four blobs;
+PSPNet, ICNet      phase TEST uses the stored mean and variance, and so does TRAIN when `frozen`.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ _MARKS = {
     "the first PSPNet": {"var_eps", "moving_average", "decay", "axis"},
     "yjxiong/caffe": {"slope_filler", "bias_filler", "momentum", "eps", "frozen"},
 }
-"""The fields that only one fork has."""
+"""The fields that only one of the forks has."""
 
 
 def _fork(p: Fields, blobs: int) -> str:
-    """Whose BN it is. Nets that tell nothing are SegNet's, whose fields have defaults; four blobs are not."""
+    """Whose BN it is. Without fields it is SegNet's, which has defaults, unless there are four blobs."""
     given = {name for name, _ in p.given()}
     marked = [fork for fork, marks in _MARKS.items() if given & marks]
     if len(marked) > 1:
         raise ValueError(f"bn_param mixes the fields of {' and '.join(marked)}: {', '.join(sorted(given))}")
     if not marked and blobs == 4 and not given & {"scale_filler", "shift_filler"}:
         raise ValueError(
-            "bn_param does not tell whose BN this is: give eps (yjxiong/caffe) or var_eps (PSPNet)"
+            "bn_param does not say whose BN this is: give eps (yjxiong/caffe) or var_eps (PSPNet)"
         )
     return marked[0] if marked else "the first PSPNet" if blobs == 4 else "SegNet"
 
@@ -46,7 +47,7 @@ def _fork(p: Fields, blobs: int) -> str:
 class BN(Converter):
     """SegNet's, PSPNet's and yjxiong/caffe's: normalizes each channel, then scales and shifts it.
 
-    Whose it is, its fields tell (layers/bn.py). SegNet's second and third top are refused.
+    Its fields show whose it is (layers/forks/bn.py). SegNet's second and third tops are refused.
     """
 
     held_against = "NumPy loops"
@@ -63,7 +64,7 @@ class BN(Converter):
         except ValueError as reason:
             raise self.refuse(str(reason)) from None
         if self.p.axis != 1:
-            raise self.refuse(f"axis: {self.p.axis}; channels on axis 1 are supported")
+            raise self.refuse(f"axis: {self.p.axis}; only channels on axis 1 are supported")
         self.eps = {"SegNet": 1e-9, "the first PSPNet": self.p.var_eps}.get(self.fork, self.p.eps)
 
     def blob_specs(self) -> tuple[BlobSpec, ...]:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def area(boxes: Tensor, pixel: float) -> Tensor:
-    """Areas; `pixel` is 1 for boxes of whole pixels, which hold their last one, and 0 for fractions.
+    """Areas; `pixel` is 1 for boxes of whole pixels, which include their last one, and 0 for fractions.
 
-    A box whose ends are swapped has none.
+    A box whose ends are swapped has area 0.
     """
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
     valid = (width >= 0) & (height >= 0)
@@ -24,7 +24,7 @@ def area(boxes: Tensor, pixel: float) -> Tensor:
 
 
 def overlap(box: Tensor, boxes: Tensor, pixel: float) -> Tensor:
-    """Intersection over union of one box, (4,), with each of `boxes`, (n, 4); 0 where they do not meet."""
+    """Intersection over union of one box, (4,), with each of `boxes`, (n, 4); 0 if they are disjoint."""
     width = torch.minimum(box[2], boxes[:, 2]) - torch.maximum(box[0], boxes[:, 0]) + pixel
     height = torch.minimum(box[3], boxes[:, 3]) - torch.maximum(box[1], boxes[:, 1]) + pixel
     shared = width.clamp(min=0) * height.clamp(min=0)
@@ -33,9 +33,9 @@ def overlap(box: Tensor, boxes: Tensor, pixel: float) -> Tensor:
 
 
 def suppress(boxes: Tensor, threshold: float, pixel: float, most: int, eta: float = 1.0) -> list[int]:
-    """The positions of the boxes to keep, at most `most`; `boxes`, (n, 4), come with the best first.
+    """The positions of the boxes to keep, at most `most`; `boxes`, (n, 4), are sorted best first.
 
-    A box stays when no kept one overlaps it by more than the threshold, which shrinks by `eta` with each box
+    A box is kept if no kept one overlaps it by more than the threshold, which shrinks by `eta` with each box
     kept while it is over 0.5 (SSD's adaptive suppression).
     """
     kept: list[int] = []

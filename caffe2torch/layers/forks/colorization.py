@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Colors:
-    """The numbers in which two definitions of the same colors differ."""
+    """The numbers in which two definitions of the same color spaces differ."""
 
     xyz: tuple[tuple[float, ...], ...]
     """Linear sRGB to XYZ; the middle row is also the gray value."""
     white: tuple[float, float, float]
     bend: float
-    """Where a cube root goes over into a line, `slope` x + 4 / 29."""
+    """Below this a line replaces the cube root: `slope` x + 4 / 29."""
     slope: float
 
 
@@ -66,7 +66,7 @@ _FROM_RGB = {"RGB": lambda rgb: rgb, "XYZ": _xyz, "Lab": _lab, "Gray": _gray}
 
 @converts("ColorConv")
 class ColorConv(Converter):
-    """Colorization nets': images in other colors.
+    """Colorization nets': images in another color space.
 
     `input` is BGR or RGB, 0 to 255; `output` is BGR, RGB, Gray, XYZ or Lab.
     """
@@ -94,10 +94,10 @@ class ColorConv(Converter):
 
 @converts("caffe_traininglayers.BGR2LabLayer")
 class BGR2Lab(Converter):
-    """Colorful image colorization's Python layer: BGR, cut to whole numbers from 0 to 255, as Lab."""
+    """Colorful image colorization's Python layer: BGR, truncated to whole numbers from 0 to 255, as Lab."""
 
     held_against = "NumPy loops"
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        # The Python layer goes through 8-bit numbers; ones that do not fit have no meaning there.
+        # The Python layer goes through 8-bit numbers; values that do not fit are meaningless there.
         return _lab(bottoms[0].flip(1).trunc(), _SKIMAGE)

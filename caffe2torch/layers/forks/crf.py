@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @converts("MultiStageMeanfield")
 class MultiStageMeanfield(Converter):
-    """CRF-RNN's: `num_iterations` of mean field inference, in which pixels near each other or alike agree.
+    """CRF-RNN's: `num_iterations` of mean-field inference, in which near and similar pixels come to agree.
 
     Bottoms: scores, the scores to start from, and the image as the net takes it; one image at a time. The
-    weights come from the caffemodel: CRF-RNN reads their first values from files, here they would be zero.
+    weights come from the caffemodel: CRF-RNN reads initial values from files; here they would be zero.
     """
 
     held_against = "NumPy loops"

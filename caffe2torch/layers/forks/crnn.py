@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import Converter, Shape
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @converts("ContinuationIndicator")
 class ContinuationIndicator(Converter):
-    """CRNN's: the second bottom of an LSTM, (time, items), where all sequences begin at the first time.
+    """CRNN's: the second bottom of an LSTM, (time, items), where all sequences begin at the first step.
 
-    There are `time_step` times; and `batch_size` items, or as many as a bottom has on `axis`.
+    There are `time_step` steps, and `batch_size` items or as many as a bottom has on `axis`.
     """
 
     held_against = "NumPy loops"
@@ -40,7 +40,7 @@ class ContinuationIndicator(Converter):
         return ((self.p.time_step, items),)
 
     def module(self) -> nn.Module | None:
-        """Holds the top of a layer without bottoms, so that it goes where the net goes."""
+        """Holds the top of a layer without bottoms, so that it moves with the net."""
         if self.bottoms:
             return None
         holder = torch.nn.Module()
@@ -48,10 +48,9 @@ class ContinuationIndicator(Converter):
         holder.register_buffer("top", top, persistent=False)
         return holder
 
-    def forward(self, *bottoms: Tensor, **blobs: Any) -> Tensor:
+    def forward(self, *bottoms: Tensor, **modules: nn.Module) -> Tensor:
         if not bottoms:
-            top: Tensor = blobs["module"].top
-            return top
+            return modules["module"].get_buffer("top")
         items = bottoms[0].shape[self.p.axis]
         return self._indicator(bottoms[0].new_ones(self.p.time_step, items))
 

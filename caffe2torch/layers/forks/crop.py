@@ -1,4 +1,4 @@
-"""Crops that are not Caffe's own (layers/assemble.py): CropCenter (waifu2x) and SimpleCrop."""
+"""The crops of forks: CropCenter (waifu2x) and SimpleCrop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CropCenter(Converter):
         self.crop = tuple(layer.fields.crop_center_param.crop_size)
         axes = len(self.crop) if bottoms[0] is None else len(bottoms[0])
         if len(self.crop) != axes:
-            raise self.refuse(f"{len(self.crop)} crop_size for {axes} axes; give one each")
+            raise self.refuse(f"{len(self.crop)} crop_size for {axes} axes; give one per axis")
 
     def look(self, view: View) -> View | None:
         return view.shifted(self.crop[2:])
@@ -57,9 +57,9 @@ class CropCenter(Converter):
 
 @converts("SimpleCrop")
 class SimpleCrop(Converter):
-    """A branch of BVLC's: the first bottom's upper left, as high and wide as the second bottom.
+    """A BVLC branch's: the first bottom's top left part, as high and wide as the second bottom.
 
-    A net that names the second in `crop_param.blob_name` gets it as a bottom when it is upgraded.
+    A net that names the second in `crop_param.blob_name` gets it as a bottom when the net is upgraded.
     """
 
     held_against = "NumPy loops"

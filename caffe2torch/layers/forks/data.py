@@ -1,4 +1,4 @@
-"""The data layers of forks, which become inputs as Caffe's own do (data.py, phase.py)."""
+"""The data layers of forks, which become inputs as Caffe's own do (caffe/data.py, plan/phase.py)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @converts("spatial_dropout.SpatialDropoutLayer")
 class SpatialDropout(Converter):
-    """ENet's Python layer: scales by 1 / (1 - p), and in phase TRAIN drops whole channels before."""
+    """ENet's Python layer: scales by 1 / (1 - p), and in phase TRAIN first drops whole channels."""
 
     held_against = "NumPy loops"
     depends_on_phase = True
@@ -27,10 +27,10 @@ class SpatialDropout(Converter):
         try:
             self.p = float(ast.literal_eval(text)["p"])
         except (KeyError, SyntaxError, TypeError, ValueError):
-            raise self.refuse(f"param_str {text!r} is no dictionary with a number p") from None
+            raise self.refuse(f"param_str {text!r} is not a dictionary with a number p") from None
         if not 0 < self.p < 1:
             raise self.refuse(f"p: {self.p} must be over 0 and under 1")
 
     def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
-        # The fork scales in phase TEST, too, where other dropouts are the identity (spatial_dropout.py).
+        # The fork also scales in phase TEST, where other dropouts are the identity (spatial_dropout.py).
         return torch.nn.functional.dropout2d(bottoms[0], self.p) if training else bottoms[0] / (1 - self.p)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @converts("Correlation")
 class Correlation(Converter):
-    """FlowNet's: how alike the patches of two images are, one channel per displacement, row by row.
+    """FlowNet's: how similar the patches of two images are, one channel per displacement, row by row.
 
     MULTIPLY and SUBTRACT, as a mean over the patch and its channels; `do_abs` and `single_direction` are
     refused.
@@ -77,9 +77,9 @@ class Correlation(Converter):
 
 @converts("FlowWarp")
 class FlowWarp(Converter):
-    """FlowNet's: the first bottom looked up where the flow (N, 2, H, W), in pixels, points to, bilinear.
+    """FlowNet's: samples the first bottom bilinearly where the flow (N, 2, H, W), in pixels, points.
 
-    What lies outside of the image is `fill_value`: ZERO or NOT_A_NUMBER.
+    Outside the image the top is `fill_value`: ZERO or NOT_A_NUMBER.
     """
 
     held_against = "NumPy loops"
@@ -95,7 +95,7 @@ class FlowWarp(Converter):
         height, width = image.shape[2:]
         if flow.shape != (len(image), 2, height, width):
             raise self.refuse(f"its flow {tuple(flow.shape)} does not fit its image {tuple(image.shape)}")
-        flow = flow.nan_to_num(math.inf)  # a flow that is not a number points out of the image
+        flow = flow.nan_to_num(math.inf)  # a NaN flow points out of the image
         y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
         x = torch.arange(width, device=flow.device) + flow[:, 0]
         inside = ((x >= 0) & (y >= 0) & (x < width) & (y < height))[:, None]
@@ -116,7 +116,7 @@ class FlowWarp(Converter):
 
 @converts("ChannelNorm")
 class ChannelNorm(Converter):
-    """FlowNet's: the length of each pixel's channels, (N, 1, H, W)."""
+    """FlowNet's: the Euclidean norm of each pixel's channels, (N, 1, H, W)."""
 
     held_against = "NumPy loops"
 
@@ -129,11 +129,11 @@ class ChannelNorm(Converter):
 
 
 class _Sized(Converter):
-    """Gives the first bottom's image another size: a second bottom's, or one that the file names."""
+    """Resizes the first bottom to the size of a second bottom, or to one that the file gives."""
 
     shape_only = frozenset({1})
     named: tuple[int, int]
-    """Height and width, when there is no second bottom."""
+    """Height and width if there is no second bottom."""
 
     def look(self, view: View) -> View | None:
         return None
@@ -152,10 +152,10 @@ class _Sized(Converter):
 
 @converts("Resample")
 class Resample(_Sized):
-    """FlowNet's: another size, to `height` and `width` or to a second bottom's; NEAREST, LINEAR, CUBIC.
+    """FlowNet's: resizes to `height` and `width` or to a second bottom's size; NEAREST, LINEAR, CUBIC.
 
-    `antialias` widens the filter of a smaller top. Refused: AREA, `factor`, and unlike scales along the two
-    axes, which FlowNet 2 mixes up.
+    `antialias` widens the filter for a smaller top. Refused: AREA, `factor`, and different scales along the
+    two axes, which FlowNet 2 mixes up.
     """
 
     held_against = "NumPy loops"
@@ -173,14 +173,14 @@ class Resample(_Sized):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         x, to = bottoms[0], bottoms[1].shape[2:] if len(bottoms) > 1 else self.named
         scales = tuple(size / top for size, top in zip(x.shape[2:], to, strict=True))
-        # resample_layer.cu shifts x by half of y's scale and the other way round.
+        # resample_layer.cu shifts x by half of y's scale and vice versa.
         if not math.isclose(*scales, rel_tol=1e-6):
             raise self.refuse(f"scales {scales} of height and width differ")
         rows, columns = (self._weights(size, top).to(x) for size, top in zip(x.shape[2:], to, strict=True))
         return self._filtered(x, rows, columns)
 
     def _weights(self, size: int, top: int) -> Tensor:
-        """How much each pixel of the bottom counts in each of the top along one axis, (top, size)."""
+        """The weight of each bottom pixel in each top pixel along one axis, (top, size)."""
         scale = size / top
         place = torch.arange(top, dtype=torch.float64)[:, None] * scale + scale / 2 - 0.5
         distance = place - torch.arange(size)
@@ -205,10 +205,10 @@ def _cubic(x: Tensor) -> Tensor:
 
 @converts("Downsample")
 class Downsample(_Sized):
-    """FlowNet's: a smaller image by a triangle filter, corners kept.
+    """FlowNet's: shrinks the image with a triangle filter, corners aligned.
 
-    To `top_height` and `top_width`, or to a second bottom's size. Pixels that are not a number are left out;
-    where they weigh more than half of the others, the top is none.
+    To `top_height` and `top_width`, or to a second bottom's size. NaN pixels are left out; where they
+    weigh more than half as much as the others, the top is NaN.
     """
 
     held_against = "NumPy loops"
@@ -240,9 +240,9 @@ class Downsample(_Sized):
 
 @converts("Accum")
 class Accum(Converter):
-    """FlowNet's: images of any sizes, one after the other along the channels, at the size of the last bottom.
+    """FlowNet's: images of any size, concatenated along the channels at the size of the last bottom.
 
-    Bilinear, corners kept. Without `have_reference` the sizes are refused unless all are the same.
+    Bilinear, corners aligned. Without `have_reference` all must have the same size.
     """
 
     held_against = "NumPy loops"

@@ -1,4 +1,4 @@
-"""Local: a convolution whose weights differ from place to place (BVLC/caffe pull request 1271)."""
+"""Local: a convolution whose weights differ from position to position (BVLC/caffe pull request 1271)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @converts("Local", "LocalWeightedConvolution")
 class Local(Converter):
-    """A branch of BVLC's: a convolution without shared weights, square kernel, stride and pad.
+    """A BVLC branch's: a convolution without shared weights; square kernel, stride and pad.
 
-    It has weights for each place, so that its net runs at one size only.
+    It has weights for each position, so its net runs at one size only.
     """
 
     held_against = "NumPy loops"

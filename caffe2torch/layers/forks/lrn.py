@@ -1,20 +1,15 @@
-"""LRN by a branch of BVLC's, from before Caffe's own."""
+"""LRNMap: the LRN of a BVLC branch, older than Caffe's own."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from caffe2torch.layers.caffe.lrn import LRN
 from caffe2torch.layers.registry import converts
 from caffe2torch.net.fields import Fields
 
-if TYPE_CHECKING:
-    pass
-
 
 @converts("LRNMap")
 class LRNMap(LRN):
-    """A branch of BVLC's, from before Caffe's own: within a channel, by `lrn_map_param`."""
+    """A BVLC branch's, older than Caffe's own: within a channel, by `lrn_map_param`."""
 
     held_against = "NumPy loops"
     fork_fields = frozenset({"lrn_map_param"})

@@ -1,4 +1,4 @@
-"""ReLU6 (MobileNet), TopK (k-sparse autoencoders), Gather (yjxiong/caffe): tops as their bottoms."""
+"""Layers that keep the shape: ReLU6 (MobileNet), TopK (k-sparse autoencoders), Gather (yjxiong/caffe)."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ReLU6(Converter):
 
 @converts("TopK")
 class TopK(Converter):
-    """A branch of BVLC's: each item's largest values stay, the others become 0.
+    """A BVLC branch's: each item's largest values stay, the others become 0.
 
-    They are `k` in phase TRAIN and `k` times `a` in phase TEST; of equals, Caffe's choice is open.
+    Keeps `k` in phase TRAIN and `k` times `a` in phase TEST; which of equal values, Caffe leaves open.
     """
 
     held_against = "NumPy loops"
@@ -47,7 +47,7 @@ class TopK(Converter):
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.topk_param
         if not p.has("a") or p.k < 1 or p.k * p.a < 1:
-            raise self.refuse(f"needs k and a, and k times a, to be positive; has {p}")
+            raise self.refuse(f"needs positive k, a and k times a; has {p}")
 
     def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
         items = bottoms[0].flatten(1)
@@ -60,7 +60,7 @@ class TopK(Converter):
 
 @converts("Gather")
 class Gather(Converter):
-    """yjxiong/caffe's: puts the batches of several machines together; on one, each top is its bottom."""
+    """yjxiong/caffe's: joins the batches of several machines; on one machine, each top is its bottom."""
 
     held_against = "NumPy loops"
 

@@ -2,8 +2,8 @@
 
 Each point of d features lies in a simplex of d + 1 lattice points. Its values are spread over them, every
 lattice point is mixed with its neighbours along d + 1 directions, and each point gathers from its simplex.
-Only the lattice points of some point's simplex are there. Where a point lies on a border, rounding chooses
-the simplex, and so what is there; hence float32, in the order of CRF-RNN (modified_permutohedral.cpp).
+Only lattice points of some point's simplex exist. Where a point lies on a border, rounding decides on the
+simplex, and so on what exists; hence float32, in CRF-RNN's order (modified_permutohedral.cpp).
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lattice:
-    """The lattice of n points: their simplices and what lies next to what."""
+    """The lattice of n points: their simplices and the neighbours of each."""
 
     corners: Tensor
     """(n, d + 1), the lattice points of each point's simplex."""
     shares: Tensor
-    """(n, d + 1), how much each of them counts: a point's barycentric coordinates."""
+    """(n, d + 1), the weight of each corner: a point's barycentric coordinates."""
     neighbours: Tensor
-    """(d + 1, 2, m), both neighbours of each of m lattice points in each direction; m where there is none."""
+    """(d + 1, 2, m), both neighbours of each of m lattice points in each direction; m stands for none."""
 
     def filtered(self, values: Tensor) -> Tensor:
         """Values (c, n) after the filter: sums with weights near exp(-|difference of the features|^2 / 2)."""
         points, ends = self.corners.shape
         spread = (values.t()[:, None] * self.shares[..., None]).reshape(points * ends, -1)
-        # One row more, of zeros, for the neighbours that are not there.
+        # One more row, of zeros, for missing neighbours.
         grid = values.new_zeros(self.neighbours.shape[2] + 1, len(values))
         grid = grid.index_add(0, self.corners.reshape(-1), spread)
         for one, other in self.neighbours:
@@ -48,7 +48,7 @@ def lattice(features: Tensor) -> Lattice:
     ends = dimensions + 1
     place = _elevated(features)
     origin = (place * _float32(1 / ends)).round()
-    # A coordinate's rank is its position from the largest distance down; the sum's excess turns the ranks.
+    # A coordinate's rank is its position by descending distance; the excess of the sum rotates the ranks.
     order = (place - origin * ends).sort(stable=True, dim=1, descending=True).indices
     rank = order.argsort(1) + origin.sum(1, keepdim=True).long()
     turn = (rank < 0).long() - (rank > dimensions).long()

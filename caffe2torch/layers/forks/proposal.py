@@ -1,4 +1,4 @@
-"""rpn.proposal_layer.ProposalLayer: Faster R-CNN's Python layer that proposes regions (py-faster-rcnn)."""
+"""Faster R-CNN's Python layers that propose regions and draw from them (py-faster-rcnn)."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ RATIOS = (0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class Limits:
-    """Which boxes are proposed; py-faster-rcnn has this in its configuration, not in the net."""
+    """Which boxes are proposed; for py-faster-rcnn this is configuration, not part of the net."""
 
     before: int
-    """The most confident boxes that go into the suppression."""
+    """How many of the most confident boxes go into suppression."""
     after: int
-    """The most that come out of it."""
+    """How many come out of it at most."""
     threshold: float = 0.7
-    """A box that overlaps a better one by more than this goes."""
+    """A box that overlaps a better one by more than this is dropped."""
     smallest: float = 16.0
-    """The least height and width, in pixels of the image before it was resized."""
+    """The smallest height and width, in pixels of the image before it was resized."""
 
 
 LIMITS = {"TEST": Limits(6000, 300), "TRAIN": Limits(12000, 2000)}
@@ -55,8 +55,8 @@ class ProposalLayer(Converter):
     """Faster R-CNN's Python layer: scores, offsets and the image's size become regions, the best first.
 
     One image at a time; tops (R, 5) and, if named, the scores (R, 1). How many regions come out is
-    configuration of py-faster-rcnn, of which this takes the defaults: in phase TEST 6000 boxes, of which 300
-    stay at most. Plug in your own (layers/python.py) for another configuration.
+    set in py-faster-rcnn's configuration, whose defaults these are: in phase TEST at most 300 of 6000 boxes.
+    Plug in your own (layers/caffe/python.py) for another configuration.
     """
 
     held_against = "NumPy loops"
@@ -110,7 +110,7 @@ class ProposalLayer(Converter):
         return (regions, confidence[kept][:, None])[: len(self.layer.tops)]
 
     def _confidence(self, scores: Tensor) -> Tensor:
-        """That of each box, pixel by pixel; the background's come first in the bottom."""
+        """The confidence of each box, pixel by pixel; the background's come first in the bottom."""
         return scores[0, scores.shape[1] // 2 :].permute(1, 2, 0).reshape(-1)
 
     def _boxes(self, scores: Tensor, offsets: Tensor) -> Tensor:
@@ -126,3 +126,15 @@ class ProposalLayer(Converter):
         centre = placed[:, :2] + size / 2 + moves[:, :2] * size
         half = moves[:, 2:].exp() * size / 2
         return torch.cat([centre - half, centre + half], 1)
+
+
+@converts("rpn.proposal_target_layer.ProposalTargetLayer")
+class ProposalTarget(Converter):
+    """Faster R-CNN's Python layer that draws regions to train on; a deploy net takes all of them."""
+
+    held_against = ""
+    is_sampler = True
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        raise self.refuse("draws regions by their labels, and does not train here")

@@ -1,4 +1,4 @@
-"""ROIPooling (Fast R-CNN) and PSROIPooling (R-FCN).
+"""ROIPooling and SmoothL1Loss (Fast R-CNN), PSROIPooling (R-FCN).
 
 A region of interest is a row (image, xmin, ymin, xmax, ymax), in pixels of the input image.
 """
@@ -90,7 +90,7 @@ class ROIPooling(_Pool):
         """The parts along x (axis 0) or y (axis 1)."""
         count = (self.p.pooled_w, self.p.pooled_h)[axis]
         start, end = corners[:, axis], corners[:, 2 + axis]
-        # Fast R-CNN counts the last pixel in, and takes a region of at least one.
+        # Fast R-CNN includes the last pixel, and makes a region at least one pixel wide.
         step = (end - start + 1).clamp(min=1) / count
         return _parts(torch.zeros_like(start), step, count, features.shape[3 - axis], start[:, None])
 
@@ -153,3 +153,38 @@ class PSROIPooling(_Pool):
         start, end = start * self.p.spatial_scale, (end + 1) * self.p.spatial_scale
         step = (end - start).clamp(min=0.1) / self.p.group_size
         return _parts(start, step, self.p.group_size, features.shape[3 - axis])
+
+
+@converts("SmoothL1Loss")
+class SmoothL1Loss(Converter):
+    """Fast R-CNN's: an L1 loss that is quadratic within 1 / `sigma`^2 of 0; a mean over the batch.
+
+    Further bottoms weight the difference inside the loss, and the loss from outside, elementwise.
+    """
+
+    held_against = "NumPy loops; SSD's Caffe"
+    is_loss = True
+    fork_fields = frozenset({"smooth_l1_loss_param"})
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        self.sigma2 = layer.fields.smooth_l1_loss_param.sigma**2
+        if len(bottoms) not in (2, 3, 4):
+            raise self.refuse(f"needs 2 to 4 bottoms (values, targets, weights), has {len(bottoms)}")
+
+    def look(self, view: View) -> View | None:
+        return None
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return ((),)
+
+    def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        if any(bottom.numel() != bottoms[0].numel() for bottom in bottoms):
+            raise self.refuse(f"its bottoms differ: {', '.join(str(tuple(b.shape)) for b in bottoms)}")
+        values, targets, *weights = (bottom.reshape(len(bottoms[0]), -1) for bottom in bottoms)
+        inside, outside = [*weights, None, None][:2]
+        difference = values - targets if inside is None else (values - targets) * inside
+        size = difference.abs()
+        bent = size < 1 / self.sigma2
+        loss = torch.where(bent, 0.5 * self.sigma2 * difference**2, size - 0.5 / self.sigma2)
+        return (loss if outside is None else loss * outside).sum() / len(values)

@@ -1,4 +1,4 @@
-"""One step of an LSTM, of a branch of BVLC's."""
+"""LSTMUnit: one step of an LSTM, from a BVLC branch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @converts("LSTMUnit")
 class LSTMUnit(Converter):
-    """One time of an LSTM: the memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
+    """One step of an LSTM: from memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
 
     held_against = "NumPy loops; SSD's Caffe"
 

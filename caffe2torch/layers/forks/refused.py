@@ -1,4 +1,4 @@
-"""Types of forks that are known and refused: what they are, and what to do."""
+"""Types of forks that are known but refused: why, and what to do."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ _REASONS = {
     "DataAugmentation": _AUGMENTS,
     "FlowAugmentation": _AUGMENTS,
     "GenerateAugmentationParameters": _AUGMENTS,
-    "Import": "takes its layers from another file; write them into this one",
+    "Import": "takes its layers from another file; copy them into this one",
     "RPROI": f"TensorRT's plug-in for region proposals and ROIPooling {_PROPOSES}",
-    "Reorg": "caffe-yolo9000 and other forks move its pixels in opposite orders, and a net tells no fork",
+    "Reorg": "forks move its pixels in opposite orders (caffe-yolo9000 and others), and nets name no fork",
     "SimplerNMS": f"OpenCL Caffe's layer for region proposals {_PROPOSES}",
 }
 
 
 @converts(*_REASONS)
 class Refused(Converter):
-    """Refused: augmentation, imports, proposals of other makers than py-faster-rcnn, and Reorg.
+    """Refused: augmentation, imports, region proposals other than py-faster-rcnn's, and Reorg.
 
-    Forks disagree on what Reorg does; the message of each says what to do.
+    Forks disagree on what Reorg does; each error says what to do.
     """
 
     held_against = ""

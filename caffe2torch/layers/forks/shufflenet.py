@@ -26,7 +26,7 @@ class ShuffleChannel(Converter):
         self.group = layer.fields.shuffle_channel_param.group
         channels = bottoms[0][1] if bottoms[0] else None
         if not self.group or (channels or 0) % self.group:
-            raise self.refuse(f"its bottom's channels, {channels}, are no multiple of group: {self.group}")
+            raise self.refuse(f"its bottom's channels, {channels}, are not a multiple of group: {self.group}")
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
@@ -38,7 +38,7 @@ class ShuffleChannel(Converter):
 
 @converts("ConvolutionDepthwise", "DepthwiseConvolution")
 class ConvolutionDepthwise(Convolution):
-    """MobileNet's and ShuffleNet's: a convolution of each channel by itself.
+    """MobileNet's and ShuffleNet's: a convolution of each channel on its own.
 
     The forks do not read `group`, and `num_output` must be the number of channels.
     """

@@ -1,4 +1,4 @@
-"""SpatialPyramidPooling: SPP-net's, from a branch of BVLC's that is older than Caffe's SPP."""
+"""SpatialPyramidPooling: SPP-net's, from a BVLC branch that is older than Caffe's SPP."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @converts("SpatialPyramidPooling")
 class SpatialPyramidPooling(Converter):
-    """A branch of BVLC's: MAX over windows of 1 / `spatial_bin` of the image, for each bin, in one axis.
+    """A BVLC branch's: MAX over windows of 1 / `spatial_bin` of the image, for each bin, in one axis.
 
-    The windows are whole pixels, so that a size which is no multiple of a bin gets more of them.
+    The windows are whole pixels, so a size that is not a multiple of a bin gets more of them.
     """
 
     held_against = "NumPy loops"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @converts("Permute")
 class Permute(Converter):
-    """SSD's: the axes in another `order`; those that it does not name come last, in their own order."""
+    """SSD's: the axes in another `order`; axes that it does not name come last, in their original order."""
 
     held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"permute_param"})
@@ -38,7 +38,7 @@ class Permute(Converter):
     def _order(self, axes: int) -> list[int]:
         order = list(self.layer.fields.permute_param.order)
         if any(axis >= axes for axis in order):
-            raise self.refuse(f"order: {order} is outside its bottom of {axes} axes")
+            raise self.refuse(f"order: {order} is out of range for its bottom of {axes} axes")
         return order + [axis for axis in range(axes) if axis not in order]
 
     def look(self, view: View) -> View | None:
@@ -60,7 +60,7 @@ class Permute(Converter):
 
 @converts("Normalize")
 class Normalize(Converter):
-    """SSD's: each pixel's channels, or with `across_spatial` each image, at length 1, times a scale.
+    """SSD's: each pixel's channels, or with `across_spatial` each image, at norm 1, times a learned scale.
 
     One scale for all with `channel_shared`, else one per channel.
     """
@@ -113,7 +113,7 @@ def prior_boxes(
     """SSD's default boxes and their variances, (1, 2, values), for a map of features.
 
     `boxes` are (height, width) in pixels of the image; so is `step`, from one pixel of
-    the features to the next. Values are xmin, ymin, xmax, ymax as parts of the image.
+    the features to the next. Values are fractions of the image: xmin, ymin, xmax, ymax.
     """
     device, (rows, columns) = features.device, features.shape[2:]
     rise, run = step or (image[0] / rows, image[1] / columns)
@@ -134,7 +134,7 @@ def prior_boxes(
 class PriorBox(Converter):
     """SSD's: the default boxes of a feature map's pixels, as fractions of the image, and their variances.
 
-    Top (1, 2, boxes * 4). All of its parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
+    Top (1, 2, boxes * 4). Takes all parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
     """
 
     held_against = "NumPy loops; SSD's Caffe"
@@ -160,7 +160,7 @@ class PriorBox(Converter):
         self.variance = list(p.variance or (0.1,))
 
     def _pair(self, name: str, both: str) -> tuple[float, float] | None:
-        """(height, width) of the image or of a step, None when the bottoms tell them."""
+        """(height, width) of the image or of a step, None if the bottoms give them."""
         height, width = getattr(self.p, f"{name}_h"), getattr(self.p, f"{name}_w")
         if self.p.has(f"{name}_h") or self.p.has(f"{name}_w"):
             if self.p.has(both) or min(height, width) <= 0:
@@ -256,7 +256,7 @@ class DetectionOutput(Converter):
         return torch.stack(rows)[None, None]
 
     def _decoded(self, location: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
-        """Boxes (images, priors, classes, 4) from what the net says relative to the priors."""
+        """Boxes (images, priors, classes, 4) from locations relative to the priors."""
         p = self.p
         offset = location if p.variance_encoded_in_target else location * variance
         if p.code_type == "CORNER":
@@ -281,7 +281,7 @@ class DetectionOutput(Converter):
         return [self._row(image, label, i, boxes, scores) for label, i in found]
 
     def _kept(self, boxes: Tensor, scores: Tensor) -> list[int]:
-        """One class: the priors of the boxes that stay, best first."""
+        """The priors of one class's boxes that are kept, best first."""
         nms = self.p.nms_param
         chosen = torch.arange(len(scores), device=scores.device)
         if self.p.has("confidence_threshold"):

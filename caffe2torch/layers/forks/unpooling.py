@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def unpool(x: Tensor, mask: Tensor, height: int, width: int) -> Tensor:
     """Each value of `x` at its position in `mask`, (N, C, height, width), zero elsewhere.
 
-    Where two values meet, the last one stays, as in the loops of the forks.
+    Where two values collide, the last one stays, as in the forks' loops.
     """
     places = mask.flatten(2).long()
     order = torch.arange(places.shape[2], device=x.device).expand_as(places)
@@ -63,7 +63,7 @@ class Upsample(_Unpool):
     """SegNet's and ENet's unpooling with a mask (two bottoms); MobileNet-YOLO's repeated pixels (one bottom).
 
     To `upsample_h` and `upsample_w`, or by `scale`, or by `scale_h` and `scale_w`; less a pixel with
-    `pad_out_h` and `pad_out_w`. With one bottom, by `scale` alone.
+    `pad_out_h` and `pad_out_w`. With one bottom, only by `scale`.
     """
 
     held_against = "NumPy loops; SSD's Caffe"
@@ -75,7 +75,7 @@ class Upsample(_Unpool):
         if len(bottoms) not in (1, 2):
             raise self.refuse(f"needs a bottom, or a bottom and a mask; has {len(bottoms)} bottoms")
         if len(bottoms) == 1 and {name for name, _ in p.given()} - {"scale"}:
-            raise self.refuse("takes scale alone when it has one bottom")
+            raise self.refuse("takes only scale when it has one bottom")
         pairs = (("upsample_h", "upsample_w"), ("scale_h", "scale_w"))
         if any(p.has(height) != p.has(width) for height, width in pairs) or (
             p.has("scale") and p.has("scale_h")
@@ -106,7 +106,7 @@ class Upsample(_Unpool):
 class Unpooling(_Unpool):
     """A BVLC branch's: the mask's pooling undone, to a size from the `pooling_param` of that pooling.
 
-    `pool: MAX` alone. The Unpooling with an `unpooling_param` of its own (DeconvNet) is not this one.
+    Only `pool: MAX`. The Unpooling with an `unpooling_param` of its own (DeconvNet) is a different layer.
     """
 
     held_against = "NumPy loops"
@@ -117,7 +117,7 @@ class Unpooling(_Unpool):
         if len(bottoms) != 2:
             raise self.refuse(f"needs a bottom and a mask, has {len(bottoms)} bottoms")
         if p.pool != "MAX" or p.global_pooling:
-            raise self.refuse("undoes pool: MAX alone, and no global pooling")
+            raise self.refuse("undoes only pool: MAX, and not global pooling")
         self.kernel = (p.kernel_h, p.kernel_w) if p.has("kernel_h") else (p.kernel_size, p.kernel_size)
         self.stride = (p.stride_h, p.stride_w) if p.has("stride_h") else (p.stride, p.stride)
         self.pad = (p.pad_h, p.pad_w) if p.has("pad_h") else (p.pad, p.pad)

@@ -1,10 +1,11 @@
-"""Interp: DeepLab's bilinear interpolation (interp_layer.cpp of deeplab-public, PSPNet, ICNet)."""
+"""DeepLab's HoleConvolution, and Interp (interp_layer.cpp of deeplab-public, PSPNet, ICNet)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.caffe.convolution import Convolution
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.python_form import Place, PythonForm
@@ -15,12 +16,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+@converts("HoleConvolution")
+class HoleConvolution(Convolution):
+    """DeepLab's older name of a Convolution that is dilated by `hole`."""
+
+    held_against = "NumPy loops"
+
+
 @converts("Interp")
 class Interp(Converter):
-    """DeepLab's, PSPNet's and ICNet's: bilinear interpolation in which the corner pixels keep their places.
+    """DeepLab's, PSPNet's and ICNet's: bilinear interpolation with aligned corners.
 
     To a size from `zoom_factor` and `shrink_factor`, or to `height` and `width`; negative `pad_beg` and
-    `pad_end` crop first. Another `interp_type` than bilinear and a second bottom are refused.
+    `pad_end` crop first. An `interp_type` other than bilinear and a second bottom are refused.
     """
 
     held_against = "NumPy loops"
@@ -36,7 +44,7 @@ class Interp(Converter):
         if p.interp_type != "bilinear":
             raise self.refuse(f"interp_type: {p.interp_type!r} is not supported, 'bilinear' is")
         if p.pad_beg > 0 or p.pad_end > 0:
-            raise self.refuse(f"pad_beg: {p.pad_beg} and pad_end: {p.pad_end} may only be negative and crop")
+            raise self.refuse(f"pad_beg: {p.pad_beg} and pad_end: {p.pad_end} must not be positive")
         if not (p.has("zoom_factor") or p.has("shrink_factor") or (p.has("height") and p.has("width"))):
             raise self.refuse("needs zoom_factor, shrink_factor, or height and width")
         if min(p.zoom_factor, p.shrink_factor) < 1:
@@ -55,10 +63,10 @@ class Interp(Converter):
         return ((*bottom[:2], *(None if size is None else self._size(size, to) for size, to in given)),)
 
     def _size(self, size: int, to: int) -> int:
-        """The size of the top along one axis; `to` is the one that the file names."""
+        """The size of the top along one axis; `to` is the one that the file gives."""
         p = self.p
         size += p.pad_beg + p.pad_end
-        # A size that the file names gives way to a lone factor.
+        # A factor on its own takes precedence over a size.
         if p.has("height") and p.has("width") and p.has("zoom_factor") == p.has("shrink_factor"):
             size = to
         else:
