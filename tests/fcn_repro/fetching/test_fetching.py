@@ -431,7 +431,7 @@ def test_the_published_sources_are_complete():
 
 
 def test_what_only_the_user_can_fetch_is_said_and_taken_by_hand(tmp_path):
-    with pytest.raises(MissingData, match=r"registers: fetch it by hand.*--from VOC2012test\.tar"):
+    with pytest.raises(MissingData, match=r"registered users: fetch it by hand.*--from VOC2012test\.tar"):
         obtain("voc2012-test", tmp_path)
     by_hand = tar_of(tmp_path / "downloaded (1).tar", "w", **FILES)
     folder = obtain("voc2012-test", tmp_path, given=[by_hand])

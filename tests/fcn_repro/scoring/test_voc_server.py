@@ -170,7 +170,7 @@ def test_answers(tmp_path, text, expected):
         ("100.5", r"100\.5 is not a percentage"),
         (
             LISTING.replace("accuracy: 61.250%", "accuracy: 67.000%"),
-            r"the classes' mean is 61\.25, but 67\.0 is said",
+            r"the classes' mean is 61\.25, but it is given as 67\.0",
         ),
         (PAGE.replace("</th>", "</th><th></th>"), "no mean IU found"),
     ],
