@@ -221,7 +221,7 @@ def test_published_weights_of_the_same_name_stay(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     lay("voc-fcn32s", workspace, "FCN32s")
     (workspace.models / "voc-fcn32s.caffemodel.sha256").write_text("as a fetch leaves it")
-    with pytest.raises(WriteError, match=r"voc-fcn32s\.safetensors: has the published weights"):
+    with pytest.raises(WriteError, match=r"voc-fcn32s\.safetensors: holds the published weights"):
         train("voc-fcn32s", recipe("voc-fcn32s"), workspace, options=Options())
 
 
