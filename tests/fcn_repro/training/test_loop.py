@@ -213,7 +213,7 @@ def test_a_training_that_diverges_ends_at_the_last_snapshot(images, tmp_path, ba
     last = tmp_path / f"my_iter_{iteration - 1}.caffemodel"
     assert str(stopped.value) == (
         f"{what} at iteration {iteration}; lower base_lr (the rate is {base_lr:.3g}) and start over; "
-        f"{last} is whole"
+        f"{last} is complete"
     )
     assert stopped.value.exit_code == 1
     kept = own.snapshots.latest()
