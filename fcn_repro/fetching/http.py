@@ -1,20 +1,24 @@
 """One file from an address: resumed, retried, hashed as it arrives, under its name once it is right.
 
-NAME.part      what has arrived, and in NAME.part.json from which version of the file
+NAME.part      what has arrived, locked by who fetches it; NAME.part.json says of which version of the file
 NAME           the whole file
 NAME.sha256    its hash, where none was known: what it must have from then on
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
 import requests
@@ -33,6 +37,7 @@ MAX_BYTES = 1 << 36
 _PIECE = 1 << 20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _FORBIDDEN = (401, 403, 407)
+_BY_HAND = "A file fetched by hand goes in with --from FILE"
 _DROPPED = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError, ConnectionError)
 
 
@@ -66,8 +71,9 @@ def fetch(
     """The file at `url` as `destination`; one that is there already is checked and kept.
 
     A connection that breaks is taken up where it broke, after `pause_s` seconds and each time twice as long,
-    and so is an interrupted fetch. Raises MissingData when the server does not give the file, ReadError when
-    it gives another one, WriteError when there is no room for it.
+    and so is an interrupted fetch. Of two fetches of one file, the second waits for the first: it checks what
+    that one got, or goes on where it ended. Raises MissingData when the server does not give the file,
+    ReadError when it gives another one, WriteError when there is no room for it.
     """
     path = Path(destination)
     expected = Expected(size, _several(sha256), _several(sha1), _several(md5))
@@ -75,15 +81,20 @@ def fetch(
         return verify(path, expected)
     make_folder(path.parent)
     try:
-        _fetch_new(_Part(url, path, expected), path, progress, pause_s)
+        with _Part(url, path, expected) as part:
+            if not path.exists():
+                _fetch_new(part, path, progress, pause_s)
+                return path
+            part.discard()  # another fetch, for which this one waited, got the file
     except OSError as error:
         raise WriteError(f"{path}: {error}") from error
-    return path
+    return verify(path, expected)
 
 
 def _fetch_new(part: _Part, path: Path, progress: Progress | None, pause_s: float) -> None:
     try:
         _receive(part, progress, pause_s)
+        part.check_size()
         _check(path, part.expected, part.digests, f"it was altered on the way, or replaced at {part.url}")
     except ReadError:
         part.discard()
@@ -142,7 +153,7 @@ def _check(path: Path, expected: Expected, found: _Digests, cause: str) -> None:
             )
     if expected.hashes:
         return
-    record = path.with_name(f"{path.name}.sha256")
+    record = _record(path)
     if not record.exists():
         write(record, f"{found['sha256']}  {path.name}\n")  # as sha256sum -c reads it
     elif (known := record.read_text(encoding="utf-8", errors="replace").split()[:1]) != [found["sha256"]]:
@@ -151,12 +162,21 @@ def _check(path: Path, expected: Expected, found: _Digests, cause: str) -> None:
         )
 
 
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 class _Part:
-    """NAME.part: what has arrived, hashed. `version` is the validator to resume by, "" if there is none."""
+    """NAME.part: what has arrived, hashed. `version` is the validator to resume by, "" if there is none.
+
+    It is locked until it is closed: what is written to it here is all that takes its name.
+    """
 
     def __init__(self, url: str, destination: Path, expected: Expected) -> None:
         self.url, self.expected = url, expected
         self.path = destination.with_name(f"{destination.name}.part")
+        self._file = _locked(self.path)
+        self.is_known = bool(expected.size or expected.hashes) or _record(destination).exists()
         self._state = destination.with_name(f"{destination.name}.part.json")
         self.digests = _Digests(expected)
         self.version = self._version_left()
@@ -164,6 +184,14 @@ class _Part:
             self.digests.read(self.path)
         else:
             self.start_again("")
+
+    def __enter__(self) -> _Part:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()  # which unlocks it
 
     def _version_left(self) -> str:
         """Of an earlier call's part, if it came from the same address."""
@@ -180,12 +208,20 @@ class _Part:
 
     def start_again(self, version: str) -> None:
         self.version, self.digests = version, _Digests(self.expected)
-        self.path.write_bytes(b"")
+        self._file.truncate(0)
         self._state.write_text(json.dumps({"url": self.url, "version": version}), encoding="utf-8")
 
-    def add(self, file: IO[bytes], piece: bytes) -> None:
-        file.write(piece)
+    def add(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._file.flush()
         self.digests.update(piece)
+
+    def check_size(self) -> None:
+        """Raises ReadError when the file is not what was hashed: a program without locks wrote to it."""
+        found = os.fstat(self._file.fileno()).st_size
+        if found != self.size:
+            problem = f"has {found} bytes, not the {self.size} that arrived"
+            raise ReadError(f"{self.path}: {problem}; something else writes to it, or did")
 
     def keep_as(self, path: Path) -> None:
         self.path.replace(path)
@@ -194,6 +230,25 @@ class _Part:
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, to append to, once no other process or thread has it; the lock of a dead one is gone."""
+    while True:
+        with ExitStack() as closing:
+            file = closing.enter_context(path.open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _has_name(file, path):
+                closing.pop_all()
+                return file
+
+
+def _has_name(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has the name that it was opened by; who had it may have moved it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _receive(part: _Part, progress: Progress | None, pause_s: float) -> None:
@@ -224,13 +279,12 @@ def _ask(part: _Part, progress: Progress | None) -> None:
         total = _begin(response, part)
         most = part.expected.size or total or MAX_BYTES
         _need_room(part, (part.expected.size or total or part.size) - part.size)
-        with part.path.open("ab") as file:
-            for piece in response.raw.stream(_PIECE, decode_content=False):
-                if part.size + len(piece) > most:
-                    raise ReadError(f"{part.url}: expected {most} bytes, the server sends more")
-                part.add(file, piece)
-                if progress:
-                    progress(part.size, total)
+        for piece in response.raw.stream(_PIECE, decode_content=False):
+            if part.size + len(piece) > most:
+                raise ReadError(f"{part.url}: expected {most} bytes, the server sends more")
+            part.add(piece)
+            if progress:
+                progress(part.size, total)
     if total is not None and part.size < total:
         raise ConnectionError(f"closed after {part.size} of {total} bytes")
 
@@ -251,7 +305,13 @@ def _begin(response: requests.Response, part: _Part) -> int | None:
         raise MissingData(_refusal(response))
     part.start_again(version)
     length = response.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch(r"\d{1,18}", length) else None
+    if re.fullmatch(r"\d{1,18}", length):
+        return int(length)
+    # Chunks say which one is the last; without them a broken connection looks like the end.
+    if response.headers.get("Transfer-Encoding", "").lower() != "chunked" and not part.is_known:
+        problem = "the server does not say how long the file is, and neither a size nor a hash is known"
+        raise MissingData(f"{part.url}: {problem}: a cut one would look whole. {_BY_HAND}")
+    return None
 
 
 def _version(response: requests.Response) -> str:
@@ -263,10 +323,7 @@ def _version(response: requests.Response) -> str:
 def _refusal(response: requests.Response) -> str:
     forbidden = response.status_code in _FORBIDDEN
     cause = "it asks for a registration" if forbidden else "the address may have moved"
-    return (
-        f"{response.url}: the server says {response.status_code} {response.reason}; {cause}. "
-        "A file fetched by hand goes in with --from FILE"
-    )
+    return f"{response.url}: the server says {response.status_code} {response.reason}; {cause}. {_BY_HAND}"
 
 
 def _need_room(part: _Part, size: int) -> None:

@@ -23,6 +23,15 @@ def data() -> Path:
 
 
 @dataclass
+class Pause:
+    """The first request for a file stops after `after` bytes, says so by `reached`, and waits for `go`."""
+
+    after: int
+    reached: threading.Event = field(default_factory=threading.Event)
+    go: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
 class Served:
     """A file on the server, and what goes wrong. `drops`: after how many bytes each request in turn ends."""
 
@@ -36,6 +45,9 @@ class Served:
     shift: int = 0
     length: bool = True
     encoding: str = ""
+    chunks: int = 0
+    """In how many chunks it is sent; one that `drops` cuts lacks the mark of its end."""
+    pause: Pause | None = None
 
 
 class Server:
@@ -73,12 +85,27 @@ class Server:
             request.send_header("Content-Range", f"bytes {first}-{first + len(body) - 1}/{total}")
         if file.etag:
             request.send_header("ETag", file.etag)
-        if file.length:
+        if file.chunks:
+            request.send_header("Transfer-Encoding", "chunked")
+        elif file.length:
             request.send_header("Content-Length", str(len(body)))
         if file.encoding:
             request.send_header("Content-Encoding", file.encoding)
         request.end_headers()
-        request.wfile.write(sent)
+        if file.pause is not None and not file.pause.reached.is_set():
+            request.wfile.write(sent[: file.pause.after])
+            file.pause.reached.set()
+            file.pause.go.wait()
+            sent = sent[file.pause.after :]
+        request.wfile.write(_chunked(sent, file.chunks, sent == body) if file.chunks else sent)
+
+
+def _chunked(body: bytes, chunks: int, whole: bool) -> bytes:
+    """A body as HTTP/1.1 frames it when it does not tell the length beforehand."""
+    size = -(-len(body) // chunks)
+    pieces = (body[at : at + size] for at in range(0, len(body), size))
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return framed + b"0\r\n\r\n" * whole
 
 
 @pytest.fixture
@@ -99,5 +126,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield served
+        for file in served.files.values():
+            if file.pause is not None:
+                file.pause.go.set()
         http.shutdown()
         thread.join()
