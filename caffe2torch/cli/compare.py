@@ -22,7 +22,7 @@ def compare(options: argparse.Namespace) -> Answer:
     tolerance = TOLERANCE if options.tolerance is None else options.tolerance
     files = (look_at_model(options.file), look_at_model(options.diff))
     read = partial(_side, options, files)
-    found = between(*files, read, tolerance, run=options.run, on=options.on)
+    found = between(*files, read, tolerance, run=options.run, on=options.on, trust=options.trust)
     return Answer(str(found), found.as_dict(), 0 if found.same else 1)
 
 

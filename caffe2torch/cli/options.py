@@ -77,6 +77,8 @@ def _running(group: Group) -> None:
     add = group.add_argument
     add("--run", action="store_true", help="with --survey or --diff: also run the nets, on random inputs")
     add("--on", metavar="X.npz", help="with --diff: run the nets on its arrays in.<blob> instead")
+    add("--trust", action="store_true",
+        help="with --diff: run a .pt2 or .py, and so whatever its author wrote")  # fmt: skip
     add("--tolerance", metavar="T", type=float, help="with --diff: relative (default: 1e-5)")
 
 

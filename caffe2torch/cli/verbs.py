@@ -69,7 +69,7 @@ VERBS = (
     Verb(
         "--diff",
         _compare,
-        (*_READING, "--allow-missing", "--run", "--on", "--tolerance"),
+        (*_READING, "--allow-missing", "--run", "--on", "--trust", "--tolerance"),
         "compare FILE with OTHER; write nothing, exit with 1 if they differ",
         {"metavar": "OTHER"},
     ),

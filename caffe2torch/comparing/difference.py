@@ -62,6 +62,8 @@ class Difference:
     """Every blob of the layers that both have, the largest relative difference first."""
     outputs: Report | None = None
     """None if they were not asked for."""
+    notes: tuple[str, ...] = ()
+    """What was not compared, or is odd in one of the two."""
 
     @cached_property
     def same(self) -> bool:
@@ -78,7 +80,7 @@ class Difference:
         outputs = None if self.outputs is None else self.outputs.as_dict()
         rest = {name: getattr(self, name) for name in ("a", "b", "same", "tolerance", "layers")}
         more = {"only_a": self.only_a, "only_b": self.only_b, "changes": list(map(asdict, self.changes))}
-        return {**rest, **more, "blobs": blobs, "outputs": outputs}
+        return {**rest, **more, "blobs": blobs, "outputs": outputs, "notes": self.notes}
 
     def __str__(self) -> str:
         parts = [f"A  {self.a}\nB  {self.b}", *self._parts(), self.summary()]
@@ -93,6 +95,7 @@ class Difference:
         head = ("layer", "blob", "shape", "max |delta|", "at", "relative", "")
         yield _table([_cells(row) for row in differing], head, right=(3, 5))
         yield f"outputs of B against those of A\n{self.outputs}" if self.outputs is not None else ""
+        yield "\n".join(self.notes)
 
     def summary(self) -> str:
         """One line: what differs, and where most."""

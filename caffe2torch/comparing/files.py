@@ -25,8 +25,14 @@ from caffe2torch.opening import that_only_runs
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.kinds import File, Kind
 from caffe2torch.untrusted.pickles import read_state_dict
-from caffe2torch.writing.format import Run
+from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model, model_of
+
+_INSTEAD = {
+    "py": ", or compare the .safetensors beside it",
+    "pt2": ", or leave out --run and --on to compare its weights alone",
+}
+"""What does without trust, by the name of a format."""
 
 
 def between(
@@ -37,6 +43,7 @@ def between(
     *,
     run: bool = False,
     on: str | PathLike[str] | None = None,
+    trust: bool = False,
 ) -> Difference:
     """Compares two files as `diff` does; `read` gives the net in one, None for one that defines none.
 
@@ -44,23 +51,34 @@ def between(
     only runs, such as ONNX, outputs are compared alone. Where neither defines a net, values are compared by
     their keys, and what runs by its outputs for the inputs in `on`.
 
+    A pt2 or a Python file runs what its author chose, and so only with `trust`. Without it, a pt2 is compared
+    by the weights in it, as far as it keeps them unpickled, and a note says so; a Python file is refused.
+
     Raises ReadError for two that cannot be compared, and what `read` and the formats' readers raise.
     """
     nets = {path: net for path in dict.fromkeys((a, b)) if (net := read(path)) is not None}
     if not nets:
-        return _without_net(a, b, tolerance, run, on)
+        return _without_net(a, b, tolerance, run, on, trust)
     known, base = next(iter(nets.items()))
-    sides = [(path, nets.get(path) or _opened(path, base)) for path in (a, b)]
+    running = run or on is not None
+    sides = [(path, nets.get(path) or _opened(path, base, running, trust)) for path in (a, b)]
     for path, side in sides:
         if not isinstance(side, Model):
             outputs = compare_outputs(str(known), answers(base, on), side, tolerance)
             return Difference(str(known), str(path), tolerance, outputs=outputs)
     first, second = (side for _, side in sides if isinstance(side, Model))
+    notes = tuple(
+        f"{path}: its graph was not run, only its weights are compared; --trust runs it"
+        for path in (a, b)
+        if path not in nets and that_only_runs(path)
+    )
     found = replace(compare(first, second, tolerance), a=str(a), b=str(b))
-    return with_outputs(found, first, second, on) if run or on is not None else found
+    if notes:  # the layers are those of one net, lent to the other's weights
+        found = replace(found, layers=0, notes=notes)
+    return with_outputs(found, first, second, on) if running else found
 
 
-def _opened(path: File, base: Model) -> Model | Run:
+def _opened(path: File, base: Model, running: bool, trust: bool) -> Model | Run:
     """A file without a net of its own, by the other's."""
     if path.kind is Kind.STATE_DICT:
         return model_of(read_pt(Path(path), base))
@@ -69,14 +87,26 @@ def _opened(path: File, base: Model) -> Model | Run:
     known = that_only_runs(path)
     if known is None or known.runner is None:
         raise ReadError(f"{path}: defines no net, holds no values and does not run")
+    if known.values is not None and not running and not trust:
+        return model_of(known.values(Path(path), base))
+    _check_trust(path, known, trust)
     return known.runner(Path(path), base)
 
 
-def _without_net(a: File, b: File, tolerance: float, run: bool, on: str | PathLike[str] | None) -> Difference:
+def _check_trust(path: File, known: Format, trust: bool) -> None:
+    """Refuses to run what a stranger wrote."""
+    if known.runs_code and not trust:
+        problem = f"{path}: running a {known.name} runs whatever its author wrote"
+        raise ReadError(f"{problem}; give --trust if you trust them{_INSTEAD.get(known.name, '')}")
+
+
+def _without_net(
+    a: File, b: File, tolerance: float, run: bool, on: str | PathLike[str] | None, trust: bool
+) -> Difference:
     neither = f"neither {a} nor {b} defines a net"
-    opens = [known.open for path in (a, b) if (known := that_only_runs(path)) and known.open]
+    opens = [known for path in (a, b) if (known := that_only_runs(path)) and known.open]
     if len(opens) == 2 and on is not None:
-        first, second = (opened(Path(path)) for opened, path in zip(opens, (a, b), strict=True))
+        first, second = (_run_alone(path, known, trust) for path, known in zip((a, b), opens, strict=True))
         outputs = compare_outputs(str(a), stored_answers(str(a), first, on), second, tolerance)
         return Difference(str(a), str(b), tolerance, outputs=outputs)
     if a.kind is not b.kind or a.kind not in (Kind.STATE_DICT, Kind.HDF5):
@@ -85,6 +115,12 @@ def _without_net(a: File, b: File, tolerance: float, run: bool, on: str | PathLi
     if run or on is not None:
         raise ReadError(f"{neither} to run; leave out --run and --on to compare their values")
     return _by_key(a, b, tolerance)
+
+
+def _run_alone(path: File, known: Format, trust: bool) -> Run:
+    _check_trust(path, known, trust)
+    assert known.open is not None  # noqa: S101 (the caller looked)
+    return known.open(Path(path))
 
 
 def _by_key(a: File, b: File, tolerance: float) -> Difference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,14 @@ def read_pt(path: Path, model: Model) -> Net:
     """
     from caffe2torch.untrusted.pickles import read_state_dict  # writing does not need it
 
-    state = read_state_dict(path)
+    return with_state(model, read_state_dict(path), path)
+
+
+def with_state(model: Model, state: Mapping[str, Blob], path: Path) -> Net:
+    """The model's net with the values of a state dict, which is all that is known of `path`.
+
+    Raises WeightsError for keys that are not those of the net.
+    """
     keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if odd := sorted(keys ^ state.keys()):
         problem = "has no" if odd[0] in keys else "has a"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2torch._torch import torch
+from caffe2torch.formats.pt import with_state
+from caffe2torch.net import Net
+from caffe2torch.untrusted.pt2 import read_pt2
 from caffe2torch.writing.checking import as_function
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model
@@ -12,11 +15,16 @@ from caffe2torch.writing.output import Output, patiently
 
 
 def open_pt2(path: Path) -> Run:
-    """The graph in a file."""
+    """The graph in a file, whose author decides what loading it runs."""
     from caffe2torch.writing.graph import argument  # loads slowly, and few formats need it
 
     program = torch.export.load(path).module()
     return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
+
+
+def read_values(path: Path, model: Model) -> Net:
+    """The model's net with the weights in a file, of which nothing is run."""
+    return with_state(model, read_pt2(path), path)
 
 
 def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
@@ -33,6 +41,8 @@ FORMAT = Format(
     (".pt2",),
     write_pt2,
     open=open_pt2,
+    values=read_values,
+    runs_code=True,
     needs_values=False,
     code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
 )

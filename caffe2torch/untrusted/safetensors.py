@@ -14,7 +14,8 @@ from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 
-_NUMPY: dict[str, DType] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+NUMPY: dict[str, DType] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+"""How values lie in a file, by the name of their dtype; NumPy has no bfloat16."""
 MAX_HEADER = 100_000_000
 """Bytes; the format's own limit."""
 
@@ -83,18 +84,18 @@ def _stored(key: str, entry: object, data: memoryview) -> Stored:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ReadError(f"tensor {key!r}: does not have exactly dtype, shape and data_offsets")
     shape, offsets, dtype = entry["shape"], entry["data_offsets"], entry["dtype"]
-    if not isinstance(dtype, str) or dtype not in _NUMPY:
-        raise ReadError(f"tensor {key!r}: its dtype is {dtype!r}; known are {', '.join(_NUMPY)}")
+    if not isinstance(dtype, str) or dtype not in NUMPY:
+        raise ReadError(f"tensor {key!r}: its dtype is {dtype!r}; known are {', '.join(NUMPY)}")
     if not _are_sizes(shape) or not _are_sizes(offsets) or len(offsets) != 2:
         raise ReadError(f"tensor {key!r}: its shape {shape} or its data_offsets {offsets} are impossible")
     if problem := shape_problem(tuple(shape)):
         raise ReadError(f"tensor {key!r}: {problem}")
-    (begin, end), size = offsets, math.prod(shape) * _NUMPY[dtype].itemsize
+    (begin, end), size = offsets, math.prod(shape) * NUMPY[dtype].itemsize
     if end - begin != size or end > len(data):
         raise ReadError(
             f"tensor {key!r}: takes {size} bytes, its data_offsets {offsets} of {len(data)} do not"
         )
-    values = np.frombuffer(data[begin:end], _NUMPY[dtype])
+    values = np.frombuffer(data[begin:end], NUMPY[dtype])
     return Stored(dtype, tuple(shape), values)
 
 

@@ -45,6 +45,10 @@ class Format:
     """Loads it, to be run on random inputs; without it and `open`, what was read back is run."""
     open: Opener | None = None
     """Loads any file of this format, to be run."""
+    values: Reader | None = None
+    """Reads the values alone, by the model's net, of a format that otherwise only runs."""
+    runs_code: bool = False
+    """Whether `run` and `open` run what the file's author wrote: nothing for the files of strangers."""
     dtypes: tuple[str, ...] = ("float32",)
     """The dtypes that parameters can be written in."""
     needs_values: bool = True

@@ -436,13 +436,14 @@ def test_a_format_that_only_runs(name: str, compare: Run) -> None:
         c2t.export(net_of('name: "small" ' + INPUT + conv, conv=[values]), file)
     other = f"b{formats()[name].suffixes[0]}"
     c2t.export(c2t.read(weights="a.caffemodel"), other)
+    trust = ("--trust",) * formats()[name].runs_code
     for sides in (("a.caffemodel", other), (other, "a.caffemodel")):
-        code, out = compare(*sides)
+        code, out = compare(*sides, *trust)
         assert code == 0, out
         assert out.splitlines()[-1] == "the same within 1e-05: 2 outputs"
-    code, out = compare("c.caffemodel", other)
+    code, out = compare("c.caffemodel", other, *trust)
     assert (code, out.splitlines()[-1]) == (1, "B differs from A; outputs: 2 of 2")
-    assert compare(other, other)[0] == 1
+    assert compare(other, other, *trust)[0] == 1
 
 
 def on(**arrays: np.ndarray) -> str:
@@ -460,15 +461,18 @@ def test_two_that_only_run(voc: Path, golden: Path, compare: Run) -> None:
     assert (code, out.count("\n")) == (1, 1)
     assert out.endswith("two of ONNX or pt2 also run on the inputs of --on\n")
     image = np.random.default_rng(3).standard_normal((1, 3, 41, 58), np.float32)
+    code, out = compare("a.onnx", "a.pt2", "--on", on(data=image))
+    assert code == 1
+    assert out.startswith("fcn-convert: a.pt2: running a pt2 runs whatever its author wrote; give --trust ")
     for sides, expected in ((("a.onnx", "a.pt2"), 0), (("a.pt2", "a.onnx"), 0), (("a.pt2", "b.onnx"), 1)):
-        code, out = compare(*sides, "--on", on(data=image))
+        code, out = compare(*sides, "--on", on(data=image), "--trust")
         assert code == expected, out
         assert "(1, 21, 41, 58)" in out
-    assert compare("a.onnx", "a.pt2", "--on", golden / "fcn" / "voc-fcn8s" / "io.npz")[0] == 0
+    assert compare("a.onnx", "a.pt2", "--on", golden / "fcn" / "voc-fcn8s" / "io.npz", "--trust")[0] == 0
     code, out = compare(voc, "b.onnx", "--on", on(data=image[:, :2]))
     assert code == 1
     assert out.startswith(f"fcn-convert: {voc}: does not run on on.npz: ")
-    code, out = compare("a.onnx", "a.pt2", "--on", on(image=image))
+    code, out = compare("a.onnx", "a.pt2", "--on", on(image=image), "--trust")
     assert code == 1
     assert out.startswith("fcn-convert: a.onnx: does not run on on.npz: ")
 

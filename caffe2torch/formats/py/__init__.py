@@ -145,6 +145,7 @@ FORMAT = Format(
     (".py",),
     write_python,
     run=run_fresh,
+    runs_code=True,
     dtypes=DTYPES,
     code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
 )
