@@ -33,6 +33,7 @@ def _side(options: argparse.Namespace, files: tuple[File, File], file: File) -> 
     if not defines_net(file) and (prototxt is None or file.kind is not Kind.HDF5):
         return None
     own = {"file": file, "prototxt": prototxt, "mean": options.mean if vgg16_origin(file) else None}
+    own["trained_on"] = options.trained_on if vgg16_origin(file) == "torchvision" else None
     with naming(str(file)):
         source = read_source(argparse.Namespace(**{**vars(options), **own}))
         planned = plan(source.net, allow_missing=options.allow_missing)

@@ -7,6 +7,7 @@ from argparse import _ArgumentGroup as Group
 from caffe2torch.cli.verbs import VERBS
 from caffe2torch.command_line import Parser
 from caffe2torch.formats import names
+from caffe2torch.weights.trained_on import TRAINED_ON
 from caffe2torch.writing import DTYPES
 
 _USAGE = """\
@@ -51,6 +52,7 @@ def _reading(group: Group) -> None:
     add("--prototxt", metavar="P", help="the net's definition, instead of the one in FILE")
     add("--convolutionalize", action="store_true", help="turn InnerProduct layers into convolutions")
     add("--mean", metavar="B,G,R", type=_mean, help="for VGG-16 from elsewhere: the net's own mean")
+    add("--trained-on", choices=tuple(TRAINED_ON), help="for VGG-16 with torchvision's keys: which images")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
     add("--allow-missing", action="store_true",
         help="leave parameters without values at Caffe's filler (not with --inspect)")  # fmt: skip

@@ -29,8 +29,15 @@ def read_source(options: argparse.Namespace) -> Model:
     file = look_at_model(options.file)
     if options.mean is not None and not vgg16_origin(file):
         raise UsageError("--mean is for weights of torchvision or Keras; other models have their own")
-    unknown, mean = options.ignore_unknown_fields, options.mean
-    model = open_model(file, options.prototxt, ignore_unknown=unknown, mean=mean)
+    if options.trained_on is not None and vgg16_origin(file) != "torchvision":
+        raise UsageError("--trained-on is for weights with torchvision's keys; other models tell it")
+    model = open_model(
+        file,
+        options.prototxt,
+        ignore_unknown=options.ignore_unknown_fields,
+        mean=options.mean,
+        trained_on=options.trained_on,
+    )
     lines = [f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"]
     if options.convolutionalize:
         from caffe2torch.weights.surgery import convolutionalize

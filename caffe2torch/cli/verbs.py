@@ -9,7 +9,7 @@ import argparse
 
 from caffe2torch.command_line import Answer, UsageError, Verb
 
-_READING = ("FILE", "--prototxt", "--convolutionalize", "--mean", "--ignore-unknown-fields")
+_READING = ("FILE", "--prototxt", "--convolutionalize", "--mean", "--trained-on", "--ignore-unknown-fields")
 _WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check")
 
 
@@ -37,7 +37,7 @@ def _inspect(options: argparse.Namespace) -> Answer:
     options = with_files(options)
     options.file = look_at_model(options.file)
     if is_mean(options.file):
-        if any((options.prototxt, options.convolutionalize, options.mean, options.ignore_unknown_fields)):
+        if any(getattr(options, name.lstrip("-").replace("-", "_")) for name in _READING[1:]):
             raise UsageError(f"{options.file}: is a mean; leave out the options for reading a net")
         return inspect_mean(options)
     with naming(str(options.file)):

@@ -41,16 +41,18 @@ def open_model(
     *,
     ignore_unknown: bool = False,
     mean: Sequence[float] | None = None,
+    trained_on: str | None = None,
 ) -> Model:
     """The net in a file or in a folder in the hub's form, with its blobs if it holds any.
 
-    `prototxt` defines the net of one of Caffe's files; `mean` is for VGG-16 from elsewhere (vgg16_from).
+    `prototxt` defines the net of one of Caffe's files; `mean` and `trained_on` are for VGG-16 from elsewhere
+    (vgg16_from).
     Raises what `read`, `from_safetensors` and `vgg16_from` raise, and ReadError for a prototxt given with a
     file that defines its own net, and for a file that defines none.
     """
     file = look_at_model(path)
     if whose := vgg16_origin(file):
-        return _vgg16(file, whose, prototxt, mean)
+        return _vgg16(file, whose, prototxt, mean, trained_on)
     if (known := that_only_runs(file)) is not None:
         raise ReadError(f"{file}: is {known.name}, which can only be run; give the model that it came from")
     if file.kind is Kind.STATE_DICT:
@@ -104,13 +106,16 @@ def that_only_runs(file: File) -> Format | None:
     return next((x for x in formats().values() if x.read is None and file.path.endswith(x.suffixes)), None)
 
 
-def _vgg16(file: File, whose: str, prototxt: AnyPath | None, mean: Sequence[float] | None) -> Model:
+def _vgg16(
+    file: File, whose: str, prototxt: AnyPath | None, mean: Sequence[float] | None, trained_on: str | None
+) -> Model:
     if prototxt is not None:
         raise ReadError(f"{file}: holds {whose}'s VGG-16, whose net is known; leave out --prototxt")
     from caffe2torch.weights.vgg16 import vgg16_from
 
-    net = vgg16_from(file, mean)
+    net = vgg16_from(file, mean, trained_on)
     more = "" if mean is None else f", mean={mean}"
+    more += "" if trained_on is None else f", trained_on={trained_on!r}"
     origin = Origin(file, f"VGG-16 of {whose}", (f"net = c2t.vgg16_from({file.path!r}{more})",))
     return Model(net, preprocessing=preprocessing(net), origin=origin)
 

@@ -1,7 +1,7 @@
 """VGG-16 from elsewhere -> a Net as in Caffe, to fill an FCN with: torchvision's and Keras' weights.
 
                   images                                          kernels               fc6 reads
-    torchvision   RGB, 0 to 1, normalized by mean and deviation   (out, in, h, w)       (channels, h, w)
+    torchvision   trained_on.py tells                             (out, in, h, w)       (channels, h, w)
     Keras         BGR, 0 to 255, minus a mean                     (h, w, in, out)       (h, w, channels)
     Caffe         BGR, 0 to 255, minus a mean                     (out, in, h, w)       (channels, h, w)
 
@@ -28,21 +28,13 @@ from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 from caffe2torch.untrusted.pickles import read_state_dict, strings, tensor_blobs
 from caffe2torch.untrusted.safetensors import read_tensors
+from caffe2torch.weights.trained_on import KERAS, Images, images_of, named
 from caffe2torch.zoo.fcn import VGG16_DEPTHS, Stream, vgg16_stages
 from caffe2torch.zoo.writer import NetWriter
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
-"""BGR; what Caffe's ImageNet models and the FCNs subtract."""
-TORCHVISION_MEAN = (103.53, 116.28, 123.675)
-"""BGR; 255 times torchvision's 0.406, 0.456 and 0.485."""
-KERAS_MEAN = (103.939, 116.779, 123.68)
-"""BGR; keras.applications' preprocess_input, and the net's authors (gist ksimonyan/211839e770f7b538e2d8)."""
-
-_DEVIATION = np.array((0.225, 0.224, 0.229))
-"""BGR; torchvision's, for images from 0 to 1."""
 _SIZE = 224
 """Height and width of the images that the fully connected layers take: pool5 is 7x7 then."""
 _CONVOLUTIONS = tuple(
@@ -55,39 +47,38 @@ _Weights = dict[str, tuple[Blob, Blob]]
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """Where weights come from: their keys, the images they expect, and what is known about them."""
+class _Layout:
+    """How a file holds weights: what it calls them, and what this module changes besides conv1_1."""
 
     name: str
+    """Whose."""
     layers: Mapping[str, str]
     """Caffe's layer names by theirs."""
     key: re.Pattern[str]
     """The layer and the kind of a weight or a bias."""
-    mean: tuple[float, ...]
-    rewritten: str
-    """What this module changes, as a note."""
-    warning: str
+    notes: tuple[str, ...] = ()
+    """For people."""
 
 
-_TORCHVISION = _Origin(
+_TORCHVISION = _Layout(
     "torchvision",
-    dict(
-        zip(
-            (
-                *(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
-                *("classifier.0", "classifier.3", "classifier.6"),
-            ),
-            _CONVOLUTIONS + _FULL,
-            strict=True,
-        )
-    ),
+    {
+        "classifier.1": "fc6",  # where dropout came first, as in torchvision before its first weights
+        "classifier.4": "fc7",
+        **dict(
+            zip(
+                (
+                    *(f"features.{i}" for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
+                    *("classifier.0", "classifier.3", "classifier.6"),
+                ),
+                _CONVOLUTIONS + _FULL,
+                strict=True,
+            )
+        ),
+    },
     re.compile(r"(?P<layer>.+)\.(?P<kind>weight|bias)"),
-    TORCHVISION_MEAN,
-    "conv1_1 rewritten for BGR from 0 to 255; it took RGB from 0 to 1, normalized as torchvision does",
-    "torchvision's weights are not Caffe's: from them FCN-32s reached 57.8 mean IU and 8s at once 59.0, not "
-    "63 and 64 (wkentaro/pytorch-fcn#75, #84)",
 )
-_KERAS = _Origin(
+_KERAS = _Layout(
     "Keras",
     {
         **{re.sub(r"conv(\d)_", r"block\1_conv", name): name for name in _CONVOLUTIONS},
@@ -95,10 +86,11 @@ _KERAS = _Origin(
     },
     # block1_conv1/block1_conv1_W_1:0 by Keras 1, block1_conv1/block1_conv1/kernel:0 by Keras 2.
     re.compile(r"(?P<layer>[^/]+)/(?:.*[/_])?(?P<kind>W|b|kernel|bias)(?:_\d+)?(?::0)?"),
-    KERAS_MEAN,
-    "kernels reordered, they were (h, w, in, out)",
-    "the file does not say whether these are Caffe's weights, as keras.applications' are; from others, "
-    "FCNs do not reach the published scores",
+    (
+        "kernels reordered, they were (h, w, in, out)",
+        "the file does not say whether these are Caffe's weights, as keras.applications' are; from others, "
+        "FCNs do not reach the published scores",
+    ),
 )
 
 
@@ -121,12 +113,20 @@ def _names_vgg(keys: Container[str]) -> bool:
     return any(f"{layer}.weight" in keys for layer in _TORCHVISION.layers)
 
 
-def vgg16_from(source: AnyPath | Mapping[str, Tensor], mean: Sequence[float] | None = None) -> Net:
+def vgg16_from(
+    source: AnyPath | Mapping[str, Tensor],
+    mean: Sequence[float] | None = None,
+    trained_on: str | None = None,
+) -> Net:
     """VGG-16 as in Caffe, `conv1_1` to `fc8` and `prob`, of any widths, with weights from elsewhere.
 
     `source` is a state dict of torchvision's vgg16, a file of one (.pth or safetensors), or the .h5 of
-    Keras' VGG16 for TensorFlow. Weights without the fully connected layers give the net up to `pool5`.
-    `surgery.transplant` fills an FCN from it.
+    Keras' VGG16 for TensorFlow. Weights without the fully connected layers, or with nothing but NaN in them,
+    give the net up to `pool5`. `surgery.transplant` fills an FCN from it.
+
+    The keys of a state dict do not tell which images it was trained on: Caffe's own weights go by
+    torchvision's too. `trained_on` does: "torchvision", "caffe" or "caffe-rgb" (trained_on.py). Without it,
+    conv1_1 and a classifier of NaN tell; where they do not, WeightsError asks for it.
 
     The net takes BGR images, 0 to 255, minus `mean` (B, G, R), as the transform_param of its Input says.
     By default that is the mean that the weights were trained with, and the net is exactly theirs. Another,
@@ -134,60 +134,88 @@ def vgg16_from(source: AnyPath | Mapping[str, Tensor], mean: Sequence[float] | N
     not where it reaches into the padding, whose zeros then stand for a colour that is not the weights' mean.
     At sizes that are not multiples of 32 the pools differ: Caffe's round up, the others' down.
 
-    Raises MissingData, ReadError, and WeightsError for weights that are not VGG-16's.
+    Raises MissingData, ReadError, WeightsError for weights that are not VGG-16's, and NetError for a `mean`
+    or `trained_on` that cannot be.
     """
-    if isinstance(source, Mapping):
-        return _net(tensor_blobs(source), _TORCHVISION, "the state dict", mean)
-    path, file = str(source), look(source)
-    if file.kind is Kind.STATE_DICT:
-        return _net(read_state_dict(file), _TORCHVISION, path, mean)
-    name = origin(file)
-    if name == _TORCHVISION.name:
-        stored, _ = read_tensors(file)
-        blobs = {key: x.blob() for key, x in stored.items()}
-        return _net(blobs, _TORCHVISION, path, mean)
-    if name == _KERAS.name:
-        from caffe2torch.untrusted import hdf5
-
-        with located(path):
-            blobs = hdf5.keras_weights(path, mapped(file))
-        return _net(blobs, _KERAS, path, mean)
-    raise WeightsError(f"{path}: is neither a state dict of torchvision's vgg16 nor a file of Keras' VGG16")
+    return _net(*_read(source), mean, trained_on)
 
 
-def _net(stored: Mapping[str, Blob], whose: _Origin, path: str, mean: Sequence[float] | None) -> Net:
-    mean = whose.mean if mean is None else tuple(map(float, mean))
-    if len(mean) != 3 or not all(map(math.isfinite, mean)):
+def _net(
+    stored: Mapping[str, Blob],
+    layout: _Layout,
+    path: str,
+    mean: Sequence[float] | None,
+    trained_on: str | None,
+) -> Net:
+    if mean is not None and (len(mean) != 3 or not all(map(math.isfinite, mean))):
         raise NetError(f"the mean is {mean}; it takes three numbers, for blue, green and red")
-    weights = _by_layer(stored, whose, path)
-    if whose is _KERAS:
+    weights, notes = _without_nan_classifier(_by_layer(stored, layout, path))
+    if layout is _KERAS:
+        if trained_on is not None:
+            raise NetError(f"{path}: Keras' VGG-16 is trained on BGR from 0 to 255; leave out trained_on")
         weights = {name: (_turned(name, weight, path), bias) for name, (weight, bias) in weights.items()}
-    weights["conv1_1"] = _first(*weights["conv1_1"], whose, mean, path)
+    kernel = _kernel(*weights["conv1_1"], path)
+    images, evidence = KERAS, ""
+    if layout is _TORCHVISION:
+        images, evidence = (named(trained_on), "") if trained_on else images_of(kernel, bool(notes), path)
+    mean = images.mean if mean is None else tuple(map(float, mean))
+    weights["conv1_1"] = _first(kernel, weights["conv1_1"][1], images, mean)
     net = from_message(_definition({name: bias.count for name, (_, bias) in weights.items()}, mean))
     layers = tuple(replace(layer, blobs=weights.get(layer.name, ())) for layer in net.layers)
-    net = replace(net, layers=layers, read_from=path, weights=path, notes=_notes(whose, mean))
+    notes = (*notes, *_notes(images, evidence, mean), *layout.notes)
+    net = replace(net, layers=layers, read_from=path, weights=path, notes=notes)
     plan(net)  # checks every shape
     return net
 
 
-def _notes(whose: _Origin, mean: tuple[float, ...]) -> tuple[str, ...]:
-    own = ", ".join(f"{value:g}" for value in whose.mean)
+def _read(source: AnyPath | Mapping[str, Tensor]) -> tuple[Mapping[str, Blob], _Layout, str]:
+    """The tensors by key, by whose layout, and what errors call the source."""
+    if isinstance(source, Mapping):
+        return tensor_blobs(source), _TORCHVISION, "the state dict"
+    path, file = str(source), look(source)
+    if file.kind is Kind.STATE_DICT:
+        return read_state_dict(file), _TORCHVISION, path
+    name = origin(file)
+    if name == _TORCHVISION.name:
+        stored, _ = read_tensors(file)
+        return {key: x.blob() for key, x in stored.items()}, _TORCHVISION, path
+    if name == _KERAS.name:
+        from caffe2torch.untrusted import hdf5
+
+        with located(path):
+            return hdf5.keras_weights(path, mapped(file)), _KERAS, path
+    raise WeightsError(f"{path}: is neither a state dict of torchvision's vgg16 nor a file of Keras' VGG16")
+
+
+def _without_nan_classifier(weights: _Weights) -> tuple[_Weights, tuple[str, ...]]:
+    """The weights as far as pool5 where the fully connected layers hold NaN alone, and a note of it."""
+    full = [blob for name in _FULL for blob in weights.get(name, ())]
+    if not full or not all(np.isnan(blob.read()).all() for blob in full):
+        return weights, ()
+    kept = {name: blobs for name, blobs in weights.items() if name not in _FULL}
+    return kept, ("fc6, fc7 and fc8 left out: they hold nothing but NaN",)
+
+
+def _notes(images: Images, evidence: str, mean: tuple[float, ...]) -> tuple[str, ...]:
+    known = f"taken as trained on the images of {images.name}: {evidence}; --trained-on says otherwise"
+    own = ", ".join(f"{value:g}" for value in images.mean)
     moved = f"their mean was {own}; conv1_1's bias makes up for the difference, but not at the border"
-    return (whose.rewritten, *[moved] * (mean != whose.mean), whose.warning)
+    known, moved = known * bool(evidence), moved * (mean != images.mean)
+    return tuple(filter(None, (images.rewritten, known, moved, images.warning)))
 
 
-def _by_layer(stored: Mapping[str, Blob], whose: _Origin, path: str) -> _Weights:
+def _by_layer(stored: Mapping[str, Blob], layout: _Layout, path: str) -> _Weights:
     """The weights of VGG-16 by Caffe's names, as stored. Raises WeightsError for any other net's."""
     _refuse_kin(stored, path)
     found: dict[tuple[str, str], Blob] = {}
     for key, blob in stored.items():
-        match = whose.key.fullmatch(key)
-        layer = whose.layers.get(match["layer"], "") if match else ""
+        match = layout.key.fullmatch(key)
+        layer = layout.layers.get(match["layer"], "") if match else ""
         kind = "weight" if match and match["kind"] in ("weight", "W", "kernel") else "bias"
         if not layer or (layer, kind) in found:
-            raise WeightsError(f"{path}: has {key!r}, which {whose.name}'s VGG-16 does not have")
+            raise WeightsError(f"{path}: has {key!r}, which {layout.name}'s VGG-16 does not have")
         found[layer, kind] = blob
-    theirs = {ours: name for name, ours in whose.layers.items()}
+    theirs = {ours: name for name, ours in layout.layers.items()}
     full = _FULL if any(layer in _FULL for layer, _ in found) else ()
     for layer in _CONVOLUTIONS + full:
         for kind in ("weight", "bias"):
@@ -228,15 +256,19 @@ def _turned(layer: str, weight: Blob, path: str) -> Blob:
     return Blob(shape if layer in _CONVOLUTIONS else (outputs, math.prod(shape[1:])), weight.dtype, values)
 
 
-def _first(weight: Blob, bias: Blob, whose: _Origin, mean: Sequence[float], path: str) -> tuple[Blob, Blob]:
-    """conv1_1 for BGR images from 0 to 255 minus `mean`."""
+def _kernel(weight: Blob, bias: Blob, path: str) -> Array:
+    """The weights of conv1_1, (N, 3, 3, 3)."""
     if weight.shape[1:] != (3, 3, 3) or bias.shape != weight.shape[:1]:
         raise WeightsError(f"{path}: conv1_1 is {weight.shape} and {bias.shape}, not (N, 3, 3, 3) and (N)")
-    kernel = weight.read().astype(np.float64)
-    if whose is _TORCHVISION:
-        kernel = kernel[:, ::-1] / (255 * _DEVIATION)[:, None, None]
+    return weight.read().astype(np.float64)
+
+
+def _first(kernel: Array, bias: Blob, images: Images, mean: Sequence[float]) -> tuple[Blob, Blob]:
+    """conv1_1 for BGR images from 0 to 255 minus `mean`."""
+    kernel = kernel[:, ::-1] if images.is_rgb else kernel
+    kernel = kernel / np.array(images.deviation)[:, None, None]
     # Untouched where the mean is their own, so that the bias keeps its bits.
-    shift = np.array(mean) - whose.mean
+    shift = np.array(mean) - images.mean
     moved = bias.read() + kernel.sum((2, 3)) @ shift if shift.any() else bias.read()
     return Blob.of(kernel.astype(np.float32)), Blob.of(moved.astype(np.float32))
 
