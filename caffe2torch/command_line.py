@@ -47,6 +47,8 @@ class Answer:
     text: str
     data: dict[str, Any]
     code: int = 0
+    warnings: tuple[str, ...] = ()
+    """What is also said on stderr, a line each."""
 
 
 class NotVerified(VerificationFailed):

@@ -17,6 +17,7 @@ from caffe2torch.formats import format_for, formats, write
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.phase import without_splits
+from caffe2torch.plan.warnings import warnings_of
 from caffe2torch.writing.digest import Digest
 from caffe2torch.writing.model import Model, model_of
 
@@ -39,6 +40,7 @@ def convert(options: argparse.Namespace) -> Answer:
         problem = "is a prototxt, without weights; give the caffemodel, and this as --prototxt"
         raise MissingData(f"{options.file}: {problem}")
     planned = plan(source.net, allow_missing=options.allow_missing)
+    warnings = tuple(f"{options.file}: {warning}" for warning in warnings_of(planned))
     if options.arch is not None:
         from caffe2torch.zoo.recognition import insist
 
@@ -57,8 +59,8 @@ def convert(options: argparse.Namespace) -> Answer:
     finally:
         progress.wipe()
     seconds = time.perf_counter() - start
-    outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check)
-    return Answer(str(outcome), outcome.facts())
+    outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check, warnings)
+    return Answer(str(outcome), outcome.facts(), warnings=warnings)
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, str]:

@@ -19,6 +19,8 @@ def _act(argv: Sequence[str]) -> int:
     asked = command_line.chosen(parser(), VERBS, argv)
     answer = asked.run()
     command_line.print_answer(answer, asked.options.json)
+    for warning in answer.warnings:
+        command_line.say("fcn-convert", f"warning: {warning}")
     return answer.code
 
 

@@ -32,6 +32,8 @@ class Outcome:
     seconds: float
     check: Check | None = None
     """How the written file was checked."""
+    warnings: tuple[str, ...] = ()
+    """What may make it useless; in JSON they are among the notes."""
 
     def facts(self) -> dict[str, Any]:
         """The result for JSON."""
@@ -46,7 +48,7 @@ class Outcome:
             "inputs": dict(plan.inputs),
             "preprocessing": {blob: asdict(known) for blob, known in self.model.preprocessing.items()},
             "outputs": plan.outputs,
-            "notes": plan.net.notes,
+            "notes": (*plan.net.notes, *self.warnings),
             "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
             "verified": verified(self.reports),
             "checked": self.check and self.check.facts(),
@@ -76,6 +78,7 @@ class Outcome:
             *(line for blob, known in self.model.preprocessing.items() for line in _prepared(blob, known)),
             ("output", ", ".join(plan.outputs)),
             *(("changed", note) for note in plan.net.notes),
+            *(("warning", warning) for warning in self.warnings),
             *(
                 ("diagonal", f"{key}: frozen and zero off its diagonal, so only that is kept")
                 for key in diagonal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -22,6 +22,7 @@ from caffe2torch.errors import ReadError
 from caffe2torch.formats.pt import read_pt
 from caffe2torch.net.reading import with_weights
 from caffe2torch.opening import that_only_runs
+from caffe2torch.plan.warnings import warnings_of
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.kinds import File, Kind
 from caffe2torch.untrusted.pickles import read_state_dict
@@ -67,15 +68,20 @@ def between(
             outputs = compare_outputs(str(known), answers(base, on), side, tolerance)
             return Difference(str(known), str(path), tolerance, outputs=outputs)
     first, second = (side for _, side in sides if isinstance(side, Model))
-    notes = tuple(
-        f"{path}: its graph was not run, only its weights are compared; --trust runs it"
-        for path in (a, b)
-        if path not in nets and that_only_runs(path)
-    )
     found = replace(compare(first, second, tolerance), a=str(a), b=str(b))
-    if notes:  # the layers are those of one net, lent to the other's weights
-        found = replace(found, layers=0, notes=notes)
+    unrun = [path for path in (a, b) if path not in nets and that_only_runs(path)]
+    if unrun:  # the layers are those of one net, lent to the other's weights
+        found = replace(found, layers=0)
+    found = replace(found, notes=tuple(_notes({a: first, b: second}, unrun)))
     return with_outputs(found, first, second, on) if running else found
+
+
+def _notes(sides: Mapping[File, Model], unrun: Collection[File]) -> Iterator[str]:
+    """What to know of each side."""
+    for path, side in sides.items():
+        if path in unrun:
+            yield f"{path}: its graph was not run, only its weights are compared; --trust runs it"
+        yield from (f"{path}: {warning}" for warning in warnings_of(side.plan))
 
 
 def _opened(path: File, base: Model, running: bool, trust: bool) -> Model | Run:

@@ -9,6 +9,7 @@ One step is Caffe's ApplyUpdate (sgd_solver.cpp): clip, normalize, regularize, c
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from os import fsencode
 from pathlib import Path
@@ -184,13 +185,16 @@ class Solver(torch.optim.Optimizer):
         """Resumes from a .solverstate or .solverstate.h5: iteration, history and steps made.
 
         `weights` is a caffemodel that must have all of the model's blobs; without it the model is left as it
-        is. The path in the state, which Caffe follows, is ignored: it may point anywhere. If anything does
-        not fit, nothing is changed. Raises ReadError, WeightsError, MissingData.
+        is. The path in the state, which Caffe follows, is ignored: it may point anywhere, and a UserWarning
+        names it. If anything does not fit, nothing is changed. Raises ReadError, WeightsError, MissingData.
         """
         state = read_solverstate(path)
         history = self._fitted(state, str(path))
         if weights is not None:
             transplant(self.model, _trained(self.model, weights))
+        elif state.learned_net:
+            problem = f"{path}: its weights, {state.learned_net!r}, are not restored: the model keeps its own"
+            warnings.warn(f"{problem}; give weights=", stacklevel=2)
         self.iter, self.current_step = state.iter, state.current_step
         self.state.clear()
         for parameter, tensors in zip(self.learnable_params, history, strict=True):

@@ -83,7 +83,8 @@ def test_twelve_steps(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_the_last_six_from_caffe_s_snapshot(case: str) -> None:
     trajectory = Trajectory(case, "snap_iter_6.caffemodel")
-    trajectory.solver.restore(trajectory.folder / "snap_iter_6.solverstate")
+    snap = trajectory.folder / "snap_iter_6"
+    trajectory.solver.restore(f"{snap}.solverstate", f"{snap}.caffemodel")
     for step in range(6, 12):
         assert trajectory.solver.iter == step
         assert not outside(trajectory.step()), step
@@ -309,7 +310,7 @@ def test_a_multistep_goes_on_where_it_was(tmp_path: Path) -> None:
     solver, other = (Solver(c2t.build(net_of(NET)), **given) for _ in range(2))
     for _ in range(3):
         solver.step()
-    _, path = solver.snapshot(tmp_path / "snap")
-    other.restore(path)
+    weights, path = solver.snapshot(tmp_path / "snap")
+    other.restore(path, weights)
     assert (other.iter, other.current_step) == (3, 2)
     assert other.rate == solver.rate == 0.5 / 8

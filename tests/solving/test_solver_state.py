@@ -293,9 +293,9 @@ def test_channels_last(tmp_path: Path) -> None:
     states = [everything(trained(solver_of(model), 1), tmp_path) for model in (one, other)]
     assert [len(state) for state in states[0]] == [len(state) for state in states[1]]
     solver = trained(solver_of(other))
-    _, path = solver.snapshot(tmp_path / "snap")
+    weights, path = solver.snapshot(tmp_path / "snap")
     before = history(solver, tmp_path)
-    solver.restore(path)
+    solver.restore(path, weights)
     for a, b in zip(before, history(solver, tmp_path), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -383,6 +383,18 @@ def test_a_damaged_state_changes_nothing(hdf5: bool, tmp_path: Path) -> None:
             cut.write_bytes(content[:size])
             with pytest.raises(Caffe2TorchError, match=str(cut)):
                 solver.restore(cut)
+
+
+def test_weights_that_are_not_restored_are_named(tmp_path: Path) -> None:
+    """Caffe follows `learned_net`."""
+    solver = trained(solver_of(batch_norm()))
+    weights, path = solver.snapshot(tmp_path / "snap")
+    kept = [p.tensor.clone() for p in solver.learnable_params]
+    with pytest.warns(UserWarning, match=f"{path}: its weights, '{weights}', are not restored") as said:
+        solver.restore(path)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    assert all(torch.equal(a, p.tensor) for a, p in zip(kept, solver.learnable_params, strict=True))
 
 
 def test_weights_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
