@@ -1,4 +1,4 @@
-"""What may make a converted net useless is said on stderr, on the screen and in --json; nothing is refused."""
+"""What may make a converted net useless is said: on stderr, on the screen and in --json."""
 
 from __future__ import annotations
 
