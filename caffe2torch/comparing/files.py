@@ -66,7 +66,8 @@ def between(
     for path, side in sides:
         if not isinstance(side, Model):
             outputs = compare_outputs(str(known), answers(base, on), side, tolerance)
-            return Difference(str(known), str(path), tolerance, outputs=outputs)
+            notes = tuple(_notes({known: base}, ()))
+            return Difference(str(known), str(path), tolerance, outputs=outputs, notes=notes)
     first, second = (side for _, side in sides if isinstance(side, Model))
     found = replace(compare(first, second, tolerance), a=str(a), b=str(b))
     unrun = [path for path in (a, b) if path not in nets and that_only_runs(path)]

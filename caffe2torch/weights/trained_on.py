@@ -65,7 +65,7 @@ _ALIKE = 0.96
 """Cosine; that of a fine-tuned net, HED, is 0.996, and 0.92 with its channels reversed."""
 
 # For outputs that deviate by about 1, the 27 weights of a kernel deviate by 0.19 if its inputs do by 1, and
-# by 0.003 if they do by 60. Around the middle of the two, by factors, it may be either.
+# by 0.003 if they do by 60. What lies between these bounds may be either.
 _OF_255, _OF_1 = 0.01, 0.05
 
 

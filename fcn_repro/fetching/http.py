@@ -199,7 +199,7 @@ class _Part:
             state = json.loads(self._state.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return ""
-        same = isinstance(state, dict) and state.get("url") == self.url and self.path.is_file()
+        same = isinstance(state, dict) and state.get("url") == self.url
         return str(state.get("version", "")) if same else ""
 
     @property
@@ -223,13 +223,15 @@ class _Part:
             problem = f"has {found} bytes, not the {self.size} that arrived"
             raise ReadError(f"{self.path}: {problem}; something else writes to it, or did")
 
+    # Once the part has lost its name, another fetch may make its own: the state goes first.
+
     def keep_as(self, path: Path) -> None:
+        self._state.unlink(missing_ok=True)
         self.path.replace(path)
-        self._state.unlink()
 
     def discard(self) -> None:
-        self.path.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> IO[bytes]:
