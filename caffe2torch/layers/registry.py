@@ -68,6 +68,7 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
         raise UnsupportedLayer(
             layer.name, layer.type, "no converter for this layer type; --list-layers shows the known ones"
         )
+    check_counts(layer, known)
     converter = known(layer, bottoms)
     for field in layer.fields.fork_fields():
         path = field.split(".")
@@ -77,3 +78,13 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
                 f"{field} is a field of a fork of Caffe, which this converter does not honour"
             )
     return converter
+
+
+def check_counts(layer: Layer, known: type[Converter]) -> None:
+    """Raises UnsupportedLayer for more or fewer bottoms or tops than the type has in Caffe."""
+    counted = (("bottom", layer.bottoms, known.bottom_count), ("top", layer.tops, known.top_count))
+    for what, names, (least, most) in counted:
+        if not least <= len(names) <= (len(names) if most is None else most):
+            needs = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            plural = "s" * (needs != "1")
+            raise UnsupportedLayer(layer.name, layer.type, f"needs {needs} {what}{plural}, has {len(names)}")
