@@ -86,10 +86,9 @@ class CaffeNet(nn.Module):
     def loss(self, tops: dict[str, Tensor]) -> Tensor:
         """The sum of the outputs times `loss_weight`, by default 1 for the first top of a loss layer."""
         terms = [
-            tops[top].sum() * weight
-            for step in self.plan.steps
-            for top, weight in zip(step.layer.tops, _loss_weights(step), strict=False)
-            if weight and top in tops
+            (tops[term.blob] if term.learns else tops[term.blob].detach()).sum() * term.weight
+            for term in self.plan.losses
+            if term.blob in tops
         ]
         if not terms:
             raise NetError(f"net {self.plan.net.name!r} has no loss in phase {self.plan.phase}")
@@ -97,7 +96,7 @@ class CaffeNet(nn.Module):
 
     def blobs(self) -> dict[str, list[Tensor]]:
         """The parameters and statistics of each layer that has any, in Caffe's order."""
-        state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers())
+        state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers(remove_duplicate=False))
         return {
             step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
         }
@@ -122,6 +121,7 @@ class CaffeNet(nn.Module):
                 continue
             tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
             values.update(zip(step.layer.tops, tops, strict=True))
+            values.update((blob, values[top].view_as(values[blob])) for blob, top in step.overwrites.items())
             if keep is not None:
                 for blob in self._last_use.get(index, ()):
                     values.pop(blob, None)
@@ -159,11 +159,6 @@ def _last_use(plan: Plan) -> dict[int, list[str]]:
         if blob not in plan.outputs:
             freed.setdefault(index, []).append(blob)
     return freed
-
-
-def _loss_weights(step: Step) -> tuple[float, ...]:
-    given: tuple[float, ...] = step.layer.fields.loss_weight
-    return given or ((1.0,) if step.layer.type.endswith("Loss") else ())
 
 
 def _initial(parameter: Parameter) -> nn.Parameter | Tensor:

@@ -102,7 +102,14 @@ class Backward:
         return under
 
     def check(self) -> None:
-        """Raises UnsupportedLayer where Caffe aborts: for a gradient to a bottom that can have none, such as labels."""
+        """Raises UnsupportedLayer for a learned bottom that can have no gradient, on which Caffe aborts.
+
+        Raises NetError for a loss on which a layer computes in place: Caffe scales its weight at every step.
+        """
+        for layer, readers in zip(self._layers, self._readers, strict=True):
+            for top, weight, by in zip(layer.tops, loss_weights(layer), readers, strict=False):
+                if weight and any(top in self._layers[reader].tops for reader, _ in by):
+                    raise NetError(f"layer {layer.name!r}: its loss {top!r} is computed on in place; rename a top")
         for converter, flows, under in zip(self._converters, self._flows, self._under_loss, strict=True):
             for bottom in sorted(converter.no_gradient):
                 if under and any(flows[bottom : bottom + 1]):
@@ -110,23 +117,14 @@ class Backward:
                     raise converter.refuse(f"has no gradient for its bottom {name!r}, which is learned")
 
     def terms(self) -> tuple[LossTerm, ...]:
-        """The tops that count as losses, in the net's order.
-
-        Raises NetError for a loss on which a layer computes in place: Caffe scales its weight with every step.
-        """
-        return tuple(
-            LossTerm(layer.tops[top], weight, self._learns(place, top))
-            for place, layer in enumerate(self._layers)
-            for top, weight in enumerate(loss_weights(layer)[: len(layer.tops)])
-            if weight
-        )
-
-    def _learns(self, place: int, top: int) -> bool:
-        layer, readers = self._layers[place], [reader for reader, _ in self._readers[place][top]]
-        if any(layer.tops[top] in self._layers[reader].tops for reader in readers):
-            problem = f"its loss {layer.tops[top]!r} is computed on in place; rename one of the tops"
-            raise NetError(f"layer {layer.name!r}: {problem}")
-        return bool(layer.fields.loss_weight) or not any(self._under_loss[reader] for reader in readers)
+        """The tops that count as losses, in the net's order."""
+        terms = []
+        for place, layer in enumerate(self._layers):
+            for top, weight, readers in zip(layer.tops, loss_weights(layer), self._readers[place], strict=False):
+                led = any(self._under_loss[reader] for reader, _ in readers)
+                if weight:
+                    terms.append(LossTerm(top, weight, bool(layer.fields.loss_weight) or not led))
+        return tuple(terms)
 
 
 def _readers(layers: Sequence[Layer]) -> list[list[list[tuple[int, int]]]]:
