@@ -24,15 +24,17 @@ class CaffeLayer(nn.Module):
         self.converter = step.converter
         self.module = step.converter.module()
         self.flows = step.layer.fields.propagate_down
-        if self.flows and len(self.flows) != len(step.layer.bottoms):
-            raise step.converter.refuse(f"{len(self.flows)} propagate_down; give none, or one per bottom")
+        self.phase = step.layer.fields.phase if step.layer.fields.has("phase") else None
+        self.reshaped = {p.name: [size or -1 for size in p.shape] for p in step.parameters if p.reshaped}
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The layer's tops."""
         if self.flows:
             bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
-        blobs = {**self._parameters, **self._buffers}
-        phase = {"training": self.training} if self.converter.depends_on_phase else {}
+        blobs = dict(self.named_parameters(recurse=False)) | dict(self.named_buffers(recurse=False))
+        blobs |= {name: blobs[name].view(shape) for name, shape in self.reshaped.items()}
+        training = self.training if self.phase is None else self.phase == "TRAIN"
+        phase = {"training": training} if self.converter.depends_on_phase else {}
         plugged = {} if self.module is None else {"module": self.module}
         tops = self.converter.forward(*bottoms, **blobs, **phase, **plugged)
         return tops if isinstance(tops, tuple) else (tops,)
@@ -65,7 +67,7 @@ class CaffeNet(nn.Module):
                 value = parameters.get(parameter.owner)
                 value = _initial(parameter) if value is None else value
                 parameters[parameter.key] = value
-                _register(layer, parameter.key.rpartition(".")[2], value)
+                _register(layer, parameter.name, value)
             _place(self, step.key, layer)
         self.train(plan.phase == "TRAIN")
 
@@ -96,7 +98,9 @@ class CaffeNet(nn.Module):
 
     def blobs(self) -> dict[str, list[Tensor]]:
         """The parameters and statistics of each layer that has any, in Caffe's order."""
-        state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers(remove_duplicate=False))
+        state = dict(self.named_parameters(remove_duplicate=False)) | dict(
+            self.named_buffers(remove_duplicate=False)
+        )
         return {
             step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
         }
@@ -121,7 +125,9 @@ class CaffeNet(nn.Module):
                 continue
             tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
             values.update(zip(step.layer.tops, tops, strict=True))
-            values.update((blob, values[top].view_as(values[blob])) for blob, top in step.overwrites.items())
+            values.update(
+                (blob, values[top].reshape(values[blob].shape)) for blob, top in step.overwrites.items()
+            )
             if keep is not None:
                 for blob in self._last_use.get(index, ()):
                     values.pop(blob, None)

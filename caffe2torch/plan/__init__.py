@@ -13,12 +13,14 @@ import numpy as np
 
 from caffe2torch.blob import Array, Blob, diagonal_of
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
+from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View, crop_offset
 from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
+from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
 from caffe2torch.plan.phase import for_phase
 
 
@@ -38,6 +40,13 @@ class Parameter:
     trained: bool
     """Has a learning rate; False for lr_mult 0 and for statistics."""
     statistics: bool
+    reshaped: bool = False
+    """Its owner has another shape and as many values (`share_mode: PERMISSIVE`)."""
+
+    @property
+    def name(self) -> str:
+        """Its name within its layer."""
+        return self.key.rpartition(".")[2]
 
     def read(self) -> Array:
         """The values as they are kept: reshaped as the layer needs them, a diagonal taken out."""
@@ -59,6 +68,8 @@ class Step:
     parameters: tuple[Parameter, ...]
     views: Mapping[str, View]
     """How the first top sees each input of the net."""
+    overwrites: Mapping[str, str]
+    """Blobs that a later layer reads, or outputs, that the layer changes besides its tops, each with the top."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class Plan:
     inputs: Mapping[str, Shape | None]
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
+    """Caffe's, and in phase TRAIN every loss that something reads."""
+    losses: tuple[LossTerm, ...]
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter that holds values of its own, in the net's order."""
@@ -115,11 +128,27 @@ class _Planner:
         self.inputs: dict[str, Shape | None] = {}
         self.keys: set[str] = set()
         self.owners: dict[str, Parameter] = {}
+        self.stored = _stored(net)
+        self.memory = Memory()
 
     def plan(self) -> Plan:
+        check_blobs(self.net.layers)
         steps = tuple(self._step(layer) for layer in self.net.layers)
         net = replace(self.net, layers=tuple(step.layer for step in steps))
-        return Plan(net, self.phase, self.inputs, steps, self._outputs())
+        losses, outputs = self._losses(steps), self._outputs()
+        if self.phase == "TRAIN":
+            outputs = tuple(dict.fromkeys((*outputs, *(term.blob for term in losses))))
+        return Plan(net, self.phase, self.inputs, _that_matter(steps, outputs), outputs, losses)
+
+    def _losses(self, steps: Sequence[Step]) -> tuple[LossTerm, ...]:
+        backward = Backward(
+            [step.layer for step in steps],
+            [step.converter for step in steps],
+            [any(parameter.trained for parameter in step.parameters) for step in steps],
+        )
+        if self.phase == "TRAIN":
+            backward.check()
+        return backward.terms()
 
     def _outputs(self) -> tuple[str, ...]:
         """Caffe's outputs: the blobs that nothing reads after they were last written (net.cpp)."""
@@ -131,9 +160,6 @@ class _Planner:
         return tuple(open_)
 
     def _step(self, layer: Layer) -> Step:
-        for bottom in layer.bottoms:
-            if bottom not in self.shapes:
-                raise NetError(f"layer {layer.name!r}: no layer before it makes its bottom {bottom!r}")
         if layer.unknown:
             fields = ", ".join(layer.unknown)
             raise UnsupportedLayer(
@@ -148,7 +174,8 @@ class _Planner:
         tops = self._tops(layer, converter)
         views = self._look(layer, converter)
         self.views |= dict.fromkeys(layer.tops, views)
-        return Step(key, layer, converter, tops, parameters, views)
+        overwrites = self.memory.written(layer, converter)
+        return Step(key, layer, converter, tops, parameters, views, overwrites)
 
     def _key(self, layer: Layer) -> str:
         """A unique name: Caffe allows layers without one, and two of one name."""
@@ -199,12 +226,18 @@ class _Planner:
 
     def _parameters(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
         specs = converter.blob_specs()
+        if len(layer.fields.param) > len(specs):
+            raise NetError(
+                f"layer {layer.name!r} ({layer.type}): has {len(layer.fields.param)} param for "
+                f"{len(specs)} blobs; remove the rest, as Caffe aborts on them"
+            )
+        shared = all(layer.share_name(position) in self.stored for position in range(len(specs)))
         if layer.blobs and len(layer.blobs) != len(specs):
             raise WeightsError(
                 f"{self.net.weights}: layer {layer.name!r} holds {len(layer.blobs)} blobs, "
                 f"its {layer.type} needs {len(specs)}; is this the net of these weights?"
             )
-        if specs and not layer.blobs and self.net.weights and not self.allow_missing:
+        if specs and not (layer.blobs or shared) and self.net.weights and not self.allow_missing:
             raise WeightsError(
                 f"{self.net.weights}: has no blobs for layer {layer.name!r} ({layer.type}); "
                 f"is this the net of these weights? --allow-missing leaves them at Caffe's filler"
@@ -228,6 +261,12 @@ class _Planner:
         return self._shared(layer, position, parameter)
 
     def _blob(self, layer: Layer, position: int, spec: BlobSpec) -> Blob | None:
+        """What the parameter is filled with; of several stored copies of a shared one, Caffe keeps the last."""
+        shared = self.stored.get(layer.share_name(position))
+        if shared is not None and fits(spec.shape, shared.shape):
+            return shared
+        if shared is not None and shared.count == product(spec.shape):
+            return replace(shared, shape=tuple(size or 0 for size in spec.shape))
         if not layer.blobs:
             return None
         blob = layer.blobs[position]
@@ -254,12 +293,35 @@ class _Planner:
         if not name:
             return parameter
         owner = self.owners.setdefault(name, parameter)
-        if owner.shape != parameter.shape:
+        permissive = layer.fields.param[position].share_mode == "PERMISSIVE"
+        if owner.shape != parameter.shape and not (
+            permissive and product(owner.shape) == product(parameter.shape)
+        ):
             raise NetError(
                 f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but their shapes are "
                 f"{shape_text(parameter.shape)} and {shape_text(owner.shape)}"
             )
-        return replace(parameter, owner=owner.key)
+        return replace(parameter, owner=owner.key, reshaped=owner.shape != parameter.shape)
+
+
+def _stored(net: Net) -> dict[str, Blob]:
+    """The last blob that is stored under each name by which parameters are shared."""
+    return {
+        name: blob
+        for layer in net.layers
+        for position, blob in enumerate(layer.blobs)
+        if blob.has_data and (name := layer.share_name(position))
+    }
+
+
+def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:
+    """The steps without what they overwrite for nobody: for no later reader, and no output."""
+    wanted, kept = set(outputs), list[Step]()
+    for step in reversed(steps):
+        overwrites = {blob: top for blob, top in step.overwrites.items() if blob in wanted}
+        kept.append(replace(step, overwrites=overwrites))
+        wanted |= set(step.layer.bottoms)
+    return tuple(reversed(kept))
 
 
 def _bare(shape: Sequence[int]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -42,12 +42,16 @@ def check_blobs(layers: Sequence[Layer]) -> None:
 def _check_in_place(layer: Layer, position: int, old: _Version) -> None:
     top = layer.tops[position]
     if old.maker is layer or top not in layer.bottoms[position : position + 1]:
-        raise NetError(f"layers {old.maker.name!r} and {layer.name!r} both make {top!r}; rename one of the tops")
+        raise NetError(
+            f"layers {old.maker.name!r} and {layer.name!r} both make {top!r}; rename one of the tops"
+        )
     others = [f"layer {reader.name!r} reads too" for reader in old.readers if reader is not layer]
     others += ["it reads twice"] * (len(old.readers) - len(others) > 1)
     others += [f"layer {old.maker.name!r} gives a loss_weight"] * old.weighted
     if others:
-        raise NetError(f"layer {layer.name!r} computes in place on {top!r}, which {others[0]}; rename its top")
+        raise NetError(
+            f"layer {layer.name!r} computes in place on {top!r}, which {others[0]}; rename its top"
+        )
 
 
 class Memory:
@@ -87,7 +91,9 @@ def loss_weights(layer: Layer) -> tuple[float, ...]:
 class Backward:
     """Which layers of a net learn from its losses."""
 
-    def __init__(self, layers: Sequence[Layer], converters: Sequence[Converter], learn: Sequence[bool]) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], converters: Sequence[Converter], learn: Sequence[bool]
+    ) -> None:
         """`learn` says which layers have parameters to be learned."""
         self._layers, self._converters = layers, converters
         self._readers = _readers(layers)
@@ -106,10 +112,11 @@ class Backward:
 
         Raises NetError for a loss on which a layer computes in place: Caffe scales its weight at every step.
         """
-        for layer, readers in zip(self._layers, self._readers, strict=True):
-            for top, weight, by in zip(layer.tops, loss_weights(layer), readers, strict=False):
-                if weight and any(top in self._layers[reader].tops for reader, _ in by):
-                    raise NetError(f"layer {layer.name!r}: its loss {top!r} is computed on in place; rename a top")
+        for layer, top, _, readers in self._losses():
+            if any(top in self._layers[reader].tops for reader in readers):
+                raise NetError(
+                    f"layer {layer.name!r}: its loss {top!r} is computed on in place; rename a top"
+                )
         for converter, flows, under in zip(self._converters, self._flows, self._under_loss, strict=True):
             for bottom in sorted(converter.no_gradient):
                 if under and any(flows[bottom : bottom + 1]):
@@ -118,13 +125,19 @@ class Backward:
 
     def terms(self) -> tuple[LossTerm, ...]:
         """The tops that count as losses, in the net's order."""
-        terms = []
-        for place, layer in enumerate(self._layers):
-            for top, weight, readers in zip(layer.tops, loss_weights(layer), self._readers[place], strict=False):
-                led = any(self._under_loss[reader] for reader, _ in readers)
+        return tuple(
+            LossTerm(
+                top, weight, bool(layer.fields.loss_weight) or not any(self._under_loss[r] for r in readers)
+            )
+            for layer, top, weight, readers in self._losses()
+        )
+
+    def _losses(self) -> Iterator[tuple[Layer, str, float, list[int]]]:
+        """Each top with a weight in the loss, with its layer and the layers that read it."""
+        for layer, readers in zip(self._layers, self._readers, strict=True):
+            for top, weight, by in zip(layer.tops, loss_weights(layer), readers, strict=False):
                 if weight:
-                    terms.append(LossTerm(top, weight, bool(layer.fields.loss_weight) or not led))
-        return tuple(terms)
+                    yield layer, top, weight, [reader for reader, _ in by]
 
 
 def _readers(layers: Sequence[Layer]) -> list[list[list[tuple[int, int]]]]:
