@@ -112,7 +112,7 @@ class Converter:
         return (self.bottoms[0],) * len(self.layer.tops)
 
     def shares_memory(self) -> bool:
-        """Whether Caffe keeps the tops in the first bottom's memory: a layer in place on one changes them all."""
+        """Whether the tops are the first bottom's memory in Caffe: a layer in place on one changes all."""
         return False
 
     def look(self, view: View) -> View | None:

@@ -81,15 +81,14 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
 
 
 def check_counts(layer: Layer, known: type[Converter]) -> None:
-    """Raises UnsupportedLayer for more or fewer bottoms, tops or propagate_down than the type has in Caffe."""
+    """Raises UnsupportedLayer for another number of bottoms, tops or propagate_down than Caffe takes."""
     counted = (("bottom", layer.bottoms, known.bottom_count), ("top", layer.tops, known.top_count))
     for what, names, (least, most) in counted:
         if not least <= len(names) <= (len(names) if most is None else most):
-            needs = (
-                f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-            )
-            plural = "s" * (needs != "1")
-            raise UnsupportedLayer(layer.name, layer.type, f"needs {needs} {what}{plural}, has {len(names)}")
+            more = "" if least == most else f" to {most}" if most else " or more"
+            plural = "" if (least, most) == (1, 1) else "s"
+            problem = f"needs {least or 'no'}{more} {what}{plural}, has {len(names)}"
+            raise UnsupportedLayer(layer.name, layer.type, problem)
     flows = layer.fields.propagate_down
     if flows and len(flows) != len(layer.bottoms):
         problem = f"{len(flows)} propagate_down; give none, or one per bottom"

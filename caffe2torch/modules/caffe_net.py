@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -98,9 +98,8 @@ class CaffeNet(nn.Module):
 
     def blobs(self) -> dict[str, list[Tensor]]:
         """The parameters and statistics of each layer that has any, in Caffe's order."""
-        state = dict(self.named_parameters(remove_duplicate=False)) | dict(
-            self.named_buffers(remove_duplicate=False)
-        )
+        state: dict[str, Tensor] = dict(self.named_parameters(remove_duplicate=False))
+        state |= self.named_buffers(remove_duplicate=False)
         return {
             step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
         }
@@ -125,23 +124,24 @@ class CaffeNet(nn.Module):
                 continue
             tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
             values.update(zip(step.layer.tops, tops, strict=True))
-            values.update(
-                (blob, values[top].reshape(values[blob].shape)) for blob, top in step.overwrites.items()
-            )
+            for blob, top in step.overwrites.items():
+                values[blob] = values[top].reshape(values[blob].shape)
             if keep is not None:
                 for blob in self._last_use.get(index, ()):
                     values.pop(blob, None)
         return values
 
 
-def build(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> CaffeNet:
+def build(
+    net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False
+) -> CaffeNet:
     """The net as a torch module that takes any input size.
 
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
     mode. A net read without weights gets Caffe's fillers, with torch's random numbers. Raises
-    UnsupportedLayer, NetError, WeightsError (see plan).
+    UnsupportedLayer, NetError, WeightsError (see plan). `stages` choose layers of an all-in-one net.
     """
-    return CaffeNet(plan(net, phase, allow_missing=allow_missing))
+    return CaffeNet(plan(net, phase, stages=stages, allow_missing=allow_missing))
 
 
 def _images(plan: Plan) -> dict[str, int]:

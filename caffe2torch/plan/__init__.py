@@ -69,7 +69,7 @@ class Step:
     views: Mapping[str, View]
     """How the first top sees each input of the net."""
     overwrites: Mapping[str, str]
-    """Blobs that a later layer reads, or outputs, that the layer changes besides its tops, each with the top."""
+    """Later needed blobs in the memory of a top that is computed in place, each with the top."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Plan:
         return (p for step in self.steps for p in step.parameters if p.owner == p.key)
 
 
-def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
+def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False) -> Plan:
     """The net of a phase, ready to run: every layer known, every shape consistent, every blob used.
 
     With `allow_missing` a layer without blobs (or a blob without data) in a net that has weights is left at
@@ -97,7 +97,7 @@ def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
     """
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
-    return _Planner(_with_loss_tops(for_phase(net, phase)), phase, allow_missing).plan()
+    return _Planner(_with_loss_tops(for_phase(net, phase, stages=stages)), phase, allow_missing).plan()
 
 
 def _with_loss_tops(net: Net) -> Net:
@@ -142,7 +142,6 @@ class _Planner:
 
     def _losses(self, steps: Sequence[Step]) -> tuple[LossTerm, ...]:
         backward = Backward(
-            [step.layer for step in steps],
             [step.converter for step in steps],
             [any(parameter.trained for parameter in step.parameters) for step in steps],
         )
@@ -211,6 +210,8 @@ class _Planner:
         return None
 
     def _look(self, layer: Layer, converter: Converter) -> dict[str, View]:
+        if not layer.tops:
+            return {}
         if layer.type == "Input":
             axes = {top: len(self.shapes[top] or (1,) * 4) - 2 for top in layer.tops}
             return {top: View.of_input(n) for top, n in axes.items() if n > 0}
@@ -219,10 +220,10 @@ class _Planner:
             if position in converter.shape_only:
                 continue
             for name, view in self.views[bottom].items():
-                looked = converter.look(view)
+                looked = converter.look(view) if _has_pixels(view, self.shapes[bottom]) else None
                 if looked is not None:
                     seen[name] = seen[name].merged(looked) if name in seen else looked
-        return seen
+        return {name: view for name, view in seen.items() if _has_pixels(view, self.shapes[layer.tops[0]])}
 
     def _parameters(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
         specs = converter.blob_specs()
@@ -254,14 +255,17 @@ class _Planner:
             blob=blob,
             filler=spec.filler,
             owner=key,
-            diagonal=position == 0 and blob is not None and _is_diagonal(layer, blob),
+            diagonal=position == 0
+            and not layer.share_name(0)
+            and blob is not None
+            and _is_diagonal(layer, blob),
             trained=not statistics and layer.lr_mult(position) != 0,
             statistics=statistics,
         )
         return self._shared(layer, position, parameter)
 
     def _blob(self, layer: Layer, position: int, spec: BlobSpec) -> Blob | None:
-        """What the parameter is filled with; of several stored copies of a shared one, Caffe keeps the last."""
+        """What fills the parameter; of several stored copies of a shared one, Caffe keeps the last."""
         shared = self.stored.get(layer.share_name(position))
         if shared is not None and fits(spec.shape, shared.shape):
             return shared
@@ -294,14 +298,18 @@ class _Planner:
             return parameter
         owner = self.owners.setdefault(name, parameter)
         permissive = layer.fields.param[position].share_mode == "PERMISSIVE"
-        if owner.shape != parameter.shape and not (
-            permissive and product(owner.shape) == product(parameter.shape)
-        ):
+        fits_in = permissive and product(owner.shape) == product(parameter.shape)
+        if owner.shape != parameter.shape and not fits_in:
             raise NetError(
                 f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but their shapes are "
                 f"{shape_text(parameter.shape)} and {shape_text(owner.shape)}"
             )
         return replace(parameter, owner=owner.key, reshaped=owner.shape != parameter.shape)
+
+
+def _has_pixels(view: View, shape: Shape | None) -> bool:
+    """Whether a blob can have the view: all of its axes but items and channels are those of an image."""
+    return shape is None or len(shape) - 2 == len(view.stride)
 
 
 def _stored(net: Net) -> dict[str, Blob]:
@@ -342,7 +350,7 @@ def _concrete(needed: Shape, blob: Blob) -> tuple[int, ...]:
 
 def _is_diagonal(layer: Layer, blob: Blob) -> bool:
     """A frozen dense deconvolution that maps each channel to itself: zero off the diagonal, to the bit."""
-    frozen = layer.type == "Deconvolution" and layer.lr_mult(0) == 0
+    frozen = layer.type == "Deconvolution" and layer.lr_mult(0) == 0 and not layer.share_name(0)
     if not frozen or layer.fields.convolution_param.group != 1 or blob.shape[0] != blob.shape[1]:
         return False
     bits = blob.read().view(np.uint32 if blob.dtype.itemsize == 4 else np.uint64)

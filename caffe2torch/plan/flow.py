@@ -24,8 +24,8 @@ class _Version:
 def check_blobs(layers: Sequence[Layer]) -> None:
     """Raises NetError where Caffe aborts: for a bottom that no layer before makes, and a top made twice.
 
-    A layer may compute in place, with a top that is its bottom at the same position, if nothing else reads that
-    bottom: with several readers, Caffe gives each a copy under another name, and the top is not in place.
+    A layer computes in place where a top is its bottom at the same position, and nothing else reads that
+    bottom: Caffe gives each of several readers a copy under another name.
     """
     versions: dict[str, _Version] = {}
     for layer in layers:
@@ -42,16 +42,12 @@ def check_blobs(layers: Sequence[Layer]) -> None:
 def _check_in_place(layer: Layer, position: int, old: _Version) -> None:
     top = layer.tops[position]
     if old.maker is layer or top not in layer.bottoms[position : position + 1]:
-        raise NetError(
-            f"layers {old.maker.name!r} and {layer.name!r} both make {top!r}; rename one of the tops"
-        )
+        raise NetError(f"layers {old.maker.name!r} and {layer.name!r} both make {top!r}; rename one")
     others = [f"layer {reader.name!r} reads too" for reader in old.readers if reader is not layer]
     others += ["it reads twice"] * (len(old.readers) - len(others) > 1)
     others += [f"layer {old.maker.name!r} gives a loss_weight"] * old.weighted
     if others:
-        raise NetError(
-            f"layer {layer.name!r} computes in place on {top!r}, which {others[0]}; rename its top"
-        )
+        raise NetError(f"layer {layer.name!r} computes in place on {top!r}, which {others[0]}; rename it")
 
 
 class Memory:
@@ -79,7 +75,7 @@ class LossTerm:
     blob: str
     weight: float
     learns: bool
-    """Whether its weight has a gradient: a layer that reads the top and leads to a loss overwrites it in Caffe."""
+    """Whether its weight has a gradient: in Caffe, a reader that leads to another loss overwrites it."""
 
 
 def loss_weights(layer: Layer) -> tuple[float, ...]:
@@ -91,13 +87,11 @@ def loss_weights(layer: Layer) -> tuple[float, ...]:
 class Backward:
     """Which layers of a net learn from its losses."""
 
-    def __init__(
-        self, layers: Sequence[Layer], converters: Sequence[Converter], learn: Sequence[bool]
-    ) -> None:
+    def __init__(self, converters: Sequence[Converter], learn: Sequence[bool]) -> None:
         """`learn` says which layers have parameters to be learned."""
-        self._layers, self._converters = layers, converters
-        self._readers = _readers(layers)
-        self._flows = _flows(layers, learn)
+        self._layers, self._converters = [converter.layer for converter in converters], converters
+        self._readers = _readers(self._layers)
+        self._flows = _flows(self._layers, learn)
         self._under_loss = self._leads_to_loss()
 
     def _leads_to_loss(self) -> list[bool]:
@@ -114,9 +108,7 @@ class Backward:
         """
         for layer, top, _, readers in self._losses():
             if any(top in self._layers[reader].tops for reader in readers):
-                raise NetError(
-                    f"layer {layer.name!r}: its loss {top!r} is computed on in place; rename a top"
-                )
+                raise NetError(f"layer {layer.name!r}: its loss {top!r} is computed on in place; rename it")
         for converter, flows, under in zip(self._converters, self._flows, self._under_loss, strict=True):
             for bottom in sorted(converter.no_gradient):
                 if under and any(flows[bottom : bottom + 1]):
@@ -125,12 +117,11 @@ class Backward:
 
     def terms(self) -> tuple[LossTerm, ...]:
         """The tops that count as losses, in the net's order."""
-        return tuple(
-            LossTerm(
-                top, weight, bool(layer.fields.loss_weight) or not any(self._under_loss[r] for r in readers)
-            )
-            for layer, top, weight, readers in self._losses()
-        )
+        terms = []
+        for layer, top, weight, readers in self._losses():
+            overwritten = not layer.fields.loss_weight and any(self._under_loss[reader] for reader in readers)
+            terms.append(LossTerm(top, weight, not overwritten))
+        return tuple(terms)
 
     def _losses(self) -> Iterator[tuple[Layer, str, float, list[int]]]:
         """Each top with a weight in the loss, with its layer and the layers that read it."""

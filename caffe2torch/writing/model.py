@@ -136,7 +136,7 @@ def without_rules(net: Net) -> Net:
 
     A trained net's layers say `phase: TRAIN`: deployed, its Dropout would still drop values (net.cpp).
     """
-    free = dict.fromkeys(("include", "exclude", "phase"))
+    free = dict.fromkeys(("include", "exclude"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 

@@ -57,8 +57,6 @@ class BN(Converter):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.bn_param
-        if len(layer.tops) != 1:
-            raise self.refuse(f"makes one top, the net names {layer.tops}")
         try:
             self.fork = _fork(self.p, len(layer.blobs))
         except ValueError as reason:

@@ -59,13 +59,13 @@ class ProposalLayer(Converter):
     Plug in your own (layers/caffe/python.py) for another configuration.
     """
 
+    bottom_count = (3, 3)
+    top_count = (1, 2)
     held_against = "NumPy loops"
     depends_on_phase = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        if len(bottoms) != 3 or len(layer.tops) > 2:
-            raise self.refuse("takes 3 bottoms (scores, offsets, image) and gives 1 or 2 tops")
         parameters = self._parameters(layer.fields.python_param.param_str)
         if set(parameters) - {"feat_stride", "scales"} or "feat_stride" not in parameters:
             raise self.refuse(
@@ -132,6 +132,8 @@ class ProposalLayer(Converter):
 class ProposalTarget(Converter):
     """Faster R-CNN's Python layer that draws regions to train on; a deploy net takes all of them."""
 
+    bottom_count = (0, None)
+    top_count = (0, None)
     held_against = ""
     is_sampler = True
 

@@ -41,6 +41,10 @@ class Permute(Converter):
             raise self.refuse(f"order: {order} is out of range for its bottom of {axes} axes")
         return order + [axis for axis in range(axes) if axis not in order]
 
+    def shares_memory(self) -> bool:
+        order = self.layer.fields.permute_param.order
+        return list(order) == list(range(len(order)))
+
     def look(self, view: View) -> View | None:
         return None
 
@@ -137,6 +141,7 @@ class PriorBox(Converter):
     Top (1, 2, boxes * 4). Takes all parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
     """
 
+    bottom_count = (1, 2)
     held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"prior_box_param"})
     shape_only = frozenset({0, 1})
@@ -219,14 +224,13 @@ class DetectionOutput(Converter):
     drawing (`visualize`) are left to the caller.
     """
 
+    bottom_count = (3, 4)
     held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"detection_output_param", "transform_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.detection_output_param
-        if len(bottoms) not in (3, 4):
-            raise self.refuse(f"needs 3 bottoms (locations, confidences, priors), has {len(bottoms)}")
         if not p.num_classes:
             raise self.refuse("num_classes must be given")
         if p.nms_param.nms_threshold < 0 or not 0 < p.nms_param.eta <= 1:

@@ -30,6 +30,8 @@ def unpool(x: Tensor, mask: Tensor, height: int, width: int) -> Tensor:
 class _Unpool(Converter):
     """Two bottoms: the values and the mask that a Pooling gave as its second top."""
 
+    bottom_count = (1, 2)
+
     def _unpooled(self, size: int, axis: int) -> int:
         """The top's height (axis 0) or width (axis 1)."""
         raise NotImplementedError
@@ -72,8 +74,6 @@ class Upsample(_Unpool):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.upsample_param
-        if len(bottoms) not in (1, 2):
-            raise self.refuse(f"needs a bottom, or a bottom and a mask; has {len(bottoms)} bottoms")
         if len(bottoms) == 1 and {name for name, _ in p.given()} - {"scale"}:
             raise self.refuse("takes only scale when it has one bottom")
         pairs = (("upsample_h", "upsample_w"), ("scale_h", "scale_w"))
@@ -109,13 +109,12 @@ class Unpooling(_Unpool):
     Only `pool: MAX`. The Unpooling with an `unpooling_param` of its own (DeconvNet) is a different layer.
     """
 
+    bottom_count = (2, 2)
     held_against = "NumPy loops"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.pooling_param
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs a bottom and a mask, has {len(bottoms)} bottoms")
         if p.pool != "MAX" or p.global_pooling:
             raise self.refuse("undoes only pool: MAX, and not global pooling")
         self.kernel = (p.kernel_h, p.kernel_w) if p.has("kernel_h") else (p.kernel_size, p.kernel_size)
