@@ -134,12 +134,7 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
         for name in blobs
         if name not in names
     )
-    age, layers = _format(stored), list(net.layers)
-    # Of several layers of one name, a caffemodel fills the first and HDF5 the last (net.cpp).
-    order = range(len(layers)) if stored.has_net else reversed(range(len(layers)))
-    for position in order:
-        filled = blobs.pop(layers[position].name, ())
-        layers[position] = replace(layers[position], blobs=filled)
+    age, layers = _format(stored), [replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers]
     return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=net.notes + notes)
 
 

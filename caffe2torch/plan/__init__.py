@@ -97,7 +97,23 @@ def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_mis
     """
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
-    return _Planner(_with_loss_tops(for_phase(net, phase, stages=stages)), phase, allow_missing).plan()
+    chosen = _with_loss_tops(_filled_once(for_phase(net, phase, stages=stages)))
+    return _Planner(chosen, phase, allow_missing).plan()
+
+
+def _filled_once(net: Net) -> Net:
+    """The net whose file, matched by name, fills one of several layers of a name, as Caffe does (net.cpp).
+
+    A caffemodel fills the first, HDF5 the last. A net that its own file defines has blobs for each.
+    """
+    order, layers = range(len(net.layers)), list(net.layers)
+    filled: set[int] = set()
+    for place in reversed(order) if net.weights_format == "HDF5" else order:
+        if id(layers[place].blobs) in filled:
+            layers[place] = replace(layers[place], blobs=())
+        elif layers[place].blobs:
+            filled.add(id(layers[place].blobs))
+    return replace(net, layers=tuple(layers))
 
 
 def _with_loss_tops(net: Net) -> Net:
@@ -210,8 +226,6 @@ class _Planner:
         return None
 
     def _look(self, layer: Layer, converter: Converter) -> dict[str, View]:
-        if not layer.tops:
-            return {}
         if layer.type == "Input":
             axes = {top: len(self.shapes[top] or (1,) * 4) - 2 for top in layer.tops}
             return {top: View.of_input(n) for top, n in axes.items() if n > 0}
@@ -220,10 +234,10 @@ class _Planner:
             if position in converter.shape_only:
                 continue
             for name, view in self.views[bottom].items():
-                looked = converter.look(view) if _has_pixels(view, self.shapes[bottom]) else None
+                looked = converter.look(view) if _fits(view, self.shapes[bottom]) else None
                 if looked is not None:
                     seen[name] = seen[name].merged(looked) if name in seen else looked
-        return {name: view for name, view in seen.items() if _has_pixels(view, self.shapes[layer.tops[0]])}
+        return seen
 
     def _parameters(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
         specs = converter.blob_specs()
@@ -255,10 +269,7 @@ class _Planner:
             blob=blob,
             filler=spec.filler,
             owner=key,
-            diagonal=position == 0
-            and not layer.share_name(0)
-            and blob is not None
-            and _is_diagonal(layer, blob),
+            diagonal=position == 0 and blob is not None and _is_diagonal(layer, blob),
             trained=not statistics and layer.lr_mult(position) != 0,
             statistics=statistics,
         )
@@ -307,9 +318,9 @@ class _Planner:
         return replace(parameter, owner=owner.key, reshaped=owner.shape != parameter.shape)
 
 
-def _has_pixels(view: View, shape: Shape | None) -> bool:
-    """Whether a blob can have the view: all of its axes but items and channels are those of an image."""
-    return shape is None or len(shape) - 2 == len(view.stride)
+def _fits(view: View, shape: Shape | None) -> bool:
+    """Whether a view has as many axes as a blob has besides items and channels, if it has any."""
+    return shape is None or len(shape) in (0, 1, 2, 2 + len(view.stride))
 
 
 def _stored(net: Net) -> dict[str, Blob]:

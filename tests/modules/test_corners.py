@@ -6,14 +6,12 @@ tests/golden/corners/CASE holds `net.prototxt`, `in.npz` (`0.BLOB`, `1.BLOB`, ..
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 import caffe2torch as c2t
-from caffe2torch.errors import Caffe2TorchError
+from caffe2torch.errors import Caffe2TorchError, WeightsError
 from caffe2torch.modules.caffe_net import CaffeNet
 from tests.places import GOLDEN
 
@@ -127,7 +125,11 @@ def test_of_shared_parameters_the_last_stored_copy_counts(weights: str) -> None:
             assert_like_caffe(found[blob].detach().numpy(), wanted[blob], blob)
 
 
-def test_of_two_layers_of_one_name_the_first_gets_the_blobs() -> None:
-    folder: Path = CORNERS / "two_layers_one_name"
+def test_of_two_layers_of_one_name_the_first_is_filled() -> None:
+    folder = CORNERS / "two_layers_one_name"
     net = c2t.read(folder / "net.prototxt", folder / "weights.caffemodel")
-    assert [bool(layer.blobs) for layer in net.layers] == [False, True, False]
+    with pytest.raises(WeightsError, match="has no blobs for layer 'f'"):
+        c2t.build(net)
+    first, second = c2t.build(net, allow_missing=True).blobs().values()
+    assert not torch.equal(first[0], torch.full((2, 3), 0.25))
+    assert torch.equal(second[0], torch.full((2, 3), 0.25)), "Caffe leaves it at its filler"
