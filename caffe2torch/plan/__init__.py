@@ -207,6 +207,10 @@ class _Planner:
         if layer.type == "Input":
             tops = tuple(self._completed(top, shape) for top, shape in zip(layer.tops, tops, strict=True))
             self.inputs |= zip(layer.tops, tops, strict=True)
+        # An input may hold no items, such as no regions, and then neither does what is made of it.
+        if not any(0 in (shape or ()) for shape in (*self.inputs.values(), *converter.bottoms)):
+            for top, shape in zip(layer.tops, tops, strict=True):
+                _check_sizes(layer, f"top {top!r}", shape or ())
         self.shapes |= zip(layer.tops, tops, strict=True)
         return tops
 
@@ -241,6 +245,8 @@ class _Planner:
 
     def _parameters(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
         specs = converter.blob_specs()
+        for position, spec in enumerate(specs):
+            _check_sizes(layer, f"blob {position}", spec.shape)
         if len(layer.fields.param) > len(specs):
             raise NetError(
                 f"layer {layer.name!r} ({layer.type}): has {len(layer.fields.param)} param for "
@@ -316,6 +322,12 @@ class _Planner:
                 f"{shape_text(parameter.shape)} and {shape_text(owner.shape)}"
             )
         return replace(parameter, owner=owner.key, reshaped=owner.shape != parameter.shape)
+
+
+def _check_sizes(layer: Layer, what: str, shape: Shape) -> None:
+    if any(size is not None and size < 1 for size in shape):
+        problem = f"its {what} would be {shape_text(shape)}, and no axis can be empty"
+        raise NetError(f"layer {layer.name!r} ({layer.type}): {problem}")
 
 
 def _fits(view: View, shape: Shape | None) -> bool:

@@ -6,12 +6,15 @@ tests/golden/corners/CASE holds `net.prototxt`, `in.npz` (`0.BLOB`, `1.BLOB`, ..
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import caffe2torch as c2t
-from caffe2torch.errors import Caffe2TorchError, WeightsError
+from caffe2torch.cli.main import main
+from caffe2torch.errors import Caffe2TorchError, UnsupportedLayer, WeightsError
 from caffe2torch.modules.caffe_net import CaffeNet
 from tests.places import GOLDEN
 
@@ -115,6 +118,16 @@ def test_a_stage_of_an_all_in_one_net() -> None:
     blobs_agree("digits_deploy", net)
 
 
+def test_a_stage_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(CORNERS / "digits_deploy/net.prototxt")
+    assert main([file, "--inspect"]) == 0
+    assert "- layers for stages (deploy, train, val) left out; choose with --stage" in capsys.readouterr().out
+    assert main([file, "--inspect", "--stage", "deploy"]) == 0
+    out = capsys.readouterr().out
+    assert "fc -> prob" in out
+    assert "left out" not in out
+
+
 @pytest.mark.parametrize("weights", ["weights", "only_b"])
 def test_of_shared_parameters_the_last_stored_copy_counts(weights: str) -> None:
     folder = CORNERS / "weights_shared_values_differ"
@@ -133,3 +146,12 @@ def test_of_two_layers_of_one_name_the_first_is_filled() -> None:
     first, second = c2t.build(net, allow_missing=True).blobs().values()
     assert not torch.equal(first[0], torch.full((2, 3), 0.25))
     assert torch.equal(second[0], torch.full((2, 3), 0.25)), "Caffe leaves it at its filler"
+
+
+@pytest.mark.parametrize("case", ["alias_two_heads_flatten_relu", "share_permissive_shape"])
+@pytest.mark.parametrize("file", ["net.safetensors", "net.caffemodel", "net.pt2"])
+def test_it_is_exported_as_it_is(case: str, file: str, tmp_path: Path) -> None:
+    """Each file is run after it was written, against the module."""
+    assert c2t.export(corner(case), tmp_path / file, run=True)
+    with pytest.raises(UnsupportedLayer, match="has no readable Python form yet"):
+        c2t.export(corner(case), tmp_path / "net.py")
