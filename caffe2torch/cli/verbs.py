@@ -9,9 +9,8 @@ import argparse
 
 from caffe2torch.command_line import Answer, UsageError, Verb
 
-_READING = (
-    "FILE", "--prototxt", "--convolutionalize", "--stage", "--mean", "--trained-on", "--ignore-unknown-fields",
-)  # fmt: skip
+_MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields")
+_READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
 _WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check")
 
 
