@@ -144,6 +144,7 @@ class _Planner:
         self.inputs: dict[str, Shape | None] = {}
         self.keys: set[str] = set()
         self.owners: dict[str, Parameter] = {}
+        self.multipliers: dict[tuple[str, str], float] = {}
         self.stored = _stored(net)
         self.memory = Memory()
 
@@ -309,11 +310,25 @@ class _Planner:
             f"and no data; --allow-missing leaves it at Caffe's filler"
         )
 
+    def _check_multipliers(self, shared: str, spec: Fields, owner: Parameter) -> None:
+        for name in ("lr_mult", "decay_mult"):
+            value = getattr(spec, name)
+            if spec.has(name) and self.multipliers.setdefault((shared, name), value) != value:
+                values = ", ".join(f"{x:g}" for x in sorted((value, self.multipliers[shared, name])))
+                raise NetError(
+                    f"layers share '{owner.key}' and give it {name} {values}; Caffe wants one value"
+                )
+
     def _shared(self, layer: Layer, position: int, parameter: Parameter) -> Parameter:
         name = layer.share_name(position)
         if not name:
             return parameter
         owner = self.owners.setdefault(name, parameter)
+        self._check_multipliers(name, layer.fields.param[position], owner)
+        if owner.statistics != parameter.statistics:
+            raise NetError(
+                f"layer {layer.name!r} shares its statistics {name!r} with {owner.key!r}, no statistics"
+            )
         permissive = layer.fields.param[position].share_mode == "PERMISSIVE"
         fits_in = permissive and product(owner.shape) == product(parameter.shape)
         if owner.shape != parameter.shape and not fits_in:
@@ -336,10 +351,14 @@ def _fits(view: View, shape: Shape | None) -> bool:
 
 
 def _stored(net: Net) -> dict[str, Blob]:
-    """The last blob that is stored under each name by which parameters are shared."""
+    """The last blob that is stored under each name by which parameters are shared.
+
+    Caffe reads a caffemodel in the order of its layers, and HDF5 in that of their names (net.cpp).
+    """
+    by_name = net.weights_format == "HDF5"
     return {
         name: blob
-        for layer in net.layers
+        for layer in (sorted(net.layers, key=lambda layer: layer.name) if by_name else net.layers)
         for position, blob in enumerate(layer.blobs)
         if blob.has_data and (name := layer.share_name(position))
     }
