@@ -19,6 +19,7 @@ from caffe2torch import upgrades
 from caffe2torch.blob import Blob
 from caffe2torch.errors import ReadError, SyntaxRefused, WeightsError
 from caffe2torch.net import Layer, Net, from_message
+from caffe2torch.net.sharing import with_shared
 from caffe2torch.untrusted.binary import Caffemodel, read_caffemodel
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.untrusted.text import read_prototxt
@@ -41,7 +42,7 @@ def read(
     stored = None if weights is None else read_caffemodel(weights)
     if prototxt is not None:
         net = _defined(prototxt, ignore_unknown)
-        return net if stored is None else _trained(net, stored, str(weights))
+        return net if stored is None else _filled(net, stored, str(weights))
     if stored is None:
         raise ReadError("no net to read: give a prototxt, a caffemodel or both")
     return _enclosed(stored, str(weights), ignore_unknown)
@@ -49,7 +50,13 @@ def read(
 
 def with_weights(net: Net, weights: AnyPath) -> Net:
     """The net with the blobs of the caffemodel's layers of the same names, and no others; see `read`."""
-    return _trained(net, read_caffemodel(weights), str(weights))
+    return _filled(net, read_caffemodel(weights), str(weights))
+
+
+def _filled(net: Net, stored: Caffemodel, weights: str) -> Net:
+    """The net with the blobs of a file; one in HDF5 holds those that layers share once."""
+    trained = _trained(net, stored, weights)
+    return trained if stored.has_net else with_shared(trained, weights)
 
 
 def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:
