@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,16 +14,20 @@ from caffe2torch.modules.fillers import fill
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Net
 from caffe2torch.plan import Parameter, Plan, Step, plan
+from caffe2torch.plan.backward import propagated, with_gradient
 
 
 class CaffeLayer(nn.Module):
-    """One layer: its blobs as parameters (statistics as buffers), and its converter's arithmetic."""
+    """One layer: its blobs as parameters (statistics as buffers), and its converter's arithmetic.
 
-    def __init__(self, step: Step) -> None:
+    `flows` says which bottoms a gradient reaches, and `frozen` names the blobs that it does not.
+    """
+
+    def __init__(self, step: Step, flows: tuple[bool, ...] = (), frozen: Collection[str] = ()) -> None:
         super().__init__()
         self.converter = step.converter
         self.module = step.converter.module()
-        self.flows = step.layer.fields.propagate_down
+        self.flows, self.frozen = flows, frozen
         self.phase = step.layer.fields.phase if step.layer.fields.has("phase") else None
         self.reshaped = {p.name: [size or -1 for size in p.shape] for p in step.parameters if p.reshaped}
 
@@ -32,6 +36,7 @@ class CaffeLayer(nn.Module):
         if self.flows:
             bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
         blobs = dict(self.named_parameters(recurse=False)) | dict(self.named_buffers(recurse=False))
+        blobs |= {name: blobs[name].detach() for name in self.frozen}
         blobs |= {name: blobs[name].view(shape) for name, shape in self.reshaped.items()}
         training = self.training if self.phase is None else self.phase == "TRAIN"
         phase = {"training": training} if self.converter.depends_on_phase else {}
@@ -61,11 +66,14 @@ class CaffeNet(nn.Module):
         self._last_use = _last_use(plan)
         self._images = _images(plan)
         parameters: dict[str, nn.Parameter | Tensor] = {}
+        learned = _learned(plan)
+        owners = {p.owner for step in plan.steps for p in step.parameters if p.key in learned}
         for step in plan.steps:
-            layer = CaffeLayer(step)
+            frozen = {p.name for p in step.parameters if p.owner in owners and p.key not in learned}
+            layer = CaffeLayer(step, propagated(plan, step.layer), frozen)
             for parameter in step.parameters:
                 value = parameters.get(parameter.owner)
-                value = _initial(parameter) if value is None else value
+                value = _initial(parameter, parameter.key in owners) if value is None else value
                 parameters[parameter.key] = value
                 _register(layer, parameter.name, value)
             _place(self, step.key, layer)
@@ -167,7 +175,13 @@ def _last_use(plan: Plan) -> dict[int, list[str]]:
     return freed
 
 
-def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
+def _learned(plan: Plan) -> frozenset[str]:
+    """The keys of the parameters that get a gradient; one that is not trained gets it only where Caffe trains."""
+    trained = frozenset(p.key for step in plan.steps for p in step.parameters if p.trained)
+    return with_gradient(plan) if plan.phase == "TRAIN" else trained
+
+
+def _initial(parameter: Parameter, learned: bool) -> nn.Parameter | Tensor:
     if parameter.blob is not None:
         value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
     elif None in parameter.shape:
@@ -177,7 +191,7 @@ def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
     else:
         shape = [size for size in parameter.shape if size is not None]
         value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler)
-    return value if parameter.statistics else nn.Parameter(value, requires_grad=parameter.trained)
+    return value if parameter.statistics else nn.Parameter(value, requires_grad=learned)
 
 
 def _register(layer: CaffeLayer, name: str, value: nn.Parameter | Tensor) -> None:

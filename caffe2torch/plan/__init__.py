@@ -139,6 +139,7 @@ class _Planner:
 
     def __init__(self, net: Net, phase: str, allow_missing: bool) -> None:
         self.net, self.phase, self.allow_missing = net, phase, allow_missing
+        self.forced = phase == "TRAIN" and net.force_backward  # every value of a frozen blob has a gradient
         self.shapes: dict[str, Shape | None] = {}
         self.views: dict[str, dict[str, View]] = {}
         self.inputs: dict[str, Shape | None] = {}
@@ -276,7 +277,7 @@ class _Planner:
             blob=blob,
             filler=spec.filler,
             owner=key,
-            diagonal=position == 0 and blob is not None and _is_diagonal(layer, blob),
+            diagonal=position == 0 and blob is not None and not self.forced and _is_diagonal(layer, blob),
             trained=not statistics and layer.lr_mult(position) != 0,
             statistics=statistics,
         )
