@@ -60,7 +60,7 @@ class CaffeNet(nn.Module):
     NetError for inputs that are not the net's, and for images that its first convolution cannot take.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, bilinear: str = "master") -> None:
         super().__init__()
         self.plan = plan
         self._last_use = _last_use(plan)
@@ -73,7 +73,7 @@ class CaffeNet(nn.Module):
             layer = CaffeLayer(step, propagated(plan, step.layer), frozen)
             for parameter in step.parameters:
                 value = parameters.get(parameter.owner)
-                value = _initial(parameter, parameter.key in owners) if value is None else value
+                value = _initial(parameter, parameter.key in owners, bilinear) if value is None else value
                 parameters[parameter.key] = value
                 _register(layer, parameter.name, value)
             _place(self, step.key, layer)
@@ -141,15 +141,22 @@ class CaffeNet(nn.Module):
 
 
 def build(
-    net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False
+    net: Net,
+    phase: str = "TEST",
+    *,
+    stages: Sequence[str] = (),
+    allow_missing: bool = False,
+    bilinear: str = "master",
 ) -> CaffeNet:
     """The net as a torch module that takes any input size.
 
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
-    mode. A net read without weights gets Caffe's fillers, with torch's random numbers. Raises
-    UnsupportedLayer, NetError, WeightsError (see plan). `stages` choose layers of an all-in-one net.
+    mode. `stages` choose layers of an all-in-one net. A net read without weights gets Caffe's fillers, with
+    torch's random numbers; `bilinear="1.0"` asks for the bilinear filler of Caffe's release 1.0 and before
+    (see fillers.fill). Raises UnsupportedLayer, NetError, WeightsError (see plan).
     """
-    return CaffeNet(plan(net, phase, stages=stages, allow_missing=allow_missing))
+    planned = plan(net, phase, stages=stages, allow_missing=allow_missing)
+    return CaffeNet(planned, bilinear=bilinear)
 
 
 def _images(plan: Plan) -> dict[str, int]:
@@ -181,7 +188,7 @@ def _learned(plan: Plan) -> frozenset[str]:
     return with_gradient(plan) if plan.phase == "TRAIN" else trained
 
 
-def _initial(parameter: Parameter, learned: bool) -> nn.Parameter | Tensor:
+def _initial(parameter: Parameter, learned: bool, bilinear: str) -> nn.Parameter | Tensor:
     if parameter.blob is not None:
         value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
     elif None in parameter.shape:
@@ -190,7 +197,7 @@ def _initial(parameter: Parameter, learned: bool) -> nn.Parameter | Tensor:
         )
     else:
         shape = [size for size in parameter.shape if size is not None]
-        value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler)
+        value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler, bilinear=bilinear)
     return value if parameter.statistics else nn.Parameter(value, requires_grad=learned)
 
 
