@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
@@ -15,6 +16,7 @@ from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Net
 from caffe2torch.plan import Parameter, Plan, Step, plan
 from caffe2torch.plan.backward import propagated, with_gradient
+from caffe2torch.plan.in_place import gradient_notes, output_notes
 
 
 class CaffeLayer(nn.Module):
@@ -153,9 +155,12 @@ def build(
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
     mode. `stages` choose layers of an all-in-one net. A net read without weights gets Caffe's fillers, with
     torch's random numbers; `bilinear="1.0"` asks for the bilinear filler of Caffe's release 1.0 and before
-    (see fillers.fill). Raises UnsupportedLayer, NetError, WeightsError (see plan).
+    (see fillers.fill). Warns where Caffe spoils its own numbers by computing in place (plan/in_place.py).
+    Raises UnsupportedLayer, NetError, WeightsError (see plan).
     """
     planned = plan(net, phase, stages=stages, allow_missing=allow_missing)
+    for note in (*output_notes(planned), *(gradient_notes(planned) if phase == "TRAIN" else ())):
+        warnings.warn(note, stacklevel=2)
     return CaffeNet(planned, bilinear=bilinear)
 
 

@@ -28,7 +28,8 @@ def with_shared(net: Net, weights: str) -> Net:
                 f"{weights}: layer {layer.name!r} has no blob {blobs.index(ABSENT)}, and no other layer stores "
                 f"one for it; is this the net of these weights?"
             )
-        return replace(layer, blobs=tuple(blobs))
+        # Layers of one name have one tuple of blobs, by which a plan tells that a file has filled both.
+        return layer if len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs else replace(layer, blobs=tuple(blobs))
 
     return replace(net, layers=tuple(map(completed, net.layers)))
 

@@ -21,6 +21,7 @@ from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
+from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.phase import for_phase
 
 
@@ -98,7 +99,9 @@ def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_mis
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
     chosen = _with_loss_tops(_filled_once(for_phase(net, phase, stages=stages)))
-    return _Planner(chosen, phase, allow_missing).plan()
+    planned = _Planner(chosen, phase, allow_missing).plan()
+    notes = dict.fromkeys((*planned.net.notes, *output_notes(planned)))
+    return replace(planned, net=replace(planned.net, notes=tuple(notes)))
 
 
 def _filled_once(net: Net) -> Net:

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from caffe2torch.net import Layer
-from caffe2torch.plan import Plan, Step
+
+if TYPE_CHECKING:
+    from caffe2torch.plan import Plan, Step
 
 
 def propagated(plan: Plan, layer: Layer) -> tuple[bool, ...]:
