@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe2torch.blob import Blob
+from caffe2torch.blob import ABSENT, Blob
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.caffemodel import whole
 from caffe2torch.net import Layer, Net
@@ -31,6 +31,14 @@ def read_back(path: Path, model: Model) -> Net:
     blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
     layers = tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers)
     return with_shared(replace(net, layers=layers), str(path))
+
+
+def held(model: Model) -> Net:
+    """The net with all of its layers, as a file gives it back: every copy of a shared blob is the last one."""
+    net = whole(model)
+    once = zip(net.layers, stored_once(net.layers), strict=True)
+    layers = (replace(x, blobs=tuple(own.get(i, ABSENT) for i in range(len(x.blobs)))) for x, own in once)
+    return with_shared(replace(net, layers=tuple(layers)), net.weights)
 
 
 def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") -> None:
@@ -70,7 +78,7 @@ FORMAT = Format(
     (".caffemodel.h5",),
     write_caffemodel_h5,
     read=read_back,
-    holds=whole,
+    holds=held,
     needs_values=False,
     code=(
         "import caffe2torch as c2t",

@@ -202,7 +202,11 @@ def _initial(parameter: Parameter, learned: bool, bilinear: str) -> nn.Parameter
         )
     else:
         shape = [size for size in parameter.shape if size is not None]
-        value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler, bilinear=bilinear)
+        value = (
+            torch.zeros(shape)
+            if parameter.filler is None
+            else fill(shape, parameter.filler, bilinear=bilinear)
+        )
     return value if parameter.statistics else nn.Parameter(value, requires_grad=learned)
 
 

@@ -20,7 +20,10 @@ def with_shared(net: Net, weights: str) -> Net:
     def completed(layer: Layer) -> Layer:
         names = [layer.share_name(i) for i in range(max(len(layer.blobs), len(layer.fields.param)))]
         padded = (*layer.blobs, *[ABSENT] * (len(names) - len(layer.blobs)))
-        blobs = [stored.get(name, ABSENT) if blob is ABSENT else blob for name, blob in zip(names, padded, strict=True)]
+        blobs = [
+            stored.get(name, ABSENT) if blob is ABSENT else blob
+            for name, blob in zip(names, padded, strict=True)
+        ]
         while blobs and blobs[-1] is ABSENT:
             del blobs[-1]
         if ABSENT in blobs:
@@ -29,7 +32,11 @@ def with_shared(net: Net, weights: str) -> Net:
                 f"one for it; is this the net of these weights?"
             )
         # Layers of one name have one tuple of blobs, by which a plan tells that a file has filled both.
-        return layer if len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs else replace(layer, blobs=tuple(blobs))
+        return (
+            layer
+            if len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs
+            else replace(layer, blobs=tuple(blobs))
+        )
 
     return replace(net, layers=tuple(map(completed, net.layers)))
 

@@ -123,7 +123,9 @@ def _traced(plan: Plan) -> list[_Trace]:
         tops = _made(step.converter, bottoms, weights or any(wanted) or plan.net.force_backward)
         now |= zip(layer.tops, tops, strict=True)
         uses = tuple(
-            _Use((bottoms if read.end == "bottom" else tops)[read.position].memory, read.how, read.end == "top")
+            _Use(
+                (bottoms if read.end == "bottom" else tops)[read.position].memory, read.how, read.end == "top"
+            )
             for read in backward_reads(layer, positive=bool(bottoms) and bottoms[0].positive)
             if _is_for(read, wanted, weights)
         )

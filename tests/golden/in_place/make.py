@@ -14,7 +14,7 @@ import caffe
 import numpy as np
 
 FOLDER = Path(__file__).parent
-NETS = 400
+NETS = 300
 DRAW = np.random.default_rng(23)
 OPS = (
     "AbsVal|",
@@ -64,7 +64,10 @@ def layer(kind: str, name: str, bottoms: list[str], top: str, fields: str = "") 
 def drawn() -> str:
     """A convolution, three layers or so on it, in place more often than not, and one loss or two."""
     sized = "input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } }"
-    lines = [layer("Input", "x", [], "x", sized), layer("Input", "t", [], "t", "input_param { shape { dim: 2 dim: 3 } }")]
+    lines = [
+        layer("Input", "x", [], "x", sized),
+        layer("Input", "t", [], "t", "input_param { shape { dim: 2 dim: 3 } }"),
+    ]
     frozen = "param { lr_mult: 0 } param { lr_mult: 0 }" if DRAW.random() < 0.15 else ""
     made = f"{frozen} convolution_param {{ num_output: 6 kernel_size: 1 bias_term: true {UNIFORM} }}"
     lines.append(layer("Convolution", "c", ["x"], "c", made))
@@ -130,7 +133,9 @@ def ran(net: str, seed: int, weights: dict | None = None) -> tuple[dict, list, l
 
 
 def differ(a: list, b: list) -> bool:
-    return not all(np.allclose(x, y, rtol=1e-3, atol=1e-5 * np.abs(y).max()) for x, y in zip(a, b, strict=True))
+    return not all(
+        np.allclose(x, y, rtol=1e-3, atol=1e-5 * np.abs(y).max()) for x, y in zip(a, b, strict=True)
+    )
 
 
 def differing(net: str) -> str:
