@@ -34,15 +34,17 @@ def read_back(path: Path, model: Model) -> Net:
 
 
 def held(model: Model) -> Net:
-    """The net with all of its layers, as a file gives it back: every copy of a shared blob is the last one."""
+    """The net with all of its layers, as a file gives it back: copies of a shared blob are the last one."""
     net = whole(model)
-    once = zip(net.layers, stored_once(net.layers), strict=True)
-    layers = (replace(x, blobs=tuple(own.get(i, ABSENT) for i in range(len(x.blobs)))) for x, own in once)
-    return with_shared(replace(net, layers=tuple(layers)), net.weights)
+    layers = tuple(
+        replace(layer, blobs=tuple(own.get(position, ABSENT) for position in range(len(layer.blobs))))
+        for layer, own in zip(net.layers, stored_once(net.layers), strict=True)
+    )
+    return with_shared(replace(net, layers=layers), net.weights)
 
 
 def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") -> None:
-    """A group for each layer, with its blobs as float32 arrays; a shared one is stored once, as in Caffe.
+    """A group for each layer, with its blobs as float32 arrays; a shared one once, as in Caffe.
 
     Raises WriteError if two layers with blobs have the same name, or if HDF5 cannot use a layer's name.
     """

@@ -188,7 +188,7 @@ def _last_use(plan: Plan) -> dict[int, list[str]]:
 
 
 def _learned(plan: Plan) -> frozenset[str]:
-    """The keys of the parameters that get a gradient; one that is not trained gets it only where Caffe trains."""
+    """The keys of the parameters that get a gradient: in phase TRAIN as in Caffe, else those trained."""
     trained = frozenset(p.key for step in plan.steps for p in step.parameters if p.trained)
     return with_gradient(plan) if plan.phase == "TRAIN" else trained
 

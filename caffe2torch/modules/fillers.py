@@ -19,9 +19,9 @@ def fill(
 ) -> Tensor:
     """A float32 tensor of `shape`, filled as a FillerParameter says. Raises NetError for unknown types.
 
-    `bilinear` says which Caffe's filler of that type is meant, "master" or "1.0": they differ for kernels of
-    2, 3, 6, 7, 10, 11, ..., which those up to release 1.0 fill off centre. The FCN papers' 4, 16, 32 and 64 are
-    the same in both.
+    `bilinear` says which Caffe's filler of that type is meant, "master" (since October 2017) or "1.0": the
+    older one fills kernels of 2, 3, 6, 7, 10, 11, ... off centre. The FCN papers' 4, 16, 32 and 64 are the
+    same in both.
     """
     empty = torch.empty(tuple(shape))
     if filler.type == "constant":
@@ -59,7 +59,10 @@ def _fan(shape: Sequence[int], variance_norm: str) -> float:
 
 
 def _bilinear(shape: Sequence[int], version: str) -> Tensor:
-    """Every pair of channels gets the kernel, as in Caffe (filler.hpp); surgery.bilinear_weight keeps them apart."""
+    """Every pair of channels gets the kernel, as in Caffe (filler.hpp), and so is mixed.
+
+    surgery.bilinear_weight upsamples each channel to itself, as the FCN papers mean it.
+    """
     if version not in ("master", "1.0"):
         raise NetError(f"bilinear is {version!r}; it must be 'master' or '1.0'")
     if len(shape) != 4 or shape[2] != shape[3]:

@@ -1,8 +1,8 @@
-"""Shared blobs (`param { name }`) in HDF5 files, where Caffe stores each once, at its first layer (net.cpp)."""
+"""Shared blobs (`param { name }`) in HDF5 files: Caffe stores each once, with its first layer (net.cpp)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from caffe2torch.blob import ABSENT, Blob
@@ -16,33 +16,30 @@ def with_shared(net: Net, weights: str) -> Net:
     Raises WeightsError for a blob that the file leaves out and no layer shares.
     """
     stored = _last_stored(net.layers)
+    return replace(net, layers=tuple(_completed(layer, stored, weights) for layer in net.layers))
 
-    def completed(layer: Layer) -> Layer:
-        names = [layer.share_name(i) for i in range(max(len(layer.blobs), len(layer.fields.param)))]
-        padded = (*layer.blobs, *[ABSENT] * (len(names) - len(layer.blobs)))
-        blobs = [
-            stored.get(name, ABSENT) if blob is ABSENT else blob
-            for name, blob in zip(names, padded, strict=True)
-        ]
-        while blobs and blobs[-1] is ABSENT:
-            del blobs[-1]
-        if ABSENT in blobs:
-            raise WeightsError(
-                f"{weights}: layer {layer.name!r} has no blob {blobs.index(ABSENT)}, and no other layer stores "
-                f"one for it; is this the net of these weights?"
-            )
-        # Layers of one name have one tuple of blobs, by which a plan tells that a file has filled both.
-        return (
-            layer
-            if len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs
-            else replace(layer, blobs=tuple(blobs))
+
+def _completed(layer: Layer, stored: Mapping[str, Blob], weights: str) -> Layer:
+    """The layer with those of its blobs that others store."""
+    blobs = [*layer.blobs, *[ABSENT] * (len(layer.fields.param) - len(layer.blobs))]
+    blobs = [
+        stored.get(layer.share_name(position), ABSENT) if blob is ABSENT else blob
+        for position, blob in enumerate(blobs)
+    ]
+    while blobs and blobs[-1] is ABSENT:
+        blobs.pop()
+    if ABSENT in blobs:
+        raise WeightsError(
+            f"{weights}: layer {layer.name!r} has no blob {blobs.index(ABSENT)}, and no other layer stores "
+            f"it; is this the net of these weights?"
         )
-
-    return replace(net, layers=tuple(map(completed, net.layers)))
+    # Layers of one name have one tuple of blobs, which tells a plan that a file has filled both.
+    unchanged = len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs
+    return layer if unchanged else replace(layer, blobs=tuple(blobs))
 
 
 def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
-    """For each layer the blobs that Caffe stores with it, by position: a shared one with the first that has it.
+    """For each layer the blobs that Caffe stores with it, by position: a shared one with its first layer.
 
     Where copies of one differ, Caffe would have kept the last.
     """

@@ -48,7 +48,7 @@ def with_gradient(plan: Plan) -> frozenset[str]:
 
 
 _WHOLE = ("LSTM", "RNN")
-"""Layers that go back through a net of their own, whose parameters all have a gradient (recurrent_layer.cpp)."""
+"""Layers that go back through a net of their own, all of whose parameters have a gradient."""
 
 
 def _learned(step: Step) -> list[bool]:

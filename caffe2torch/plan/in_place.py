@@ -43,8 +43,8 @@ def output_notes(plan: Plan) -> tuple[str, ...]:
     if not layers:
         return ()
     return (
-        f"Caffe's outputs differ: in place, {_listed(map(_named, layers))} overwrites its bottom there before it "
-        f"has read it; here it reads it first (docs/caffe.md)",
+        f"Caffe's outputs differ: in place, {_listed(map(_named, layers))} overwrites its bottom there "
+        f"before it has read it; here it reads it first (docs/caffe.md)",
     )
 
 

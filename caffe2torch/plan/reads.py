@@ -1,4 +1,4 @@
-"""What each of Caffe's layers reads in its backward pass, and what one in place leaves of it (*_layer.cpp)."""
+"""What Caffe's layers read in their backward pass, and what one in place leaves of it (*_layer.cpp)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HDF5 files of nets with shared blobs, which Caffe stores once: read as Caffe does, and written as it does."""
+"""HDF5 files of nets with shared blobs, which Caffe stores once: read and written as it does."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ SNAPSHOT = CORNERS / "solver_h5_shared_restore"
 SHARED = CORNERS / "h5_shared_both"
 NET = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
-layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" } inner_product_param { num_output: 3 } }
-layer { name: "b" type: "InnerProduct" bottom: "x" top: "b" param { name: "w" } inner_product_param { num_output: 3 } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "a" param { name: "w" }
+  inner_product_param { num_output: 3 } }
+layer { name: "b" type: "InnerProduct" bottom: "x" top: "b" param { name: "w" }
+  inner_product_param { num_output: 3 } }
 layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" param { } param { name: "v" }
   inner_product_param { num_output: 3 } }
 layer { name: "d" type: "InnerProduct" bottom: "x" top: "d" param { } param { name: "v" }
@@ -115,8 +117,8 @@ def test_the_last_copy_is_the_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "problem"),
     [
-        ("a/0", "layer 'a' has no blob 0, and no other layer stores one for it"),
-        ("c/0", "layer 'c' has no blob 0, and no other layer stores one for it"),
+        ("a/0", "layer 'a' has no blob 0, and no other layer stores it"),
+        ("c/0", "layer 'c' has no blob 0, and no other layer stores it"),
         ("b/1", "layer 'b' holds 1 blobs, its InnerProduct needs 2"),
     ],
 )

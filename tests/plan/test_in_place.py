@@ -21,7 +21,9 @@ SPOILED = {
     "stack_conv_relu_bn_scale_inplace": (
         "'bn' (BatchNorm) overwrites in place what the backward pass of 'rc' (ReLU) needs"
     ),
-    "stack_relu_scale_inplace": "'sc' (Scale) overwrites in place what the backward pass of 'rc' (ReLU) needs",
+    "stack_relu_scale_inplace": (
+        "'sc' (Scale) overwrites in place what the backward pass of 'rc' (ReLU) needs"
+    ),
     "stack_sigmoid_scale_inplace": (
         "'sc' (Scale) overwrites in place what the backward pass of 'sg' (Sigmoid) needs"
     ),
@@ -121,7 +123,10 @@ LSTM = (
 LEARNED = (
     'layer { name: "c" type: "InnerProduct" bottom: "x" top: "c" inner_product_param { num_output: 6 } }'
 )
-SHAPED = 'layer { name: "h" type: "Reshape" bottom: "c" top: "h" reshape_param { shape { dim: 3 dim: 2 dim: 3 } } }'
+SHAPED = (
+    'layer { name: "h" type: "Reshape" bottom: "c" top: "h" '
+    "reshape_param { shape { dim: 3 dim: 2 dim: 3 } } }"
+)
 
 
 @pytest.mark.parametrize(

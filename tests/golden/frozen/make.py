@@ -1,4 +1,4 @@
-"""`PYTHON tests/golden/frozen/make.py`: eight steps of nets with frozen parameters that have gradients in Caffe.
+"""`PYTHON tests/golden/frozen/make.py`: steps of nets with frozen parameters that have gradients in Caffe.
 
 PYTHON imports Caffe's `caffe`; it was the one of the package brocolli-caffe 9.0.2, on a CPU, in float32.
 Nothing of this project takes part. Each case has the files of `../solver`, with inputs as `in.BLOB`.

@@ -1,8 +1,8 @@
 """`PYTHON tests/golden/in_place/make.py`: whether computing in place changes what Caffe computes, net by net.
 
 PYTHON imports Caffe's `caffe`; it was the one of the package brocolli-caffe 9.0.2, on a CPU, in float32.
-Nothing of this project takes part. Each net runs forward and backward in phase TRAIN twice, as it is and with a
-name of its own for every top. `nets.tsv` says for each what differed: outputs, gradients or nothing.
+Nothing of this project takes part. Each net runs forward and backward in phase TRAIN twice, as it is and with
+a name of its own for every top. `nets.tsv` says for each what differed: outputs, gradients or nothing.
 """
 
 from __future__ import annotations
