@@ -66,7 +66,8 @@ def test_outputs_are_caffe_s() -> None:
 
 def test_training_goes_on_from_caffe_s_snapshot(tmp_path: Path) -> None:
     trajectory = Trajectory(SNAPSHOT, "snap_iter_6.caffemodel.h5")
-    trajectory.solver.restore(SNAPSHOT / "snap_iter_6.solverstate.h5")
+    weights = SNAPSHOT / "snap_iter_6.caffemodel.h5"
+    trajectory.solver.restore(SNAPSHOT / "snap_iter_6.solverstate.h5", weights)
     for _ in range(6):
         trajectory.step()
     assert trajectory.solver.iter == 12
