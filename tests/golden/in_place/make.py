@@ -61,6 +61,15 @@ def layer(kind: str, name: str, bottoms: list[str], top: str, fields: str = "") 
     return f"layer {{ name: '{name}' type: '{kind}'{ends} top: '{top}' {fields} }}"
 
 
+def branched() -> str:
+    """A ReLU with two readers, on one of which a Dropout computes in place."""
+    lines = drawn().split("\n")[:3]
+    lines += [layer("ReLU", "l0", ["c"], "c"), layer("Flatten", "l1", ["c"], "b1")]
+    frozen = "{ param { lr_mult: 0 } param { lr_mult: 0 }"  # which reads nothing that is overwritten
+    lines += [line.replace("{", frozen, 1) if "'InnerProduct'" in line else line for line in head("h", "c")]
+    return "\n".join([*lines, layer("Dropout", "l2", ["b1"], "b1"), *head("f", "b1")])
+
+
 def drawn() -> str:
     """A convolution, three layers or so on it, in place more often than not, and one loss or two."""
     sized = "input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } }"
@@ -153,7 +162,7 @@ def differing(net: str) -> str:
 def main() -> None:
     """Writes nets.tsv."""
     caffe.set_mode_cpu()
-    rows: dict[str, str] = {}
+    rows = {net: differing(net) for net in [branched()]}
     while len(rows) < NETS:
         net = drawn()
         # A Flatten over a Reshape has no gradient either way.
