@@ -193,8 +193,10 @@ _V1_TYPES = {
     "WINDOW_DATA": "WindowData",
     # Types of forks, which only a prototxt can name (forks.proto).
     "ACCURACY_REGRESSION": "AccuracyRegression",
+    "BN": "BN",
     "CONVOLUTION3D": "Convolution3D",
     "DECONVOLUTION3D": "Deconvolution3D",
+    "ELTWISE_ACCURACY": "EltwiseAccuracy",
     "IMAGE_SEG_DATA": "ImageSegData",
     "IMPORT": "Import",
     "INTERP": "Interp",
@@ -209,7 +211,9 @@ _V1_TYPES = {
     "SPATIAL_PYRAMID_POOLING": "SpatialPyramidPooling",
     "SPATIAL_PYRAMID_POOLING_DATA": "SpatialPyramidPoolingData",
     "TOPK": "TopK",
+    "UNPOOLING": "Unpooling",
     "VIDEO_DATA": "VideoData",
+    "WINDOW_SEG_DATA": "WindowSegData",
 }
 
 _SPEC_FIELDS = {
