@@ -97,6 +97,43 @@ class TestPriorBox:
         _, variances = self.boxes("min_size: 8 variance: 0.7")
         assert_close(variances, np.full((8, 4), 0.7))
 
+    def test_boxes_by_width_and_height(self):
+        for layer_type, clip in (("PriorBoxClustered", ""), ("PriorBox", "clip: false")):
+            sizes = "width: 9.4 height: 15 width: 25.1 height: 39.6"
+            (y,) = run(
+                f"type: '{layer_type}' prior_box_param {{ {sizes} step: 16 {clip} }}",
+                self.features,
+                self.image,
+            )
+            assert_close(y[0, 0].reshape(-1, 4), self.priors([(15, 9.4), (39.6, 25.1)], step=(16, 16)))
+
+    def test_two_offsets_for_each_box(self):
+        boxes, _ = self.boxes(
+            "min_size: 8 max_size: 18 clip: false offset_h: 0.5 offset_h: 1 " + 2 * "offset_w: 0.25 "
+        )
+        expected = []
+        for row, column, size, down in itertools.product(range(2), range(4), (8, 12), (0.5, 1)):
+            y, x = (row + down) * 30, (column + 0.25) * 20
+            expected.append(
+                [(x - size / 2) / 80, (y - size / 2) / 60, (x + size / 2) / 80, (y + size / 2) / 60]
+            )
+        assert_close(boxes, expected)
+
+    @pytest.mark.parametrize(
+        ("param", "reason"),
+        [
+            ("min_size: 8 width: 3 height: 4 clip: true", "not both"),
+            ("width: 3 clip: true", "as many width as height"),
+            ("width: 3 height: 0 clip: true", "all positive"),
+            ("width: 3 height: 4", "needs clip"),
+            ("min_size: 8 clip: true offset_h: 1", "pairs of offset_h and offset_w"),
+            ("min_size: 8 clip: true offset_h: 1 offset_w: 1 offset: 0.5", "takes offset, or"),
+        ],
+    )
+    def test_refusals(self, param, reason):
+        with pytest.raises(UnsupportedLayer, match=reason):
+            self.boxes(param)
+
 
 def iou(a, b, pixel=0):
     width = min(a[2], b[2]) - max(a[0], b[0]) + pixel

@@ -105,7 +105,7 @@ def prior_boxes(
     features: Tensor,
     image: tuple[float, ...],
     step: tuple[float, ...] | None,
-    offset: float,
+    offsets: list[tuple[float, float]],
     clip: bool,
     boxes: list[tuple[float, float]],
     variance: list[float],
@@ -113,13 +113,15 @@ def prior_boxes(
     """SSD's default boxes and their variances, (1, 2, values), for a map of features.
 
     `boxes` are (height, width) in pixels of the image; so is `step`, from one pixel of
-    the features to the next. Values are fractions of the image: xmin, ymin, xmax, ymax.
+    the features to the next. `offsets`, one for all boxes or one each, are parts of a step.
+    Values are fractions of the image: xmin, ymin, xmax, ymax.
     """
     device, (rows, columns) = features.device, features.shape[2:]
     rise, run = step or (image[0] / rows, image[1] / columns)
-    y = (torch.arange(rows, device=device) + offset) * rise
-    x = (torch.arange(columns, device=device) + offset) * run
-    centre = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)[:, :, None]
+    down, right = torch.tensor(offsets, device=device).unbind(1)
+    y = (torch.arange(rows, device=device)[:, None, None] + down) * rise
+    x = (torch.arange(columns, device=device)[:, None] + right) * run
+    centre = torch.stack(torch.broadcast_tensors(y, x), -1)  # (rows, columns, offsets, 2)
     half = torch.tensor(boxes, device=device) / 2  # (boxes, 2)
     size = torch.tensor([float(side) for side in image], device=device)
     ends = [((centre + end * half) / size).flip(-1) for end in (-1, 1)]
@@ -130,11 +132,13 @@ def prior_boxes(
     return torch.stack([corners, spread]).view(1, 2, -1)
 
 
-@converts("PriorBox")
+@converts("PriorBox", "PriorBoxClustered")
 class PriorBox(Converter):
     """SSD's: the default boxes of a feature map's pixels, as fractions of the image, and their variances.
 
     Top (1, 2, boxes * 4). Takes all parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
+    OpenVINO's PriorBoxClustered has the boxes' `width` and `height` instead. OpenCV takes these in a PriorBox as
+    well, and for TextBoxes two pairs of `offset_h` and `offset_w`, where SSD has an `offset`.
     """
 
     held_against = "NumPy loops; SSD's Caffe"
@@ -144,19 +148,19 @@ class PriorBox(Converter):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.prior_box_param
-        if not p.min_size or (p.max_size and len(p.max_size) != len(p.min_size)):
-            raise self.refuse(
-                f"needs min_size, and as many max_size or none; has {p.min_size} and {p.max_size}"
-            )
-        if any(big <= small for small, big in zip(p.min_size, p.max_size, strict=False)):
-            raise self.refuse(f"max_size: {p.max_size} must be greater than min_size: {p.min_size}")
         if len(p.variance) not in (0, 1, 4):
             raise self.refuse(f"takes 1 or 4 variance, has {len(p.variance)}")
         self.image = self._pair("img", "img_size")
         self.step = self._pair("step", "step")
         if len(bottoms) != 2 and self.image is None:
             raise self.refuse("needs two bottoms, the features and the image, or img_size")
-        self.boxes = self._boxes()
+        opencvs = p.offset_h or p.offset_w or (p.width and layer.type == "PriorBox")
+        if opencvs and not p.has("clip"):
+            raise self.refuse("needs clip: OpenCV, whose fields it has, clips by default, and SSD does not")
+        sizes = self._given() if p.width or layer.type == "PriorBoxClustered" else self._derived()
+        offsets = self._offsets()
+        self.boxes = [size for size in sizes for _ in offsets]
+        self.offsets = offsets * len(sizes) if len(offsets) > 1 else offsets
         self.variance = list(p.variance or (0.1,))
 
     def _pair(self, name: str, both: str) -> tuple[float, float] | None:
@@ -169,10 +173,35 @@ class PriorBox(Converter):
         size = getattr(self.p, both)
         return (size, size) if self.p.has(both) else None
 
-    def _boxes(self) -> list[tuple[float, float]]:
+    def _offsets(self) -> list[tuple[float, float]]:
+        """(down, right) of the boxes' centres from their pixel, as parts of a step."""
+        p = self.p
+        if not p.offset_h and not p.offset_w:
+            return [(p.offset, p.offset)]
+        if p.has("offset") or len(p.offset_h) != len(p.offset_w) or len(p.offset_h) > 2:
+            raise self.refuse("takes offset, or one or two pairs of offset_h and offset_w")
+        return list(zip(p.offset_h, p.offset_w, strict=True))
+
+    def _given(self) -> list[tuple[float, float]]:
+        """(height, width) of the boxes that the file lists."""
+        p = self.p
+        if p.min_size or p.max_size or p.aspect_ratio:
+            raise self.refuse("takes width and height, or min_size with max_size and aspect_ratio; not both")
+        if not p.width or len(p.width) != len(p.height) or min(*p.width, *p.height) <= 0:
+            raise self.refuse(f"needs as many width as height, all positive; has {p.width} and {p.height}")
+        return list(zip(p.height, p.width, strict=True))
+
+    def _derived(self) -> list[tuple[float, float]]:
         """(height, width) of the boxes around one pixel, in pixels of the image, in SSD's order."""
-        sizes = [int(size) for size in self.p.min_size]
-        largest = [int(size) for size in self.p.max_size]
+        p = self.p
+        if not p.min_size or (p.max_size and len(p.max_size) != len(p.min_size)):
+            raise self.refuse(
+                f"needs min_size, and as many max_size or none; has {p.min_size} and {p.max_size}"
+            )
+        if any(big <= small for small, big in zip(p.min_size, p.max_size, strict=False)):
+            raise self.refuse(f"max_size: {p.max_size} must be greater than min_size: {p.min_size}")
+        sizes = [int(size) for size in p.min_size]
+        largest = [int(size) for size in p.max_size]
         boxes: list[tuple[float, float]] = []
         for position, size in enumerate(sizes):
             boxes.append((float(size), float(size)))
@@ -199,13 +228,14 @@ class PriorBox(Converter):
         return ((1, 2, bottom[2] * bottom[3] * len(self.boxes) * 4),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        p, image = self.p, self.image or tuple(bottoms[1].shape[2:])
-        return prior_boxes(bottoms[0], image, self.step, p.offset, p.clip, self.boxes, self.variance)
+        image = self.image or tuple(bottoms[1].shape[2:])
+        offsets, clip = self.offsets, self.p.clip
+        return prior_boxes(bottoms[0], image, self.step, offsets, clip, self.boxes, self.variance)
 
     def python(self, place: Place) -> PythonForm:
         image = literal(self.image) if self.image else f"{place.bottoms[1]}.shape[2:]"
         step = literal(self.step) if self.step else "None"
-        numbers = map(literal, (self.p.offset, self.p.clip, self.boxes, self.variance))
+        numbers = map(literal, (self.offsets, self.p.clip, self.boxes, self.variance))
         arguments = ", ".join([place.bottoms[0], image, step, *numbers])
         return PythonForm(f"prior_boxes({arguments})", parts=(prior_boxes,))
 
