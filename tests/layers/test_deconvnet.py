@@ -1,4 +1,4 @@
-"""DeconvNet as it was published: its V1 net, and a caffemodel with its fork's own numbers for types and fields."""
+"""DeconvNet as published: its V1 net, and a caffemodel with the numbers of its fork's types and fields."""
 
 from __future__ import annotations
 

@@ -45,10 +45,10 @@ def _fork(p: Fields, blobs: int) -> str:
 
 @converts("BN")
 class BN(Converter):
-    """SegNet's, DeconvNet's, PSPNet's and yjxiong/caffe's: normalizes each channel, then scales and shifts it.
+    """SegNet's, PSPNet's and yjxiong/caffe's: normalizes each channel, then scales and shifts it.
 
-    Its fields show whose it is (layers/forks/bn.py). DeconvNet takes the batch's mean and variance as a second
-    and third top, which SegNet's layer makes, too.
+    Its fields show whose it is (layers/forks/bn.py). SegNet's layer, which is DeconvNet's too, gives the
+    batch's mean and variance as a second and third top.
     """
 
     held_against = "NumPy loops"
@@ -66,9 +66,7 @@ class BN(Converter):
             raise self.refuse(f"axis: {self.p.axis}; only channels on axis 1 are supported")
         by_batch = self.fork == "SegNet" and self.p.bn_mode == "LEARN"
         if len(layer.tops) > (3 if by_batch else 1):
-            raise self.refuse(
-                f"makes one top, and the batch's mean and variance if it computes them; {layer.tops}"
-            )
+            raise self.refuse(f"makes one top, or three where it normalizes by the batch; has {layer.tops}")
         self.eps = {"SegNet": 1e-9, "the first PSPNet": self.p.var_eps}.get(self.fork, self.p.eps)
 
     @property

@@ -19,6 +19,7 @@ from caffe2torch.net import Layer
     "L1Loss",
     "LabelsequenceAccuracy",
     "LpqLoss",
+    "MarginInnerProduct",
     "MultiBoxLoss",
     "PairwiseLoss",
     "QuantizationLoss",

@@ -168,8 +168,8 @@ class ProposalLayer(_Proposals):
 class Proposal(_Proposals):
     """PVANet's and OpenVINO's: scores, offsets and the image's size become regions, the best first.
 
-    One image at a time; tops (R, 5) and, if named, the scores (R,). The image is told by its height, width and
-    scale, or one scale for each. A box smaller than `min_size` gets the score 0.
+    One image at a time; tops (R, 5) and, if named, the scores (R,). The third bottom is the image's height,
+    width and scale, or a scale for each of them. A box smaller than `min_size` gets the score 0.
     """
 
     held_against = "NumPy loops; py-faster-rcnn"

@@ -106,8 +106,8 @@ class Upsample(_Unpool):
 class Unpooling(_Unpool):
     """DeconvNet's, and a BVLC branch's: undoes the max pooling that gave the mask.
 
-    DeconvNet's `unpooling_param` names the size: `unpool_size`, or `unpool_h` and `unpool_w`. The branch's layer
-    has the `pooling_param` of that pooling, from which the size follows. Only maxima.
+    DeconvNet's `unpooling_param` names the size: `unpool_size`, or `unpool_h` and `unpool_w`. The branch's
+    layer has the `pooling_param` of that pooling, from which the size follows.
     """
 
     held_against = "NumPy loops"

@@ -78,9 +78,9 @@ def _boxes(values: Tensor, sizes: Tensor) -> Tensor:
 class Yolov3DetectionOutput(_Detections):
     """MobileNet-YOLO's for YOLO v3: boxes above `confidence_threshold` that do not overlap a better one.
 
-    Top (1, 1, detections, 7): 0, label (from 1), confidence, xmin, ymin, xmax, ymax as parts of the image; one
-    row of -1 where nothing is found. One image at a time. A box counts for each class that is likely enough,
-    and suppresses boxes of all classes. Refused: `gaussian_box`, which CPU and GPU compute differently.
+    Top (1, 1, detections, 7): 0, label (from 1), confidence, xmin, ymin, xmax, ymax as fractions of the
+    image; one row of -1 where nothing is found. One image at a time. A box counts for each class that is
+    likely enough, and suppresses boxes of all classes. Refused: `gaussian_box`, as CPU and GPU differ there.
     """
 
     held_against = "NumPy loops"
