@@ -164,6 +164,19 @@ UNSUPPORTED = [
         "do_abs",
     ),
     ("type: 'Resample' resample_param { type: AREA height: 2 width: 2 }", [IMAGE], "AREA"),
+    (
+        "type: 'Resample' resample_param { type: LINEAR factor: 2 }",
+        [IMAGE],
+        "whole factor with type: NEAREST",
+    ),
+    ("type: 'Resample' resample_param { type: NEAREST factor: 1.5 }", [IMAGE], "whole factor"),
+    ("type: 'Resample' resample_param { type: NEAREST factor: 2 }", [IMAGE, IMAGE], "no other size"),
+    (
+        "type: 'Resample' resample_param { type: NEAREST factor: 2 height: 2 width: 2 }",
+        [IMAGE],
+        "no other size",
+    ),
+    ("type: 'Resample' resample_param { factor: 1 }", [IMAGE], "needs height and width"),
     ("type: 'CropCenter' crop_center_param { crop_size: 1 }", [IMAGE], "4 axes"),
     (
         "type: 'CropCenter' crop_center_param { crop_size: 0 crop_size: 0 crop_size: 0 crop_size: 4 }",

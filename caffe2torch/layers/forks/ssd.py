@@ -137,7 +137,7 @@ class PriorBox(Converter):
     """SSD's: the default boxes of a feature map's pixels, as fractions of the image, and their variances.
 
     Top (1, 2, boxes * 4). Takes all parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
-    OpenVINO's PriorBoxClustered has the boxes' `width` and `height` instead. In a PriorBox OpenCV takes these,
+    OpenVINO's PriorBoxClustered has the boxes' `width` and `height` instead. OpenCV's PriorBox takes these,
     too, and for TextBoxes two pairs of `offset_h` and `offset_w` in place of `offset`.
     """
 
