@@ -246,7 +246,8 @@ class DetectionOutput(Converter):
 
     Top (1, 1, detections, 7): image, label, confidence, xmin, ymin, xmax, ymax. Where nothing is found there
     is one row of -1 per image. A fourth bottom is the image to draw on: saving (`save_output_param`) and
-    drawing (`visualize`) are left to the caller.
+    drawing (`visualize`) are left to the caller. RefineDet's layer, known by five bottoms or by its
+    `objectness_score`, takes there whether a prior holds an object, and then how to move the priors.
     """
 
     held_against = "NumPy loops; SSD's Caffe"
@@ -255,8 +256,11 @@ class DetectionOutput(Converter):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.detection_output_param
-        if len(bottoms) not in (3, 4):
+        if len(bottoms) not in (3, 4, 5):
             raise self.refuse(f"needs 3 bottoms (locations, confidences, priors), has {len(bottoms)}")
+        if len(bottoms) == 5 and not p.share_location:
+            raise self.refuse("moves priors, as RefineDet does, only with share_location")
+        self.filters = len(bottoms) == 5 or (len(bottoms) == 4 and p.has("objectness_score"))
         if not p.num_classes:
             raise self.refuse("num_classes must be given")
         if p.nms_param.nms_threshold < 0 or not 0 < p.nms_param.eta <= 1:
@@ -269,15 +273,18 @@ class DetectionOutput(Converter):
         return ((1, 1, None, 7),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        locations, confidences, priors = (bottom.detach() for bottom in bottoms[:3])
+        locations, confidences, priors, *refined = (bottom.detach() for bottom in bottoms)
         if locations.device.type == "meta":
             return locations.new_empty(1, 1, 1, 7)
-        prior, variance = priors.reshape(2, -1, 4)
+        prior, variance = priors.reshape(2, -1, 1, 4)
+        if len(refined) == 2:
+            prior = self._decoded(refined[1].reshape(len(locations), -1, 1, 4), prior, variance)
         classes = 1 if self.p.share_location else self.p.num_classes
-        boxes = self._decoded(
-            locations.reshape(len(locations), -1, classes, 4), prior[:, None], variance[:, None]
-        )
+        boxes = self._decoded(locations.reshape(len(locations), -1, classes, 4), prior, variance)
         scores = confidences.reshape(len(boxes), -1, self.p.num_classes)
+        if self.filters:
+            easy = refined[0].reshape(len(boxes), -1, 2)[..., 1:] < self.p.objectness_score
+            scores = torch.eye(self.p.num_classes).to(scores)[0].where(easy, scores)
         rows = [row for image in range(len(boxes)) for row in self._found(image, boxes[image], scores[image])]
         if not rows:
             nothing = locations.new_full((len(boxes), 7), -1.0)
