@@ -126,6 +126,7 @@ class TestPriorBox:
             ("width: 3 clip: true", "as many width as height"),
             ("width: 3 height: 0 clip: true", "all positive"),
             ("width: 3 height: 4", "needs clip"),
+            ("min_size: 8 offset_h: 1 offset_w: 1", "needs clip"),
             ("min_size: 8 clip: true offset_h: 1", "pairs of offset_h and offset_w"),
             ("min_size: 8 clip: true offset_h: 1 offset_w: 1 offset: 0.5", "takes offset, or"),
         ],

@@ -121,7 +121,7 @@ def prior_boxes(
     down, right = torch.tensor(offsets, device=device).unbind(1)
     y = (torch.arange(rows, device=device)[:, None, None] + down) * rise
     x = (torch.arange(columns, device=device)[:, None] + right) * run
-    centre = torch.stack(torch.broadcast_tensors(y, x), -1)  # (rows, columns, offsets, 2)
+    centre = torch.stack(torch.broadcast_tensors(y, x), -1)
     half = torch.tensor(boxes, device=device) / 2  # (boxes, 2)
     size = torch.tensor([float(side) for side in image], device=device)
     ends = [((centre + end * half) / size).flip(-1) for end in (-1, 1)]
@@ -132,13 +132,13 @@ def prior_boxes(
     return torch.stack([corners, spread]).view(1, 2, -1)
 
 
-@converts("PriorBox", "PriorBoxClustered")
+@converts("PriorBox")
 class PriorBox(Converter):
     """SSD's: the default boxes of a feature map's pixels, as fractions of the image, and their variances.
 
     Top (1, 2, boxes * 4). Takes all parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
-    OpenVINO's PriorBoxClustered has the boxes' `width` and `height` instead. OpenCV's PriorBox takes these,
-    too, and for TextBoxes two pairs of `offset_h` and `offset_w` in place of `offset`.
+    OpenCV's takes the boxes' `width` and `height` instead, and for TextBoxes two pairs of `offset_h` and
+    `offset_w` in place of `offset`.
     """
 
     held_against = "NumPy loops; SSD's Caffe"
@@ -154,11 +154,7 @@ class PriorBox(Converter):
         self.step = self._pair("step", "step")
         if len(bottoms) != 2 and self.image is None:
             raise self.refuse("needs two bottoms, the features and the image, or img_size")
-        opencvs = p.offset_h or p.offset_w or (p.width and layer.type == "PriorBox")
-        if opencvs and not p.has("clip"):
-            raise self.refuse("needs clip: OpenCV, whose fields it has, clips by default, and SSD does not")
-        sizes = self._given() if p.width or layer.type == "PriorBoxClustered" else self._derived()
-        offsets = self._offsets()
+        sizes, offsets = self._sizes(), self._offsets()
         self.boxes = [size for size in sizes for _ in offsets]
         self.offsets = offsets * len(sizes) if len(offsets) > 1 else offsets
         self.variance = list(p.variance or (0.1,))
@@ -173,17 +169,30 @@ class PriorBox(Converter):
         size = getattr(self.p, both)
         return (size, size) if self.p.has(both) else None
 
+    def _clips(self) -> None:
+        """Refuses fields of OpenCV beside no `clip`, whose default it has its own way."""
+        if not self.p.has("clip"):
+            raise self.refuse("needs clip: OpenCV, whose fields it has, clips by default, and SSD does not")
+
+    def _sizes(self) -> list[tuple[float, float]]:
+        """(height, width) of the boxes around one pixel, in pixels of the image."""
+        if not self.p.width and not self.p.height:
+            return self._derived()
+        self._clips()
+        return self._given()
+
     def _offsets(self) -> list[tuple[float, float]]:
         """(down, right) of the boxes' centres from their pixel, as parts of a step."""
         p = self.p
         if not p.offset_h and not p.offset_w:
             return [(p.offset, p.offset)]
+        self._clips()
         if p.has("offset") or len(p.offset_h) != len(p.offset_w) or len(p.offset_h) > 2:
             raise self.refuse("takes offset, or one or two pairs of offset_h and offset_w")
         return list(zip(p.offset_h, p.offset_w, strict=True))
 
     def _given(self) -> list[tuple[float, float]]:
-        """(height, width) of the boxes that the file lists."""
+        """The sizes that the file lists."""
         p = self.p
         if p.min_size or p.max_size or p.aspect_ratio:
             raise self.refuse("takes width and height, or min_size with max_size and aspect_ratio; not both")
@@ -192,7 +201,7 @@ class PriorBox(Converter):
         return list(zip(p.height, p.width, strict=True))
 
     def _derived(self) -> list[tuple[float, float]]:
-        """(height, width) of the boxes around one pixel, in pixels of the image, in SSD's order."""
+        """SSD's sizes, in its order."""
         p = self.p
         if not p.min_size or (p.max_size and len(p.max_size) != len(p.min_size)):
             raise self.refuse(
@@ -238,6 +247,16 @@ class PriorBox(Converter):
         numbers = map(literal, (self.offsets, self.p.clip, self.boxes, self.variance))
         arguments = ", ".join([place.bottoms[0], image, step, *numbers])
         return PythonForm(f"prior_boxes({arguments})", parts=(prior_boxes,))
+
+
+@converts("PriorBoxClustered")
+class PriorBoxClustered(PriorBox):
+    """OpenVINO's: a PriorBox whose boxes have the sizes `width` and `height`."""
+
+    held_against = "NumPy loops"
+
+    def _sizes(self) -> list[tuple[float, float]]:
+        return self._given()
 
 
 @converts("DetectionOutput")
