@@ -113,7 +113,7 @@ def prior_boxes(
     """SSD's default boxes and their variances, (1, 2, values), for a map of features.
 
     `boxes` are (height, width) in pixels of the image; so is `step`, from one pixel of
-    the features to the next. `offsets` are parts of a step, one for all boxes or one each.
+    the features to the next. `offsets`, one for all boxes or one each, are parts of it.
     Values are fractions of the image: xmin, ymin, xmax, ymax.
     """
     device, (rows, columns) = features.device, features.shape[2:]
