@@ -376,6 +376,13 @@ def test_what_data_layers_tell_of_their_images(data, param, shape):
     assert tuple(None if size < 0 else size for size in dim.dim) == shape
 
 
+def test_the_label_of_convolutional_pose_machines():
+    pose = "cpm_transform_param { crop_size_x: 40 crop_size_y: 32 stride: 8 num_parts: 17 }"
+    net = layer("in", "CPMData", "", "data label", f"data_param {{ batch_size: 2 }} {pose}")
+    net += layer("maps", "Slice", "label", "weights heat", "slice_param { slice_point: 18 }")
+    assert plan(net_of(net), "TEST").inputs == {"label": (2, 36, 4, 5)}
+
+
 def test_a_simple_crop_gets_the_blob_that_it_names():
     text = (
         INPUT

@@ -90,6 +90,33 @@ def test_scales_of_anchors():
     assert_close(regions[0], [0, 0, 0, 7.5 + 21.5 + 1, 7.5 + 43.5 + 1])
 
 
+def test_ratios_of_pvanets_anchors():
+    scores = np.zeros((1, 12, 1, 1)) + np.arange(12).reshape(12, 1, 1)
+    layer = proposal_layer("{'feat_stride': 16, 'ratios': [0.333, 1.5], 'scales': [2, 3, 4]}")
+    (regions,) = run(layer, scores, np.zeros((1, 24, 1, 1)), [[400.0, 400, 1]])
+    # 16 x 16 pixels at ratio 1.5 are 13 x 20, at scale 4 52 x 80, around 7.5; bbox_transform.py adds 1.
+    assert_close(regions[0], [0, 0, 0, 7.5 + 25.5 + 1, 7.5 + 39.5 + 1])
+
+
+@pytest.mark.parametrize(
+    "param_str",
+    [
+        "{'feat_stride': 16",
+        "{16}",
+        "'feat_stride': 0",
+        "'feat_stride': 16\\n'scales': ['a']",
+        "'scales': [8]",
+        "'feat_stride': 16\\n'scales': 8",
+        "'feat_stride': [16]",
+        "'feat_stride': 16\\n'base': 9",
+    ],
+)
+def test_other_parameters_are_refused(param_str):
+    bottoms = np.ones((1, 18, 2, 2)), np.zeros((1, 36, 2, 2)), np.array([[400.0, 400, 1]])
+    with pytest.raises(UnsupportedLayer, match="param_str"):
+        run(proposal_layer(param_str), *bottoms)
+
+
 class TestProposal:
     """PVANet's layer; the files are py-faster-rcnn's answer for its net, and OpenCV's as well."""
 

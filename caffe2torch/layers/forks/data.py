@@ -44,7 +44,19 @@ class ForkData(Data):
         if layer.fields.has("cpm_transform_param"):
             p, transform = layer.fields.data_param, layer.fields.cpm_transform_param
         image: Shape = (p.batch_size or None, _channels(p), *_size(p, transform))
-        return (image, *(None,) * len(layer.tops))[: len(layer.tops)]
+        label = _pose(image, layer.fields.cpm_transform_param)
+        return (image, label, *(None,) * len(layer.tops))[: len(layer.tops)]
+
+
+def _pose(image: Shape, transform: Fields) -> Shape | None:
+    """The label of convolutional pose machines, None for other nets.
+
+    It has a map of each part and one of the background, and as many of their weights.
+    """
+    if not transform.num_parts or not transform.stride:
+        return None
+    sizes = (None if size is None else size // transform.stride for size in image[2:])
+    return (image[0], 2 * (transform.num_parts + 1), *sizes)
 
 
 def _channels(p: Fields) -> int | None:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 BASE = 16
 """Height and width of the box that py-faster-rcnn makes its anchors from, in pixels (generate_anchors.py)."""
-RATIOS = (0.5, 1.0, 2.0)
-"""Heights over widths of py-faster-rcnn's anchors."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,13 @@ class _Proposals(Converter):
         return torch.cat([centre - half, centre + half], 1)
 
 
+def _positive(numbers: Any) -> bool:
+    """Whether these are several numbers, or one, none of them zero or negative."""
+    return isinstance(numbers, (list, tuple)) and all(
+        isinstance(number, (int, float)) and number > 0 for number in numbers
+    )
+
+
 @converts("rpn.proposal_layer.ProposalLayer")
 class ProposalLayer(_Proposals):
     """Faster R-CNN's Python layer: scores, offsets and the image's size become regions, the best first.
@@ -123,22 +128,25 @@ class ProposalLayer(_Proposals):
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        parameters = self._parameters(layer.fields.python_param.param_str)
-        if set(parameters) - {"feat_stride", "scales"} or "feat_stride" not in parameters:
+        text = layer.fields.python_param.param_str
+        parameters = {"scales": (8, 16, 32), "ratios": (0.5, 1, 2)} | self._parameters(text)
+        if set(parameters) != {"feat_stride", "scales", "ratios"}:
             raise self.refuse(
-                f"param_str must give feat_stride and may give scales; it gives {sorted(parameters)}"
+                f"param_str must give feat_stride, and may give scales and ratios; it is {text!r}"
             )
-        self.stride = int(parameters["feat_stride"])
-        self.scales = tuple(parameters.get("scales", (8, 16, 32)))
+        self.stride, self.scales, self.ratios = map(parameters.get, ("feat_stride", "scales", "ratios"))
+        if not all(map(_positive, ([self.stride], self.scales, self.ratios))):
+            raise self.refuse(f"feat_stride, scales and ratios must be positive; param_str is {text!r}")
 
     def _parameters(self, text: str) -> dict[str, Any]:
-        """The `'key': value` lines of a param_str, which is YAML there."""
-        lines = [
-            line.split(":", 1) for line in text.replace("!!python/tuple", "").splitlines() if ":" in line
-        ]
+        """What a param_str gives: `'key': value` lines, or all of it in braces, which is YAML there."""
+        plain = text.replace("!!python/tuple", "").strip()
+        lines = [line.split(":", 1) for line in plain.splitlines() if ":" in line]
         try:
+            if plain.startswith("{"):
+                return dict(ast.literal_eval(plain))
             return {key.strip().strip("'\""): ast.literal_eval(value.strip()) for key, value in lines}
-        except (SyntaxError, ValueError):
+        except (SyntaxError, TypeError, ValueError):
             raise self.refuse(
                 f"param_str {text!r} is not understood; it should be like \"'feat_stride': 16\""
             ) from None
@@ -147,7 +155,7 @@ class ProposalLayer(_Proposals):
         return ((None, 5), (None, 1))[: len(self.layer.tops)]
 
     def _anchors(self) -> Tensor:
-        return anchors(BASE, RATIOS, self.scales, round)
+        return anchors(BASE, self.ratios, self.scales, round)
 
     def _ranked(self, confidence: Tensor, big: Tensor) -> tuple[Tensor, Tensor]:
         """Small boxes are left out."""
