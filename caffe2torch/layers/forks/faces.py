@@ -45,5 +45,5 @@ class CenterLoss(Loss):
         if centers.requires_grad:
             total = torch.zeros_like(centers).index_add(0, labels, distances.detach())
             count = torch.bincount(labels, minlength=len(centers))[:, None]
-            centers.register_hook(lambda gradient: -total / (count + 1))
+            centers.register_hook(lambda gradient: -total / (count + 1))  # type: ignore[no-untyped-call]
         return distances.square().sum() / (2 * len(items))

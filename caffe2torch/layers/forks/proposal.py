@@ -134,7 +134,9 @@ class ProposalLayer(_Proposals):
             raise self.refuse(
                 f"param_str must give feat_stride, and may give scales and ratios; it is {text!r}"
             )
-        self.stride, self.scales, self.ratios = map(parameters.get, ("feat_stride", "scales", "ratios"))
+        self.stride, self.scales, self.ratios = (
+            parameters[name] for name in ("feat_stride", "scales", "ratios")
+        )
         if not all(map(_positive, ([self.stride], self.scales, self.ratios))):
             raise self.refuse(f"feat_stride, scales and ratios must be positive; param_str is {text!r}")
 

@@ -121,7 +121,7 @@ def prior_boxes(
     down, right = torch.tensor(offsets, device=device).unbind(1)
     y = (torch.arange(rows, device=device)[:, None, None] + down) * rise
     x = (torch.arange(columns, device=device)[:, None] + right) * run
-    centre = torch.stack(torch.broadcast_tensors(y, x), -1)
+    centre = torch.stack([place.expand(rows, columns, -1) for place in (y, x)], -1)
     half = torch.tensor(boxes, device=device) / 2  # (boxes, 2)
     size = torch.tensor([float(side) for side in image], device=device)
     ends = [((centre + end * half) / size).flip(-1) for end in (-1, 1)]
