@@ -8,9 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from google.protobuf import text_format
 from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d, max_unpool2d, relu
 
 import caffe2torch as c2t
+from caffe2torch import schema
+from caffe2torch.net import from_message
+from caffe2torch.plan import plan
+from caffe2torch.upgrades import upgrade_net
 from tests import wire_writer as w
 
 NARROWER = 32
@@ -109,3 +114,20 @@ def test_deconvnet_converts_whole(golden: Path, tmp_path: Path, blobs: dict[str,
     assert ours.shape == (1, 21, 224, 224)
     assert (ours - expected).norm() <= 1e-5 * expected.norm()
     assert expected.std((2, 3)).min() > 1e-3  # pixels differ
+
+
+def test_a_training_net_of_deconvnet_is_deployed() -> None:
+    text = """
+      layers { name: "data" type: WINDOW_SEG_DATA top: "data" top: "label"
+        image_data_param { batch_size: 2 label_type: PIXEL new_height: 25 new_width: 25 }
+        transform_param { crop_size: 8 } }
+      layers { name: "score" type: CONVOLUTION bottom: "data" top: "score"
+        convolution_param { num_output: 21 kernel_size: 1 } }
+      layers { name: "bn" type: BN bottom: "score" top: "score" top: "mean" top: "variance" }
+      layers { name: "hit" type: ELTWISE_ACCURACY bottom: "score" bottom: "label" top: "hit"
+        eltwise_accuracy_param { ignore_label: 255 } }
+      layers { name: "loss" type: SOFTMAX_LOSS bottom: "score" bottom: "label" top: "loss" }"""
+    current, _ = upgrade_net(text_format.Parse(text, schema.message("NetParameter")()), "stage_1")
+    planned = plan(from_message(current, read_from="stage_1"), "TEST")
+    assert planned.inputs == {"data": (2, 3, 8, 8)}
+    assert planned.outputs == ("score", "mean", "variance")
