@@ -161,10 +161,10 @@ class TestProposal:
         assert (before, after) != (6000, 300) or 0 < np.count_nonzero(confidences) < len(confidences)
 
     def test_half_a_pixel_is_rounded_up(self):
-        # 25 x 25 pixels at ratio 0.5 are 35 x 17.5.
+        # 23 x 23 pixels at ratio 0.5 are 33 x 16.5.
         bottoms = np.ones((1, 2, 1, 1)), np.zeros((1, 4, 1, 1)), np.array([[400.0, 400, 1]])
-        layer = "type: 'Proposal' proposal_param { base_size: 25 ratio: 0.5 scale: 2 }"
-        assert_close(run(layer, *bottoms)[0], [[0, 0, 0, 12 + 34.5 + 1, 12 + 17.5 + 1]])
+        layer = "type: 'Proposal' proposal_param { base_size: 23 ratio: 0.5 scale: 2 }"
+        assert_close(run(layer, *bottoms)[0], [[0, 0, 0, 11 + 32.5 + 1, 11 + 16.5 + 1]])
 
     def test_refusals(self):
         bottoms = np.ones((1, 18, 2, 2)), np.zeros((1, 36, 2, 2)), np.array([[400.0, 400, 1]])
