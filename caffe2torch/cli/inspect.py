@@ -8,6 +8,7 @@ from caffe2torch.cli.screen import numbers, origin_facts, origin_text
 from caffe2torch.cli.source import read_source
 from caffe2torch.command_line import Answer
 from caffe2torch.errors import ReadError
+from caffe2torch.plan.phase import of_other_stages
 from caffe2torch.plan.table import table_of
 from caffe2torch.untrusted.binary import read_binaryproto
 
@@ -32,6 +33,7 @@ def inspect(options: argparse.Namespace) -> Answer:
     model = read_source(options)
     table = table_of(model.net)
     head = f"{origin_text(model)}\nnet {model.net.name!r}\n"
-    notes = "".join(f"\n- {note}" for note in model.net.notes)
-    facts = {**origin_facts(model), "notes": model.net.notes, **table.as_dict()}
-    return Answer(f"{head}\n{table}{notes}", facts)
+    notes = model.net.notes + of_other_stages(model.net)
+    facts = {**origin_facts(model), "notes": notes, **table.as_dict()}
+    listed = "".join(f"\n- {note}" for note in notes)
+    return Answer(f"{head}\n{table}{listed}", facts)

@@ -51,6 +51,13 @@ def _reading(group: Group) -> None:
     add = group.add_argument
     add("--prototxt", metavar="P", help="the net's definition, instead of the one in FILE")
     add("--convolutionalize", action="store_true", help="turn InnerProduct layers into convolutions")
+    add(
+        "--stage",
+        metavar="NAME,…",
+        type=_names,
+        default=[],
+        help="choose layers of an all-in-one net (DIGITS)",
+    )
     add("--mean", metavar="B,G,R", type=_mean, help="for VGG-16 from elsewhere: the net's own mean")
     add("--trained-on", choices=tuple(TRAINED_ON), help="for VGG-16 with torchvision's keys: which images")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
@@ -82,6 +89,10 @@ def _running(group: Group) -> None:
     add("--trust", action="store_true",
         help="with --diff: run a .pt2 or .py, and so whatever its author wrote")  # fmt: skip
     add("--tolerance", metavar="T", type=float, help="with --diff: relative (default: 1e-5)")
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _mean(text: str) -> tuple[float, ...]:

@@ -38,7 +38,11 @@ def read_source(options: argparse.Namespace) -> Model:
         mean=options.mean,
         trained_on=options.trained_on,
     )
-    lines = [f"model = c2t.build(net{', allow_missing=True' if options.allow_missing else ''})"]
+    more = f", stages={options.stage}" if options.stage else ""
+    more += ", allow_missing=True" if options.allow_missing else ""
+    lines = [f"model = c2t.build(net{more})"]
+    if options.stage:
+        model = replace(model, net=replace(model.net, stages=(*model.net.stages, *options.stage)))
     if options.convolutionalize:
         from caffe2torch.weights.surgery import convolutionalize
 

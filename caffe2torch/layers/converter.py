@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Shape = tuple["int | None", ...]
 """The sizes of a blob's axes; None where only running the net can tell."""
 
+Count = tuple[int, "int | None"]
+
 
 @dataclass(frozen=True)
 class BlobSpec:
@@ -44,6 +46,11 @@ class Converter:
     They give the channels and the number of axes, never a height: a net runs at any size.
     """
 
+    bottom_count: ClassVar[Count] = (1, 1)
+    top_count: ClassVar[Count] = (1, 1)
+    """The least and the most; None for any number."""
+    no_gradient: ClassVar[frozenset[int]] = frozenset()
+    """Bottoms to which Caffe computes no gradient, such as labels: it aborts where one is asked for."""
     has_statistics: ClassVar[bool] = False
     """The blobs are statistics (buffers), not learned parameters."""
     depends_on_phase: ClassVar[bool] = False
@@ -103,6 +110,10 @@ class Converter:
     def top_shapes(self) -> tuple[Shape | None, ...]:
         """The shapes of the tops, None where unknown; by default the first bottom's."""
         return (self.bottoms[0],) * len(self.layer.tops)
+
+    def shares_memory(self) -> bool:
+        """Whether the tops are the first bottom's memory in Caffe: a layer in place on one changes all."""
+        return False
 
     def look(self, view: View) -> View | None:
         """How the tops see an input that the bottoms see by `view`; None if pixels lose their positions."""

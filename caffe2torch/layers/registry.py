@@ -68,6 +68,7 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
         raise UnsupportedLayer(
             layer.name, layer.type, "no converter for this layer type; --list-layers shows the known ones"
         )
+    check_counts(layer, known)
     converter = known(layer, bottoms)
     for field in layer.fields.fork_fields():
         path = field.split(".")
@@ -77,3 +78,18 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
                 f"{field} is a field of a fork of Caffe, which this converter does not honour"
             )
     return converter
+
+
+def check_counts(layer: Layer, known: type[Converter]) -> None:
+    """Raises UnsupportedLayer for another number of bottoms, tops or propagate_down than Caffe takes."""
+    counted = (("bottom", layer.bottoms, known.bottom_count), ("top", layer.tops, known.top_count))
+    for what, names, (least, most) in counted:
+        if not least <= len(names) <= (len(names) if most is None else most):
+            more = "" if least == most else f" to {most}" if most else " or more"
+            plural = "" if (least, most) == (1, 1) else "s"
+            problem = f"needs {least or 'no'}{more} {what}{plural}, has {len(names)}"
+            raise UnsupportedLayer(layer.name, layer.type, problem)
+    flows = layer.fields.propagate_down
+    if flows and len(flows) != len(layer.bottoms):
+        problem = f"{len(flows)} propagate_down; give none, or one per bottom"
+        raise UnsupportedLayer(layer.name, layer.type, problem)

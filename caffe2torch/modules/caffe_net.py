@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -24,15 +24,17 @@ class CaffeLayer(nn.Module):
         self.converter = step.converter
         self.module = step.converter.module()
         self.flows = step.layer.fields.propagate_down
-        if self.flows and len(self.flows) != len(step.layer.bottoms):
-            raise step.converter.refuse(f"{len(self.flows)} propagate_down; give none, or one per bottom")
+        self.phase = step.layer.fields.phase if step.layer.fields.has("phase") else None
+        self.reshaped = {p.name: [size or -1 for size in p.shape] for p in step.parameters if p.reshaped}
 
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The layer's tops."""
         if self.flows:
             bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
-        blobs = {**self._parameters, **self._buffers}
-        phase = {"training": self.training} if self.converter.depends_on_phase else {}
+        blobs = dict(self.named_parameters(recurse=False)) | dict(self.named_buffers(recurse=False))
+        blobs |= {name: blobs[name].view(shape) for name, shape in self.reshaped.items()}
+        training = self.training if self.phase is None else self.phase == "TRAIN"
+        phase = {"training": training} if self.converter.depends_on_phase else {}
         plugged = {} if self.module is None else {"module": self.module}
         tops = self.converter.forward(*bottoms, **blobs, **phase, **plugged)
         return tops if isinstance(tops, tuple) else (tops,)
@@ -65,7 +67,7 @@ class CaffeNet(nn.Module):
                 value = parameters.get(parameter.owner)
                 value = _initial(parameter) if value is None else value
                 parameters[parameter.key] = value
-                _register(layer, parameter.key.rpartition(".")[2], value)
+                _register(layer, parameter.name, value)
             _place(self, step.key, layer)
         self.train(plan.phase == "TRAIN")
 
@@ -86,10 +88,9 @@ class CaffeNet(nn.Module):
     def loss(self, tops: dict[str, Tensor]) -> Tensor:
         """The sum of the outputs times `loss_weight`, by default 1 for the first top of a loss layer."""
         terms = [
-            tops[top].sum() * weight
-            for step in self.plan.steps
-            for top, weight in zip(step.layer.tops, _loss_weights(step), strict=False)
-            if weight and top in tops
+            (tops[term.blob] if term.learns else tops[term.blob].detach()).sum() * term.weight
+            for term in self.plan.losses
+            if term.blob in tops
         ]
         if not terms:
             raise NetError(f"net {self.plan.net.name!r} has no loss in phase {self.plan.phase}")
@@ -97,7 +98,8 @@ class CaffeNet(nn.Module):
 
     def blobs(self) -> dict[str, list[Tensor]]:
         """The parameters and statistics of each layer that has any, in Caffe's order."""
-        state = dict(self.named_parameters(remove_duplicate=False)) | dict(self.named_buffers())
+        state: dict[str, Tensor] = dict(self.named_parameters(remove_duplicate=False))
+        state |= self.named_buffers(remove_duplicate=False)
         return {
             step.key: [state[p.key] for p in step.parameters] for step in self.plan.steps if step.parameters
         }
@@ -122,20 +124,24 @@ class CaffeNet(nn.Module):
                 continue
             tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
             values.update(zip(step.layer.tops, tops, strict=True))
+            for blob, top in step.overwrites.items():
+                values[blob] = values[top].reshape(values[blob].shape)
             if keep is not None:
                 for blob in self._last_use.get(index, ()):
                     values.pop(blob, None)
         return values
 
 
-def build(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> CaffeNet:
+def build(
+    net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False
+) -> CaffeNet:
     """The net as a torch module that takes any input size.
 
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
     mode. A net read without weights gets Caffe's fillers, with torch's random numbers. Raises
-    UnsupportedLayer, NetError, WeightsError (see plan).
+    UnsupportedLayer, NetError, WeightsError (see plan). `stages` choose layers of an all-in-one net.
     """
-    return CaffeNet(plan(net, phase, allow_missing=allow_missing))
+    return CaffeNet(plan(net, phase, stages=stages, allow_missing=allow_missing))
 
 
 def _images(plan: Plan) -> dict[str, int]:
@@ -159,11 +165,6 @@ def _last_use(plan: Plan) -> dict[int, list[str]]:
         if blob not in plan.outputs:
             freed.setdefault(index, []).append(blob)
     return freed
-
-
-def _loss_weights(step: Step) -> tuple[float, ...]:
-    given: tuple[float, ...] = step.layer.fields.loss_weight
-    return given or ((1.0,) if step.layer.type.endswith("Loss") else ())
 
 
 def _initial(parameter: Parameter) -> nn.Parameter | Tensor:

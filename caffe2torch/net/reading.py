@@ -10,6 +10,7 @@ A file is recognized by its content, never by its name.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -85,11 +86,23 @@ def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
         else:
             raise ReadError(f"{found}; give the net's --prototxt")
     net = _upgraded(stored.message, stored.blobs, weights)
-    age, layers = (
-        _format(stored),
-        tuple(_marked(layer, position, unknown) for position, layer in enumerate(net.layers)),
-    )
-    return replace(net, layers=layers, weights=weights, weights_format=age, notes=notes + net.notes)
+    layers = [_marked(layer, position, unknown) for position, layer in enumerate(_free_of_phase(net.layers))]
+    age, notes = _format(stored), notes + net.notes
+    return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=notes)
+
+
+def _free_of_phase(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers without the phase of the net that was saved, which Caffe writes into each that has none.
+
+    A layer of another phase, such as a BatchNorm with `phase: TEST`, was given it, and keeps it.
+    """
+    phases = Counter(layer.fields.phase for layer in layers if layer.fields.has("phase"))
+    saved = phases.most_common(1)[0][0] if phases else None
+    free = [layer.fields.replace(phase=None) for layer in layers]
+    return [
+        replace(layer, fields=fields) if layer.fields.phase == saved else layer
+        for layer, fields in zip(layers, free, strict=True)
+    ]
 
 
 def _format(stored: Caffemodel) -> str:
@@ -121,11 +134,8 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
         for name in blobs
         if name not in names
     )
-    age, layers = (
-        _format(stored),
-        tuple(replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers),
-    )
-    return replace(net, layers=layers, weights=weights, weights_format=age, notes=net.notes + notes)
+    age, layers = _format(stored), [replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers]
+    return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=net.notes + notes)
 
 
 def _layers(message: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,20 @@ def load(
     prototxt: str | PathLike[str] | None = None,
     *,
     arch: str | None = None,
+    stages: Sequence[str] = (),
     allow_missing: bool = False,
 ) -> nn.Module:
     """A Caffe net as a torch module with its weights, in eval mode: an FCN of the papers, else a CaffeNet.
 
     `weights` is any model that fcn-convert takes: a caffemodel of any age, a safetensors file or folder that
     it wrote, VGG-16 from elsewhere. The net's structure decides which FCN it is, never the file's name;
-    `arch` insists on one by name. With `allow_missing`, blobs that the file lacks are left at Caffe's filler.
-    Raises what `read` and `build` raise, and NetError if the net is not the one insisted on.
+    `arch` insists on one by name. `stages` choose layers of an all-in-one net. With `allow_missing`, blobs
+    that the file lacks are left at Caffe's filler. Raises what `read` and `build` raise, and NetError if the
+    net is not the one insisted on.
     """
     definition = None if prototxt is None else str(prototxt)
     net = open_model(weights, definition).net
-    return _module(plan(net, allow_missing=allow_missing), arch)
+    return _module(plan(net, stages=stages, allow_missing=allow_missing), arch)
 
 
 def from_safetensors(path: str | PathLike[str]) -> nn.Module:

@@ -13,12 +13,14 @@ import numpy as np
 
 from caffe2torch.blob import Array, Blob, diagonal_of
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
+from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View, crop_offset
 from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
+from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
 from caffe2torch.plan.phase import for_phase
 
 
@@ -38,6 +40,13 @@ class Parameter:
     trained: bool
     """Has a learning rate; False for lr_mult 0 and for statistics."""
     statistics: bool
+    reshaped: bool = False
+    """Its owner has another shape and as many values (`share_mode: PERMISSIVE`)."""
+
+    @property
+    def name(self) -> str:
+        """Its name within its layer."""
+        return self.key.rpartition(".")[2]
 
     def read(self) -> Array:
         """The values as they are kept: reshaped as the layer needs them, a diagonal taken out."""
@@ -59,6 +68,8 @@ class Step:
     parameters: tuple[Parameter, ...]
     views: Mapping[str, View]
     """How the first top sees each input of the net."""
+    overwrites: Mapping[str, str]
+    """Later needed blobs in the memory of a top that is computed in place, each with the top."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +81,15 @@ class Plan:
     inputs: Mapping[str, Shape | None]
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
+    """Caffe's, and in phase TRAIN every loss that something reads."""
+    losses: tuple[LossTerm, ...]
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter that holds values of its own, in the net's order."""
         return (p for step in self.steps for p in step.parameters if p.owner == p.key)
 
 
-def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
+def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False) -> Plan:
     """The net of a phase, ready to run: every layer known, every shape consistent, every blob used.
 
     With `allow_missing` a layer without blobs (or a blob without data) in a net that has weights is left at
@@ -84,7 +97,23 @@ def plan(net: Net, phase: str = "TEST", *, allow_missing: bool = False) -> Plan:
     """
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
-    return _Planner(_with_loss_tops(for_phase(net, phase)), phase, allow_missing).plan()
+    chosen = _with_loss_tops(_filled_once(for_phase(net, phase, stages=stages)))
+    return _Planner(chosen, phase, allow_missing).plan()
+
+
+def _filled_once(net: Net) -> Net:
+    """The net whose file, matched by name, fills one of several layers of a name, as Caffe does (net.cpp).
+
+    A caffemodel fills the first, HDF5 the last. A net that its own file defines has blobs for each.
+    """
+    order, layers = range(len(net.layers)), list(net.layers)
+    filled: set[int] = set()
+    for place in reversed(order) if net.weights_format == "HDF5" else order:
+        if id(layers[place].blobs) in filled:
+            layers[place] = replace(layers[place], blobs=())
+        elif layers[place].blobs:
+            filled.add(id(layers[place].blobs))
+    return replace(net, layers=tuple(layers))
 
 
 def _with_loss_tops(net: Net) -> Net:
@@ -115,11 +144,26 @@ class _Planner:
         self.inputs: dict[str, Shape | None] = {}
         self.keys: set[str] = set()
         self.owners: dict[str, Parameter] = {}
+        self.stored = _stored(net)
+        self.memory = Memory()
 
     def plan(self) -> Plan:
+        check_blobs(self.net.layers)
         steps = tuple(self._step(layer) for layer in self.net.layers)
         net = replace(self.net, layers=tuple(step.layer for step in steps))
-        return Plan(net, self.phase, self.inputs, steps, self._outputs())
+        losses, outputs = self._losses(steps), self._outputs()
+        if self.phase == "TRAIN":
+            outputs = tuple(dict.fromkeys((*outputs, *(term.blob for term in losses))))
+        return Plan(net, self.phase, self.inputs, _that_matter(steps, outputs), outputs, losses)
+
+    def _losses(self, steps: Sequence[Step]) -> tuple[LossTerm, ...]:
+        backward = Backward(
+            [step.converter for step in steps],
+            [any(parameter.trained for parameter in step.parameters) for step in steps],
+        )
+        if self.phase == "TRAIN":
+            backward.check()
+        return backward.terms()
 
     def _outputs(self) -> tuple[str, ...]:
         """Caffe's outputs: the blobs that nothing reads after they were last written (net.cpp)."""
@@ -131,9 +175,6 @@ class _Planner:
         return tuple(open_)
 
     def _step(self, layer: Layer) -> Step:
-        for bottom in layer.bottoms:
-            if bottom not in self.shapes:
-                raise NetError(f"layer {layer.name!r}: no layer before it makes its bottom {bottom!r}")
         if layer.unknown:
             fields = ", ".join(layer.unknown)
             raise UnsupportedLayer(
@@ -148,7 +189,8 @@ class _Planner:
         tops = self._tops(layer, converter)
         views = self._look(layer, converter)
         self.views |= dict.fromkeys(layer.tops, views)
-        return Step(key, layer, converter, tops, parameters, views)
+        overwrites = self.memory.written(layer, converter)
+        return Step(key, layer, converter, tops, parameters, views, overwrites)
 
     def _key(self, layer: Layer) -> str:
         """A unique name: Caffe allows layers without one, and two of one name."""
@@ -165,6 +207,10 @@ class _Planner:
         if layer.type == "Input":
             tops = tuple(self._completed(top, shape) for top, shape in zip(layer.tops, tops, strict=True))
             self.inputs |= zip(layer.tops, tops, strict=True)
+        # An input may hold no items, such as no regions, and then neither does what is made of it.
+        if not any(0 in (shape or ()) for shape in (*self.inputs.values(), *converter.bottoms)):
+            for top, shape in zip(layer.tops, tops, strict=True):
+                _check_sizes(layer, f"top {top!r}", shape or ())
         self.shapes |= zip(layer.tops, tops, strict=True)
         return tops
 
@@ -192,19 +238,27 @@ class _Planner:
             if position in converter.shape_only:
                 continue
             for name, view in self.views[bottom].items():
-                looked = converter.look(view)
+                looked = converter.look(view) if _fits(view, self.shapes[bottom]) else None
                 if looked is not None:
                     seen[name] = seen[name].merged(looked) if name in seen else looked
         return seen
 
     def _parameters(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
         specs = converter.blob_specs()
+        for position, spec in enumerate(specs):
+            _check_sizes(layer, f"blob {position}", spec.shape)
+        if len(layer.fields.param) > len(specs):
+            raise NetError(
+                f"layer {layer.name!r} ({layer.type}): has {len(layer.fields.param)} param for "
+                f"{len(specs)} blobs; remove the rest, as Caffe aborts on them"
+            )
+        shared = all(layer.share_name(position) in self.stored for position in range(len(specs)))
         if layer.blobs and len(layer.blobs) != len(specs):
             raise WeightsError(
                 f"{self.net.weights}: layer {layer.name!r} holds {len(layer.blobs)} blobs, "
                 f"its {layer.type} needs {len(specs)}; is this the net of these weights?"
             )
-        if specs and not layer.blobs and self.net.weights and not self.allow_missing:
+        if specs and not (layer.blobs or shared) and self.net.weights and not self.allow_missing:
             raise WeightsError(
                 f"{self.net.weights}: has no blobs for layer {layer.name!r} ({layer.type}); "
                 f"is this the net of these weights? --allow-missing leaves them at Caffe's filler"
@@ -228,6 +282,12 @@ class _Planner:
         return self._shared(layer, position, parameter)
 
     def _blob(self, layer: Layer, position: int, spec: BlobSpec) -> Blob | None:
+        """What fills the parameter; of several stored copies of a shared one, Caffe keeps the last."""
+        shared = self.stored.get(layer.share_name(position))
+        if shared is not None and fits(spec.shape, shared.shape):
+            return shared
+        if shared is not None and shared.count == product(spec.shape):
+            return replace(shared, shape=tuple(size or 0 for size in spec.shape))
         if not layer.blobs:
             return None
         blob = layer.blobs[position]
@@ -254,12 +314,45 @@ class _Planner:
         if not name:
             return parameter
         owner = self.owners.setdefault(name, parameter)
-        if owner.shape != parameter.shape:
+        permissive = layer.fields.param[position].share_mode == "PERMISSIVE"
+        fits_in = permissive and product(owner.shape) == product(parameter.shape)
+        if owner.shape != parameter.shape and not fits_in:
             raise NetError(
                 f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but their shapes are "
                 f"{shape_text(parameter.shape)} and {shape_text(owner.shape)}"
             )
-        return replace(parameter, owner=owner.key)
+        return replace(parameter, owner=owner.key, reshaped=owner.shape != parameter.shape)
+
+
+def _check_sizes(layer: Layer, what: str, shape: Shape) -> None:
+    if any(size is not None and size < 1 for size in shape):
+        problem = f"its {what} would be {shape_text(shape)}, and no axis can be empty"
+        raise NetError(f"layer {layer.name!r} ({layer.type}): {problem}")
+
+
+def _fits(view: View, shape: Shape | None) -> bool:
+    """Whether a view has as many axes as a blob has besides items and channels, if it has any."""
+    return shape is None or len(shape) in (0, 1, 2, 2 + len(view.stride))
+
+
+def _stored(net: Net) -> dict[str, Blob]:
+    """The last blob that is stored under each name by which parameters are shared."""
+    return {
+        name: blob
+        for layer in net.layers
+        for position, blob in enumerate(layer.blobs)
+        if blob.has_data and (name := layer.share_name(position))
+    }
+
+
+def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:
+    """The steps without what they overwrite for nobody: for no later reader, and no output."""
+    wanted, kept = set(outputs), list[Step]()
+    for step in reversed(steps):
+        overwrites = {blob: top for blob, top in step.overwrites.items() if blob in wanted}
+        kept.append(replace(step, overwrites=overwrites))
+        wanted |= set(step.layer.bottoms)
+    return tuple(reversed(kept))
 
 
 def _bare(shape: Sequence[int]) -> tuple[int, ...]:
@@ -280,7 +373,7 @@ def _concrete(needed: Shape, blob: Blob) -> tuple[int, ...]:
 
 def _is_diagonal(layer: Layer, blob: Blob) -> bool:
     """A frozen dense deconvolution that maps each channel to itself: zero off the diagonal, to the bit."""
-    frozen = layer.type == "Deconvolution" and layer.lr_mult(0) == 0
+    frozen = layer.type == "Deconvolution" and layer.lr_mult(0) == 0 and not layer.share_name(0)
     if not frozen or layer.fields.convolution_param.group != 1 or blob.shape[0] != blob.shape[1]:
         return False
     bits = blob.read().view(np.uint32 if blob.dtype.itemsize == 4 else np.uint64)

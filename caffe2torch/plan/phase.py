@@ -25,7 +25,7 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     """
     stages = (*net.stages, *stages)
     layers = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
-    filtered = replace(net, layers=layers, stages=())
+    filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
     fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
     if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
         fed = without_losses(_without_samplers(fed))
@@ -39,6 +39,16 @@ def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bo
     if include:
         return any(_meets(rule, phase, level, stages) for rule in include)
     return not any(_meets(rule, phase, level, stages) for rule in exclude)
+
+
+def of_other_stages(net: Net, stages: Sequence[str] = ()) -> tuple[str, ...]:
+    """A note for an all-in-one net whose layers ask for stages, when none is chosen."""
+    stages = (*net.stages, *stages)
+    asked = {name for layer in net.layers for rule in layer.fields.include for name in rule.stage}
+    if stages or not asked:
+        return ()
+    names = ", ".join(sorted(asked))
+    return (f"layers for stages ({names}) left out; choose with --stage, or build(net, stages=[...])",)
 
 
 def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:

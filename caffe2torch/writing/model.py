@@ -132,11 +132,8 @@ def _planned(model: nn.Module) -> Plan:
 
 
 def without_rules(net: Net) -> Net:
-    """The net of one phase, as a definition that is whole in any phase.
-
-    A trained net's layers say `phase: TRAIN`: deployed, its Dropout would still drop values (net.cpp).
-    """
-    free = dict.fromkeys(("include", "exclude", "phase"))
+    """The net of one phase, as a definition that is whole in any phase."""
+    free = dict.fromkeys(("include", "exclude"))
     return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 
@@ -173,7 +170,8 @@ def _blob_of(model: CaffeNet, parameter: Parameter) -> Blob:
     owner, _, name = parameter.owner.rpartition(".")
     layer = model.get_submodule(owner)
     tensor: Tensor = getattr(layer, name)
-    return blob_of(tensor, diagonal=parameter.diagonal)
+    blob = blob_of(tensor, diagonal=parameter.diagonal)
+    return replace(blob, shape=_needed(parameter).shape) if parameter.reshaped else blob
 
 
 def _digest(path: str) -> Digest | None:

@@ -31,10 +31,12 @@ def test_any_layer_name_is_a_state_dict_key(name):
 
 @pytest.mark.parametrize("names", [("a", "a.b", "a.b.c"), ("a.b.c", "a.b", "a"), ("a.b", "a.b.c", "a")])
 def test_a_name_inside_another(names):
-    model = build(net_of(INPUT + "".join(map(CONV.format, names))))
+    tops = [f'top: "y{name}"' for name in names]
+    convs = [CONV.format(name).replace('top: "y"', top) for name, top in zip(names, tops, strict=True)]
+    model = build(net_of(INPUT + "".join(convs)))
     assert set(model.state_dict()) == {f"{name}.{blob}" for name in names for blob in ("weight", "bias")}
     assert list(model.blobs()) == list(names)
-    assert model(data=torch.zeros(1, 3, 8, 11))["y"].shape == (1, 4, 6, 9)
+    assert model(data=torch.zeros(1, 3, 8, 11))["ya"].shape == (1, 4, 6, 9)
 
 
 def test_any_input_size():
@@ -59,9 +61,11 @@ def test_in_place_layers_do_not_reach_back():
     layer {{ name: "relu" type: "ReLU" bottom: "data" top: "data" }}
     layer {{ name: "sum" type: "Eltwise" bottom: "data" bottom: "before" top: "sum" }}"""
     data = torch.tensor([-2.0, 3.0]).reshape(1, 1, 1, 2)
+    with pytest.raises(NetError, match="'relu' computes in place on 'data', which layer 'before' reads too"):
+        build(net_of(text))
+    text = text.replace('bottom: "data" top: "data"', 'bottom: "before" top: "before"')
     blobs = build(net_of(text)).every_blob(data=data)
-    assert blobs["sum"].flatten().tolist() == [-2.0, 6.0]
-    assert blobs["data"].flatten().tolist() == [0.0, 3.0]
+    assert blobs["sum"].flatten().tolist() == [0.0, 6.0]
     assert data.flatten().tolist() == [-2.0, 3.0]
 
 

@@ -29,10 +29,10 @@ UNSUPPORTED = [
         "axis: 1 leaves 4 axes",
     ),
     ("type: 'Python' python_param { module: 'rpn' layer: 'Anchors' }", [IMAGE], 1, "'rpn.Anchors'"),
-    ("type: 'LSTM' recurrent_param { num_output: 3 }", [(5, 2, 4)], 1, "2 bottoms"),
+    ("type: 'LSTM' recurrent_param { num_output: 3 }", [(5, 2, 4)], 1, "2 to 5 bottoms"),
     ("type: 'Eltwise' propagate_down: false", [IMAGE] * 2, 1, "1 propagate_down"),
     ("type: 'Nonesuch'", [IMAGE], 1, "no converter for this layer type"),
-    ("type: 'HDF5Data' hdf5_data_param { source: 'list.txt' }", [IMAGE], 1, "takes no bottoms"),
+    ("type: 'HDF5Data' hdf5_data_param { source: 'list.txt' }", [IMAGE], 1, "needs no bottoms"),
 ]
 
 # Caffe stops at these, too: its CHECKs, not torch's ideas of the same parameters.
@@ -94,7 +94,7 @@ ILLEGAL = [
     ),
     ("type: 'Convolution' convolution_param { num_output: 4 kernel_size: 9 }", [IMAGE], 1, "too small"),
     ("type: 'RNN' recurrent_param { }", [(5, 2, 4), (5, 2)], 1, "num_output"),
-    ("type: 'SoftmaxWithLoss'", [IMAGE], 1, "2 bottoms (predictions, labels)"),
+    ("type: 'SoftmaxWithLoss'", [IMAGE], 1, "2 bottoms"),
     (
         "type: 'InfogainLoss' loss_param { normalize: true }",
         [(2, 3), (2,), (3, 3)],

@@ -90,7 +90,13 @@ class Graph:
 
 
 def graph(plan: Plan) -> Graph:
-    """The layers of a plan and what each reads, without those that no output depends on."""
+    """The layers of a plan and what each reads, without those that no output depends on.
+
+    Raises UnsupportedLayer for what only CaffeNet does: blobs in one memory, `share_mode: PERMISSIVE`, and a
+    layer that a deployed net runs in phase TRAIN.
+    """
+    for step in plan.steps:
+        _check(step)
     numbers, latest, nodes = count(), dict[str, Value](), list[Node]()
     for place, step in enumerate(plan.steps):
         reads = tuple(latest[bottom] for bottom in step.layer.bottoms)
@@ -101,6 +107,19 @@ def graph(plan: Plan) -> Graph:
     outputs = tuple(latest[blob] for blob in plan.outputs)
     used = [node for node in _used(nodes, outputs) if node.step.layer.type != "Input"]
     return _absorbed(Graph(inputs, tuple(_branch_by_branch(used)), outputs))
+
+
+def _check(step: Step) -> None:
+    if step.overwrites:
+        raise step.converter.no_python_form(f"in place, it also changes {min(step.overwrites)!r}")
+    if any(parameter.reshaped for parameter in step.parameters):
+        raise step.converter.no_python_form("share_mode: PERMISSIVE")
+    if (
+        step.converter.depends_on_phase
+        and step.layer.fields.phase == "TRAIN"
+        and step.layer.fields.has("phase")
+    ):
+        raise step.converter.no_python_form("phase: TRAIN")
 
 
 def _used(nodes: Sequence[Node], outputs: Sequence[Value]) -> list[Node]:

@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 class Concat(Converter):
     """The bottoms concatenated along `axis` (or the older `concat_dim`)."""
 
+    bottom_count = (1, None)
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = layer.fields.concat_param
         self.axis = p.concat_dim if p.has("concat_dim") else p.axis
+
+    def shares_memory(self) -> bool:
+        return len(self.bottoms) == 1
 
     def look(self, view: View) -> View | None:
         return view if self.axis in (0, 1) else None
@@ -53,6 +58,11 @@ class Concat(Converter):
 class Split(Converter):
     """The same blob under several names."""
 
+    top_count = (1, None)
+
+    def shares_memory(self) -> bool:
+        return True
+
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
         return bottoms * len(self.layer.tops)
 
@@ -63,6 +73,8 @@ class Split(Converter):
 @converts("Slice")
 class Slice(Converter):
     """The bottom cut along `axis` (or the older `slice_dim`) at each `slice_point`, or into equal parts."""
+
+    top_count = (1, None)
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -75,6 +87,9 @@ class Slice(Converter):
             raise self.refuse(f"{len(self.points)} slice_point for {len(layer.tops)} tops; give one fewer")
         if list(self.points) != sorted({*self.points} - {0}):
             raise self.refuse(f"slice_point: {self.points} must be positive and increasing")
+
+    def shares_memory(self) -> bool:
+        return len(self.layer.tops) == 1
 
     def look(self, view: View) -> View | None:
         return view if self.axis in (0, 1) else None

@@ -132,6 +132,8 @@ class Im2col(_Kernel):
 class _Sliding(_Kernel):
     """What Convolution and Deconvolution share: blobs, group and any number of bottoms."""
 
+    bottom_count = (1, None)
+    top_count = (1, None)
     transposed = False
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

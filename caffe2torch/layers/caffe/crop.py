@@ -30,13 +30,12 @@ class Crop(Converter):
     bottoms.
     """
 
+    bottom_count = (2, 2)
     shape_only = frozenset({1})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.crop_param
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs 2 bottoms, has {len(bottoms)}")
         axes = next((len(bottom) for bottom in bottoms if bottom is not None), 4)
         self.axis = canonical(self, (None,) * axes, self.p.axis)
         if len(self.p.offset) not in (0, 1, axes - self.axis):

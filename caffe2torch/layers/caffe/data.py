@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Input(Converter):
     """An input of the net. Its shape gives the channels; the net runs at any size."""
 
+    bottom_count = (0, 0)
+    top_count = (1, None)
     held_against = ""
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
@@ -35,12 +37,10 @@ class Input(Converter):
 class Data(Converter):
     """A source of data: its tops become inputs of the net. The fillers of a DummyData are not run."""
 
+    bottom_count = (0, 0)
+    top_count = (1, None)
     held_against = ""
     is_data = True
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        raise self.refuse("a source of data takes no bottoms")
 
     @classmethod
     def data_shapes(cls, layer: Layer) -> tuple[Shape | None, ...]:
@@ -96,6 +96,7 @@ def _dummy_shapes(p: Fields, tops: int) -> tuple[Shape | None, ...]:
 class Parameter(Converter):
     """A learned blob of the given `shape`, as its top."""
 
+    bottom_count = (0, 0)
     held_against = "NumPy"
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

@@ -25,6 +25,8 @@ def _term(x: str, coeff: float) -> str:
 class Eltwise(Converter):
     """SUM with `coeff`, PROD and MAX of two or more bottoms of one shape; as in FlowNet, also SUM of one."""
 
+    bottom_count = (1, None)
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.eltwise_param

@@ -5,9 +5,11 @@ They give the gradients that Caffe computes, which are not always the derivative
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.caffe.eltwise import agree
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.gradients import valued
@@ -24,19 +26,15 @@ LOG_THRESHOLD = 1e-20
 class Loss(Converter):
     """What losses share: a scalar top, from predictions and their labels."""
 
+    bottom_count = (2, 2)
+    no_gradient = frozenset({1})
     is_loss = True
     auto_top = True
-    takes: ClassVar[tuple[str, ...]] = ("predictions", "labels")
-    """What its bottoms are."""
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != len(self.takes):
-            raise self.refuse(
-                f"needs {len(self.takes)} bottoms ({', '.join(self.takes)}), has {len(bottoms)}"
-            )
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
+        for first, other in pairwise(self.bottoms[:2]):
+            if first and other and not agree(first[:1], other[:1]):
+                raise self.refuse(f"the first axes of its bottoms {first} and {other} differ")
         return ((),)
 
     def look(self, view: View) -> View | None:
@@ -59,8 +57,15 @@ class Loss(Converter):
             labels != p.ignore_label if p.has("ignore_label") else torch.ones_like(labels, dtype=torch.bool)
         )
 
+    def check_items(self, predictions: Tensor, labels: Tensor) -> None:
+        """Refuses bottoms whose first axes differ, as Caffe does however many values they hold."""
+        if predictions.shape[:1] != labels.shape[:1]:
+            shapes = f"{tuple(predictions.shape)} and {tuple(labels.shape)}"
+            raise self.refuse(f"the first axes of its bottoms {shapes} differ")
+
     def one_each(self, predictions: Tensor, labels: Tensor) -> Tensor:
         """The labels, one per item, as (N, 1) of int64; any other number of them is refused."""
+        self.check_items(predictions, labels)
         if labels.numel() != predictions.shape[0]:
             raise self.refuse(
                 f"{predictions.shape[0]} items need as many labels, found {tuple(labels.shape)}"
@@ -69,6 +74,7 @@ class Loss(Converter):
 
     def alike(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """The targets in the shape of the predictions; any other number of them is refused."""
+        self.check_items(predictions, targets)
         if predictions.numel() != targets.numel():
             raise self.refuse(
                 f"its bottoms {tuple(predictions.shape)} and {tuple(targets.shape)} differ in count"
@@ -86,6 +92,8 @@ def normalizer(mode: str, outer: int, counted: Tensor) -> Tensor | int:
 @converts("EuclideanLoss")
 class EuclideanLoss(Loss):
     """Half the mean over items of the squared distance; gradients to both bottoms."""
+
+    no_gradient = frozenset()
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         x, target = bottoms
@@ -142,7 +150,8 @@ class SigmoidCrossEntropyLoss(Loss):
 class ContrastiveLoss(Loss):
     """Pulls similar pairs together, pushes others `margin` apart; `legacy_version` uses squared distances."""
 
-    takes = ("one of a pair", "the other", "whether they are similar")
+    bottom_count = (3, 3)
+    no_gradient = frozenset()
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (a, b, labels), p = bottoms, self.layer.fields.contrastive_loss_param

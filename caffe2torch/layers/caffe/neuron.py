@@ -257,6 +257,8 @@ class TanH(Converter):
 class Threshold(Converter):
     """1 where x is above `threshold`, else 0; no gradient passes."""
 
+    no_gradient = frozenset({0})
+
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
         y: Tensor = (x > self.layer.fields.threshold_param.threshold).to(x.dtype)

@@ -40,6 +40,7 @@ class Pooling(Converter):
     DenseNet's `ceil_mode: false` is FLOOR. STOCHASTIC is refused.
     """
 
+    top_count = (1, 2)
     fork_fields = frozenset({"pooling_param.ceil_mode"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

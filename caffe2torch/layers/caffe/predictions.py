@@ -23,13 +23,14 @@ class Accuracy(Converter):
     A second top is the accuracy per class, 0 for one without labels. In a tie the label's score comes last.
     """
 
+    bottom_count = (2, 2)
+    top_count = (1, 2)
+    no_gradient = frozenset({0, 1})
     is_loss = True
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.p = layer.fields.accuracy_param
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs 2 bottoms, the scores and their labels; has {len(bottoms)}")
         if bottoms[0] is not None:
             self._classes(bottoms[0])
 
@@ -71,6 +72,8 @@ class ArgMax(Converter):
     `out_max_val` gives the values: instead of the positions with `axis`, after them without. In a tie the
     last value comes first.
     """
+
+    no_gradient = frozenset({0})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

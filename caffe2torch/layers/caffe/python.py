@@ -53,6 +53,8 @@ class Python(Converter):
     A few `module.layer` have converters of their own; others are refused until a module is plugged in.
     """
 
+    bottom_count = (0, None)
+    top_count = (0, None)
     held_against = ""
     is_data = True
 

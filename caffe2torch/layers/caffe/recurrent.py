@@ -22,6 +22,9 @@ class _Recurrent(Converter):
     further tops.
     """
 
+    bottom_count = (2, 5)
+    top_count = (1, 3)
+    no_gradient = frozenset({1})
     states: ClassVar[int]
     """How many states pass from one time step to the next."""
     gates: ClassVar[int]

@@ -32,6 +32,9 @@ class Flatten(Converter):
             raise self.refuse(f"axis: {p.axis} comes after end_axis: {p.end_axis}")
         return ((*bottom[:start], product(bottom[start : end + 1]), *bottom[end + 1 :]),)
 
+    def shares_memory(self) -> bool:
+        return True
+
     def look(self, view: View) -> View | None:
         return None
 
@@ -86,6 +89,9 @@ class Reshape(Converter):
 
     def _dims(self, bottom: Sequence[_Size], start: int) -> list[_Size | int]:
         return [bottom[start + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+
+    def shares_memory(self) -> bool:
+        return True
 
     def look(self, view: View) -> View | None:
         return None

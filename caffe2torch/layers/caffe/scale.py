@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 class _Along(Converter):
     """An operand along `num_axes` axes from `axis` on: a learned blob, or else the second bottom."""
 
+    bottom_count = (1, 2)
     p: Fields
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.learned = len(bottoms) == 1
-        if len(bottoms) not in (1, 2):
-            raise self.refuse(f"needs 1 or 2 bottoms, has {len(bottoms)}")
 
     def shape(self) -> Shape:
         """The shape of the operand."""

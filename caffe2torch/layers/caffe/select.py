@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class BatchReindex(Converter):
     """The items of the first bottom at the indices in the second."""
 
+    bottom_count = (2, 2)
+    no_gradient = frozenset({1})
     shape_only = frozenset({1})
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
@@ -39,6 +41,9 @@ class BatchReindex(Converter):
 @converts("Filter")
 class Filter(Converter):
     """The items of each bottom for which the last bottom is not 0."""
+
+    bottom_count = (2, None)
+    top_count = (1, None)
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
@@ -64,6 +69,8 @@ class Filter(Converter):
 @converts("Embed")
 class Embed(Converter):
     """A learned row of `num_output` values for each number from 0 to `input_dim` - 1."""
+
+    no_gradient = frozenset({0})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class HDF5Output(Converter):
     """Takes two blobs and writes no file. A deploy net drops it, and its blobs become outputs."""
 
+    bottom_count = (2, 2)
+    top_count = (0, 0)
     held_against = ""
     is_loss = True
 
@@ -25,6 +27,9 @@ class HDF5Output(Converter):
 @converts("Silence")
 class Silence(Converter):
     """Takes blobs that nothing else uses, so that they are not outputs."""
+
+    bottom_count = (1, None)
+    top_count = (0, 0)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
         return ()

@@ -41,6 +41,8 @@ class Softmax(Converter):
 class _SoftmaxLoss(Loss):
     """What the losses of a softmax share; a second top is the softmax."""
 
+    top_count = (1, 2)
+
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...], axis: int) -> None:
         super().__init__(layer, bottoms)
         self.axis = axis
@@ -49,11 +51,12 @@ class _SoftmaxLoss(Loss):
             canonical(self, bottoms[0], axis)
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
-        return ((), self.bottoms[0])[: len(self.layer.tops)]
+        return (*super().top_shapes(), self.bottoms[0])[: len(self.layer.tops)]
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         scores, labels = bottoms[:2]
         axis = self.axis % scores.ndim
+        self.check_items(scores, labels)
         logs = scores.log_softmax(axis)
         shape = (*scores.shape[:axis], 1, *scores.shape[axis + 1 :])
         if labels.numel() != scores.numel() // scores.shape[axis]:
@@ -94,14 +97,14 @@ class InfogainLoss(_SoftmaxLoss):
     A second top is the softmax. A file with the matrix, `source`, is refused.
     """
 
-    takes = ("scores", "labels", "the infogain matrix")
+    bottom_count = (2, 3)
+    no_gradient = frozenset({1, 2})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         p = layer.fields.infogain_loss_param
-        if p.has("source") and len(bottoms) == 2:
-            raise UnsupportedLayer(
-                layer.name, layer.type, f"source: '{p.source}' is a file; give its matrix as the third bottom"
-            )
+        if len(bottoms) == 2:
+            where = f"source: '{p.source}' is a file" if p.has("source") else "has no matrix"
+            raise UnsupportedLayer(layer.name, layer.type, f"{where}; give it as the third bottom")
         super().__init__(layer, bottoms, p.axis)
         if layer.fields.loss_param.has("normalize"):
             raise self.refuse("this loss does not read normalize; give normalization")

@@ -51,6 +51,7 @@ class BN(Converter):
     batch's mean and variance as a second and third top.
     """
 
+    top_count = (1, 3)
     held_against = "NumPy loops"
     depends_on_phase = True
     fork_fields = frozenset({"bn_param"})

@@ -22,14 +22,13 @@ class MultiStageMeanfield(Converter):
     weights come from the caffemodel: CRF-RNN reads initial values from files; here they would be zero.
     """
 
+    bottom_count = (3, 3)
     held_against = "NumPy loops"
     fork_fields = frozenset({"multi_stage_meanfield_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.multi_stage_meanfield_param
-        if len(bottoms) != 3:
-            raise self.refuse(f"needs 3 bottoms (scores, scores to start from, image), has {len(bottoms)}")
         if p.num_iterations < 2 or min(p.theta_alpha, p.theta_beta, p.theta_gamma) <= 0:
             raise self.refuse(
                 "needs positive theta_alpha, theta_beta, theta_gamma and 2 or more num_iterations"

@@ -21,6 +21,7 @@ class ContinuationIndicator(Converter):
     There are `time_step` steps, and `batch_size` items or as many as a bottom has on `axis`.
     """
 
+    bottom_count = (0, 1)
     held_against = "NumPy loops"
     fork_fields = frozenset({"continuation_indicator_param"})
 

@@ -64,6 +64,7 @@ class SimpleCrop(Converter):
 
     held_against = "NumPy loops"
     shape_only = frozenset({1})
+    bottom_count = (1, 2)
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

@@ -31,6 +31,7 @@ class Interp(Converter):
     `pad_end` crop first. An `interp_type` other than bilinear and a second bottom are refused.
     """
 
+    bottom_count = (1, 2)
     held_against = "NumPy loops"
     fork_fields = frozenset({"interp_param"})
 

@@ -25,7 +25,6 @@ class CenterLoss(Loss):
 
     held_against = "NumPy loops"
     fork_fields = frozenset({"center_loss_param"})
-    takes = ("features", "labels")
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)

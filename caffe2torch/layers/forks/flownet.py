@@ -24,14 +24,13 @@ class Correlation(Converter):
     refused.
     """
 
+    bottom_count = (2, 2)
     held_against = "NumPy loops"
     fork_fields = frozenset({"correlation_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.correlation_param
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs 2 bottoms, has {len(bottoms)}")
         if p.kernel_size % 2 == 0 or not p.has("max_displacement") or min(p.stride_1, p.stride_2) < 1:
             raise self.refuse("needs an odd kernel_size, max_displacement and positive strides")
         if p.do_abs or p.single_direction:
@@ -82,13 +81,9 @@ class FlowWarp(Converter):
     Outside the image the top is `fill_value`: ZERO or NOT_A_NUMBER.
     """
 
+    bottom_count = (2, 2)
     held_against = "NumPy loops"
     fork_fields = frozenset({"flow_warp_param"})
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs 2 bottoms (image, flow), has {len(bottoms)}")
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         image, flow = bottoms
@@ -131,6 +126,7 @@ class ChannelNorm(Converter):
 class _Sized(Converter):
     """Resizes the first bottom to the size of a second bottom, or to one that the file gives."""
 
+    bottom_count = (1, 2)
     shape_only = frozenset({1})
     named: tuple[int, int]
     """Height and width if there is no second bottom."""
@@ -258,6 +254,7 @@ class Accum(Converter):
     Bilinear, corners aligned. Without `have_reference` all must have the same size.
     """
 
+    bottom_count = (1, None)
     held_against = "NumPy loops"
     fork_fields = frozenset({"accum_param"})
 

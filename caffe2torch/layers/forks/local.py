@@ -29,8 +29,8 @@ class Local(Converter):
         super().__init__(layer, bottoms)
         old = layer.fields.has("local_weighted_convolution_param")
         p = self.p = layer.fields.local_weighted_convolution_param if old else layer.fields.local_param
-        if len(bottoms) != 1 or not p.num_output or not p.kernel_size or not p.stride:
-            raise self.refuse("takes one bottom, and positive num_output, kernel_size and stride")
+        if not p.num_output or not p.kernel_size or not p.stride:
+            raise self.refuse("needs positive num_output, kernel_size and stride")
 
     def look(self, view: View) -> View:
         p = self.p

@@ -45,6 +45,8 @@ class ForkLoss(Converter):
     They do not train here: phase TRAIN refuses them.
     """
 
+    bottom_count = (0, None)
+    top_count = (0, None)
     held_against = ""
     is_loss = True
 

@@ -62,6 +62,8 @@ class TopK(Converter):
 class Gather(Converter):
     """yjxiong/caffe's: joins the batches of several machines; on one machine, each top is its bottom."""
 
+    bottom_count = (1, None)
+    top_count = (1, None)
     held_against = "NumPy loops"
 
     def top_shapes(self) -> tuple[Shape | None, ...]:

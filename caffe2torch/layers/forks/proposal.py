@@ -54,13 +54,10 @@ def anchors(
 class _Proposals(Converter):
     """Three bottoms: scores, offsets and the image's size; tops (R, 5) and, if named, the scores."""
 
+    bottom_count = (3, 3)
+    top_count = (1, 2)
     stride: int
     """How far apart two neighbours are, in pixels of the image."""
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != 3 or len(layer.tops) > 2:
-            raise self.refuse("takes 3 bottoms (scores, offsets, image) and gives 1 or 2 tops")
 
     def _anchors(self) -> Tensor:
         raise NotImplementedError
@@ -216,6 +213,8 @@ class Proposal(_Proposals):
 class ProposalTarget(Converter):
     """Faster R-CNN's Python layer that draws regions to train on; a deploy net takes all of them."""
 
+    bottom_count = (0, None)
+    top_count = (0, None)
     held_against = ""
     is_sampler = True
 

@@ -35,10 +35,7 @@ def _parts(
 class _Pool(Converter):
     """Two bottoms: features (N, C, H, W) and regions (R, 5)."""
 
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs 2 bottoms (features, regions), has {len(bottoms)}")
+    bottom_count = (2, 2)
 
     def look(self, view: View) -> View | None:
         return None
@@ -162,6 +159,7 @@ class SmoothL1Loss(Converter):
     Further bottoms weight the difference inside the loss, and the loss from outside, elementwise.
     """
 
+    bottom_count = (2, 4)
     held_against = "NumPy loops; SSD's Caffe"
     is_loss = True
     fork_fields = frozenset({"smooth_l1_loss_param"})
@@ -169,8 +167,6 @@ class SmoothL1Loss(Converter):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         self.sigma2 = layer.fields.smooth_l1_loss_param.sigma**2
-        if len(bottoms) not in (2, 3, 4):
-            raise self.refuse(f"needs 2 to 4 bottoms (values, targets, weights), has {len(bottoms)}")
 
     def look(self, view: View) -> View | None:
         return None

@@ -8,7 +8,6 @@ from caffe2torch.layers.caffe.recurrent import lstm_step
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converts
-from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,12 +17,9 @@ if TYPE_CHECKING:
 class LSTMUnit(Converter):
     """One step of an LSTM: from memory (1, N, D), gates (1, N, 4 D) and cont (1, N) to memory and output."""
 
+    bottom_count = (3, 3)
+    top_count = (2, 2)
     held_against = "NumPy loops; SSD's Caffe"
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != 3:
-            raise self.refuse(f"needs 3 bottoms, the memory, its gates and cont; has {len(bottoms)}")
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
         return (self.bottoms[0],) * 2

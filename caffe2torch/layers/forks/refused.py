@@ -26,6 +26,8 @@ class Refused(Converter):
     Forks disagree on what Reorg does; each error says what to do.
     """
 
+    bottom_count = (0, None)
+    top_count = (0, None)
     held_against = ""
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:

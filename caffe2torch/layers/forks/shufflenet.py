@@ -67,12 +67,8 @@ class Axpy(Converter):
     The factors are (N, C) or (N, C, 1, 1).
     """
 
+    bottom_count = (3, 3)
     held_against = "NumPy loops"
-
-    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
-        super().__init__(layer, bottoms)
-        if len(bottoms) != 3:
-            raise self.refuse(f"needs 3 bottoms (factors, x, y), has {len(bottoms)}")
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
         return (self.bottoms[1],)

@@ -41,6 +41,10 @@ class Permute(Converter):
             raise self.refuse(f"order: {order} is out of range for its bottom of {axes} axes")
         return order + [axis for axis in range(axes) if axis not in order]
 
+    def shares_memory(self) -> bool:
+        order = self.layer.fields.permute_param.order
+        return list(order) == list(range(len(order)))
+
     def look(self, view: View) -> View | None:
         return None
 
@@ -141,6 +145,7 @@ class PriorBox(Converter):
     `offset_w` in place of `offset`.
     """
 
+    bottom_count = (1, 2)
     held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"prior_box_param"})
     shape_only = frozenset({0, 1})
@@ -269,14 +274,13 @@ class DetectionOutput(Converter):
     `objectness_score`, takes there whether a prior holds an object, and then how to move the priors.
     """
 
+    bottom_count = (3, 5)
     held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"detection_output_param", "transform_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.detection_output_param
-        if len(bottoms) not in (3, 4, 5):
-            raise self.refuse(f"needs 3 bottoms (locations, confidences, priors), has {len(bottoms)}")
         if len(bottoms) == 5 and not p.share_location:
             raise self.refuse("moves priors, as RefineDet does, only with share_location")
         self.filters = len(bottoms) == 5 or (len(bottoms) == 4 and p.has("objectness_score"))

@@ -30,6 +30,8 @@ def unpool(x: Tensor, mask: Tensor, height: int, width: int) -> Tensor:
 class _Unpool(Converter):
     """Two bottoms: the values and the mask that a Pooling gave as its second top."""
 
+    bottom_count = (1, 2)
+
     def _unpooled(self, size: int, axis: int) -> int:
         """The top's height (axis 0) or width (axis 1)."""
         raise NotImplementedError
@@ -72,8 +74,6 @@ class Upsample(_Unpool):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.upsample_param
-        if len(bottoms) not in (1, 2):
-            raise self.refuse(f"needs a bottom, or a bottom and a mask; has {len(bottoms)} bottoms")
         if len(bottoms) == 1 and {name for name, _ in p.given()} - {"scale"}:
             raise self.refuse("takes only scale when it has one bottom")
         pairs = (("upsample_h", "upsample_w"), ("scale_h", "scale_w"))
@@ -110,13 +110,12 @@ class Unpooling(_Unpool):
     layer has the `pooling_param` of that pooling, from which the size follows.
     """
 
+    bottom_count = (2, 2)
     held_against = "NumPy loops"
     fork_fields = frozenset({"unpooling_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        if len(bottoms) != 2:
-            raise self.refuse(f"needs a bottom and a mask, has {len(bottoms)} bottoms")
         deconvnet = layer.fields.has("unpooling_param")
         if deconvnet and layer.fields.has("pooling_param"):
             raise self.refuse("takes unpooling_param or pooling_param, has both")

@@ -83,6 +83,7 @@ class Yolov3DetectionOutput(_Detections):
     likely enough, and suppresses boxes of all classes. Refused: `gaussian_box`, as CPU and GPU differ there.
     """
 
+    bottom_count = (1, None)
     held_against = "NumPy loops"
     fork_fields = frozenset({"yolov3_detection_output_param"})
 
@@ -119,6 +120,7 @@ class YoloDetectionOutput(_Detections):
     Intel's layer of this name gives other numbers: a layer that has one of its fields is refused.
     """
 
+    bottom_count = (1, 2)
     held_against = "NumPy loops"
     fork_fields = frozenset({"yolo_detection_output_param"})
 
@@ -128,8 +130,8 @@ class YoloDetectionOutput(_Detections):
         intels = [name for name in ("visualize", "visualize_threshold", "ssd_format") if p.has(name)]
         if intels:
             raise self.refuse(f"{', '.join(intels)}: of Intel's Caffe, which gives other numbers")
-        if not p.has("num_classes") or len(bottoms) not in (1, 2):
-            raise self.refuse(f"needs num_classes, and 1 or 2 bottoms; has {len(bottoms)} bottoms")
+        if not p.has("num_classes"):
+            raise self.refuse("num_classes must be given")
         self.anchors = self._anchors(list(p.biases))
         if p.coords != 4 or len(self.anchors) != p.num_box:
             raise self.refuse(
