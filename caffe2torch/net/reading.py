@@ -10,7 +10,6 @@ A file is recognized by its content, never by its name.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -86,23 +85,9 @@ def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
         else:
             raise ReadError(f"{found}; give the net's --prototxt")
     net = _upgraded(stored.message, stored.blobs, weights)
-    layers = [_marked(layer, position, unknown) for position, layer in enumerate(_free_of_phase(net.layers))]
+    layers = [_marked(layer, position, unknown) for position, layer in enumerate(net.layers)]
     age, notes = _format(stored), notes + net.notes
     return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=notes)
-
-
-def _free_of_phase(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers without the phase of the net that was saved, which Caffe writes into each that has none.
-
-    A layer of another phase, such as a BatchNorm with `phase: TEST`, was given it, and keeps it.
-    """
-    phases = Counter(layer.fields.phase for layer in layers if layer.fields.has("phase"))
-    saved = phases.most_common(1)[0][0] if phases else None
-    free = [layer.fields.replace(phase=None) for layer in layers]
-    return [
-        replace(layer, fields=fields) if layer.fields.phase == saved else layer
-        for layer, fields in zip(layers, free, strict=True)
-    ]
 
 
 def _format(stored: Caffemodel) -> str:

@@ -6,6 +6,7 @@ becomes the net to deploy. A net that already begins with Input layers is left a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -23,13 +24,29 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     TEST a net that had data layers also loses its losses and what only its labels need. `notes` says what was
     dropped or rewritten.
     """
-    stages = (*net.stages, *stages)
+    net, stages = _free_of_phase(net), (*net.stages, *stages)
     layers = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
     filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
     fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
     if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
         fed = without_losses(_without_samplers(fed))
     return without_splits(fed)
+
+
+def _free_of_phase(net: Net) -> Net:
+    """The net of a caffemodel without the phase in which it was saved, which each of its layers names.
+
+    A layer of another phase, such as a BatchNorm with `phase: TEST`, was given it, and keeps it (net.cpp).
+    """
+    phases = Counter(layer.fields.phase for layer in net.layers if layer.fields.has("phase"))
+    if net.read_from != net.weights or not phases:
+        return net
+    saved = phases.most_common(1)[0][0]
+    layers = tuple(
+        replace(layer, fields=layer.fields.replace(phase=None)) if layer.fields.phase == saved else layer
+        for layer in net.layers
+    )
+    return replace(net, layers=layers)
 
 
 def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:

@@ -150,21 +150,6 @@ class Net(nn.Module):
     )
 
 
-def test_a_blob_that_is_written_over_is_read_before(tmp_path):
-    """The order of statements may differ from the net's; never what is read."""
-    net = net_of(
-        INPUT
-        + layer("early", "Convolution", "data", "early", CONV)
-        + layer("over", "Power", "data", "data", "power_param { scale: 3 shift: -1 }")
-        + layer("late", "Convolution", "data", "late", CONV)
-        + layer("power", "Power", "early", "early", "power_param { power: 2 }")
-        + layer("all", "Concat", "early late data", "all"),
-        early=KERNEL,
-        late=KERNEL,
-    )
-    assert "data = data * 3.0 - 1.0" in agrees(net, tmp_path / "over.py")
-
-
 def test_the_shapes_in_comments_are_true(tmp_path):
     """Every comment of the kind `# (N, 21, H, W)` of FCN-8s, held against the tensor in its line."""
     write(

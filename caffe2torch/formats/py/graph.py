@@ -1,6 +1,6 @@
 """Plan -> what depends on what: the layers, and the values that each reads and makes.
 
-A blob that several layers write has several values. What no output depends on is left out.
+A blob that layers write in place has several values. What no output depends on is left out.
 """
 
 from __future__ import annotations
@@ -143,17 +143,9 @@ def _branch_by_branch(nodes: Sequence[Node]) -> list[Node]:
 
 
 def _before(nodes: Sequence[Node]) -> dict[Node, set[Node]]:
-    """The layers that must come before each: what uses a blob comes before what writes over it."""
-    before: dict[Node, set[Node]] = {}
-    users = defaultdict[str, "list[Node]"](list)
+    """The layers that must come before each: a blob that one writes in place has no other reader."""
     makers = {value: node for node in nodes for value in node.makes}
-    for node in nodes:
-        written = {value.blob for value in node.makes}
-        before[node] = {other for blob in written for other in users[blob]}
-        before[node] |= {makers[value] for value in node.reads if value in makers}
-        for blob in written | {value.blob for value in node.reads}:
-            users[blob].append(node)
-    return before
+    return {node: {makers[value] for value in node.reads if value in makers} for node in nodes}
 
 
 def _absorbed(whole: Graph) -> Graph:
