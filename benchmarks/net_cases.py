@@ -1,0 +1,88 @@
+"""Whole nets as cases: forward and backward here and in Caffe, apart, and written back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import Arrays, Case, differences, found
+from drawn_layers import Draw
+from drawn_parts import drawn_net
+
+import caffe2torch as c2t
+from caffe2torch.errors import NetError
+
+
+class NetCase(Case):
+    """A net: its outputs and loss, its gradients, and its blobs afterwards."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        draw = Draw(seed)
+        super().__init__(folder, drawn_net(draw.getrandbits(32), draw.choice(("TRAIN", "TRAIN", "TEST"))))
+        self.weights = draw.choice(("net.caffemodel", "net.caffemodel", "net.caffemodel.h5"))
+        self.goes_back = draw.random() < 0.3
+        unshared = draw.random() < 0.3
+        self.differentiated = [
+            blob for blob in self.net.inputs if self.net.force_backward and blob not in self.net.labels
+        ]
+        filled = "unshared.prototxt" if unshared else "net.prototxt"
+        self.write(folder, self.net.inputs, **self._case(), filled=filled, weights=self.weights)
+        (folder / "net.prototxt").write_text(str(self.net))
+        if unshared:
+            (folder / "unshared.prototxt").write_text(str(self.net.unshared()))
+
+    def _case(self, **others: Any) -> dict[str, Any]:
+        own = {"net": "net.prototxt", "phase": self.net.phase, "backward": True, "seed": 1}
+        return {**own, "differentiated": self.differentiated, **others}
+
+    def _model(self) -> c2t.CaffeNet:
+        weights = self.folder / self.weights
+        net = c2t.read(self.folder / "net.prototxt", weights if weights.exists() else None)
+        return c2t.build(net, self.net.phase)
+
+    def run(self, dtype: torch.dtype) -> Arrays:
+        """As in_caffe/cases.py does."""
+        model = self._model().to(dtype)
+        inputs = {blob: torch.from_numpy(x.copy()).to(dtype) for blob, x in self.net.inputs.items()}
+        for blob in self.differentiated:
+            inputs[blob].requires_grad_()
+        tops = model(**{blob: x for blob, x in inputs.items() if blob in model.inputs})
+        loss = _loss(model, tops)
+        if loss.requires_grad:
+            loss.backward()
+        blobs = {f"{i}.{j}": x for i, own in enumerate(model.blobs().values()) for j, x in enumerate(own)}
+        here = {f"out.{blob}": top for blob, top in tops.items()} | {"loss": loss}
+        here |= {f"gin.{blob}": _gradient(inputs[blob]) for blob in self.differentiated}
+        here |= {f"gparam.{key}": _gradient(blob) for key, blob in blobs.items()}
+        here |= {f"after.{key}": blob for key, blob in blobs.items()}
+        return {key: tensor.detach().numpy().copy() for key, tensor in here.items()}
+
+    def follow_up(self) -> None:
+        """The net apart where only gradients differ, and where nothing does, now and then what we write."""
+        off = differences(self.here, found(self.folder))
+        if off and all(key.startswith("g") for key in off):
+            folder = self.folder / "apart"
+            self.write(folder, self.net.inputs, **self._case(filled="", weights=f"../{self.weights}"))
+            (folder / "net.prototxt").write_text(str(self.net.apart()))
+        elif not off and self.goes_back:
+            model, folder, weights = self._model(), self.folder / "back", f"net{Path(self.weights).suffix}"
+            case = self._case(filled="", weights=weights, differentiated=[], backward=False)
+            inputs = {blob: x for blob, x in self.net.inputs.items() if blob in model.inputs}
+            self.write(folder, inputs, **case)
+            c2t.export(model, folder / "net.prototxt")
+            c2t.export(model, folder / weights)
+
+
+def _loss(model: c2t.CaffeNet, tops: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The net's loss, which Caffe says is 0 where there is none."""
+    try:
+        return model.loss(tops)
+    except NetError as problem:
+        if "has no loss" in str(problem):
+            return torch.zeros(())
+        raise
+
+
+def _gradient(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
