@@ -14,7 +14,8 @@ import torch
 from drawn_nets import DrawnNet
 from exports import error
 
-from caffe2torch.errors import Caffe2TorchError
+import caffe2torch as c2t
+from caffe2torch.errors import Caffe2TorchError, NetError
 
 Arrays = dict[str, np.ndarray]
 SAME, REFUSED = "the same", "refused by both"
@@ -153,3 +154,13 @@ def said(folder: Path) -> str:
     text = (folder / "said").read_text(errors="replace")
     lines = [line for line in text.splitlines() if re.search("^F|Check failed|Error", line)]
     return re.sub(r"^F\d.*?\] ", "", lines[0]) if lines else text[-300:]
+
+
+def loss_of(model: c2t.CaffeNet, tops: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The net's loss, which Caffe says is 0 where there is none."""
+    try:
+        return model.loss(tops)
+    except NetError as problem:
+        if "has no loss" in str(problem):
+            return torch.zeros(())
+        raise

@@ -18,6 +18,8 @@ NEURONS = (
 )
 KINDS = ("ReLU", "ReLU", "Sigmoid", "TanH", "AbsVal", "BNLL", "ELU", "Exp", "Power")
 
+Part = Callable[[Sketch], None]
+
 
 def image(shape: Shape) -> bool:
     """Batch, channels, height and width, of a size that nets go on from."""
@@ -346,7 +348,7 @@ def of_losses(s: Sketch) -> None:
         _put(s, "Power", (s.choice(losses),), "power_param { scale: 0.5 }")
 
 
-PARTS: tuple[Callable[[Sketch], None], ...] = (
+PARTS: tuple[Part, ...] = (
     *(convolution, convolution, convolution, upsampling, crop, pooling, inner_product),
     *(neuron, neuron, neuron, prelu, normalized, normalized, along, whole_image, eltwise, eltwise),
     *(concat, slices, seen_otherwise, seen_otherwise, shrunk, recurrent, picked, silence),
@@ -354,13 +356,13 @@ PARTS: tuple[Callable[[Sketch], None], ...] = (
 )
 
 
-def drawn_net(seed: int, phase: str, parts: int = 12) -> DrawnNet:
-    """A net of up to so many parts, in TRAIN with a loss; the same for the same seed."""
+def drawn_net(seed: int, phase: str, first: tuple[Part, ...] = (), parts: int = 12) -> DrawnNet:
+    """A net of some first parts and up to so many others, in TRAIN with a loss; one seed gives one net."""
     s = Sketch(seed, phase)
     for _ in range(s.choice((1, 1, 2))):
         s.input(s.array((s.randint(1, 3), s.randint(1, 4), s.randint(6, 13), s.randint(6, 13))))
-    for _ in range(s.randint(3, parts)):
-        s.choice(PARTS)(s)
+    for part in (*first, *s.choices(PARTS, k=s.randint(3, parts))):
+        part(s)
     while phase == "TRAIN" and not any(layer.kind.endswith("Loss") for layer in s.layers):
         s.choice((classified, compared))(s)
     return s.net()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from drawn_layers import Draw
 from drawn_nets import DrawnNet
-from drawn_parts import drawn_net
+from drawn_parts import convolution, drawn_net
 
 OWN = {
     "SGD": ("base_lr: 0.05", "momentum: 0", "momentum: 0.9"),
@@ -28,7 +28,7 @@ POLICIES = (
     'lr_policy: "poly" power: 0.5 max_iter: 7',
     'lr_policy: "sigmoid" gamma: -0.5 stepsize: 3',
 )
-WRONG = ("momentum: 0.9", 'regularization_type: "L3"', 'lr_policy: "cosine"', "iter_size: 0")
+WRONG = ('lr_policy: "cosine"', 'lr_policy: "step" gamma: 0.5', 'lr_policy: "fixed" iter_size: 0')
 STEPS, STOP = 6, 3
 
 
@@ -46,16 +46,16 @@ class DrawnSolver:
 def drawn_solver(seed: int) -> DrawnSolver:
     """The same for the same seed."""
     draw = Draw(seed)
-    net = drawn_net(draw.getrandbits(32), "TRAIN", parts=7)
+    net = drawn_net(draw.getrandbits(32), "TRAIN", (convolution,), parts=7)
     kind, hdf5 = draw.choice(list(OWN)), draw.random() < 0.5
     rate, *others = OWN[kind]
     fields = [
-        *(f'type: "{kind}"', rate, draw.choice(others), draw.choice(POLICIES)),
+        *(f'type: "{kind}"', rate, draw.choice(others)),
+        draw.choice(WRONG if draw.random() < 0.04 else POLICIES),
         draw.maybe(f"weight_decay: {draw.choice((0.01, 0.1))}"),
         draw.maybe('regularization_type: "L1"', 0.3),
         draw.maybe(f"iter_size: {draw.randint(2, 3)}", 0.3),
         draw.maybe(f"clip_gradients: {draw.choice((0.1, 1, 10))}", 0.3),
-        draw.maybe(draw.choice(WRONG), 0.04),
     ]
     own = f"snapshot_format: {'HDF5' if hdf5 else 'BINARYPROTO'}"
     lines = ['net: "net.prototxt"', *fields, 'solver_mode: CPU snapshot_prefix: "caffe"', own]

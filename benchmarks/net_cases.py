@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import Arrays, Case, differences, found
+from cases import Arrays, Case, differences, found, loss_of
 from drawn_layers import Draw
 from drawn_parts import drawn_net
 
 import caffe2torch as c2t
-from caffe2torch.errors import NetError
 
 
 class NetCase(Case):
@@ -48,7 +47,7 @@ class NetCase(Case):
         for blob in self.differentiated:
             inputs[blob].requires_grad_()
         tops = model(**{blob: x for blob, x in inputs.items() if blob in model.inputs})
-        loss = _loss(model, tops)
+        loss = loss_of(model, tops)
         if loss.requires_grad:
             loss.backward()
         blobs = {f"{i}.{j}": x for i, own in enumerate(model.blobs().values()) for j, x in enumerate(own)}
@@ -72,16 +71,6 @@ class NetCase(Case):
             self.write(folder, inputs, **case)
             c2t.export(model, folder / "net.prototxt")
             c2t.export(model, folder / weights)
-
-
-def _loss(model: c2t.CaffeNet, tops: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The net's loss, which Caffe says is 0 where there is none."""
-    try:
-        return model.loss(tops)
-    except NetError as problem:
-        if "has no loss" in str(problem):
-            return torch.zeros(())
-        raise
 
 
 def _gradient(tensor: torch.Tensor) -> torch.Tensor:

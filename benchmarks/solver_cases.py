@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import Arrays, Case, differences, found
+from cases import Arrays, Case, differences, found, loss_of
 from drawn_layers import Draw
 from drawn_solvers import STEPS, STOP, drawn_solver
 
@@ -61,7 +61,7 @@ class SolverCase(Case):
         inputs = {blob: torch.from_numpy(x).to(dtype) for blob, x in given.items() if blob in model.inputs}
         solver.zero_grad()
         for _ in range(solver.iter_size):
-            loss = model.loss(model(**inputs))
+            loss = loss_of(model, model(**inputs))
             if loss.requires_grad:
                 loss.backward()
         solver.step()
