@@ -74,12 +74,13 @@ class Sketch(Draw):
     def __init__(self, seed: int, phase: str) -> None:
         super().__init__(seed)
         self.phase, self.stages = phase, self.choice(((), (), ("a",), ("a", "b")))
+        self.forced = self.random() < 0.3
         self.layers: list[LayerText] = []
         self.inputs: dict[str, np.ndarray] = {}
         self.labelled: set[str] = set()
         self.shapes: dict[str, Shape] = {}
         self.unread: set[str] = set()
-        self.shared: dict[Shape, list[str]] = {}
+        self.shared: dict[tuple[Shape, bool], list[str]] = {}
 
     def input(self, values: np.ndarray, labels: bool = False) -> str:
         """A blob that is fed."""
@@ -160,16 +161,13 @@ class Sketch(Draw):
         if self.random() < 0.4:
             return ""
         count = self.randint(1, len(shapes)) + (self.random() < 0.01)
-        return " ".join(self._param(shape, frozen) for shape in (*shapes, (1,))[:count])
+        return " ".join(self.param(shape, frozen) for shape in (*shapes, (1,))[:count])
 
-    def _param(self, shape: Shape, frozen: bool) -> str:
-        known = self.shared.setdefault(shape, [])
-        alike = [
-            spec
-            for other, specs in self.shared.items()
-            if math.prod(other) == math.prod(shape)
-            for spec in specs
-        ]
+    def param(self, shape: Shape, frozen: bool) -> str:
+        """A `param` for a blob of a shape, now and then one that another layer has, too."""
+        known = self.shared.setdefault((shape, frozen), [])
+        size = math.prod(shape), frozen
+        alike = [spec for (x, f), specs in self.shared.items() if (math.prod(x), f) == size for spec in specs]
         if alike and self.random() < 0.1:
             return self.choice(alike).replace("param {", "param { share_mode: PERMISSIVE")
         if known and self.random() < 0.5:
@@ -179,7 +177,7 @@ class Sketch(Draw):
             return f"param {{ {multipliers} }}"
         name = f"p{sum(map(len, self.shared.values()))}"
         known.append(f'param {{ name: "{name}" {multipliers} }}')
-        if self.random() < 0.2:  # what another sharer leaves unsaid, or says differently
+        if not frozen and self.random() < 0.2:  # another sharer leaves it unsaid, or says it differently
             known.append(f'param {{ name: "{name}" {self.choice(MULTIPLIERS[:4])} }}')
         return known[0]
 
@@ -188,7 +186,7 @@ class Sketch(Draw):
         stages = " ".join(f'stage: "{stage}"' for stage in self.stages)
         head = (
             'name: "drawn"',
-            self.maybe("force_backward: true", 0.3),
+            "force_backward: true" if self.forced else "",
             message("state", stages) if stages else "",
         )
         labels = frozenset(self.labelled)

@@ -1,4 +1,7 @@
-"""The layers that drawn nets are made of. Each function adds some to a Sketch, where they fit."""
+"""The layers that drawn nets are made of. Each function adds some to a Sketch, where they fit.
+
+Not drawn, as `force_backward` makes Caffe end there: ArgMax, Threshold and Accuracy in such a net.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ NEURONS = (
     "exp_param { scale: 0.1 shift: 0.1 }",
     *("power_param { scale: -0.5 shift: 1 }", "power_param { power: 2 scale: 0.5 }"),
 )
-KINDS = ("ReLU", "ReLU", "Sigmoid", "TanH", "AbsVal", "BNLL", "ELU", "Exp", "Power")
+KINDS = ("ReLU", "ReLU", "Sigmoid", "TanH", "BNLL", "ELU", "Exp", "Power")
 
 Part = Callable[[Sketch], None]
 
@@ -146,6 +149,9 @@ def neuron(s: Sketch) -> None:
         return
     kind = s.choice(KINDS)
     own = [fields for fields in NEURONS if fields.startswith(f"{kind.lower()}_param")]
+    if s.random() < 0.1:
+        s.add("AbsVal", (x,), [s.shapes[x]])  # which is never in place
+        return
     _put(s, kind, (x,), s.choice(("", *own)) if kind == "ReLU" else s.choice(own or [""]))
 
 
@@ -165,7 +171,8 @@ def normalized(s: Sketch) -> None:
     channels = s.shapes[x][1:2]
     fields = s.maybe(f"use_global_stats: {s.choice(('true', 'false'))}", 0.2)
     own_phase = s.maybe(f"phase: {s.choice(('TEST', 'TRAIN'))}", 0.03)
-    params = s.params(channels, channels, (1,), frozen=True) if s.random() < 0.3 else ""
+    # Old versions of Caffe train what is not frozen, by weight decay alone.
+    params = " ".join(s.param(shape, frozen=True) for shape in (channels, channels, (1,)))
     _put(s, "BatchNorm", (x,), f"{own_phase} {params} {message('batch_norm_param', 'eps: 0.01', fields)}")
     if x in s.unread and s.random() < 0.7:
         text = message("scale_param", f"filler {GAUSSIAN} bias_term: true bias_filler {GAUSSIAN}")
@@ -297,7 +304,7 @@ def recurrent(s: Sketch) -> None:
 
 def picked(s: Sketch) -> None:
     """ArgMax and Threshold, which have no gradient, with nothing learned after them but seldom."""
-    if (x := s.pick(batched)) is None or s.random() < 0.6:
+    if (x := s.pick(batched)) is None or s.forced or s.random() < 0.6:
         return
     kind, shape = s.choice(("ArgMax", "Threshold")), s.shapes[x]
     top = (shape[0], 1, *shape[2:]) if kind == "ArgMax" else shape
@@ -318,7 +325,9 @@ def classified(s: Sketch) -> None:
     if (x := s.pick(lambda shape: batched(shape) and shape[1] > 1)) is None:
         return
     shape = s.shapes[x]
-    kind = s.choice(("SoftmaxWithLoss", "SoftmaxWithLoss", "Accuracy", "HingeLoss"))
+    kind = s.choice(
+        ("SoftmaxWithLoss", "SoftmaxWithLoss", "HingeLoss" if s.forced else "Accuracy", "HingeLoss")
+    )
     labels = (shape[0],) if kind == "HingeLoss" else (shape[0], *s.choice(((), (1,))), *shape[2:])
     classes = math.prod(shape[1:]) if kind == "HingeLoss" else shape[1]
     normalization = s.maybe(f"normalization: {s.choice(('FULL', 'VALID', 'BATCH_SIZE', 'NONE'))}")

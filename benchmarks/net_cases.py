@@ -35,10 +35,12 @@ class NetCase(Case):
         own = {"net": "net.prototxt", "phase": self.net.phase, "backward": True, "seed": 1}
         return {**own, "differentiated": self.differentiated, **others}
 
-    def _model(self) -> c2t.CaffeNet:
+    def _net(self) -> c2t.Net:
         weights = self.folder / self.weights
-        net = c2t.read(self.folder / "net.prototxt", weights if weights.exists() else None)
-        return c2t.build(net, self.net.phase)
+        return c2t.read(self.folder / "net.prototxt", weights if weights.exists() else None)
+
+    def _model(self) -> c2t.CaffeNet:
+        return c2t.build(self._net(), self.net.phase)
 
     def run(self, dtype: torch.dtype) -> Arrays:
         """As in_caffe/cases.py does."""
@@ -65,12 +67,20 @@ class NetCase(Case):
             self.write(folder, self.net.inputs, **self._case(filled="", weights=f"../{self.weights}"))
             (folder / "net.prototxt").write_text(str(self.net.apart()))
         elif not off and self.goes_back:
-            model, folder, weights = self._model(), self.folder / "back", f"net{Path(self.weights).suffix}"
-            case = self._case(filled="", weights=weights, differentiated=[], backward=False)
-            inputs = {blob: x for blob, x in self.net.inputs.items() if blob in model.inputs}
-            self.write(folder, inputs, **case)
-            c2t.export(model, folder / "net.prototxt")
-            c2t.export(model, folder / weights)
+            self._write_back()
+
+    def _write_back(self) -> None:
+        """What we write of the net: all of it, or in TEST what one deploys."""
+        model, folder = self._model(), self.folder / "back"
+        written = (
+            model
+            if self.net.phase == "TEST"
+            else c2t.read(self.folder / "net.prototxt", self.folder / self.weights)
+        )
+        case = self._case(filled="", weights=self.weights, differentiated=[])
+        self.write(folder, {blob: x for blob, x in self.net.inputs.items() if blob in model.inputs}, **case)
+        for name in ("net.prototxt", self.weights):
+            c2t.export(written, folder / name)
 
 
 def _gradient(tensor: torch.Tensor) -> torch.Tensor:
