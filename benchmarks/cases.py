@@ -21,10 +21,11 @@ Arrays = dict[str, np.ndarray]
 SAME, REFUSED = "the same", "refused by both"
 ROUNDING = "rounding alone (as far from float64)"
 IN_PLACE = "gradients through layers in place: ours are those of the net without"
+ELTWISE = "Eltwise in place: Caffe overwrites what it is to add"
 CAFFE_ENDS = "Caffe crashes or hangs"
-REFUSALS: dict[str, str] = {}
+REFUSALS = {"refused: a solver with nothing to train": "has no parameters to train"}
 """What we refuse and say so in docs/: a name, and a pattern of the refusal."""
-EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, CAFFE_ENDS, *REFUSALS)
+EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, ELTWISE, CAFFE_ENDS, *REFUSALS)
 TRAINED = ("gin", "gparam", "after")
 """The kinds of keys that say what a net learns."""
 ABORTED = ("0", "6")
@@ -82,9 +83,10 @@ class Case:
         if off:
             if self.is_rounding(off):
                 return ROUNDING
-            apart = self.folder / "apart"
-            if (apart / "found.npz").exists() and not differences(self.here, found(apart), TRAINED):
+            if self.is_in_place(off):
                 return IN_PLACE
+            if self.is_eltwise():
+                return ELTWISE
             return "; ".join(f"{key} is off by {by:.1e}" for key, by in off.items())
         return self.back() or SAME
 
@@ -107,9 +109,29 @@ class Case:
     def is_rounding(self, off: dict[str, float]) -> bool:
         """Whether our float32 is as far from our float64 as it is from Caffe."""
         precise = self.guarded(lambda: self.run(torch.float64))
-        return precise is not None and all(
-            off[key] < 20 * error(self.here[key], precise[key]) for key in off if key in self.here
-        )
+        if precise is None:
+            return False
+        noise: dict[str, float] = {}
+        for key, x in self.here.items():
+            noise[_kind(key)] = max(noise.get(_kind(key), 0), error(x, precise[key]))
+        return all(off[key] < 20 * noise.get(_kind(key), 0) for key in off)
+
+    def is_in_place(self, off: dict[str, float]) -> bool:
+        """Whether only what is learned differs, and is that of the net without layers in place."""
+        apart = self.folder / "apart" / "found.npz"
+        learned = all(_kind(key) not in ("out", "loss") for key in off)
+        return learned and apart.exists() and not differences(self.here, found(apart.parent), TRAINED)
+
+    def is_eltwise(self) -> bool:
+        """Whether all is that of the net without Eltwise in place, gradients perhaps of that without any."""
+        own, apart = self.folder / "eltwise", self.folder / "apart"
+        if not (own / "found.npz").exists():
+            return False
+        _, names = self.net.apart("Eltwise")
+        here = {_renamed(key, names): x for key, x in self.here.items()}
+        off = differences(here, found(own))
+        learned = all(_kind(key) not in ("out", "loss") for key in off)
+        return not off or (learned and not differences(here, found(apart), TRAINED))
 
     @property
     def ended(self) -> str:
@@ -134,13 +156,23 @@ def differences(ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> di
     """The relative errors that are too large, by key; of these kinds of keys only, where some are given."""
     off = {}
     for key, wanted in caffes.items():
-        kind = key.partition(".")[0]
-        if (kinds and kind not in kinds) or (kind not in {one.partition(".")[0] for one in ours}):
+        kind = _kind(key)
+        if (kinds and kind not in kinds) or kind not in set(map(_kind, ours)):
             continue
         by = float("inf") if key not in ours else error(_shaped(ours[key], wanted), wanted)
         if by > (1e-5 if kind in ("out", "loss") else 1e-4):
             off[key] = by
     return off
+
+
+def _kind(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _renamed(key: str, names: dict[str, str]) -> str:
+    """The key of an output under the name that its blob has now."""
+    kind, _, blob = key.partition(".")
+    return f"out.{names.get(blob, blob)}" if kind == "out" else key
 
 
 def _shaped(ours: np.ndarray, wanted: np.ndarray) -> np.ndarray:

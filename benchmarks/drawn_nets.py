@@ -51,16 +51,20 @@ class DrawnNet:
         """Whether the inputs get gradients."""
         return "force_backward: true" in self.head
 
-    def apart(self) -> DrawnNet:
-        """The same function with no layer in place: each has a top of its own."""
+    def apart(self, kind: str = "") -> tuple[DrawnNet, dict[str, str]]:
+        """The same function with no layer in place, or none of a kind: each has a top of its own.
+
+        Also returns the last name that each blob then has.
+        """
         now: dict[str, str] = {}
         layers = []
         for number, layer in enumerate(layer for layer in self.layers if layer.included):
             bottoms = tuple(now.get(bottom, bottom) for bottom in layer.bottoms)
-            now |= {top: f"{top}_{number}" for top in layer.tops if top in layer.bottoms}
+            if kind in ("", layer.kind):
+                now |= {top: f"{top}_{number}" for top in layer.tops if top in layer.bottoms}
             tops = tuple(now.get(top, top) for top in layer.tops)
             layers.append(replace(layer, bottoms=bottoms, tops=tops))
-        return replace(self, layers=tuple(layers))
+        return replace(self, layers=tuple(layers)), now
 
     def unshared(self) -> DrawnNet:
         """The net whose layers have all their parameters to themselves."""

@@ -1,6 +1,8 @@
 """The layers that drawn nets are made of. Each function adds some to a Sketch, where they fit.
 
-Not drawn, as `force_backward` makes Caffe end there: ArgMax, Threshold and Accuracy in such a net.
+Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; a learned Scale of a batch
+of one that shares its blob, of whose gradient Caffe keeps the last part alone; sequences that go on from one
+run to the next.
 """
 
 from __future__ import annotations
@@ -176,7 +178,7 @@ def normalized(s: Sketch) -> None:
     _put(s, "BatchNorm", (x,), f"{own_phase} {params} {message('batch_norm_param', 'eps: 0.01', fields)}")
     if x in s.unread and s.random() < 0.7:
         text = message("scale_param", f"filler {GAUSSIAN} bias_term: true bias_filler {GAUSSIAN}")
-        _put(s, "Scale", (x,), f"{s.params(channels, channels)} {text}", in_place=0.8)
+        _put(s, "Scale", (x,), f"{_scale_params(s, x, channels, channels)} {text}", in_place=0.8)
 
 
 def along(s: Sketch) -> None:
@@ -191,7 +193,11 @@ def along(s: Sketch) -> None:
     count = s.choice((1, 1, 2)) if len(shape) > 2 else 1
     bias = "bias_term: true" if kind == "Scale" and s.random() < 0.5 else ""
     text = message(f"{kind.lower()}_param", f"axis: 1 num_axes: {count} filler {GAUSSIAN}", bias)
-    _put(s, kind, (x,), f"{s.params(*[shape[1 : 1 + count]] * (2 if bias else 1))} {text}")
+    _put(s, kind, (x,), f"{_scale_params(s, x, *[shape[1 : 1 + count]] * (2 if bias else 1))} {text}")
+
+
+def _scale_params(s: Sketch, x: str, *shapes: Shape) -> str:
+    return "" if s.shapes[x][0] == 1 else s.params(*shapes)
 
 
 def whole_image(s: Sketch) -> None:
@@ -298,6 +304,7 @@ def recurrent(s: Sketch) -> None:
         return
     steps, items = s.shapes[x][:2]
     begins, kind, out = s.labels(2, (steps, items)), s.choice(("LSTM", "RNN")), s.randint(1, 3)
+    begins[0] = 0
     text = message("recurrent_param", f"num_output: {out}", FILLED)
     s.add(kind, (x, s.input(begins, labels=True)), [(steps, items, out)], text)
 

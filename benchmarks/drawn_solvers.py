@@ -59,11 +59,13 @@ def drawn_solver(seed: int) -> DrawnSolver:
     ]
     own = f"snapshot_format: {'HDF5' if hdf5 else 'BINARYPROTO'}"
     lines = ['net: "net.prototxt"', *fields, 'solver_mode: CPU snapshot_prefix: "caffe"', own]
-    inputs = tuple({blob: _next(draw, x) for blob, x in net.inputs.items()} for _ in range(STEPS))
+    inputs = tuple(
+        {blob: x if blob in net.labels else _next(draw, x) for blob, x in net.inputs.items()}
+        for _ in range(STEPS)
+    )
     return DrawnSolver("".join(f"{line}\n" for line in lines if line), net, inputs, hdf5)
 
 
 def _next(draw: Draw, values: np.ndarray) -> np.ndarray:
-    """The same values, or the items of the batch in another order: labels stay labels."""
-    order = np.random.default_rng(draw.getrandbits(32)).permutation(len(values))
-    return values[order]
+    """The same values in another order."""
+    return np.random.default_rng(draw.getrandbits(32)).permuted(values, axis=0)

@@ -60,14 +60,18 @@ class NetCase(Case):
         return {key: tensor.detach().numpy().copy() for key, tensor in here.items()}
 
     def follow_up(self) -> None:
-        """The net apart where only gradients differ, and where nothing does, now and then what we write."""
-        off = differences(self.here, found(self.folder))
-        if off and all(key.startswith("g") for key in off):
-            folder = self.folder / "apart"
-            self.write(folder, self.net.inputs, **self._case(filled="", weights=f"../{self.weights}"))
-            (folder / "net.prototxt").write_text(str(self.net.apart()))
-        elif not off and self.goes_back:
+        """The net apart where something differs, and where nothing does, now and then what we write."""
+        if differences(self.here, found(self.folder)):
+            self._write_apart("apart", "")
+            if any(x.kind == "Eltwise" and x.tops[0] in x.bottoms for x in self.net.layers):
+                self._write_apart("eltwise", "Eltwise")
+        elif self.goes_back:
             self._write_back()
+
+    def _write_apart(self, name: str, kind: str) -> None:
+        folder = self.folder / name
+        self.write(folder, self.net.inputs, **self._case(filled="", weights=f"../{self.weights}"))
+        (folder / "net.prototxt").write_text(str(self.net.apart(kind)[0]))
 
     def _write_back(self) -> None:
         """What we write of the net: all of it, or in TEST what one deploys."""

@@ -70,7 +70,7 @@ class SolverCase(Case):
         """The net apart where something differs; Caffe from our snapshot where nothing does."""
         if differences(self.here, self.wanted()):
             weights = "../init.caffemodel"
-            self._write(self.folder / "apart", str(self.net.apart()), filled="", weights=weights)
+            self._write(self.folder / "apart", str(self.net.apart()[0]), filled="", weights=weights)
         else:
             state = f"../ours_iter_{STOP}.solverstate{self.suffix}"
             self._write(self.folder / "back", str(self.net), filled="", weights="", restored=state)
