@@ -174,7 +174,7 @@ class Sketch(Draw):
         alike = [spec for (x, f), specs in self.shared.items() if (math.prod(x), f) == size for spec in specs]
         if alike and self.random() < 0.1:
             return self.choice(alike).replace("param {", "param { share_mode: PERMISSIVE")
-        if known and self.random() < (0.1 if frozen else 0.5):
+        if known and self.random() < 0.5:
             return self.choice(known)
         multipliers = "lr_mult: 0" if frozen else self.choice(MULTIPLIERS)
         if self.random() < 0.5:

@@ -173,12 +173,18 @@ def normalized(s: Sketch) -> None:
     channels = s.shapes[x][1:2]
     fields = s.maybe(f"use_global_stats: {s.choice(('true', 'false'))}", 0.2)
     own_phase = s.maybe(f"phase: {s.choice(('TEST', 'TRAIN'))}", 0.03)
-    # Old versions of Caffe train what is not frozen, by weight decay alone.
-    params = " ".join(s.param(shape, frozen=True) for shape in (channels, channels, (1,)))
+    params = _statistics(s, channels[0])
     _put(s, "BatchNorm", (x,), f"{own_phase} {params} {message('batch_norm_param', 'eps: 0.01', fields)}")
     if x in s.unread and s.random() < 0.7:
         text = message("scale_param", f"filler {GAUSSIAN} bias_term: true bias_filler {GAUSSIAN}")
         _put(s, "Scale", (x,), f"{_scale_params(s, x, channels, channels)} {text}", in_place=0.8)
+
+
+def _statistics(s: Sketch, channels: int) -> str:
+    """Frozen, as an old Caffe trains them otherwise, by weight decay alone; now and then another layer's."""
+    prefix = f"bn{channels}{s.choice('ab')}" if s.random() < 0.1 else ""
+    names = (f'name: "{prefix}{i}" ' if prefix else "" for i in range(3))
+    return " ".join(f"param {{ {name}lr_mult: 0 }}" for name in names)
 
 
 def along(s: Sketch) -> None:

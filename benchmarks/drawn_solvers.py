@@ -28,7 +28,7 @@ POLICIES = (
     'lr_policy: "poly" power: 0.5 max_iter: 7',
     'lr_policy: "sigmoid" gamma: -0.5 stepsize: 3',
 )
-WRONG = ('lr_policy: "cosine"', 'lr_policy: "step" gamma: 0.5', 'lr_policy: "fixed" iter_size: 0')
+WRONG = ('lr_policy: "cosine"', 'lr_policy: "step" gamma: 0.5')
 STEPS, STOP = 6, 3
 
 
