@@ -84,6 +84,8 @@ class Sketch(Draw):
         self.labelled: set[str] = set()
         self.shapes: dict[str, Shape] = {}
         self.unread: set[str] = set()
+        self.named: list[tuple[str, Shape, list[Shape], str]] = []
+        """Layers that others can share their parameters with: type, shapes of bottom and tops, fields."""
         self.shared: dict[tuple[Shape, bool], list[str]] = {}
 
     def input(self, values: np.ndarray, labels: bool = False) -> str:
@@ -109,6 +111,8 @@ class Sketch(Draw):
 
     def add(self, kind: str, bottoms: tuple[str, ...], shapes: list[Shape], fields: str = "") -> list[str]:
         """A layer with tops of its own, which the list of their shapes counts. Returns their names."""
+        if len(bottoms) == 1 and 'param { name: "' in fields:
+            self.named.append((kind, self.shapes[bottoms[0]], shapes, fields))
         tops = tuple(f"b{len(self.layers)}" + "abcdef"[i] * (len(shapes) > 1) for i in range(len(shapes)))
         return self._add(kind, bottoms, tops, shapes, fields)
 

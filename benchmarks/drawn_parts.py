@@ -94,6 +94,15 @@ def upsampling(s: Sketch) -> None:
         crop(s, top)
 
 
+def again(s: Sketch) -> None:
+    """A layer with the parameters of an earlier one, on the same blob or another of its shape."""
+    if not s.named:
+        return
+    kind, bottom, tops, fields = s.choice(s.named)
+    if x := s.pick(bottom.__eq__, unread=0.3):
+        s.add(kind, (x,), tops, fields)
+
+
 def crop(s: Sketch, x: str | None = None) -> None:
     """To another blob's size, from an axis on."""
     x = x or s.pick(lambda shape: len(shape) >= 2)
@@ -371,7 +380,7 @@ def of_losses(s: Sketch) -> None:
 
 
 PARTS: tuple[Part, ...] = (
-    *(convolution, convolution, convolution, upsampling, crop, pooling, inner_product),
+    *(convolution, convolution, convolution, again, again, upsampling, crop, pooling, inner_product),
     *(neuron, neuron, neuron, prelu, normalized, normalized, along, whole_image, eltwise, eltwise),
     *(concat, slices, seen_otherwise, seen_otherwise, shrunk, recurrent, picked, silence),
     *(classified, compared, of_losses),
