@@ -20,7 +20,7 @@ from caffe2torch.errors import Caffe2TorchError, NetError
 Arrays = dict[str, np.ndarray]
 SAME, REFUSED = "the same", "refused by both"
 ROUNDING = "rounding alone (as far from float64)"
-IN_PLACE = "gradients through layers in place: ours are those of the net without"
+IN_PLACE = "gradients in memory that layers share: ours are those of the net without"
 ELTWISE = "Eltwise in place: Caffe overwrites what it is to add"
 CAFFE_ENDS = "Caffe crashes or hangs"
 REFUSALS = {"refused: a solver with nothing to train": "has no parameters to train"}

@@ -31,6 +31,12 @@ class LayerText:
         given = " ".join(filter(None, (*bottoms, *tops, self.fields)))
         return f'layer {{ name: "{self.name}" type: "{self.kind}" {given} }}'
 
+    def copied(self) -> LayerText:
+        """A layer that copies its bottom, where this one gives it on as it is."""
+        if self.kind not in ("Slice", "Concat") or (len(self.bottoms), len(self.tops)) != (1, 1):
+            return self
+        return replace(self, kind="Power", fields=re.sub(r"(slice|concat)_param { [^}]*}", "", self.fields))
+
 
 @dataclass(frozen=True)
 class DrawnNet:
@@ -54,7 +60,8 @@ class DrawnNet:
     def apart(self, kind: str = "") -> tuple[DrawnNet, dict[str, str]]:
         """The same function with no layer in place, or none of a kind: each has a top of its own.
 
-        Also returns the last name that each blob then has.
+        Without a kind, no Slice or Concat is there either that is its bottom's memory, gradients and all. Also
+        returns the last name that each blob then has.
         """
         now: dict[str, str] = {}
         layers = []
@@ -63,7 +70,8 @@ class DrawnNet:
             if kind in ("", layer.kind):
                 now |= {top: f"{top}_{number}" for top in layer.tops if top in layer.bottoms}
             tops = tuple(now.get(top, top) for top in layer.tops)
-            layers.append(replace(layer, bottoms=bottoms, tops=tops))
+            layer = replace(layer, bottoms=bottoms, tops=tops)
+            layers.append(layer if kind else layer.copied())
         return replace(self, layers=tuple(layers)), now
 
     def unshared(self) -> DrawnNet:
