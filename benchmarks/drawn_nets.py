@@ -60,8 +60,8 @@ class DrawnNet:
     def apart(self, kind: str = "") -> tuple[DrawnNet, dict[str, str]]:
         """The same function with no layer in place, or none of a kind: each has a top of its own.
 
-        Without a kind, no Slice or Concat is there either that is its bottom's memory, gradients and all. Also
-        returns the last name that each blob then has.
+        Without a kind, there is no Slice or Concat either that is its bottom's memory, gradients and all.
+        Also returns the last name that each blob then has.
         """
         now: dict[str, str] = {}
         layers = []
