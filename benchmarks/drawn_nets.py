@@ -48,6 +48,8 @@ class DrawnNet:
     labels: frozenset[str]
     """The inputs that take no gradient."""
     phase: str
+    overwrites: bool
+    """Whether Caffe keeps the last of the gradients that are to be summed up; see drawn_parts.py."""
 
     def __str__(self) -> str:
         return "".join(f"{line}\n" for line in (*self.head, *self.layers))
@@ -86,7 +88,7 @@ class Sketch(Draw):
     def __init__(self, seed: int, phase: str) -> None:
         super().__init__(seed)
         self.phase, self.stages = phase, self.choice(((), (), ("a",), ("a", "b")))
-        self.forced = self.random() < 0.3
+        self.forced, self.overwrites = self.random() < 0.3, False
         self.layers: list[LayerText] = []
         self.inputs: dict[str, np.ndarray] = {}
         self.labelled: set[str] = set()
@@ -206,4 +208,5 @@ class Sketch(Draw):
             message("state", stages) if stages else "",
         )
         labels = frozenset(self.labelled)
-        return DrawnNet(tuple(filter(None, head)), tuple(self.layers), self.inputs, labels, self.phase)
+        layers = tuple(self.layers)
+        return DrawnNet(tuple(filter(None, head)), layers, self.inputs, labels, self.phase, self.overwrites)

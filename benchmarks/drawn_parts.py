@@ -1,8 +1,8 @@
 """The layers that drawn nets are made of. Each function adds some to a Sketch, where they fit.
 
-Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; a learned Scale of a batch
-of one that shares its blob, of whose gradient Caffe keeps the last part alone; sequences that go on from one
-run to the next.
+Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; gradients that are to be
+summed up (a shared blob, iter_size) for the scale of a batch of one, where Caffe keeps the last one alone;
+sequences that go on from one run to the next.
 """
 
 from __future__ import annotations
@@ -212,7 +212,10 @@ def along(s: Sketch) -> None:
 
 
 def _scale_params(s: Sketch, x: str, *shapes: Shape) -> str:
-    return "" if s.shapes[x][0] == 1 else s.params(*shapes)
+    if s.shapes[x][0] > 1:
+        return s.params(*shapes)
+    s.overwrites = True
+    return ""
 
 
 def whole_image(s: Sketch) -> None:

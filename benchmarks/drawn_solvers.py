@@ -54,7 +54,7 @@ def drawn_solver(seed: int) -> DrawnSolver:
         draw.choice(WRONG if draw.random() < 0.04 else POLICIES),
         draw.maybe(f"weight_decay: {draw.choice((0.01, 0.1))}"),
         draw.maybe('regularization_type: "L1"', 0.3),
-        draw.maybe(f"iter_size: {draw.randint(2, 3)}", 0.3),
+        draw.maybe(f"iter_size: {draw.randint(2, 3)}", 0 if net.overwrites else 0.3),
         draw.maybe(f"clip_gradients: {draw.choice((0.1, 1, 10))}", 0.3),
     ]
     own = f"snapshot_format: {'HDF5' if hdf5 else 'BINARYPROTO'}"
