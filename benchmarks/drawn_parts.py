@@ -38,7 +38,7 @@ def batched(shape: Shape) -> bool:
 
 def _put(s: Sketch, kind: str, bottoms: tuple[str, ...], fields: str = "", in_place: float = 0.6) -> None:
     """A layer whose top is as its first bottom is, often in its place; seldom where that is read already."""
-    if s.random() < (in_place if bottoms[0] in s.unread else 0.02):
+    if s.random() < (in_place if bottoms[0] in s.unread else 0.01):
         s.add_in_place(kind, bottoms, fields)
     else:
         s.add(kind, bottoms, [s.shapes[bottoms[0]]], fields)
