@@ -125,7 +125,7 @@ class Case:
     def is_eltwise(self) -> bool:
         """Whether all is that of the net without Eltwise in place, gradients perhaps of that without any."""
         own, apart = self.folder / "eltwise", self.folder / "apart"
-        if not (own / "found.npz").exists():
+        if not all((folder / "found.npz").exists() for folder in (own, apart)):
             return False
         _, names = self.net.apart("Eltwise")
         here = {_renamed(key, names): x for key, x in self.here.items()}
