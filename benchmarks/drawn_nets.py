@@ -11,6 +11,8 @@ import numpy as np
 from drawn_layers import Draw, message
 
 Shape = tuple[int, ...]
+HEEDLESS = ("BatchNorm", "MVN", "Softmax", "Flatten", "Reshape")
+"""Types whose backward pass in Caffe does not look at `propagate_down`."""
 MULTIPLIERS = ("", "lr_mult: 1 decay_mult: 1", "lr_mult: 2 decay_mult: 0", "lr_mult: 0", "lr_mult: 0.5")
 
 
@@ -170,7 +172,7 @@ class Sketch(Draw):
         return " ".join(f"loss_weight: {self.choice((0, 1, 0.5, -2))}" for _ in range(tops))
 
     def _propagate_down(self, kind: str, bottoms: tuple[str, ...]) -> str:
-        if self.random() > 0.04 or kind.endswith("Loss") or self.labelled & set(bottoms):
+        if self.random() > 0.04 or kind in HEEDLESS or kind.endswith("Loss") or self.labelled & set(bottoms):
             return ""
         return " ".join(f"propagate_down: {self.choice(('true', 'false'))}" for _ in bottoms)
 
