@@ -14,9 +14,10 @@ from caffe2torch.errors import NetError
 from caffe2torch.modules.fillers import fill
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Net
-from caffe2torch.plan import Parameter, Plan, Step, plan
+from caffe2torch.plan import Plan, Step, plan
 from caffe2torch.plan.backward import propagated, with_gradient
 from caffe2torch.plan.in_place import gradient_notes, output_notes
+from caffe2torch.plan.parameters import Parameter
 
 
 class CaffeLayer(nn.Module):

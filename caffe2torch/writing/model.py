@@ -12,7 +12,8 @@ from caffe2torch.blob import FLOAT32, Blob, blob_of
 from caffe2torch.errors import WeightsError
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
-from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.plan import Plan, plan
+from caffe2torch.plan.parameters import Parameter
 from caffe2torch.plan.phase import without_losses
 from caffe2torch.untrusted.kinds import File
 from caffe2torch.writing.digest import Digest
