@@ -61,7 +61,7 @@ class Parameters:
         self.stored = _stored(net)
 
     def of(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
-        """Those of a layer. Raises WeightsError for blobs that are missing or do not fit, NetError for shapes."""
+        """Those of a layer. Raises WeightsError where blobs are missing or do not fit, and NetError."""
         specs = converter.blob_specs()
         for position, spec in enumerate(specs):
             check_sizes(layer, f"blob {position}", spec.shape)
