@@ -133,7 +133,9 @@ def _planned(model: nn.Module) -> Plan:
 
 def net_of(model: CaffeNet) -> Net:
     """The net of a CaffeNet; its blobs read the module's parameters when asked."""
-    return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
+    # By their keys: a layer may be called like an attribute of the module, which would be found in its place.
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    return with_blobs(model.plan, lambda parameter: _blob_of(tensors[parameter.owner], parameter))
 
 
 def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
@@ -160,10 +162,7 @@ def _needed(parameter: Parameter) -> Blob:
     return Blob(shape, FLOAT32, None) if blob is None else replace(blob, shape=shape)
 
 
-def _blob_of(model: CaffeNet, parameter: Parameter) -> Blob:
-    owner, _, name = parameter.owner.rpartition(".")
-    layer = model.get_submodule(owner)
-    tensor: Tensor = getattr(layer, name)
+def _blob_of(tensor: Tensor, parameter: Parameter) -> Blob:
     blob = blob_of(tensor, diagonal=parameter.diagonal)
     return replace(blob, shape=_needed(parameter).shape) if parameter.reshaped else blob
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from caffe2torch.formats import export, names
+from caffe2torch.formats import export, formats, names
 from caffe2torch.modules.caffe_net import CaffeNet, build
 from caffe2torch.net.reading import read
 from tests.nets import INPUT, net_of
@@ -35,6 +35,6 @@ def stacked(layers):
 @pytest.mark.parametrize("format", names())  # noqa: A002
 def test_export(format, tmp_path):
     model = build(stacked(TAKEN))
-    path = tmp_path / "net"
+    path = tmp_path / f"net{formats()[format].suffixes[0]}"
     check = export(model, path, format, run=True)
     assert check is not None
