@@ -48,6 +48,8 @@ class Model:
     origin: Origin | None = None
     digest: Digest | None = None
     """Of the file that holds the values; None for a module."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Those of inputs, where someone insists on them, for running the net."""
 
     @cached_property
     def plan(self) -> Plan:
@@ -84,7 +86,7 @@ class Model:
         """The module's outputs for random inputs; needs torch."""
         from caffe2torch.writing.trial import try_out
 
-        return try_out(self.module, known_shapes(self.plan))
+        return try_out(self.module, known_shapes(self.plan), self.shapes)
 
     @property
     def inputs(self) -> tuple[str, ...]:
