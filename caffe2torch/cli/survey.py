@@ -19,7 +19,7 @@ from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
-from caffe2torch.plan.sizes import completed, fitting
+from caffe2torch.plan.sizes import completed, fits_together, fitting
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.text import read_prototxt
 from caffe2torch.upgrades import upgrade_net, upgrade_solver
@@ -186,7 +186,9 @@ def _run(net: Net, insisted: Shapes) -> dict[str, Tensor]:
     known = known_shapes(open_)
     known |= {blob: shape for blob, shape in insisted.items() if blob in known}
     usual = {blob: completed(shape, IMAGE) for blob, shape in known.items()}
-    shapes = {blob: few(shape) for blob, shape in (fitting(open_, known) or usual).items()}
+    whole = fitting(open_, known) or usual
+    fewer = {blob: few(shape) for blob, shape in whole.items()}
+    shapes = fewer if fits_together(open_, fewer) else whole
     planned = plan(_sized(open_.net, shapes))
     try:
         model = CaffeNet(planned)

@@ -22,13 +22,19 @@ _FLAT = ((1, 3), (5, 5), (1,))
 """Inputs that are no images: an image's size and scale, regions, labels."""
 
 
-def tops_at(step: Step, shapes: dict[str, Shape | None]) -> tuple[Shape | None, ...]:
-    """The shapes of a step's tops, noted in `shapes`. Raises NetError if its blobs do not fit."""
+def tops_at(
+    step: Step, shapes: dict[str, Shape | None], owners: dict[str, Shape] | None = None
+) -> tuple[Shape | None, ...]:
+    """The shapes of a step's tops, noted in `shapes`; those of the parameters that it owns in `owners`.
+
+    Raises NetError if its blobs do not fit, or differ from the ones that they share their values with.
+    """
     if step.layer.type == "Input":
         return tuple(shapes[top] for top in step.layer.tops)
     converter = type(step.converter)(step.layer, tuple(shapes[bottom] for bottom in step.layer.bottoms))
     for spec, parameter in zip(converter.blob_specs(), step.parameters, strict=True):
-        needed = zip(spec.shape, parameter.shape, strict=True)
+        shared = spec.shape if owners is None else owners.setdefault(parameter.owner, spec.shape)
+        needed = [*zip(spec.shape, parameter.shape, strict=True), *zip(spec.shape, shared, strict=True)]
         if any(None not in pair and pair[0] != pair[1] for pair in needed):
             raise NetError(f"'{parameter.key}' is {parameter.shape}, not {spec.shape}")
     tops = converter.top_shapes()
@@ -39,9 +45,10 @@ def tops_at(step: Step, shapes: dict[str, Shape | None]) -> tuple[Shape | None, 
 def fits_together(planned: Plan, sizes: Sizes) -> bool:
     """Whether every layer takes its bottoms, if the inputs have these sizes."""
     shapes: dict[str, Shape | None] = dict(sizes)
+    owners: dict[str, Shape] = {}
     try:
         for step in planned.steps:
-            tops_at(step, shapes)
+            tops_at(step, shapes, owners)
     except (Caffe2TorchError, ValueError):
         return False
     return True

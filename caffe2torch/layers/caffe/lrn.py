@@ -69,7 +69,7 @@ class LRN(Converter):
         padded = f.pad((x * x).unsqueeze(1), (0, 0, 0, 0, half, half))
         mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
         if not all_finite(mean):
-            # Caffe's window moves by a sum and a difference: what is not finite never leaves it (lrn_layer.cpp).
+            # Caffe's window moves by a sum and a difference, which nothing infinite leaves (lrn_layer.cpp).
             left = f.pad(~x.square().isfinite(), (0, 0, 0, 0, half + 1, 0))[:, : x.shape[1]]
             mean = mean.masked_fill(left.cumsum(1) > 0, torch.nan)
         scale: Tensor = p.k + p.alpha * mean
