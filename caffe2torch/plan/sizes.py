@@ -14,7 +14,7 @@ from caffe2torch.plan import Plan, Step
 
 Sizes = Mapping[str, tuple[int, ...]]
 
-_SIDES = (224, 227, 256, 299, 321, 512, 28, 32, 48, 64, 96, 112, 128)
+_SIDES = (224, 227, 256, 299, 321, 512, 12, 24, 28, 32, 40, 48, 64, 96, 112, 128)
 """Heights and widths that are usual; then every one up to `_MAX_SIDE` is tried."""
 _MAX_SIDE = 512
 _CHANNELS = (3, 1, 2, 4, 6, 9, 12, 15, 16)

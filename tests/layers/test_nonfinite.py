@@ -1,4 +1,4 @@
-"""NaN and infinities: what Caffe's own loops make of them, layer by layer, and what no layer may do to others."""
+"""NaN and infinities: what Caffe's own loops make of them, layer by layer; finite numbers keep their bits."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_maximum_over_nothing_has_no_gradient():
     np.testing.assert_array_equal(gradient, [[[[0, 0, 7, 0], [0, 0, 0, 0]]]])
 
 
-@pytest.mark.parametrize("low, high", [(-0.5, 0.75), (0.75, -0.5)])
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 0.75), (0.75, -0.5)])
 def test_clip_as_its_formula_says(low, high):
     x = np.array([NAN, INF, -INF, -1, 0, 0.6, 2], np.float32)
     expected = []
@@ -123,7 +123,7 @@ def test_nets_run_under_vmap():
 
 
 def test_all_finite():
-    assert (
-        all_finite(torch.ones(3)) and all_finite(torch.ones(0)) and all_finite(torch.empty(2, device="meta"))
-    )
+    assert all_finite(torch.ones(3))
+    assert all_finite(torch.ones(0))
+    assert all_finite(torch.empty(2, device="meta"))
     assert not any(all_finite(torch.tensor([1, wrong])) for wrong in (NAN, INF, -INF))
