@@ -47,8 +47,13 @@ def convert(options: argparse.Namespace) -> Answer:
         from caffe2torch.zoo.recognition import insist
 
         insist(planned, options.arch)
-    known = {"digest": digest, "preprocessing": source.preprocessing, "origin": source.origin}
-    model = replace(_complete(planned, source), shapes=shapes, **known)
+    model = replace(
+        _complete(planned, source),
+        digest=digest,
+        preprocessing=source.preprocessing,
+        origin=source.origin,
+        shapes=shapes,
+    )
     if options.form == "train":
         model = _as_trained(model, source.net, kind)
     reports = {} if options.verify is None else _verified(model, options.verify)

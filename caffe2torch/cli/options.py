@@ -86,7 +86,7 @@ def _writing(group: Group) -> None:
 def _running(group: Group) -> None:
     add = group.add_argument
     add("--shape", metavar="BLOB=N,C,H,W", action="append", type=_shape,
-        help="with --check run or --survey --run: insist on an input's shape; once for each input")  # fmt: skip
+        help="with --check run or --survey --run: insist on an input's shape; may be repeated")  # fmt: skip
     add("--run", action="store_true", help="with --survey or --diff: also run the nets, on random inputs")
     add("--on", metavar="X.npz", help="with --diff: run the nets on its arrays in.<blob> instead")
     add("--trust", action="store_true",

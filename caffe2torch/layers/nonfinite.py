@@ -6,7 +6,8 @@ Finite numbers cost nothing this way, and keep their bits.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 
@@ -22,7 +23,7 @@ def is_recorded(x: Tensor) -> bool:
 
     A recorded net (exported, compiled, traced) treats NaN and infinities as its engine does.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[no-untyped-call]
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return True
     if type(x) not in (torch.Tensor, torch.nn.Parameter) or x.is_meta:  # a Proxy, a FakeTensor
         return True
@@ -47,12 +48,34 @@ def relu(x: Tensor) -> Tensor:
     if is_recorded(x):
         return torch.nn.functional.relu(x)
     if not (torch.is_grad_enabled() and x.requires_grad):
-        return rectified(x)
-    from caffe2torch.layers.autograd import Rectified
+        return _rectified(x)
+    y: Tensor = _rectified_with_gradient().apply(x)
+    return y
 
-    return Rectified.apply(x)
 
-
-def rectified(x: Tensor) -> Tensor:
-    """The value of `relu`. The sum turns the -0 of a negative number times 0 into 0."""
+def _rectified(x: Tensor) -> Tensor:
+    # The sum turns the -0 of a negative number times 0 into 0.
     return torch.nn.functional.leaky_relu(x, 0.0).add_(0.0)
+
+
+@cache
+def _rectified_with_gradient() -> Any:
+    """An autograd function, which takes torch to define; like torch's ReLU it keeps only its top."""
+
+    class Rectified(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x: Tensor) -> Tensor:
+            return _rectified(x)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+            ctx.save_for_backward(output)
+
+        @staticmethod
+        def backward(ctx: Any, *gradients: Tensor) -> Any:
+            (y,) = ctx.saved_tensors
+            return torch.ops.aten.leaky_relu_backward(gradients[0], y, 0.0, False)
+
+    return Rectified

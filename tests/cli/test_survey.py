@@ -131,8 +131,9 @@ def test_through_the_command(folder, capsys):
 
 CLASSIFIER = """
 layer { name: "data" type: "Data" top: "data" }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 5 } }
-layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip" inner_product_param { num_output: 2 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "c"
+    convolution_param { num_output: 4 kernel_size: 5 } }
+layer { name: "ip" type: "InnerProduct" bottom: "c" top: "ip" inner_product_param { num_output: 2 } }
 """
 """A net whose file states no size; its blobs say that it takes two channels and 20 x 20 pixels."""
 
@@ -168,8 +169,8 @@ def test_a_slice_tells_the_channels(tmp_path):
     )
     for half in "ab":
         text += (
-            f'layer {{ name: "{half}" type: "Convolution" bottom: "{half}" top: "{half}c" param {{ name: "w" }} '
-            "convolution_param { num_output: 3 kernel_size: 2 bias_term: false } }"
+            f'layer {{ name: "{half}" type: "Convolution" bottom: "{half}" top: "{half}c" '
+            'param { name: "w" } convolution_param { num_output: 3 kernel_size: 2 bias_term: false } }'
         )
     (tmp_path / "siamese.prototxt").write_text(text)
     (row,) = survey(list(find(tmp_path)), run=True)
