@@ -11,7 +11,7 @@ from caffe2torch.command_line import Answer, UsageError, Verb
 
 _MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields")
 _READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
-_WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check")
+_WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check", "--shape")
 
 
 def _convert(options: argparse.Namespace) -> Answer:
@@ -74,6 +74,11 @@ VERBS = (
         "compare FILE with OTHER; write nothing, exit with 1 if they differ",
         {"metavar": "OTHER"},
     ),
-    Verb("--survey", _survey, ("FILE", "--run"), "FILE is a folder: print how far each net in it gets"),
+    Verb(
+        "--survey",
+        _survey,
+        ("FILE", "--run", "--shape"),
+        "FILE is a folder: print how far each net in it gets",
+    ),
     Verb("--list-layers", _list_layers, (), "print the layer types that are converted"),
 )

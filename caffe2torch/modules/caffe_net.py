@@ -87,6 +87,13 @@ class CaffeNet(nn.Module):
         """The names of the input blobs, in the net's order."""
         return tuple(self.plan.inputs)
 
+    def train(self, mode: bool = True) -> CaffeNet:
+        """Sets the mode of the net and its layers, also of one called `training`."""
+        self.__dict__["training"] = mode
+        for layer in self.children():
+            layer.train(mode)
+        return self
+
     def forward(self, *images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """The net's outputs by blob name; inputs by name, or in the net's order."""
         values = self._run(self._named(images, inputs), keep=self.plan.outputs)
