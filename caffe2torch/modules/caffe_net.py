@@ -44,7 +44,13 @@ class CaffeLayer(nn.Module):
         training = self.training if self.phase is None else self.phase == "TRAIN"
         phase = {"training": training} if self.converter.depends_on_phase else {}
         plugged = {} if self.module is None else {"module": self.module}
-        tops = self.converter.forward(*bottoms, **blobs, **phase, **plugged)
+        try:
+            tops = self.converter.forward(*bottoms, **blobs, **phase, **plugged)
+        except (RuntimeError, IndexError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError) or torch.compiler.is_compiling():
+                raise
+            shapes, (line, *_) = [tuple(bottom.shape) for bottom in bottoms], str(error).split("\n", 1)
+            raise self.converter.refuse(f"cannot compute on {shapes}: {line}") from error
         return tops if isinstance(tops, tuple) else (tops,)
 
     def extra_repr(self) -> str:

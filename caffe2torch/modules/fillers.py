@@ -44,6 +44,8 @@ def fill(
 
 
 def _gaussian(empty: Tensor, filler: Fields, generator: Generator | None) -> Tensor:
+    if filler.std < 0:
+        raise NetError(f"filler type 'gaussian' has std {filler.std:g}; it must be 0 or more")
     values = empty.normal_(filler.mean, filler.std, generator=generator)
     if filler.sparse < 0:
         return values

@@ -14,6 +14,7 @@ from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View, crop_offset
 from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import Layer, Net
+from caffe2torch.net.text import shape_text
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
 from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
@@ -147,11 +148,17 @@ class _Planner:
                 f"{self.net.weights} gives it fields of a fork's schema, {fields}; give the net's --prototxt",
             )
         layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
-        converter = converter_for(layer, tuple(self.shapes[bottom] for bottom in layer.bottoms))
+        bottoms = tuple(self.shapes[bottom] for bottom in layer.bottoms)
         key = self._key(layer)
-        parameters = self.parameters.of(layer, key, converter)
-        tops = self._tops(layer, converter)
-        views = self._look(layer, converter)
+        try:
+            converter = converter_for(layer, bottoms)
+            parameters = self.parameters.of(layer, key, converter)
+            tops = self._tops(layer, converter)
+            views = self._look(layer, converter)
+        except (IndexError, ValueError) as error:  # from an axis that is not there
+            shapes = ", ".join(map(shape_text, filter(None, bottoms)))
+            problem = f"its bottoms {shapes} have fewer or more axes than it can take"
+            raise UnsupportedLayer(layer.name, layer.type, problem) from error
         self.views |= dict.fromkeys(layer.tops, views)
         overwrites = self.memory.written(layer, converter)
         return Step(key, layer, converter, tops, parameters, views, overwrites)
