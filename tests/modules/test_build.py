@@ -184,3 +184,23 @@ def test_the_bilinear_filler_is_master_s_unless_asked():
 def test_fillers_that_cannot_be_are_refused(shape, type_):
     with pytest.raises(NetError, match=f"filler type '{type_}'"):
         fill(shape, filler(type=type_))
+
+
+def test_what_torch_cannot_compute_names_the_layer_and_its_bottoms():
+    text = """
+    layer { name: "a" type: "Input" top: "a" }
+    layer { name: "b" type: "Input" top: "b" }
+    layer { name: "c" type: "Concat" bottom: "a" bottom: "b" top: "c" }"""
+    model = build(net_of(text))
+    with pytest.raises(
+        NetError, match=r"'c' \(Concat\): cannot compute on \[\(1, 3, 4, 5\), \(2, 3, 4, 5\)\]: Size"
+    ):
+        model(a=torch.zeros(1, 3, 4, 5), b=torch.zeros(2, 3, 4, 5))
+
+
+def test_a_filler_with_a_negative_std_is_refused():
+    conv = CONV.format("conv").replace(
+        "num_output: 4", 'num_output: 4 weight_filler { type: "gaussian" std: -1 }'
+    )
+    with pytest.raises(NetError, match="'gaussian' has std -1; it must be 0 or more"):
+        build(net_of(INPUT + conv))

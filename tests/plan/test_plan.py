@@ -187,3 +187,12 @@ def test_sharers_with_other_multipliers(multipliers, problem):
     with pytest.raises(NetError, match=problem):
         plan(net_of(INPUT + prelu.format("a", first) + prelu.format("b", second)))
     plan(net_of(INPUT + prelu.format("a", first) + prelu.format("b", "")))
+
+
+def test_a_bottom_without_the_axes_that_its_layer_needs():
+    box = 'layer { name: "p" type: "PriorBox" bottom: "x" bottom: "x" top: "p" prior_box_param { min_size: 3 } }'
+    net = net_of('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }' + box)
+    with pytest.raises(
+        UnsupportedLayer, match=r"'p' \(PriorBox\): its bottoms \(2, 3\), \(2, 3\) have fewer"
+    ):
+        plan(net)
