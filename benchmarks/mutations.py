@@ -1,9 +1,9 @@
-"""`python benchmarks/mutations.py [FOLDER...] [--count 20000]`: damaged nets end in results or in our own errors.
+"""`python benchmarks/mutations.py [FOLDER...] [--count 20000]`: damaged nets give results, or our own errors.
 
 Takes every prototxt and caffemodel under the folders (by default tests/golden), changes one to three fields of
-each net (removed, doubled, negated, made huge, renamed after another, emptied) and reads, plans in both phases,
-prints as --inspect does, builds and runs it. Anything but a result or one of this package's errors is reported
-with its file, as is a case that takes over two seconds, or over 300 MB and three times its file.
+each net (removed, doubled, negated, made huge, emptied, renamed after another), reads it, plans it in both
+phases, prints it as --inspect does, builds and runs it. Whatever ends otherwise is printed with its file, as is
+what takes over two seconds, or over 300 MB and three times the file.
 """
 
 from __future__ import annotations
