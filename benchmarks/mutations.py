@@ -1,9 +1,9 @@
 """`python benchmarks/mutations.py [FOLDER...] [--count 20000]`: damaged nets give results, or our own errors.
 
-Takes every prototxt and caffemodel under the folders (by default tests/golden), changes one to three fields of
+Takes every prototxt and caffemodel in the folders (by default tests/golden), changes one to three fields of
 each net (removed, doubled, negated, made huge, emptied, renamed after another), reads it, plans it in both
-phases, prints it as --inspect does, builds and runs it. Whatever ends otherwise is printed with its file, as is
-what takes over two seconds, or over 300 MB and three times the file.
+phases, prints it as --inspect does, builds and runs it. Prints with its file whatever ends otherwise, takes
+over two seconds, or over 300 MB and three times the file.
 """
 
 from __future__ import annotations
