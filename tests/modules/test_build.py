@@ -199,8 +199,6 @@ def test_what_torch_cannot_compute_names_the_layer_and_its_bottoms():
 
 
 def test_a_filler_with_a_negative_std_is_refused():
-    conv = CONV.format("conv").replace(
-        "num_output: 4", 'num_output: 4 weight_filler { type: "gaussian" std: -1 }'
-    )
+    conv = CONV.format("conv").replace('"msra"', '"gaussian" std: -1')
     with pytest.raises(NetError, match="'gaussian' has std -1; it must be 0 or more"):
         build(net_of(INPUT + conv))

@@ -190,7 +190,8 @@ def test_sharers_with_other_multipliers(multipliers, problem):
 
 
 def test_a_bottom_without_the_axes_that_its_layer_needs():
-    box = 'layer { name: "p" type: "PriorBox" bottom: "x" bottom: "x" top: "p" prior_box_param { min_size: 3 } }'
+    box = """layer { name: "p" type: "PriorBox" bottom: "x" bottom: "x" top: "p"
+    prior_box_param { min_size: 3 } }"""
     net = net_of('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }' + box)
     with pytest.raises(
         UnsupportedLayer, match=r"'p' \(PriorBox\): its bottoms \(2, 3\), \(2, 3\) have fewer"
