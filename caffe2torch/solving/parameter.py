@@ -64,8 +64,11 @@ def _check_numbers(p: Fields) -> None:
     if not p.has("base_lr"):
         raise NetError("base_lr is not given; nothing would be learned")
     for field, least in _LEAST.items():
-        if not least <= getattr(p, field) < math.inf:
-            raise NetError(f"{field} is {getattr(p, field):g}; it must be a number of {least} or more")
+        value = getattr(p, field)
+        if p.lr_policy == "sigmoid" and field == "gamma" and math.isfinite(value):
+            continue  # only with a negative one does that rate fall
+        if not least <= value < math.inf:
+            raise NetError(f"{field} is {value:g}; it must be a number of {least} or more")
     needed = _NEEDED.get(p.lr_policy)
     if needed and getattr(p, needed) < 1:
         raise NetError(f"{needed} is {getattr(p, needed)}; lr_policy {p.lr_policy!r} needs 1 or more")

@@ -279,6 +279,7 @@ def rates(count: int, **given: Any) -> list[float]:
         ({"lr_policy": "poly", "max_iter": 2}, [0.5, 0.5, 0.5]),
         ({"lr_policy": "sigmoid", "gamma": 2, "stepsize": 1}, [0.0596015, 0.25, 0.4403985]),
         ({"lr_policy": "sigmoid", "gamma": 1, "stepsize": 100000}, [0, 0]),
+        ({"lr_policy": "sigmoid", "gamma": -2, "stepsize": 1}, [0.4403985, 0.25, 0.0596015]),
         ({"lr_policy": "multistep", "gamma": 0.5, "stepvalue": [1, 3]}, [0.5, 0.25, 0.25, 0.125, 0.125]),
         # Caffe makes one step per iteration, even where several are due.
         ({"lr_policy": "multistep", "gamma": 0.5, "stepvalue": [2, 2, 2]}, [0.5, 0.5, 0.25, 0.125, 0.0625]),
