@@ -14,7 +14,7 @@ import numpy as np
 
 from caffe2torch._torch import torch
 from caffe2torch.blob import Blob, blob_of, diagonal_of, is_diagonal
-from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.errors import WeightsError
 from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.modules.fcn_base import FCN
 from caffe2torch.net.fields import Fields
@@ -74,10 +74,7 @@ def _ours(model: nn.Module) -> CaffeNet | FCN:
 
 
 def learnable_params(model: nn.Module) -> tuple[Learnable, ...]:
-    """The parameters of a CaffeNet or an FCN in the order of Caffe's Net::learnable_params.
-
-    Raises NetError if layers that share a blob give it different multipliers, as Caffe does.
-    """
+    """The parameters of a CaffeNet or an FCN in the order of Caffe's Net::learnable_params."""
     steps, tensors = plan_of(model).steps, _ours(model).blobs()
     specs = dict[str, list[Fields]]()
     for step in steps:
@@ -92,15 +89,11 @@ def learnable_params(model: nn.Module) -> tuple[Learnable, ...]:
 
 
 def _learnable(parameter: Parameter, tensor: Tensor, specs: Sequence[Fields]) -> Learnable:
-    lr_mult, decay_mult = (_agreed(parameter.key, name, specs) for name in ("lr_mult", "decay_mult"))
+    lr_mult, decay_mult = (_agreed(name, specs) for name in ("lr_mult", "decay_mult"))
     shape = tuple(size or 0 for size in parameter.shape)
     return Learnable(parameter.key, tensor, shape, lr_mult, decay_mult)
 
 
-def _agreed(key: str, name: str, specs: Sequence[Fields]) -> float:
-    """The multiplier that every `param` with one agrees on, or Caffe's default 1."""
-    found = {getattr(spec, name) for spec in specs if spec.has(name)}
-    if len(found) > 1:
-        values = ", ".join(f"{value:g}" for value in sorted(found))
-        raise NetError(f"layers share '{key}' and give it {name} {values}; Caffe wants one value")
-    return float(found.pop()) if found else 1.0
+def _agreed(name: str, specs: Sequence[Fields]) -> float:
+    """The multiplier on which every `param` that gives one agrees (plan/parameters.py), or Caffe's default 1."""
+    return next((float(getattr(spec, name)) for spec in specs if spec.has(name)), 1.0)
