@@ -36,7 +36,10 @@ FLOAT, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
 _BLOB = schema.descriptor("BlobProto")
 _NUMBER = {field.name: field.number for field in _BLOB.fields}
 _SHAPE = {_NUMBER[name] for name in (*LEGACY_SHAPE, "shape")}
-_DIFF = {_NUMBER[name] for name in ("diff", "double_diff")}
+RAW_TYPE, RAW_DIFF_TYPE, RAW_DATA, RAW_DIFF = 10, 11, 12, 13
+"""NVIDIA's Caffe writes a blob's values as bytes, and their type as a number of its own."""
+_RAW_TYPES: dict[int, DType] = {0: DOUBLE, 1: FLOAT, 2: np.dtype("<f2")}
+_DIFF = {*(_NUMBER[name] for name in ("diff", "double_diff")), RAW_DIFF_TYPE, RAW_DIFF}
 _VALUES: dict[tuple[int, int], DType] = {
     (_NUMBER["data"], LENGTH): FLOAT,
     (_NUMBER["data"], FIXED32): FLOAT,
@@ -45,12 +48,17 @@ _VALUES: dict[tuple[int, int], DType] = {
 }
 
 
+_RAW = {(RAW_TYPE, VARINT), (RAW_DATA, LENGTH)}
+_DTYPES = tuple(_RAW_TYPES.values())
+
+
 def scan(buffer: Buffer, kind: str = "NetParameter") -> tuple[bytes, list[Blob]]:
     """The definition in the serialized message of type `kind` that fills `buffer`, and the blobs in it.
 
     In the definition a BlobProto keeps its shape and gets `index`, its position in the list; fields that the
     schema lacks keep their number and lose their content. The values are read-only views of `buffer`, which
-    they keep alive: float64 where there is `double_data`, else float32. `diff` is left out.
+    they keep alive: float64 where there is `double_data`, else float32. `diff` is left out. The float16 of
+    NVIDIA's Caffe becomes float32 when it is read.
 
     Raises ReadError, with the byte and the place, where `buffer` is truncated or malformed.
     """
@@ -119,10 +127,13 @@ class _Walk:
         """The BlobProto between `start` and `end`, without its values; they go to `blobs`."""
         parts, at = [], start
         pieces: dict[DType, list[Array]] = {}
+        raw: dict[int, _Field] = {}
         while at < end:
             field = self.field(at, end)
             count, at = self.run(field, end)
-            if dtype := _VALUES.get((field.number, field.wire)):
+            if (field.number, field.wire) in _RAW:
+                raw[field.number] = field  # the last one counts, as in protobuf
+            elif dtype := _VALUES.get((field.number, field.wire)):
                 pieces.setdefault(dtype, []).append(self.piece(field, count, dtype))
             elif field.number in _SHAPE:
                 parts.append(self.keep(field))
@@ -132,6 +143,8 @@ class _Walk:
             proto = schema.message("BlobProto").FromString(b"".join(parts))
         except DecodeError:
             raise self.refusal(start, "its shape does not parse") from None
+        if RAW_DATA in raw and not any(piece.size for same in pieces.values() for piece in same):
+            pieces = self.raw(raw)
         proto.index = len(self.blobs)
         self.blobs.append(self.stored(start, _shape_of(proto), pieces))
         return bytes(proto.SerializeToString())
@@ -142,14 +155,25 @@ class _Walk:
             raise self.refusal(start, problem)
         wanted = math.prod(shape)
         # A single double makes Caffe ignore all floats (blob.cpp, FromProto).
-        dtype = DOUBLE if any(piece.size for piece in pieces.get(DOUBLE, ())) else FLOAT
+        dtype = next((kind for kind in _DTYPES if any(piece.size for piece in pieces.get(kind, ()))), FLOAT)
         found = [piece for piece in pieces.get(dtype, ()) if piece.size]
         count = sum(piece.size for piece in found)
         if found and count != wanted:
             raise self.refusal(start, f"its shape {shape} asks for {wanted} values, {count} are there")
         if not found and wanted:
             return Blob(shape, dtype, None)
-        return Blob(shape, dtype, partial(_joined, found or [np.empty(0, dtype)]))
+        wide = DOUBLE if dtype == DOUBLE else FLOAT
+        return Blob(shape, wide, partial(_joined, found or [np.empty(0, dtype)], wide))
+
+    def raw(self, fields: dict[int, _Field]) -> dict[DType, list[Array]]:
+        """The values that NVIDIA's Caffe wrote as bytes."""
+        kind, data = fields.get(RAW_TYPE), fields[RAW_DATA]
+        number = None if kind is None else self.varint(kind.payload, kind.end)[0]
+        if number not in _RAW_TYPES:
+            found = "has no raw_data_type" if number is None else f"has raw_data_type {number}"
+            raise self.refusal(data.start, f"raw_data of NVIDIA's Caffe {found}; 0, 1 and 2 are floats")
+        dtype = _RAW_TYPES[number]
+        return {dtype: [self.piece(data, 1, dtype)]}
 
     def piece(self, field: _Field, count: int, dtype: DType) -> Array:
         """The values of a packed field, or those of `count` unpacked ones."""
@@ -224,11 +248,11 @@ class _Walk:
         return ReadError(f"byte {at}, in {'.'.join(self.place)}: {problem}")
 
 
-def _joined(pieces: list[Array]) -> Array:
-    """A single piece as the view it is; several, or unpacked values, as a copy."""
-    if len(pieces) == 1 and pieces[0].flags.c_contiguous:
+def _joined(pieces: list[Array], dtype: DType) -> Array:
+    """A single piece as the view it is; several, unpacked values or shorter floats as a copy."""
+    if len(pieces) == 1 and pieces[0].flags.c_contiguous and pieces[0].dtype == dtype:
         return pieces[0]
-    joined = np.concatenate(pieces)
+    joined = np.concatenate(pieces, dtype=dtype)
     joined.flags.writeable = False
     return joined
 
