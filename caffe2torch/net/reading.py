@@ -19,6 +19,7 @@ from caffe2torch import upgrades
 from caffe2torch.blob import Blob
 from caffe2torch.errors import ReadError, SyntaxRefused, WeightsError
 from caffe2torch.net import Layer, Net, from_message
+from caffe2torch.net.batch_norm import split_batch_norms
 from caffe2torch.untrusted.binary import Caffemodel, read_caffemodel
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.untrusted.text import read_prototxt
@@ -41,15 +42,17 @@ def read(
     stored = None if weights is None else read_caffemodel(weights)
     if prototxt is not None:
         net = _defined(prototxt, ignore_unknown)
-        return net if stored is None else _trained(net, stored, str(weights))
-    if stored is None:
+        net = net if stored is None else _trained(net, stored, str(weights))
+    elif stored is not None:
+        net = _enclosed(stored, str(weights), ignore_unknown)
+    else:
         raise ReadError("no net to read: give a prototxt, a caffemodel or both")
-    return _enclosed(stored, str(weights), ignore_unknown)
+    return split_batch_norms(net)
 
 
 def with_weights(net: Net, weights: AnyPath) -> Net:
     """The net with the blobs of the caffemodel's layers of the same names, and no others; see `read`."""
-    return _trained(net, read_caffemodel(weights), str(weights))
+    return split_batch_norms(_trained(net, read_caffemodel(weights), str(weights)))
 
 
 def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:
