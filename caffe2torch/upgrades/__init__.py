@@ -18,6 +18,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from caffe2torch import schema
 from caffe2torch.errors import NetError
 from caffe2torch.schema import Message
+from caffe2torch.upgrades.speed import drop_speed, needs_speed
 from caffe2torch.upgrades.v0 import fold_padding, v1_layer
 
 Notes = tuple[str, ...]
@@ -320,6 +321,23 @@ def _names_its_size(layer: Message) -> bool:
     return layer.type == "SimpleCrop" and bool(layer.crop_param.blob_name)
 
 
+def needs_ceil_mode(net: Message) -> bool:
+    """Whether a Pooling has `ceil_mode`, what became Caffe's `round_mode`."""
+    return any(layer.pooling_param.HasField("ceil_mode") for layer in net.layer)
+
+
+def upgrade_ceil_mode(net: Message, source: str) -> Notes:
+    """`ceil_mode` -> `round_mode`, which later versions of Caffe know (BVLC/caffe pull request 3057)."""
+    for layer in net.layer:
+        pooling = layer.pooling_param
+        if layer.HasField("pooling_param") and pooling.HasField("ceil_mode"):
+            if pooling.HasField("round_mode") and pooling.round_mode != (not pooling.ceil_mode):
+                raise NetError(f"{source}: layer '{layer.name}' has a round_mode and another ceil_mode")
+            pooling.round_mode = not pooling.ceil_mode  # CEIL is 0, FLOOR 1
+            pooling.ClearField("ceil_mode")
+    return ("ceil_mode of Pooling layers became round_mode",)
+
+
 _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]], ...] = (
     (needs_v0, upgrade_v0),
     (needs_transform, upgrade_transform),
@@ -327,4 +345,6 @@ _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]],
     (needs_input, upgrade_input),
     (needs_batch_norm, upgrade_batch_norm),
     (needs_crop_bottom, upgrade_crop_bottom),
+    (needs_speed, drop_speed),
+    (needs_ceil_mode, upgrade_ceil_mode),
 )
