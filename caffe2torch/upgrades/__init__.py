@@ -333,7 +333,7 @@ def upgrade_ceil_mode(net: Message, source: str) -> Notes:
         if layer.HasField("pooling_param") and pooling.HasField("ceil_mode"):
             if pooling.HasField("round_mode") and pooling.round_mode != (not pooling.ceil_mode):
                 raise NetError(f"{source}: layer '{layer.name}' has a round_mode and another ceil_mode")
-            pooling.round_mode = not pooling.ceil_mode  # CEIL is 0, FLOOR 1
+            pooling.round_mode = int(not pooling.ceil_mode)  # CEIL is 0, FLOOR 1
             pooling.ClearField("ceil_mode")
     return ("ceil_mode of Pooling layers became round_mode",)
 
