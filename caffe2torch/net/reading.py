@@ -1,6 +1,6 @@
 """Caffe's files -> nets: prototxt, caffemodel, .caffemodel.h5, .binaryproto, .solverstate(.h5).
 
-    prototxt   --read_prototxt-->   message
+    prototxt   --read_net-->        message
     caffemodel --read_caffemodel--> message + blobs, views of the memory-mapped file
     both       --read-->            Net: upgraded, blobs matched to layers by name
 
@@ -17,12 +17,13 @@ from typing import Any
 
 from caffe2torch import upgrades
 from caffe2torch.blob import Blob
-from caffe2torch.errors import ReadError, SyntaxRefused, WeightsError
-from caffe2torch.net import Layer, Net, from_message
+from caffe2torch.errors import ReadError, WeightsError
+from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net, from_message
 from caffe2torch.net.batch_norm import split_batch_norms
 from caffe2torch.untrusted.binary import Caffemodel, read_caffemodel
+from caffe2torch.untrusted.layer_texts import read_net
 from caffe2torch.untrusted.mapped import AnyPath
-from caffe2torch.untrusted.text import read_prototxt
+from caffe2torch.untrusted.text import UnknownField
 
 _LAYER = re.compile(r"layer[ \[]")
 
@@ -34,7 +35,8 @@ def read(
 
     `weights` alone is enough: a caffemodel holds the definition of its own net, though an HDF5 file does not.
     With both, a layer gets the blobs of the layer of the same name, as in Caffe's CopyTrainedLayersFrom;
-    whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields that no schema has.
+    whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields that no schema has;
+    without it, a layer that has any is refused when the net is planned, unless a net to deploy drops it.
 
     Raises MissingData for a file that is not there, ReadError for one that is not what it should be
     (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and the same name.
@@ -57,19 +59,26 @@ def with_weights(net: Net, weights: AnyPath) -> Net:
 
 def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:
     """The net that a prototxt defines."""
-    notes: tuple[str, ...] = ()
-    try:
-        message = read_prototxt(prototxt)
-    except SyntaxRefused as refusal:
-        if not ignore_unknown:
-            raise
-        message = read_prototxt(prototxt, ignore_unknown=True)
-        notes = (f"{refusal}; this and every other unknown field was ignored",)
+    message, unknown = read_net(prototxt)
     for layer in _layers(message):
         if layer.blobs:
             raise ReadError(f"{prototxt}: layer {layer.name!r} has blobs as text; give them in a caffemodel")
     net = _upgraded(message, (), str(prototxt))
-    return replace(net, notes=notes + net.notes)
+    if not unknown:
+        return net
+    first = min(unknown.values(), key=lambda refusal: (refusal.line, refusal.column))
+    if ignore_unknown:
+        return replace(net, notes=(f"{first}; this and every other unknown field was ignored", *net.notes))
+    reasons = {
+        layer.name: (str(unknown[position]),)
+        for position, layer in enumerate(_layers(message))
+        if position in unknown
+    }
+    if None in unknown or "" in reasons:
+        # No layer to blame, or one without a name, which the plan could not name.
+        problem = f"{first.problem}; {WITHOUT_UNKNOWN}"
+        raise UnknownField(first.path, first.line, first.column, problem, first.text)
+    return replace(net, layers=tuple(replace(x, unknown=reasons.get(x.name, ())) for x in net.layers))
 
 
 def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
@@ -86,9 +95,9 @@ def _enclosed(stored: Caffemodel, weights: str, ignore_unknown: bool) -> Net:
         elif upgrades.format_of(stored.message) == "current" and all(map(_LAYER.match, stored.unknown)):
             unknown = stored.unknown
         else:
-            raise ReadError(f"{found}; give the net's --prototxt")
+            raise ReadError(f"{found}; give the net's --prototxt; {WITHOUT_UNKNOWN}")
     net = _upgraded(stored.message, stored.blobs, weights)
-    layers = [_marked(layer, position, unknown) for position, layer in enumerate(net.layers)]
+    layers = [_marked(layer, position, unknown, weights) for position, layer in enumerate(net.layers)]
     age, notes = _format(stored), notes + net.notes
     return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=notes)
 
@@ -97,11 +106,14 @@ def _format(stored: Caffemodel) -> str:
     return upgrades.format_of(stored.message) if stored.has_net else "HDF5"
 
 
-def _marked(layer: Layer, position: int, unknown: Sequence[str]) -> Layer:
+def _marked(layer: Layer, position: int, unknown: Sequence[str], weights: str) -> Layer:
     """The layer with its unknown fields; whether they matter shows when its net is planned."""
     place = f"layer {layer.name!r}." if layer.name else f"layer[{position}]."
-    own = tuple(path.removeprefix(place) for path in unknown if path.startswith(place))
-    return replace(layer, unknown=own) if own else layer
+    own = [path.removeprefix(place) for path in unknown if path.startswith(place)]
+    reason = (
+        f"{weights} gives it fields of a fork's schema, {', '.join(own)}; give the net's --prototxt"
+    )
+    return replace(layer, unknown=(reason,)) if own else layer
 
 
 def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:

@@ -17,7 +17,7 @@ from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.geometry import View, crop_offset
 from caffe2torch.layers.registry import converter_for, converter_of
-from caffe2torch.net import Layer, Net
+from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
@@ -176,12 +176,7 @@ class _Planner:
 
     def _step(self, layer: Layer) -> Step:
         if layer.unknown:
-            fields = ", ".join(layer.unknown)
-            raise UnsupportedLayer(
-                layer.name,
-                layer.type,
-                f"{self.net.weights} gives it fields of a fork's schema, {fields}; give the net's --prototxt",
-            )
+            raise UnsupportedLayer(layer.name, layer.type, "; ".join((*layer.unknown, WITHOUT_UNKNOWN)))
         layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
         converter = converter_for(layer, tuple(self.shapes[bottom] for bottom in layer.bottoms))
         key = self._key(layer)
