@@ -19,5 +19,6 @@ def survey_folder(options: argparse.Namespace) -> Answer:
         raise MissingData(f"{folder}: is not a folder; --survey takes one")
     cases = list(find(folder))
     progress = ProgressLine("nets")
-    rows = survey(cases, options.run, lambda done: progress(done, len(cases)))
+    unknown = options.ignore_unknown_fields
+    rows = survey(cases, options.run, lambda done: progress(done, len(cases)), ignore_unknown=unknown)
     return Answer(summary(rows, folder), facts(rows))

@@ -74,6 +74,11 @@ VERBS = (
         "compare FILE with OTHER; write nothing, exit with 1 if they differ",
         {"metavar": "OTHER"},
     ),
-    Verb("--survey", _survey, ("FILE", "--run"), "FILE is a folder: print how far each net in it gets"),
+    Verb(
+        "--survey",
+        _survey,
+        ("FILE", "--run", "--ignore-unknown-fields"),
+        "FILE is a folder: print how far each net in it gets",
+    ),
     Verb("--list-layers", _list_layers, (), "print the layer types that are converted"),
 )
