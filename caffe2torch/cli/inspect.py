@@ -33,7 +33,7 @@ def inspect(options: argparse.Namespace) -> Answer:
     model = read_source(options)
     table = table_of(model.net)
     head = f"{origin_text(model)}\nnet {model.net.name!r}\n"
-    notes = model.net.notes + of_other_stages(model.net)
+    notes = tuple(dict.fromkeys((*table.notes, *of_other_stages(model.net))))
     facts = {**origin_facts(model), "notes": notes, **table.as_dict()}
     listed = "".join(f"\n- {note}" for note in notes)
     return Answer(f"{head}\n{table}{listed}", facts)

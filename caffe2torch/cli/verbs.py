@@ -9,7 +9,7 @@ import argparse
 
 from caffe2torch.command_line import Answer, UsageError, Verb
 
-_MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields")
+_MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields", "--align-crops")
 _READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
 _WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check")
 

@@ -20,6 +20,7 @@ from caffe2torch.blob import Blob
 from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net, from_message
 from caffe2torch.net.batch_norm import split_batch_norms
+from caffe2torch.net.fields import Fields
 from caffe2torch.untrusted.binary import Caffemodel, read_caffemodel
 from caffe2torch.untrusted.layer_texts import read_net
 from caffe2torch.untrusted.mapped import AnyPath
@@ -29,7 +30,11 @@ _LAYER = re.compile(r"layer[ \[]")
 
 
 def read(
-    prototxt: AnyPath | None = None, weights: AnyPath | None = None, *, ignore_unknown: bool = False
+    prototxt: AnyPath | None = None,
+    weights: AnyPath | None = None,
+    *,
+    ignore_unknown: bool = False,
+    align_crops: bool = False,
 ) -> Net:
     """The net that a prototxt defines, with the blobs of a caffemodel; either may be left out.
 
@@ -37,6 +42,9 @@ def read(
     With both, a layer gets the blobs of the layer of the same name, as in Caffe's CopyTrainedLayersFrom;
     whether they fit is not checked here. `ignore_unknown` leaves out, with a note, fields that no schema has;
     without it, a layer that has any is refused when the net is planned, unless a net to deploy drops it.
+
+    `align_crops` cuts a Crop without crop_param where its two bottoms align, as HED's branch of Caffe did,
+    and not at 0.
 
     Raises MissingData for a file that is not there, ReadError for one that is not what it should be
     (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and the same name.
@@ -49,7 +57,8 @@ def read(
         net = _enclosed(stored, str(weights), ignore_unknown)
     else:
         raise ReadError("no net to read: give a prototxt, a caffemodel or both")
-    return split_batch_norms(net)
+    net = split_batch_norms(net)
+    return replace(net, layers=tuple(map(_aligning, net.layers))) if align_crops else net
 
 
 def with_weights(net: Net, weights: AnyPath) -> Net:
@@ -136,6 +145,15 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
     )
     age, layers = _format(stored), [replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers]
     return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=net.notes + notes)
+
+
+def _aligning(layer: Layer) -> Layer:
+    """A Crop without crop_param as the branch of CVPR 2015 reads it."""
+    if layer.type != "Crop" or layer.fields.has("crop_param"):
+        return layer
+    return replace(
+        layer, fields=layer.fields.replace(crop_param=Fields("CropParameter", {"align": True}))
+    )
 
 
 def _layers(message: Any) -> Iterator[Any]:

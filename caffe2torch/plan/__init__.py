@@ -15,11 +15,12 @@ from caffe2torch.blob import Array, Blob, diagonal_of
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
 from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
-from caffe2torch.layers.geometry import View, crop_offset
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
+from caffe2torch.plan.alignment import aligned, note, other_offset
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
 from caffe2torch.plan.phase import for_phase
 
@@ -143,6 +144,7 @@ class _Planner:
         self.views: dict[str, dict[str, View]] = {}
         self.inputs: dict[str, Shape | None] = {}
         self.keys: set[str] = set()
+        self.unaligned: list[tuple[str, tuple[int, ...]]] = []
         self.owners: dict[str, Parameter] = {}
         self.stored = _stored(net)
         self.memory = Memory()
@@ -150,7 +152,8 @@ class _Planner:
     def plan(self) -> Plan:
         check_blobs(self.net.layers)
         steps = tuple(self._step(layer) for layer in self.net.layers)
-        net = replace(self.net, layers=tuple(step.layer for step in steps))
+        notes = dict.fromkeys((*self.net.notes, *([note(self.unaligned)] if self.unaligned else [])))
+        net = replace(self.net, layers=tuple(step.layer for step in steps), notes=tuple(notes))
         losses, outputs = self._losses(steps), self._outputs()
         if self.phase == "TRAIN":
             outputs = tuple(dict.fromkeys((*outputs, *(term.blob for term in losses))))
@@ -177,7 +180,10 @@ class _Planner:
     def _step(self, layer: Layer) -> Step:
         if layer.unknown:
             raise UnsupportedLayer(layer.name, layer.type, "; ".join((*layer.unknown, WITHOUT_UNKNOWN)))
-        layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
+        seen = [self.views[bottom] for bottom in layer.bottoms]
+        if offset := other_offset(layer, seen):
+            self.unaligned.append((layer.name, offset))
+        layer = aligned(layer, seen)
         converter = converter_for(layer, tuple(self.shapes[bottom] for bottom in layer.bottoms))
         key = self._key(layer)
         parameters = self._parameters(layer, key, converter)
@@ -373,18 +379,3 @@ def _is_diagonal(layer: Layer, blob: Blob) -> bool:
         return False
     bits = blob.read().view(np.uint32 if blob.dtype.itemsize == 4 else np.uint64)
     return not any(row[:channel].any() or row[channel + 1 :].any() for channel, row in enumerate(bits))
-
-
-def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
-    """A Crop of the CVPR 2015 nets with the offset that its two bottoms' coordinates give (geometry.py)."""
-    crop = layer.fields.crop_param
-    if layer.type != "Crop" or not crop.align:
-        return layer
-    common = next((name for name in views[0] if name in views[1]), None)
-    if common is None:
-        raise NetError(f"layer {layer.name!r} (Crop): its bottoms see no common input to align them by")
-    offset = crop_offset(views[0][common], views[1][common])
-    offset = offset[:1] if len(set(offset)) == 1 else offset  # one serves all axes, as the zoo writes it
-    return replace(
-        layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))
-    )
