@@ -11,6 +11,7 @@ around it before it is used, and nothing is allocated for a size that is only de
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ def _shape_of(proto: Message) -> tuple[int, ...]:
     return tuple(proto.shape.dim)
 
 
-class _Field(NamedTuple):
+class Field(NamedTuple):
     """A field in the buffer: its tag at `start`, its content from `payload` to `end`."""
 
     number: int
@@ -81,6 +82,15 @@ class _Field(NamedTuple):
     start: int
     payload: int
     end: int
+
+
+def fields(message: bytes) -> Iterator[Field]:
+    """The fields of a serialized message in their order. Raises ReadError where it is malformed."""
+    walk, at = _Walk(memoryview(message), "message"), 0
+    while at < len(message):
+        field = walk.field(at, len(message))
+        yield field
+        at = field.end
 
 
 @cache
@@ -115,7 +125,7 @@ class _Walk:
             if field.number in seen and field.wire == LENGTH:
                 name, inner = _ways(kind)[field.number]
                 self.place.append(f"{name}[{seen[field.number]}]")
-                parts.append(_delimited(field.number, self.message(inner, field.payload, at)))
+                parts.append(delimited(field.number, self.message(inner, field.payload, at)))
                 self.place.pop()
                 seen[field.number] += 1
             else:
@@ -127,7 +137,7 @@ class _Walk:
         """The BlobProto between `start` and `end`, without its values; they go to `blobs`."""
         parts, at = [], start
         pieces: dict[DType, list[Array]] = {}
-        raw: dict[int, _Field] = {}
+        raw: dict[int, Field] = {}
         while at < end:
             field = self.field(at, end)
             count, at = self.run(field, end)
@@ -138,7 +148,7 @@ class _Walk:
             elif field.number in _SHAPE:
                 parts.append(self.keep(field))
             elif field.number not in _DIFF:
-                parts.append(_delimited(field.number, b""))
+                parts.append(delimited(field.number, b""))
         try:
             proto = schema.message("BlobProto").FromString(b"".join(parts))
         except DecodeError:
@@ -165,7 +175,7 @@ class _Walk:
         wide = DOUBLE if dtype == DOUBLE else FLOAT
         return Blob(shape, wide, partial(_joined, found or [np.empty(0, dtype)], wide))
 
-    def raw(self, fields: dict[int, _Field]) -> dict[DType, list[Array]]:
+    def raw(self, fields: dict[int, Field]) -> dict[DType, list[Array]]:
         """The values that NVIDIA's Caffe wrote as bytes."""
         kind, data = fields.get(RAW_TYPE), fields[RAW_DATA]
         number = None if kind is None else self.varint(kind.payload, kind.end)[0]
@@ -175,7 +185,7 @@ class _Walk:
         dtype = _RAW_TYPES[number]
         return {dtype: [self.piece(data, 1, dtype)]}
 
-    def piece(self, field: _Field, count: int, dtype: DType) -> Array:
+    def piece(self, field: Field, count: int, dtype: DType) -> Array:
         """The values of a packed field, or those of `count` unpacked ones."""
         stride = field.end - field.start
         if field.wire == LENGTH:
@@ -186,7 +196,7 @@ class _Walk:
         values: Array = np.ndarray((count,), dtype, self.buffer, field.payload, (stride,))
         return values
 
-    def run(self, field: _Field, end: int) -> tuple[int, int]:
+    def run(self, field: Field, end: int) -> tuple[int, int]:
         """How many unpacked values follow each other here, and where they end; 1 for any other field."""
         stride = field.end - field.start
         if field.wire not in (FIXED32, FIXED64) or field.payload - field.start > 1:
@@ -201,21 +211,21 @@ class _Walk:
             count, step = count + differs.size, min(2 * step, 1 << 20)
         return count, field.start + count * stride
 
-    def keep(self, field: _Field) -> bytes:
+    def keep(self, field: Field) -> bytes:
         """The bytes of a field that belongs in the definition."""
         self.bytes_left -= field.end - field.start
         if self.bytes_left < 0:
             raise self.refusal(field.start, f"the definition, blobs aside, is over {MAX_DEFINITION} bytes")
         return bytes(self.buffer[field.start : field.end])
 
-    def note_name(self, kind: Descriptor, field: _Field) -> None:
+    def note_name(self, kind: Descriptor, field: Field) -> None:
         """Lets refusals name the layer whose `name` this is."""
         name = kind.fields_by_name.get("name")
         if name and (name.number, LENGTH) == (field.number, field.wire):
             text = bytes(self.buffer[field.payload : field.end][:80]).decode(errors="replace")
             self.place[-1] += f" {text!r}"
 
-    def field(self, at: int, end: int) -> _Field:
+    def field(self, at: int, end: int) -> Field:
         """The field at `at` of a message that ends at `end`."""
         self.fields_left -= 1
         if self.fields_left < 0:
@@ -232,7 +242,7 @@ class _Walk:
             size = 4 if wire == FIXED32 else 8
         if size > end - payload:
             raise self.refusal(at, f"field {number} takes {size} bytes, {end - payload} are left")
-        return _Field(number, wire, at, payload, payload + size)
+        return Field(number, wire, at, payload, payload + size)
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """The number at `at`, and where it ends."""
@@ -257,7 +267,8 @@ def _joined(pieces: list[Array], dtype: DType) -> Array:
     return joined
 
 
-def _delimited(number: int, content: bytes) -> bytes:
+def delimited(number: int, content: bytes) -> bytes:
+    """A field whose content is bytes."""
     return varint(number << 3 | LENGTH) + varint(len(content)) + content
 
 
