@@ -24,6 +24,8 @@ from caffe2torch.untrusted.wire import FIXED32, FIXED64, LENGTH, VARINT, Field, 
 
 _TABLE = Path(schema.__file__).with_name("fork-numbers.tsv")
 _LAYER, _NET = schema.descriptor("LayerParameter"), schema.descriptor("NetParameter")
+_PRIVATE = range(PRIVATE, PRIVATE + 1000)
+"""More than we use; R-FCN's own numbers are far above."""
 _LAYERS = _NET.fields_by_name["layer"].number
 _TYPES = {
     "norm_param": ("Normalize",),
@@ -83,7 +85,7 @@ def resolved(net: Message, data: bytes, unknown: tuple[str, ...]) -> tuple[Messa
 def _is_private(path: str) -> bool:
     """Whether a file gave a number of ours, which is not believed."""
     number = path.rpartition("#")[2]
-    return number.isdecimal() and int(number) >= PRIVATE
+    return number.isdecimal() and int(number) in _PRIVATE
 
 
 def _only(found: Mapping[str, Message]) -> Message | None:
@@ -138,7 +140,7 @@ def _meaning(names: _Numbers, own: Mapping[int, str]) -> _Find:
     has_holes = "convolution_param" in own.values()
 
     def find(message: Descriptor, field: Field) -> tuple[int, FieldDescriptor | None] | None:
-        if field.number >= PRIVATE and message.name != "BlobProto":
+        if field.number in _PRIVATE and message.name != "BlobProto":
             return None  # our own numbers in a file are not believed; a blob's index is wire.scan's
         forks = own if message is _LAYER else {n: name for name, n in names.get(message.name, {}).items()}
         known = message.fields_by_number.get(field.number)
