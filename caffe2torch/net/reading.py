@@ -167,4 +167,9 @@ def _upgraded(message: Any, blobs: Sequence[Blob], source: str) -> Net:
     if missing := message.FindInitializationErrors():
         raise ReadError(f"{source}: {missing[0]} is required but missing")
     current, notes = upgrades.upgrade_net(message, source)
-    return replace(from_message(current, blobs, source), notes=notes)
+    net = replace(from_message(current, blobs, source), notes=notes)
+    if message.input and not (message.input_shape or message.input_dim):
+        # Caffe leaves them undefined, and no net runs; the weights give their channels.
+        shapeless = Layer("input", "Input", (), tuple(message.input), Fields("LayerParameter", {}))
+        net = replace(net, layers=(shapeless, *net.layers))
+    return net

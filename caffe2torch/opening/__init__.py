@@ -58,7 +58,9 @@ def open_model(
     if (known := that_only_runs(file)) is not None:
         raise ReadError(f"{file}: is {known.name}, which can only be run; give the model that it came from")
     if file.kind is Kind.STATE_DICT:
-        raise ReadError(f"{file}: a state dict holds values but no net; export the module that loads it")
+        from caffe2torch.untrusted.pickles import check_no_net  # needs torch
+
+        check_no_net(file)
     if file.kind is Kind.SAFETENSORS:
         return _safetensors(file, prototxt)
     if file.kind is Kind.PROTOTXT and prototxt is not None:

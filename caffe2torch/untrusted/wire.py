@@ -49,6 +49,9 @@ _VALUES: dict[tuple[int, int], DType] = {
 }
 
 
+_VIDEO_WIDTH = 5, VARINT
+"""C3D's blobs have five axes: num, channels, length, height 1 to 4 as Caffe's four, width 5, data 6."""
+_VIDEO_VALUES = {(6, LENGTH), (6, FIXED32)}
 _RAW = {(RAW_TYPE, VARINT), (RAW_DATA, LENGTH)}
 _DTYPES = tuple(_RAW_TYPES.values())
 
@@ -138,6 +141,7 @@ class _Walk:
         parts, at = [], start
         pieces: dict[DType, list[Array]] = {}
         raw: dict[int, Field] = {}
+        video: list[Array] = []
         while at < end:
             field = self.field(at, end)
             count, at = self.run(field, end)
@@ -147,6 +151,10 @@ class _Walk:
                 pieces.setdefault(dtype, []).append(self.piece(field, count, dtype))
             elif field.number in _SHAPE:
                 parts.append(self.keep(field))
+            elif (field.number, field.wire) == _VIDEO_WIDTH:
+                raw[field.number] = field
+            elif (field.number, field.wire) in _VIDEO_VALUES:
+                video.append(self.piece(field, count, FLOAT))
             elif field.number not in _DIFF:
                 parts.append(delimited(field.number, b""))
         try:
@@ -155,8 +163,10 @@ class _Walk:
             raise self.refusal(start, "its shape does not parse") from None
         if RAW_DATA in raw and not any(piece.size for same in pieces.values() for piece in same):
             pieces = self.raw(raw)
-        proto.index = len(self.blobs)
-        self.blobs.append(self.stored(start, _shape_of(proto), pieces))
+        proto.index, shape = len(self.blobs), _shape_of(proto)
+        if (width := raw.get(_VIDEO_WIDTH[0])) is not None:
+            shape, pieces = (*shape, self.varint(width.payload, width.end)[0]), {FLOAT: video}
+        self.blobs.append(self.stored(start, shape, pieces))
         return bytes(proto.SerializeToString())
 
     def stored(self, start: int, shape: tuple[int, ...], pieces: dict[DType, list[Array]]) -> Blob:
@@ -169,7 +179,8 @@ class _Walk:
         found = [piece for piece in pieces.get(dtype, ()) if piece.size]
         count = sum(piece.size for piece in found)
         if found and count != wanted:
-            raise self.refusal(start, f"its shape {shape} asks for {wanted} values, {count} are there")
+            hint = "; its num is missing or 0" if len(shape) == 4 and not shape[0] else ""
+            raise self.refusal(start, f"its shape {shape} asks for {wanted} values, {count} are there{hint}")
         if not found and wanted:
             return Blob(shape, dtype, None)
         wide = DOUBLE if dtype == DOUBLE else FLOAT

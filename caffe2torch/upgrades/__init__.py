@@ -263,7 +263,7 @@ def upgrade_input(net: Message, source: str) -> Notes:
     Inputs without a shape just disappear, as in Caffe.
     """
     names = ", ".join(net.input)
-    note = f"inputs without a shape, left undefined as in Caffe: {names}"
+    note = f"inputs without a shape, which Caffe leaves undefined: {names}"
     if net.input_shape or net.input_dim:
         layer = schema.message("LayerParameter")(name="input", type="Input", top=net.input)
         layer.input_param.shape.extend(_input_shapes(net, source))

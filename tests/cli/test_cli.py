@@ -731,3 +731,16 @@ def test_what_else_there_is_to_do_is_shown_before_and_behind(
         progress.wipe()
         running, nothing = f"\r{'running it':70}", f"\r{'':70}\r"
         assert capsys.readouterr().err == (running + running + nothing if is_terminal else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("m_c3d", r"\(1, 3, 20, 20\) asks for 1200 values, 19200 are there"),
+        ("m_nonum", r"\(0, 3, 20, 20\) asks for 0 values, 1200 are there; its num is missing or 0"),
+    ],
+)
+def test_a_mean_whose_shape_is_wrong(name, problem, capsys):
+    path = GOLDEN / "reports" / "mean_without_num" / f"{name}.binaryproto"
+    assert main(["--inspect", str(path)]) == 1
+    assert re.search(problem, capsys.readouterr().err)

@@ -136,6 +136,15 @@ def test_raw_data_that_cannot_be_read_is_refused(content: bytes, problem: str) -
         one(content + w.shape(1, 2, 3))
 
 
+@pytest.mark.parametrize("values", [w.packed(6, range(12)), w.unpacked(6, range(12))])
+def test_a_blob_of_c3d_has_five_axes(values: bytes) -> None:
+    sizes = b"".join(w.integer(number, size) for number, size in enumerate((1, 3, 2, 1, 2), start=1))
+    for content in (sizes + values, values + sizes):
+        blob = one(content)
+        assert blob.shape == (1, 3, 2, 1, 2)
+        assert blob.read().ravel().tolist() == list(range(12))
+
+
 @pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 66, 191, 193, 5000])
 def test_unpacked_values_end_where_another_field_starts(count: int) -> None:
     first, rest = np.arange(count, dtype=np.float32), np.arange(7, dtype=np.float32)

@@ -424,7 +424,7 @@ def test_inputs_become_one_input_layer_in_front(shapes: str) -> None:
 def test_an_input_without_shape_disappears_as_in_caffe() -> None:
     text = "input: 'data' layer { name: 'r' type: 'ReLU' bottom: 'data' }"
     assert upgraded(text) == net("layer { name: 'r' type: 'ReLU' bottom: 'data' }")
-    assert notes(text) == ("inputs without a shape, left undefined as in Caffe: data",)
+    assert notes(text) == ("inputs without a shape, which Caffe leaves undefined: data",)
 
 
 def test_batch_norm_with_three_params_stops_learning() -> None:
