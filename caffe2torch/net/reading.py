@@ -10,6 +10,7 @@ A file is recognized by its content, never by its name.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def read(
     and not at 0.
 
     Raises MissingData for a file that is not there, ReadError for one that is not what it should be
-    (SyntaxRefused: with line and column), WeightsError for two source layers with blobs and the same name.
+    (SyntaxRefused: with line and column), WeightsError for two source layers with the same name and different blobs.
     """
     stored = None if weights is None else read_caffemodel(weights)
     if prototxt is not None:
@@ -128,23 +129,35 @@ def _marked(layer: Layer, position: int, unknown: Sequence[str], weights: str) -
 def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
     """The net with the blobs of the caffemodel's layers of the same names."""
     names = {layer.name for layer in net.layers}
-    blobs: dict[str, tuple[Blob, ...]] = {}
+    blobs: dict[str, list[tuple[Blob, ...]]] = defaultdict(list)
     # No upgrade changes a layer's name or blobs, so a fork's layers are no obstacle here.
     for layer in _layers(stored.message):
-        # Caffe would copy both into the first of the two, and leave the other at its filler.
-        if layer.blobs and layer.name in names & blobs.keys():
-            raise WeightsError(
-                f"{weights}: two layers named {layer.name!r} have blobs; Caffe matches by name"
-            )
         if layer.blobs:
-            blobs[layer.name] = tuple(stored.blobs[blob.index] for blob in layer.blobs)
+            own = tuple(stored.blobs[blob.index] for blob in layer.blobs)
+            # Caffe would copy both into the first of the two, and leave the other at its filler.
+            if layer.name in names and blobs[layer.name] and not _equal(own, blobs[layer.name][0]):
+                raise WeightsError(
+                    f"{weights}: two layers named {layer.name!r} have different blobs; Caffe matches by name"
+                )
+            blobs[layer.name].append(own)
     notes = tuple(
         f"layer {name!r} of {Path(weights).name} is not in the net; its blobs were left out"
         for name in blobs
         if name not in names
     )
-    age, layers = _format(stored), [replace(layer, blobs=blobs.get(layer.name, ())) for layer in net.layers]
+    layers, age = [], _format(stored)
+    for layer in net.layers:
+        copies = blobs.get(layer.name, [()])
+        layers.append(replace(layer, blobs=copies.pop(0) if len(copies) > 1 else copies[0]))
     return replace(net, layers=tuple(layers), weights=weights, weights_format=age, notes=net.notes + notes)
+
+
+def _equal(blobs: Sequence[Blob], others: Sequence[Blob]) -> bool:
+    """Whether the blobs of two layers are the same, bit for bit."""
+    return len(blobs) == len(others) and all(
+        a.shape == b.shape and a.has_data == b.has_data and (not a.has_data or a.read().tobytes() == b.read().tobytes())
+        for a, b in zip(blobs, others, strict=True)
+    )
 
 
 def _aligning(layer: Layer) -> Layer:

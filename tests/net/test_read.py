@@ -210,9 +210,19 @@ def test_nvidias_blobs_of_a_real_file(tmp_path: Path) -> None:
         assert plan(net).outputs == ("dense",)
 
 
+def test_two_layers_of_one_name_with_equal_blobs_each_get_them() -> None:
+    folder = GOLDEN / "wild" / "duplicate_layer_names"
+    net = read(folder / "shared_weights.prototxt", folder / "shared_weights.caffemodel")
+    planned = plan(net)
+    assert [p.key for p in planned.parameters() if p.blob is not None] == [
+        "conv.weight", "conv.bias", "conv#2.weight", "conv#2.bias",
+        "sum.weight", "sum.bias", "sum#2.weight", "sum#2.bias",
+    ]  # fmt: skip
+
+
 def test_two_layers_with_blobs_and_one_name_are_refused(tmp_path: Path) -> None:
     net = written(tmp_path, NET, "net.prototxt")
-    with pytest.raises(WeightsError, match="two layers named 'ip' have blobs"):
+    with pytest.raises(WeightsError, match="two layers named 'ip' have different blobs"):
         read(net, written(tmp_path, w.layer("ip", blob(1)) + w.layer("ip", blob(2))))
     harmless = w.layer("x", blob(1)) + w.layer("x", blob(2)) + w.layer("ip", blob(3)) + w.layer("ip")
     assert values(read(net, written(tmp_path, harmless))) == [[], [[3]], [[3]], []]
