@@ -1,8 +1,8 @@
 """BatchNorm as NVIDIA's Caffe has it -> Caffe's own BatchNorm and Scale.
 
-    NVIDIA 0.16, 0.17   mean, variance, factor, scale, shift    Intel's order, too
-    NVIDIA 0.14, 0.15   scale, shift, mean, variance, a 1
-    BVLC                mean, variance, factor                  scale and shift are a Scale layer's
+NVIDIA 0.16, 0.17   mean, variance, factor, scale, shift    Intel's order, too
+NVIDIA 0.14, 0.15   scale, shift, mean, variance, a 1
+BVLC                mean, variance, factor                  scale and shift are a Scale layer's
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def read(
     and not at 0.
 
     Raises MissingData for a file that is not there, ReadError for one that is not what it should be
-    (SyntaxRefused: with line and column), WeightsError for two source layers with the same name and different blobs.
+    (SyntaxRefused: with line and column), WeightsError for two source layers of one name whose blobs differ.
     """
     stored = None if weights is None else read_caffemodel(weights)
     if prototxt is not None:
@@ -120,9 +120,7 @@ def _marked(layer: Layer, position: int, unknown: Sequence[str], weights: str) -
     """The layer with its unknown fields; whether they matter shows when its net is planned."""
     place = f"layer {layer.name!r}." if layer.name else f"layer[{position}]."
     own = [path.removeprefix(place) for path in unknown if path.startswith(place)]
-    reason = (
-        f"{weights} gives it fields of a fork's schema, {', '.join(own)}; give the net's --prototxt"
-    )
+    reason = f"{weights} gives it fields of a fork's schema, {', '.join(own)}; give the net's --prototxt"
     return replace(layer, unknown=(reason,)) if own else layer
 
 
@@ -155,7 +153,9 @@ def _trained(net: Net, stored: Caffemodel, weights: str) -> Net:
 def _equal(blobs: Sequence[Blob], others: Sequence[Blob]) -> bool:
     """Whether the blobs of two layers are the same, bit for bit."""
     return len(blobs) == len(others) and all(
-        a.shape == b.shape and a.has_data == b.has_data and (not a.has_data or a.read().tobytes() == b.read().tobytes())
+        a.shape == b.shape
+        and a.has_data == b.has_data
+        and (not a.has_data or a.read().tobytes() == b.read().tobytes())
         for a, b in zip(blobs, others, strict=True)
     )
 
@@ -164,9 +164,7 @@ def _aligning(layer: Layer) -> Layer:
     """A Crop without crop_param as the branch of CVPR 2015 reads it."""
     if layer.type != "Crop" or layer.fields.has("crop_param"):
         return layer
-    return replace(
-        layer, fields=layer.fields.replace(crop_param=Fields("CropParameter", {"align": True}))
-    )
+    return replace(layer, fields=layer.fields.replace(crop_param=Fields("CropParameter", {"align": True})))
 
 
 def _layers(message: Any) -> Iterator[Any]:

@@ -36,7 +36,7 @@ def aligned(layer: Layer, views: Views) -> Layer:
 
 
 def other_offset(layer: Layer, views: Views) -> tuple[int, ...]:
-    """The offset, if not 0, that alignment would give a Crop without crop_param; empty for any other layer."""
+    """The offset, if not 0, that alignment would give a Crop without crop_param; else empty."""
     if layer.type != "Crop" or layer.fields.has("crop_param") or len(views) != 2:
         return ()
     try:

@@ -95,7 +95,7 @@ def _is(layer: Layer, trait: str) -> bool:
 
 
 def _sources(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers that data comes from: data layers, and layers of unknown types that only make what is read."""
+    """Where data comes from: data layers, and layers of unknown types that only make what is read."""
     read = _used(layers)
     return [x for x in layers if not x.bottoms and (_is(x, "is_data") or _is_unknown_source(x, read))]
 

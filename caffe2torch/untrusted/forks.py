@@ -104,9 +104,7 @@ def _candidates(layer: Message, data: bytes) -> dict[str, Message]:
     closest = [fork for fork, own in owned.items() if numbers & own.keys()]
     if not closest and not _has_unknown(layer):
         return {}
-    told = {
-        fork: _told(data, _LAYER, _meaning(_forks()[fork], owned[fork])) for fork in closest or _forks()
-    }
+    told = {fork: _told(data, _LAYER, _meaning(_forks()[fork], owned[fork])) for fork in closest or _forks()}
     return {fork: layer for fork, layer in told.items() if layer is not None}
 
 
@@ -192,7 +190,9 @@ def numbered(layers: Sequence[Message]) -> Iterator[bytes]:
 
     Raises NetError for a layer with a field that no fork is known to write.
     """
-    ways = [{fork: data for fork in ("", *_forks()) if (data := _as_fork(x, fork)) is not None} for x in layers]
+    ways = [
+        {fork: data for fork in ("", *_forks()) if (data := _as_fork(x, fork)) is not None} for x in layers
+    ]
     common = [fork for fork in ("", *_forks()) if all(fork in way for way in ways)]
     for layer, way in zip(layers, ways, strict=True):
         if not way:

@@ -1,4 +1,4 @@
-"""Fields of NVIDIA's and Intel's Caffe that say where, how fast or how precisely to compute: they are left out.
+"""Fields of NVIDIA's and Intel's Caffe that say where, how fast or how precisely to compute go.
 
 They change no result but its last digits, and BVLC's Caffe refuses a prototxt that has them.
 """
@@ -10,14 +10,39 @@ from collections.abc import Iterator
 from caffe2torch.schema import PRIVATE, Message
 
 SPEED = frozenset(
-    # NVIDIA
-    "forward_type backward_type forward_math backward_math debug cudnn_math_override "
-    "cudnn_convolution_algo_seeker conv_algos_override random_seed "
-    "default_forward_type default_backward_type default_forward_math default_backward_math "
-    "default_conv_algos_override default_cudnn_math_override eltwise_mem_sharing reduce_buckets "
-    "global_grad_scale global_grad_scale_adaptive threads parser_threads cache precache "
-    # Intel; OpenCL and a snapshot of a branch have the last one
-    "engine conv_algorithm multinode bn_stats_batch_size compile_net_state device".split()
+    {
+        # NVIDIA
+        "forward_type",
+        "backward_type",
+        "forward_math",
+        "backward_math",
+        "debug",
+        "cudnn_math_override",
+        "cudnn_convolution_algo_seeker",
+        "conv_algos_override",
+        "random_seed",
+        "default_forward_type",
+        "default_backward_type",
+        "default_forward_math",
+        "default_backward_math",
+        "default_conv_algos_override",
+        "default_cudnn_math_override",
+        "eltwise_mem_sharing",
+        "reduce_buckets",
+        "global_grad_scale",
+        "global_grad_scale_adaptive",
+        "threads",
+        "parser_threads",
+        "cache",
+        "precache",
+        # Intel; the last one is of a snapshot of a branch
+        "engine",
+        "conv_algorithm",
+        "multinode",
+        "bn_stats_batch_size",
+        "compile_net_state",
+        "device",
+    }
 )
 
 

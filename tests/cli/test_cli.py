@@ -507,7 +507,9 @@ REFUSED = {
     "too few values": Refused(model(conv(WEIGHT + values(59), FULL[1])), "asks for 60 values, 59 are there"),
     "unknown layer": Refused(model(conv(*FULL), after_conv("odd", "Peculiar")), r"'odd' \(Peculiar\): no"),
     "unknown field": Refused(model(conv(*FULL, more=w.integer(777, 1))), "#777; give the net's --prototxt"),
-    "unknown text field": Refused(GOOD, r"layer 'conv' .*fork.prototxt:\d+:\d+: .*'gadget'", prototxt("fork")),
+    "unknown text field": Refused(
+        GOOD, r"layer 'conv' .*fork.prototxt:\d+:\d+: .*'gadget'", prototxt("fork")
+    ),
     "huge shape": Refused(model(conv(w.shape(1 << 40, 1 << 40) + values(1))), "Caffe allows"),
     "huge length": Refused(
         model(conv(WEIGHT + w.tag(5, 2) + w.varint(1 << 40))), "takes 1099511627776 bytes"

@@ -63,7 +63,8 @@ def test_a_broken_solver_is_a_solver(golden, tmp_path):
 @pytest.mark.parametrize("ignore_unknown", [False, True])
 def test_unknown_fields_can_be_ignored(tmp_path, ignore_unknown):
     (tmp_path / "net.prototxt").write_text(
-        'layer { name: "d" type: "Input" top: "d" } layer { name: "r" type: "ReLU" bottom: "d" top: "r" x: 1 }'
+        'layer { name: "d" type: "Input" top: "d" } '
+        'layer { name: "r" type: "ReLU" bottom: "d" top: "r" x: 1 }'
     )
     (row,) = survey(list(find(tmp_path)), ignore_unknown=ignore_unknown)
     assert ("built" in row.passed) == ignore_unknown

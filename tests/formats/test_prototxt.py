@@ -139,7 +139,7 @@ INPUT = 'input: "data" input_dim: [1, 3, 5, 7]\n'
 
 def test_unknown_fields_can_be_ignored_and_are_noted(tmp_path: Path) -> None:
     path = written(tmp_path, INPUT + 'layer { name: "a" type: "ReLU" bottom: "data" top: "a" oops { b: 1 } }')
-    with pytest.raises(UnsupportedLayer, match="no field 'oops'.*--ignore-unknown-fields"):
+    with pytest.raises(UnsupportedLayer, match=r"no field 'oops'.*--ignore-unknown-fields"):
         plan(read(path))
     net = read(path, ignore_unknown=True)
     assert [layer.name for layer in net.layers] == ["input", "a"]
@@ -147,11 +147,14 @@ def test_unknown_fields_can_be_ignored_and_are_noted(tmp_path: Path) -> None:
 
 
 def test_unknown_fields_of_layers_are_told_with_their_place(tmp_path: Path) -> None:
-    text = INPUT + """
+    text = (
+        INPUT
+        + """
         # layer { not: 'this' }
         layer { name: 'layer { "a' type: "ReLU"
             relu_param < bet: 1 > gam: 2
         } layers { name: 'x' bet: 1 }"""
+    )
     message, unknown = read_net(written(tmp_path, text))
     assert [(x, str(e).removeprefix(f"{tmp_path}")[14:]) for x, e in unknown.items()] == [
         (0, "5:26: ReLUParameter has no field 'bet', in Caffe or in any fork we know, at "
@@ -165,7 +168,7 @@ def test_unknown_fields_of_layers_are_told_with_their_place(tmp_path: Path) -> N
 @pytest.mark.parametrize("layer", ["oops: 1", "layer { type: 'Split' oops: 1 }"])
 def test_unknown_fields_outside_of_named_layers_are_refused(tmp_path: Path, layer: str) -> None:
     path = written(tmp_path, f"{layer} layer {{ name: 'a' oops: 1 }}")
-    with pytest.raises(SyntaxRefused, match="no field 'oops'.*; --ignore-unknown-fields leaves .*, at `"):
+    with pytest.raises(SyntaxRefused, match=r"no field 'oops'.*; --ignore-unknown-fields leaves .*, at `"):
         read(path)
     assert "no field 'oops'" in read(path, ignore_unknown=True).notes[0]
 

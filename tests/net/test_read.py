@@ -189,7 +189,9 @@ def test_names_of_v0_and_v1_layers_match(tmp_path: Path) -> None:
 
 
 def test_an_input_without_a_shape_gets_its_channels_from_the_weights() -> None:
-    net = read(weights=GOLDEN / "wild" / "old_caffemodel_input_without_shape" / "layer_convolution.caffemodel")
+    net = read(
+        weights=GOLDEN / "wild" / "old_caffemodel_input_without_shape" / "layer_convolution.caffemodel"
+    )
     planned = plan(net)
     assert dict(planned.inputs) == {"input": (None, 6, None, None)}  # 2 for each of 3 groups
     assert net.notes == ("inputs without a shape, which Caffe leaves undefined: input",)
@@ -240,7 +242,9 @@ def test_a_forks_fields_matter_only_without_a_prototxt(tmp_path: Path) -> None:
 
 def test_an_enum_value_of_a_fork_is_unknown(tmp_path: Path) -> None:
     pool = w.layer("pool", type_name="Pooling", more=w.delimited(121, w.integer(1, 7)))
-    assert "a fork's schema, pooling_param.pool;" in read(weights=written(tmp_path, pool)).layers[0].unknown[0]
+    assert (
+        "a fork's schema, pooling_param.pool;" in read(weights=written(tmp_path, pool)).layers[0].unknown[0]
+    )
 
 
 def test_a_forks_fields_of_no_layer_are_refused(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def test_what_torch_save_wrote_is_told_apart(tmp_path):
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
     path = tmp_path / "model.pth"
     torch.save(model, path)
-    with pytest.raises(ReadError, match=r"asks for torch\.nn\.modules\.container\.Sequential, .*state_dict\(\)"):
+    with pytest.raises(
+        ReadError, match=r"asks for torch\.nn\.modules\.container\.Sequential, .*state_dict\(\)"
+    ):
         open_model(path)
     torch.save(torch.nn.DataParallel(model).state_dict(), path)
     with pytest.raises(ReadError, match=r"no net, of a model in nn\.DataParallel: save model\.module's"):

@@ -50,7 +50,9 @@ def test_the_command_and_load_align_too(capsys: pytest.CaptureFixture[str], tmp_
 
 
 CROP = 'layer { name: "c" type: "Crop" bottom: "data" bottom: "%s" top: "c" %s }'
-POOL = 'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 3 stride: %s } }'
+POOL = (
+    'layer { name: "p" type: "Pooling" bottom: "data" top: "p" pooling_param { kernel_size: 3 stride: %s } }'
+)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def deconvolution(
     axes = weight.ndim - 2
     extra = [*zip(axis_sizes(output_padding, axes), axis_sizes(dilation, axes), strict=True)]
     if any(size % step for size, step in extra):
-        call.refuse(f"output_padding is {output_padding}, no multiple of dilation {dilation}; a Deconvolution has none")
+        call.refuse(f"output_padding is {output_padding}, no multiple of dilation {dilation}")
     zeros = [count for size, step in reversed(extra) for count in (0, size // step)]
     weight = F.pad(weight, zeros) if any(zeros) else weight
     outputs = weight.shape[1] * groups
