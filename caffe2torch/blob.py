@@ -57,6 +57,10 @@ class Blob:
         return Blob(array.shape, array.dtype, lambda: array.reshape(-1))
 
 
+ABSENT = Blob((0,), FLOAT32, None)
+"""Stands where an HDF5 file has no blob: its layer shares it, and Caffe stores it once (net.cpp, ToHDF5)."""
+
+
 def dense(shape: tuple[int, ...], diagonal: Callable[[], Array], dtype: DType = FLOAT32) -> Blob:
     """The (C, C, h, w) blob whose channel diagonal is what `diagonal` returns: (C, 1, h, w) values in 1-D.
 

@@ -58,10 +58,10 @@ def layer(name: str, *blobs: bytes, type_name: str = "Convolution", more: bytes 
     return delimited(100, head + b"".join(delimited(7, blob) for blob in blobs) + more)
 
 
-def v1_layer(name: str, *blobs: bytes, number: int = 4) -> bytes:
+def v1_layer(name: str, *blobs: bytes, number: int = 4, more: bytes = b"") -> bytes:
     """A field of NetParameter: layers (2), its name 4, type 5 (CONVOLUTION = 4), blobs 6."""
     head = delimited(4, name.encode()) + integer(5, number)
-    return delimited(2, head + b"".join(delimited(6, blob) for blob in blobs))
+    return delimited(2, head + b"".join(delimited(6, blob) for blob in blobs) + more)
 
 
 def v0_layer(name: str, *blobs: bytes) -> bytes:

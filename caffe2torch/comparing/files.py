@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
-from caffe2torch.blob import Blob
+from caffe2torch.blob import ABSENT, Blob
 from caffe2torch.comparing.difference import Difference
 from caffe2torch.comparing.nets import (
     TOLERANCE,
@@ -149,8 +149,9 @@ def _values(path: File) -> Mapping[str, Blob]:
     if path.kind is Kind.STATE_DICT:
         return read_state_dict(path)
     stored = read_caffemodel(path)
-    return {
+    blobs = {
         f"{layer.name}/{i}": stored.blobs[blob.index]
         for layer in stored.message.layer
         for i, blob in enumerate(layer.blobs)
     }
+    return {place: blob for place, blob in blobs.items() if blob is not ABSENT}

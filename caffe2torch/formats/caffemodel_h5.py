@@ -6,14 +6,16 @@ Caffe reads it together with a prototxt, like a caffemodel (net.cpp, ToHDF5, Cop
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffe2torch.blob import ABSENT, Blob
 from caffe2torch.errors import WriteError
 from caffe2torch.formats.caffemodel import whole
 from caffe2torch.net import Layer, Net
+from caffe2torch.net.sharing import stored_once, with_shared
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
@@ -27,11 +29,22 @@ def read_back(path: Path, model: Model) -> Net:
     """The model's net with the blobs of a file, matched by layer name."""
     stored, net = read_caffemodel(path), model.caffe_net
     blobs = {x.name: tuple(stored.blobs[blob.index] for blob in x.blobs) for x in stored.message.layer}
-    return replace(net, layers=tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers))
+    layers = tuple(replace(x, blobs=blobs.get(x.name, ())) for x in net.layers)
+    return with_shared(replace(net, layers=layers), str(path))
+
+
+def held(model: Model) -> Net:
+    """The net with all of its layers, as a file gives it back: copies of a shared blob are the last one."""
+    net = whole(model)
+    layers = tuple(
+        replace(layer, blobs=tuple(own.get(position, ABSENT) for position in range(len(layer.blobs))))
+        for layer, own in zip(net.layers, stored_once(net.layers), strict=True)
+    )
+    return with_shared(replace(net, layers=layers), net.weights)
 
 
 def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") -> None:
-    """A group for each layer, with its blobs as float32 arrays.
+    """A group for each layer, with its blobs as float32 arrays; a shared one once, as in Caffe.
 
     Raises WriteError if two layers with blobs have the same name, or if HDF5 cannot use a layer's name.
     """
@@ -41,8 +54,8 @@ def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") ->
     _check_names(layers)
     with patiently(output) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")
-        for layer in layers:
-            _write_layer(data.create_group(layer.name), layer)
+        for layer, blobs in zip(layers, stored_once(layers), strict=True):
+            _write_layer(data.create_group(layer.name), layer.name, blobs)
 
 
 def _check_names(layers: Sequence[Layer]) -> None:
@@ -54,11 +67,11 @@ def _check_names(layers: Sequence[Layer]) -> None:
             raise WriteError(f"layer {name!r}: {problem}; write a caffemodel")
 
 
-def _write_layer(group: Group, layer: Layer) -> None:
-    for position, blob in enumerate(layer.blobs):
+def _write_layer(group: Group, name: str, blobs: Mapping[int, Blob]) -> None:
+    for position, blob in blobs.items():
         dataset = group.create_dataset(str(position), blob.shape, "<f4")
         if blob.values is not None and blob.count:
-            values = checked(blob.values(), "float32", f"layer '{layer.name}' blob {position}")
+            values = checked(blob.values(), "float32", f"layer '{name}' blob {position}")
             dataset.write_direct(values.reshape(blob.shape))
 
 
@@ -67,7 +80,7 @@ FORMAT = Format(
     (".caffemodel.h5",),
     write_caffemodel_h5,
     read=read_back,
-    holds=whole,
+    holds=held,
     needs_values=False,
     code=(
         "import caffe2torch as c2t",

@@ -13,7 +13,7 @@ from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.net import Net
 from caffe2torch.writing import DTYPES
 from caffe2torch.writing.format import Format
-from caffe2torch.writing.model import Model, with_blobs, without_rules
+from caffe2torch.writing.model import Model, with_blobs
 from caffe2torch.writing.output import Output, encoded, patiently
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def read_back(path: Path, model: Model) -> Net:
     keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if state.keys() != keys:
         raise ReadError(f"its keys are not the net's: {min(state.keys() ^ keys)!r}")
-    return without_rules(with_blobs(model.plan, lambda p: blob_of(state[p.key], diagonal=p.diagonal)))
+    return with_blobs(model.plan, lambda p: blob_of(state[p.key], diagonal=p.diagonal))
 
 
 def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:

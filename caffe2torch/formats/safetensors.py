@@ -28,7 +28,7 @@ from caffe2torch.untrusted.text import MAX_TEXT, parse_prototxt
 from caffe2torch.writing import DTYPES
 from caffe2torch.writing.digest import Digest
 from caffe2torch.writing.format import Format
-from caffe2torch.writing.model import Model, valued, with_blobs, without_rules
+from caffe2torch.writing.model import Model, valued, with_blobs
 from caffe2torch.writing.output import Output, encoded
 
 _T = TypeVar("_T")
@@ -130,7 +130,7 @@ def metadata_of(model: Model) -> dict[str, str]:
         "source_sha256": "0" * 64 if model.digest else "",
         "net_name": model.net.name,
         "architecture": model.architecture.name if model.architecture else "",
-        "net": definition(without_rules(model.plan.net)),
+        "net": definition(model.plan.net),
         "layers": json.dumps(layers),
         "diagonal": json.dumps(diagonal),
         "preprocessing": json.dumps(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,16 +15,21 @@ from caffe2torch.modules.fillers import fill
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Net
 from caffe2torch.plan import Parameter, Plan, Step, plan
+from caffe2torch.plan.backward import propagated, with_gradient
+from caffe2torch.plan.in_place import gradient_notes, output_notes
 
 
 class CaffeLayer(nn.Module):
-    """One layer: its blobs as parameters (statistics as buffers), and its converter's arithmetic."""
+    """One layer: its blobs as parameters (statistics as buffers), and its converter's arithmetic.
 
-    def __init__(self, step: Step) -> None:
+    `flows` says which bottoms a gradient reaches, and `frozen` names the blobs that it does not.
+    """
+
+    def __init__(self, step: Step, flows: tuple[bool, ...] = (), frozen: Collection[str] = ()) -> None:
         super().__init__()
         self.converter = step.converter
         self.module = step.converter.module()
-        self.flows = step.layer.fields.propagate_down
+        self.flows, self.frozen = flows, frozen
         self.phase = step.layer.fields.phase if step.layer.fields.has("phase") else None
         self.reshaped = {p.name: [size or -1 for size in p.shape] for p in step.parameters if p.reshaped}
 
@@ -32,6 +38,7 @@ class CaffeLayer(nn.Module):
         if self.flows:
             bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
         blobs = dict(self.named_parameters(recurse=False)) | dict(self.named_buffers(recurse=False))
+        blobs |= {name: blobs[name].detach() for name in self.frozen}
         blobs |= {name: blobs[name].view(shape) for name, shape in self.reshaped.items()}
         training = self.training if self.phase is None else self.phase == "TRAIN"
         phase = {"training": training} if self.converter.depends_on_phase else {}
@@ -55,17 +62,20 @@ class CaffeNet(nn.Module):
     NetError for inputs that are not the net's, and for images that its first convolution cannot take.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, bilinear: str = "master") -> None:
         super().__init__()
         self.plan = plan
         self._last_use = _last_use(plan)
         self._images = _images(plan)
         parameters: dict[str, nn.Parameter | Tensor] = {}
+        learned = _learned(plan)
+        owners = {p.owner for step in plan.steps for p in step.parameters if p.key in learned}
         for step in plan.steps:
-            layer = CaffeLayer(step)
+            frozen = {p.name for p in step.parameters if p.owner in owners and p.key not in learned}
+            layer = CaffeLayer(step, propagated(plan, step.layer), frozen)
             for parameter in step.parameters:
                 value = parameters.get(parameter.owner)
-                value = _initial(parameter) if value is None else value
+                value = _initial(parameter, parameter.key in owners, bilinear) if value is None else value
                 parameters[parameter.key] = value
                 _register(layer, parameter.name, value)
             _place(self, step.key, layer)
@@ -133,15 +143,25 @@ class CaffeNet(nn.Module):
 
 
 def build(
-    net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False
+    net: Net,
+    phase: str = "TEST",
+    *,
+    stages: Sequence[str] = (),
+    allow_missing: bool = False,
+    bilinear: str = "master",
 ) -> CaffeNet:
     """The net as a torch module that takes any input size.
 
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
-    mode. A net read without weights gets Caffe's fillers, with torch's random numbers. Raises
-    UnsupportedLayer, NetError, WeightsError (see plan). `stages` choose layers of an all-in-one net.
+    mode. `stages` choose layers of an all-in-one net. A net read without weights gets Caffe's fillers, with
+    torch's random numbers; `bilinear="1.0"` asks for the bilinear filler of Caffe's release 1.0 and before
+    (see fillers.fill). Warns where Caffe spoils its own numbers by computing in place (plan/in_place.py).
+    Raises UnsupportedLayer, NetError, WeightsError (see plan).
     """
-    return CaffeNet(plan(net, phase, stages=stages, allow_missing=allow_missing))
+    planned = plan(net, phase, stages=stages, allow_missing=allow_missing)
+    for note in (*output_notes(planned), *(gradient_notes(planned) if phase == "TRAIN" else ())):
+        warnings.warn(note, stacklevel=2)
+    return CaffeNet(planned, bilinear=bilinear)
 
 
 def _images(plan: Plan) -> dict[str, int]:
@@ -167,7 +187,13 @@ def _last_use(plan: Plan) -> dict[int, list[str]]:
     return freed
 
 
-def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
+def _learned(plan: Plan) -> frozenset[str]:
+    """The keys of the parameters that get a gradient: in phase TRAIN as in Caffe, else those trained."""
+    trained = frozenset(p.key for step in plan.steps for p in step.parameters if p.trained)
+    return with_gradient(plan) if plan.phase == "TRAIN" else trained
+
+
+def _initial(parameter: Parameter, learned: bool, bilinear: str) -> nn.Parameter | Tensor:
     if parameter.blob is not None:
         value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
     elif None in parameter.shape:
@@ -176,8 +202,12 @@ def _initial(parameter: Parameter) -> nn.Parameter | Tensor:
         )
     else:
         shape = [size for size in parameter.shape if size is not None]
-        value = torch.zeros(shape) if parameter.filler is None else fill(shape, parameter.filler)
-    return value if parameter.statistics else nn.Parameter(value, requires_grad=parameter.trained)
+        value = (
+            torch.zeros(shape)
+            if parameter.filler is None
+            else fill(shape, parameter.filler, bilinear=bilinear)
+        )
+    return value if parameter.statistics else nn.Parameter(value, requires_grad=learned)
 
 
 def _register(layer: CaffeLayer, name: str, value: nn.Parameter | Tensor) -> None:

@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
-def fill(shape: Sequence[int], filler: Fields, generator: Generator | None = None) -> Tensor:
-    """A float32 tensor of `shape`, filled as a FillerParameter says. Raises NetError for unknown types."""
+def fill(
+    shape: Sequence[int], filler: Fields, generator: Generator | None = None, *, bilinear: str = "master"
+) -> Tensor:
+    """A float32 tensor of `shape`, filled as a FillerParameter says. Raises NetError for unknown types.
+
+    `bilinear` says which Caffe's filler of that type is meant, "master" (since October 2017) or "1.0": the
+    older one fills kernels of 2, 3, 6, 7, 10, 11, ... off centre. The FCN papers' 4, 16, 32 and 64 are the
+    same in both.
+    """
     empty = torch.empty(tuple(shape))
     if filler.type == "constant":
         return empty.fill_(filler.value)
@@ -32,7 +39,7 @@ def fill(shape: Sequence[int], filler: Fields, generator: Generator | None = Non
     if filler.type == "msra":
         return empty.normal_(0, math.sqrt(2 / _fan(shape, filler.variance_norm)), generator=generator)
     if filler.type == "bilinear":
-        return _bilinear(shape)
+        return _bilinear(shape, bilinear)
     raise NetError(f"filler type {filler.type!r} is not one of Caffe's")
 
 
@@ -51,14 +58,18 @@ def _fan(shape: Sequence[int], variance_norm: str) -> float:
     return {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[variance_norm]
 
 
-def _bilinear(shape: Sequence[int]) -> Tensor:
-    """Every pair of channels gets the kernel, and an odd kernel is off centre, as in Caffe (filler.hpp).
+def _bilinear(shape: Sequence[int], version: str) -> Tensor:
+    """Every pair of channels gets the kernel, as in Caffe (filler.hpp), and so is mixed.
 
-    surgery.bilinear_kernel is the kernel that the FCN papers mean.
+    surgery.bilinear_weight upsamples each channel to itself, as the FCN papers mean it.
     """
+    if version not in ("master", "1.0"):
+        raise NetError(f"bilinear is {version!r}; it must be 'master' or '1.0'")
     if len(shape) != 4 or shape[2] != shape[3]:
         raise NetError(f"filler type 'bilinear' needs 4 axes and a square kernel, found {tuple(shape)}")
-    factor = math.ceil(shape[3] / 2)
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
-    ramp = 1 - (torch.arange(shape[3]) / factor - centre).abs()
+    size = shape[3]
+    factor = math.ceil(size / 2)
+    # The centre that Caffe had before October 2017 is half a pixel off for kernels of 2, 3, 6, 7, ...
+    centre = (size - 1) / 2 if version == "master" else factor - (1 + factor % 2) / 2
+    ramp = 1 - (torch.arange(size) - centre).abs() / factor
     return torch.outer(ramp, ramp).expand(tuple(shape)).clone()

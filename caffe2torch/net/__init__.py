@@ -64,6 +64,8 @@ class Net:
     """What reading rewrote or dropped, and why; one sentence each."""
     stages: tuple[str, ...] = ()
     """Those named in its own `state`, which layers' include and exclude rules refer to."""
+    force_backward: bool = False
+    """Every layer gets gradients, whatever `propagate_down` and `lr_mult` say."""
 
     def __str__(self) -> str:
         rows = [("layer", "type", "bottoms -> tops", "blobs")]
@@ -99,7 +101,8 @@ def from_message(message: Message, blobs: Sequence[Blob] = (), read_from: str = 
         )
 
     layers = tuple(layer(proto) for proto in message.layer)
-    return Net(message.name, layers, read_from, weights, stages=tuple(message.state.stage))
+    state = {"stages": tuple(message.state.stage), "force_backward": message.force_backward}
+    return Net(message.name, layers, read_from, weights, **state)
 
 
 def to_message(net: Net) -> Message:
@@ -107,6 +110,8 @@ def to_message(net: Net) -> Message:
     message = schema.message("NetParameter")(name=net.name)
     if net.stages:
         message.state.stage.extend(net.stages)
+    if net.force_backward:
+        message.force_backward = True
     for layer in net.layers:
         if layer.unknown:
             reasons = "; ".join((*layer.unknown, WITHOUT_UNKNOWN))

@@ -22,6 +22,7 @@ from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net, from_message
 from caffe2torch.net.batch_norm import split_batch_norms
 from caffe2torch.net.fields import Fields
+from caffe2torch.net.sharing import with_shared
 from caffe2torch.untrusted.binary import Caffemodel, read_caffemodel
 from caffe2torch.untrusted.layer_texts import read_net
 from caffe2torch.untrusted.mapped import AnyPath
@@ -53,7 +54,7 @@ def read(
     stored = None if weights is None else read_caffemodel(weights)
     if prototxt is not None:
         net = _defined(prototxt, ignore_unknown)
-        net = net if stored is None else _trained(net, stored, str(weights))
+        net = net if stored is None else _filled(net, stored, str(weights))
     elif stored is not None:
         net = _enclosed(stored, str(weights), ignore_unknown)
     else:
@@ -64,7 +65,13 @@ def read(
 
 def with_weights(net: Net, weights: AnyPath) -> Net:
     """The net with the blobs of the caffemodel's layers of the same names, and no others; see `read`."""
-    return split_batch_norms(_trained(net, read_caffemodel(weights), str(weights)))
+    return split_batch_norms(_filled(net, read_caffemodel(weights), str(weights)))
+
+
+def _filled(net: Net, stored: Caffemodel, weights: str) -> Net:
+    """The net with the blobs of a file; one in HDF5 holds those that layers share once."""
+    trained = _trained(net, stored, weights)
+    return trained if stored.has_net else with_shared(trained, weights)
 
 
 def _defined(prototxt: AnyPath, ignore_unknown: bool) -> Net:

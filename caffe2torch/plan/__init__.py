@@ -22,6 +22,7 @@ from caffe2torch.net.fields import Fields
 from caffe2torch.net.text import shape_text
 from caffe2torch.plan.alignment import aligned, note, other_offset
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
+from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.phase import for_phase
 
 
@@ -99,7 +100,9 @@ def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_mis
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
     chosen = _with_loss_tops(_filled_once(for_phase(net, phase, stages=stages)))
-    return _Planner(chosen, phase, allow_missing).plan()
+    planned = _Planner(chosen, phase, allow_missing).plan()
+    notes = dict.fromkeys((*planned.net.notes, *output_notes(planned)))
+    return replace(planned, net=replace(planned.net, notes=tuple(notes)))
 
 
 def _filled_once(net: Net) -> Net:
@@ -140,12 +143,14 @@ class _Planner:
 
     def __init__(self, net: Net, phase: str, allow_missing: bool) -> None:
         self.net, self.phase, self.allow_missing = net, phase, allow_missing
+        self.forced = phase == "TRAIN" and net.force_backward  # every value of a frozen blob has a gradient
         self.shapes: dict[str, Shape | None] = {}
         self.views: dict[str, dict[str, View]] = {}
         self.inputs: dict[str, Shape | None] = {}
         self.keys: set[str] = set()
         self.unaligned: list[tuple[str, tuple[int, ...]]] = []
         self.owners: dict[str, Parameter] = {}
+        self.multipliers: dict[tuple[str, str], float] = {}
         self.stored = _stored(net)
         self.memory = Memory()
 
@@ -276,7 +281,7 @@ class _Planner:
             blob=blob,
             filler=spec.filler,
             owner=key,
-            diagonal=position == 0 and blob is not None and _is_diagonal(layer, blob),
+            diagonal=position == 0 and blob is not None and not self.forced and _is_diagonal(layer, blob),
             trained=not statistics and layer.lr_mult(position) != 0,
             statistics=statistics,
         )
@@ -310,11 +315,25 @@ class _Planner:
             f"and no data; --allow-missing leaves it at Caffe's filler"
         )
 
+    def _check_multipliers(self, shared: str, spec: Fields, owner: Parameter) -> None:
+        for name in ("lr_mult", "decay_mult"):
+            value = getattr(spec, name)
+            if spec.has(name) and self.multipliers.setdefault((shared, name), value) != value:
+                values = ", ".join(f"{x:g}" for x in sorted((value, self.multipliers[shared, name])))
+                raise NetError(
+                    f"layers share '{owner.key}' and give it {name} {values}; Caffe wants one value"
+                )
+
     def _shared(self, layer: Layer, position: int, parameter: Parameter) -> Parameter:
         name = layer.share_name(position)
         if not name:
             return parameter
         owner = self.owners.setdefault(name, parameter)
+        self._check_multipliers(name, layer.fields.param[position], owner)
+        if owner.statistics != parameter.statistics:
+            raise NetError(
+                f"layer {layer.name!r} shares its statistics {name!r} with {owner.key!r}, no statistics"
+            )
         permissive = layer.fields.param[position].share_mode == "PERMISSIVE"
         fits_in = permissive and product(owner.shape) == product(parameter.shape)
         if owner.shape != parameter.shape and not fits_in:
@@ -337,10 +356,14 @@ def _fits(view: View, shape: Shape | None) -> bool:
 
 
 def _stored(net: Net) -> dict[str, Blob]:
-    """The last blob that is stored under each name by which parameters are shared."""
+    """The last blob that is stored under each name by which parameters are shared.
+
+    Caffe reads a caffemodel in the order of its layers, and HDF5 in that of their names (net.cpp).
+    """
+    by_name = net.weights_format == "HDF5"
     return {
         name: blob
-        for layer in net.layers
+        for layer in (sorted(net.layers, key=lambda layer: layer.name) if by_name else net.layers)
         for position, blob in enumerate(layer.blobs)
         if blob.has_data and (name := layer.share_name(position))
     }

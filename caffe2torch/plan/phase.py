@@ -25,7 +25,7 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     dropped or rewritten.
     """
     net, stages = _free_of_phase(net), (*net.stages, *stages)
-    layers = tuple(layer for layer in net.layers if _included(layer, phase, level, stages))
+    layers = tuple(_free_of_rules(x) for x in net.layers if _included(x, phase, level, stages))
     filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
     sources = _sources(net.layers)
     fed = _feed(filtered, sources)
@@ -78,6 +78,11 @@ def of_other_stages(net: Net, stages: Sequence[str] = ()) -> tuple[str, ...]:
         return ()
     names = ", ".join(sorted(asked))
     return (f"layers for stages ({names}) left out; choose with --stage, or build(net, stages=[...])",)
+
+
+def _free_of_rules(layer: Layer) -> Layer:
+    """A layer that was chosen, without the rules by which it was: the net can be planned again."""
+    return replace(layer, fields=layer.fields.replace(include=None, exclude=None))
 
 
 def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:

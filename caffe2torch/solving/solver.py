@@ -111,17 +111,20 @@ class Solver(torch.optim.Optimizer):
             trained, frozen = _parted(group["params"], group["lr_mult"])
             self._update(trained, [_gradient(p) for p in trained], single(rate * group["lr_mult"]), decay)
             changing = [p for p in frozen if self._changes(p, decay)]
-            self._update(changing, [torch.zeros_like(p) for p in changing], 0.0, decay)
+            self._update(changing, [_gradient(p) for p in changing], 0.0, decay)
         self.current_step, self.iter = self._steps_made(), self.iter + 1
         return loss
 
     def _clip(self) -> None:
-        """ClipGradients: by the norm of what the passes summed up, before the division by iter_size."""
+        """ClipGradients: by the norm of what the passes summed up, before the division by iter_size.
+
+        The gradients of frozen parameters count, where there are any (plan/backward.py).
+        """
         limit = self.fields.clip_gradients
         if limit < 0:
             return
-        trained = [p for group in self.param_groups for p in _parted(group["params"], group["lr_mult"])[0]]
-        gradients = [p.grad for p in trained if p.grad is not None]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        gradients = [p.grad for p in parameters if _has_gradient(p)]
         if gradients:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             # Compared on the device, so that the host need not wait for the norm.
@@ -131,9 +134,10 @@ class Solver(torch.optim.Optimizer):
         """Whether a step does anything to a frozen parameter or its history.
 
         In SGD and Nesterov, the rate of 0 multiplies what enters the history. In the others it does not, so
-        the weight decay changes the history.
+        the gradient and the weight decay change the history.
         """
-        return frozen in self.state or (decay != 0 and self.fields.type not in ("SGD", "Nesterov"))
+        fed = decay != 0 or _has_gradient(frozen)
+        return frozen in self.state or (fed and self.fields.type not in ("SGD", "Nesterov"))
 
     def _update(self, data: list[Tensor], diff: list[Tensor], rate: float, decay: float) -> None:
         """Normalize, Regularize, ComputeUpdateValue and Update, all in place."""
@@ -244,8 +248,13 @@ def _parted(parameters: list[Tensor], lr_mult: float) -> tuple[list[Tensor], lis
     return trained, [p for p in parameters if not (p.requires_grad and lr_mult)]
 
 
+def _has_gradient(parameter: Tensor) -> bool:
+    return parameter.requires_grad and parameter.grad is not None
+
+
 def _gradient(parameter: Tensor) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    given = parameter.grad if parameter.requires_grad else None
+    return torch.zeros_like(parameter) if given is None else given
 
 
 _DTYPES = (torch.float32, torch.float64)

@@ -19,7 +19,7 @@ from caffe2torch.formats.prototxt import text
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields, freeze
 from caffe2torch.plan import Plan, plan
-from caffe2torch.writing.model import model_of, without_rules
+from caffe2torch.writing.model import model_of
 from caffe2torch.zoo.inputs import sized
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def training_net(
     Blobs are kept. Raises NetError for an output that has no labels or is already a softmax, and what
     `plan` raises.
     """
-    planned = plan(without_rules(sized(model_of(model).plan)))
+    planned = plan(sized(model_of(model).plan))
     labels = _labels(planned, labels)
     loss_param = _fields("LossParameter", {"ignore_label": ignore_label, "normalize": normalize})
     layers = list(planned.net.layers)

@@ -20,7 +20,7 @@ from functools import partial
 import h5py
 import numpy as np
 
-from caffe2torch.blob import Array, Blob, shape_problem
+from caffe2torch.blob import ABSENT, Array, Blob, shape_problem
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.mapped import Buffer
 from caffe2torch.untrusted.wire import DOUBLE, FLOAT
@@ -29,16 +29,19 @@ MAX_GROUPS = 1 << 16
 """Groups visited in one file; a hard link can make a group its own descendant."""
 MAX_NAME = 1024
 """Characters in a layer's name."""
+MAX_BLOBS = 256
+"""Blobs of one layer; Caffe's own layers have at most five."""
 
 
 def layer_blobs(path: str, buffer: Buffer) -> dict[str, list[Blob]]:
     """The blobs of each layer of the `.caffemodel.h5` at `path`, which is memory-mapped as `buffer`.
 
-    Raises ReadError for anything but whole float32 and float64 arrays under data/<layer>/<i>.
+    A blob that another layer stores for both is ABSENT, or missing at the end. Raises ReadError for anything
+    but whole float32 and float64 arrays under data/<layer>/<i>.
     """
     with _opened(path) as file:
         data = _members(file, "data")["data"]
-        return {layer: _blobs(group, arrays, buffer) for layer, group, arrays in _walk(data)}
+        return {layer: _owned(group, arrays, buffer) for layer, group, arrays in _walk(data)}
 
 
 def is_keras(path: str) -> bool:
@@ -120,6 +123,17 @@ def _members(group: h5py.Group, *needed: str) -> dict[str, h5py.Group | h5py.Dat
             raise ReadError(f"{group.name}: {name!r} is a link to somewhere else, which Caffe does not write")
         name.encode()  # h5py accepts names that are not UTF-8; here they raise a ValueError
     return {name: group[name] for name in group}
+
+
+def _owned(group: h5py.Group, arrays: Mapping[str, h5py.Dataset], buffer: Buffer) -> list[Blob]:
+    """The datasets of a layer, in the order of their numbers, of which Caffe leaves out shared ones."""
+    numbers = {str(i): i for i in range(MAX_BLOBS)}
+    if odd := sorted(arrays.keys() - numbers.keys()):
+        raise ReadError(f"{group.name}: {odd[0]!r} is not the number of a blob")
+    blobs = [ABSENT] * (1 + max((numbers[name] for name in arrays), default=-1))
+    for name, array in arrays.items():
+        blobs[numbers[name]] = _blob(array, buffer)
+    return blobs
 
 
 def _blobs(group: h5py.Group, arrays: Mapping[str, h5py.Dataset], buffer: Buffer) -> list[Blob]:

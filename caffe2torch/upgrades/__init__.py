@@ -194,8 +194,10 @@ _V1_TYPES = {
     "WINDOW_DATA": "WindowData",
     # Types of forks, which only a prototxt can name (forks.proto).
     "ACCURACY_REGRESSION": "AccuracyRegression",
+    "BN": "BN",
     "CONVOLUTION3D": "Convolution3D",
     "DECONVOLUTION3D": "Deconvolution3D",
+    "ELTWISE_ACCURACY": "EltwiseAccuracy",
     "IMAGE_SEG_DATA": "ImageSegData",
     "IMPORT": "Import",
     "INTERP": "Interp",
@@ -210,7 +212,9 @@ _V1_TYPES = {
     "SPATIAL_PYRAMID_POOLING": "SpatialPyramidPooling",
     "SPATIAL_PYRAMID_POOLING_DATA": "SpatialPyramidPoolingData",
     "TOPK": "TopK",
+    "UNPOOLING": "Unpooling",
     "VIDEO_DATA": "VideoData",
+    "WINDOW_SEG_DATA": "WindowSegData",
 }
 
 _SPEC_FIELDS = {
@@ -338,6 +342,19 @@ def upgrade_ceil_mode(net: Message, source: str) -> Notes:
     return ("ceil_mode of Pooling layers became round_mode",)
 
 
+def needs_auto_crop(net: Message) -> bool:
+    """Whether the net has RCF's AutoCrop, which aligns its bottoms as the CVPR 2015 zoo's CROP does."""
+    return any(layer.type == "AutoCrop" for layer in net.layer)
+
+
+def upgrade_auto_crop(net: Message, source: str) -> Notes:
+    """AutoCrop -> Crop, aligned."""
+    for layer in net.layer:
+        if layer.type == "AutoCrop":
+            layer.type, layer.crop_param.align = "Crop", True
+    return ("AutoCrop layers became Crop layers, whose offsets follow from their two bottoms' coordinates",)
+
+
 _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]], ...] = (
     (needs_v0, upgrade_v0),
     (needs_transform, upgrade_transform),
@@ -345,6 +362,7 @@ _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]],
     (needs_input, upgrade_input),
     (needs_batch_norm, upgrade_batch_norm),
     (needs_crop_bottom, upgrade_crop_bottom),
+    (needs_auto_crop, upgrade_auto_crop),
     (needs_speed, drop_speed),
     (needs_ceil_mode, upgrade_ceil_mode),
 )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def bilinear_kernel(size: int) -> Array:
     """The (size, size) float32 kernel that upsamples bilinearly by (size + 1) // 2 in a deconvolution.
 
-    It is centred for any size; Caffe's own filler is off centre for odd ones (modules/fillers.py).
+    It is centred for any size, as Caffe's own filler is since October 2017 (modules/fillers.py).
     """
     factor = (size + 1) // 2
     centre = factor - (1 if size % 2 else 0.5)

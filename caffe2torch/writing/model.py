@@ -64,13 +64,13 @@ class Model:
     @cached_property
     def caffe_net(self) -> Net:
         """The net for Caffe's own files: every input of a net to deploy has a size, which Caffe requires."""
-        return self.net if self.planned is None else without_rules(sized(self.planned))
+        return self.net if self.planned is None else sized(self.planned)
 
     @cached_property
     def deployed(self) -> Net:
         """The deploy net, with the blobs that it uses in the shapes that its layers need."""
         owners = {parameter.key: parameter for parameter in self.plan.parameters()}
-        return without_rules(with_blobs(self.plan, lambda p: _needed(owners[p.owner])))
+        return with_blobs(self.plan, lambda p: _needed(owners[p.owner]))
 
     @cached_property
     def module(self) -> CaffeNet:
@@ -100,9 +100,9 @@ def model_of(model: nn.Module | Plan | Net) -> Model:
     if isinstance(model, Net):
         return Model(model, preprocessing=preprocessing(model), digest=_digest(model.weights))
     if isinstance(model, Plan):
-        return Model(without_rules(model.net), model, digest=_digest(model.net.weights))
+        return Model(model.net, model, digest=_digest(model.net.weights))
     planned = _planned(model)
-    return Model(without_rules(planned.net), planned)
+    return Model(planned.net, planned)
 
 
 class _HasNet(Protocol):
@@ -123,18 +123,12 @@ def _planned(model: nn.Module) -> Plan:
     if _has_net(model):
         return plan(model.net())
     if _has_plan(model):
-        net = without_rules(net_of(model))
+        net = net_of(model)
         return plan(without_losses(net) if model.plan.phase == "TRAIN" else net)
     raise TypeError(
         f"export takes a CaffeNet, an FCN of this package, a Plan or a Net; not {type(model)}; "
         f"from_torch makes a Net from other modules"
     )
-
-
-def without_rules(net: Net) -> Net:
-    """The net of one phase, as a definition that is whole in any phase."""
-    free = dict.fromkeys(("include", "exclude"))
-    return replace(net, layers=tuple(replace(x, fields=x.fields.replace(**free)) for x in net.layers))
 
 
 def net_of(model: CaffeNet) -> Net:

@@ -490,7 +490,9 @@ REFUSED = {
     "git-LFS": Refused(b"version https://git-lfs.github.com/spec/v1", "git-LFS pointer"),
     "pickle": Refused(b"\x80\x02}q\x00.", "pickle"),
     "hdf5": Refused(b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
-    "solverstate": Refused(w.integer(1, 7) + w.delimited(2, b"net"), "is a .solverstate; give the caffemodel"),
+    "solverstate": Refused(
+        w.integer(1, 7) + w.delimited(2, b"net"), "is a .solverstate; give the caffemodel"
+    ),
     "mean": Refused(WEIGHT + values(60), "is a mean, not a model"),
     "binary as prototxt": Refused(GOOD, "not text", ("--prototxt", "bad.caffemodel")),
     "two texts": Refused(b"name: 'a'", "FILE must hold the weights", prototxt("good"), "bad.prototxt"),

@@ -45,6 +45,12 @@ FORMS = {
         "y",
         "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 flip: true clip: true }",
     ),
+    "PriorBoxClustered": (
+        "x other",
+        "y",
+        "prior_box_param { width: 3 height: 5 width: 2.5 height: 4 clip: true "
+        "offset_h: 0.5 offset_w: 0.5 offset_h: 1 offset_w: 0.25 }",
+    ),
     "ReLU6": ("x", "y", ""),
     "ShuffleChannel": ("x", "y", "shuffle_channel_param { group: 3 }"),
     "Axpy": ("factor x other", "y", ""),

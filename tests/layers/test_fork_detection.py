@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from caffe2torch.layers.forks import proposal
+from caffe2torch.errors import UnsupportedLayer
+from tests.boxes import iou
 from tests.single_layer import assert_close, run
 
 rng = np.random.default_rng(11)
@@ -96,14 +97,43 @@ class TestPriorBox:
         _, variances = self.boxes("min_size: 8 variance: 0.7")
         assert_close(variances, np.full((8, 4), 0.7))
 
+    def test_boxes_by_width_and_height(self):
+        for layer_type, clip in (("PriorBoxClustered", ""), ("PriorBox", "clip: false")):
+            sizes = "width: 9.4 height: 15 width: 25.1 height: 39.6"
+            (y,) = run(
+                f"type: '{layer_type}' prior_box_param {{ {sizes} step: 16 {clip} }}",
+                self.features,
+                self.image,
+            )
+            assert_close(y[0, 0].reshape(-1, 4), self.priors([(15, 9.4), (39.6, 25.1)], step=(16, 16)))
 
-def iou(a, b, pixel=0):
-    width = min(a[2], b[2]) - max(a[0], b[0]) + pixel
-    height = min(a[3], b[3]) - max(a[1], b[1]) + pixel
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(box[2] - box[0] + pixel) * (box[3] - box[1] + pixel) for box in (a, b)]
-    return width * height / (sum(areas) - width * height)
+    def test_two_offsets_for_each_box(self):
+        boxes, _ = self.boxes(
+            "min_size: 8 max_size: 18 clip: false offset_h: 0.5 offset_h: 1 " + 2 * "offset_w: 0.25 "
+        )
+        expected = []
+        for row, column, size, down in itertools.product(range(2), range(4), (8, 12), (0.5, 1)):
+            y, x = (row + down) * 30, (column + 0.25) * 20
+            expected.append(
+                [(x - size / 2) / 80, (y - size / 2) / 60, (x + size / 2) / 80, (y + size / 2) / 60]
+            )
+        assert_close(boxes, expected)
+
+    @pytest.mark.parametrize(
+        ("param", "reason"),
+        [
+            ("min_size: 8 width: 3 height: 4 clip: true", "not both"),
+            ("width: 3 clip: true", "as many width as height"),
+            ("width: 3 height: 0 clip: true", "all positive"),
+            ("width: 3 height: 4", "needs clip"),
+            ("min_size: 8 offset_h: 1 offset_w: 1", "needs clip"),
+            ("min_size: 8 clip: true offset_h: 1", "pairs of offset_h and offset_w"),
+            ("min_size: 8 clip: true offset_h: 1 offset_w: 1 offset: 0.5", "takes offset, or"),
+        ],
+    )
+    def test_refusals(self, param, reason):
+        with pytest.raises(UnsupportedLayer, match=reason):
+            self.boxes(param)
 
 
 class TestDetectionOutput:
@@ -157,12 +187,12 @@ class TestDetectionOutput:
             rows += found
         return np.array(rows)
 
-    def detect(self, param, shared=True):
+    def detect(self, param, shared=True, more=()):
         locations = self.locations[:, :, :1] if shared else self.locations
         priors = np.stack([self.priors, self.variances]).reshape(1, 2, -1)
         bottoms = locations.reshape(2, -1), self.confidences.reshape(2, -1), priors
         layer = f"num_classes: 4 share_location: {str(shared).lower()} {param}"
-        (y,) = run(f"type: 'DetectionOutput' detection_output_param {{ {layer} }}", *bottoms)
+        (y,) = run(f"type: 'DetectionOutput' detection_output_param {{ {layer} }}", *bottoms, *more)
         assert y.shape[:2] == (1, 1)
         return y[0, 0]
 
@@ -195,6 +225,35 @@ class TestDetectionOutput:
     def test_another_background(self):
         labels = self.detect("background_label_id: 2")[:, 1]
         assert set(labels) == {0, 1, 3}
+
+    @pytest.mark.parametrize("bottoms", [4, 5])
+    def test_refinedets_easy_and_moved_priors(self, bottoms):
+        generator = np.random.default_rng(5)
+        objects = generator.uniform(0, 1, (2, 30, 2)).astype(np.float32)
+        moves = generator.normal(0, 0.5, (2, 30, 4)).astype(np.float32)
+        rows = []
+        for image in range(2):
+            priors, scores = [], self.confidences[image].copy()
+            for i, prior in enumerate(self.priors):
+                moved = self.decoded(moves[image, i], prior, self.variances[i], "CENTER_SIZE", encoded=False)
+                priors.append(moved if bottoms == 5 else prior)
+                if objects[image, i, 1] < 0.4:
+                    scores[i] = [1, 0, 0, 0]
+            each = zip(self.locations[image, :, 0], priors, self.variances, strict=True)
+            boxes = [self.decoded(*one, "CENTER_SIZE", encoded=False) for one in each]
+            for label in range(1, 4):
+                kept = self.suppressed(boxes, scores[:, label], 0.1, 30, 0.3, 1)
+                rows += [(image, label, scores[i, label], *boxes[i]) for i in kept]
+        more = [objects.reshape(2, -1), moves.reshape(2, -1)][: bottoms - 3]
+        param = "code_type: CENTER_SIZE confidence_threshold: 0.1 objectness_score: 0.4"
+        assert_close(self.detect(param, more=more), rows)
+
+    def test_a_fourth_bottom_is_an_image_unless_the_layer_is_refinedets(self):
+        objects = [np.zeros((2, 60))]
+        assert_close(self.detect("", more=objects), self.detect(""))
+        assert not np.allclose(
+            self.detect("objectness_score: 0.1", more=objects)[:, 2].max(), self.detect("")[:, 2].max()
+        )
 
     def test_nothing_found(self):
         rows = self.detect("confidence_threshold: 2")
@@ -263,73 +322,3 @@ def test_psroi_pooling():
     (y,) = run(layer, x, REGIONS)
     assert_close(y, expected)
     assert np.count_nonzero(y[4]) == 0
-
-
-# generate_anchors.py prints these for its defaults: 3 ratios, each with the scales 8, 16 and 32.
-ANCHORS = """
-     -84 -40  99 55   -176 -88 191 103   -360 -184 375 199
-     -56 -56  71 71   -120 -120 135 135  -248 -248 263 263
-     -36 -80  51 95   -80 -168 95 183    -168 -344 183 359
-"""
-
-
-def proposed(scores, offsets, image, stride, limits):
-    """py-faster-rcnn's steps, one box at a time: place, move, clip, drop small ones, sort, suppress."""
-    boxes, confidences = [], []
-    anchors = np.array(ANCHORS.split(), float).reshape(9, 4)
-    for row, column, a in itertools.product(range(scores.shape[2]), range(scores.shape[3]), range(9)):
-        left, top, right, bottom = anchors[a] + stride * np.array([column, row, column, row])
-        dx, dy, dw, dh = offsets[0, 4 * a : 4 * a + 4, row, column]
-        width, height = right - left + 1, bottom - top + 1
-        x, y = left + width / 2 + dx * width, top + height / 2 + dy * height
-        w, h = width * math.exp(dw), height * math.exp(dh)
-        box = np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
-        box = np.clip(box, 0, [image[1] - 1, image[0] - 1] * 2)
-        if min(box[2] - box[0], box[3] - box[1]) + 1 >= 16 * image[2]:
-            boxes.append(box)
-            confidences.append(scores[0, 9 + a, row, column])
-    kept = []
-    for i in np.argsort(-np.array(confidences), kind="stable")[: limits[0]]:
-        if len(kept) < limits[1] and all(iou(boxes[i], boxes[j], 1) <= 0.7 for j in kept):
-            kept.append(i)
-    return np.array([[0, *boxes[i]] for i in kept]), np.array([[confidences[i]] for i in kept])
-
-
-def proposal_layer(param_str):
-    names = "module: 'rpn.proposal_layer' layer: 'ProposalLayer'"
-    return f"type: 'Python' python_param {{ {names} param_str: \"{param_str}\" }}"
-
-
-@pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
-def test_proposals(phase):
-    scores = rng.permutation(18 * 5 * 7).reshape(1, 18, 5, 7).astype(np.float32) / 1000
-    offsets, image = noise(1, 36, 5, 7) * 0.3, np.array([[150.0, 210, 1.6]])
-    regions, confidences = proposed(scores, offsets, image[0], 32, (6000, 300))
-    tops = run(proposal_layer("'feat_stride': 32"), scores, offsets, image, tops=2, phase=phase)
-    assert 20 < len(regions) < 200
-    assert_close(tops[0], regions)
-    assert_close(tops[1], confidences)
-
-
-@pytest.mark.parametrize("limits", [(40, 1000), (1000, 7)])
-def test_the_number_of_proposals(limits, monkeypatch):
-    scores = rng.permutation(18 * 5 * 7).reshape(1, 18, 5, 7).astype(np.float32) / 1000
-    offsets, image = noise(1, 36, 5, 7) * 0.1, np.array([[150.0, 210, 1]])
-    monkeypatch.setitem(proposal.LIMITS, "TEST", proposal.Limits(*limits))
-    (ours,) = run(proposal_layer("'feat_stride': 32"), scores, offsets, image)
-    expected, _ = proposed(scores, offsets, image[0], 32, limits)
-    assert_close(ours, expected)
-    assert len(expected) < len(proposed(scores, offsets, image[0], 32, (6000, 300))[0])
-
-
-def test_the_numbers_of_py_faster_rcnn():
-    assert proposal.LIMITS["TEST"] == proposal.Limits(6000, 300, 0.7, 16)
-    assert proposal.LIMITS["TRAIN"] == proposal.Limits(12000, 2000, 0.7, 16)
-
-
-def test_scales_of_anchors():
-    scores = np.zeros((1, 12, 1, 1)) + np.arange(12).reshape(12, 1, 1)
-    layer = proposal_layer(r"'feat_stride': 16\n'scales': !!python/tuple [2, 4]")
-    (regions,) = run(layer, scores, np.zeros((1, 24, 1, 1)), [[400.0, 400, 1]])
-    # 16 x 16 pixels at ratio 2 are 11 x 22, at scale 4 44 x 88, around 7.5; bbox_transform.py adds 1.
-    assert_close(regions[0], [0, 0, 0, 7.5 + 21.5 + 1, 7.5 + 43.5 + 1])

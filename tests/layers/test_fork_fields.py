@@ -11,6 +11,7 @@ from google.protobuf import text_format
 
 from caffe2torch import schema
 from caffe2torch.errors import UnsupportedLayer
+from caffe2torch.net import from_message
 from caffe2torch.net.fields import freeze
 from caffe2torch.plan import plan
 from caffe2torch.plan.phase import for_phase
@@ -163,6 +164,19 @@ UNSUPPORTED = [
         "do_abs",
     ),
     ("type: 'Resample' resample_param { type: AREA height: 2 width: 2 }", [IMAGE], "AREA"),
+    (
+        "type: 'Resample' resample_param { type: LINEAR factor: 2 }",
+        [IMAGE],
+        "whole factor with type: NEAREST",
+    ),
+    ("type: 'Resample' resample_param { type: NEAREST factor: 1.5 }", [IMAGE], "whole factor"),
+    ("type: 'Resample' resample_param { type: NEAREST factor: 2 }", [IMAGE, IMAGE], "no other size"),
+    (
+        "type: 'Resample' resample_param { type: NEAREST factor: 2 height: 2 width: 2 }",
+        [IMAGE],
+        "no other size",
+    ),
+    ("type: 'Resample' resample_param { factor: 1 }", [IMAGE], "needs height and width"),
     ("type: 'CropCenter' crop_center_param { crop_size: 1 }", [IMAGE], "4 axes"),
     (
         "type: 'CropCenter' crop_center_param { crop_size: 0 crop_size: 0 crop_size: 0 crop_size: 4 }",
@@ -324,6 +338,51 @@ def test_data_of_forks_becomes_inputs_of_the_shapes_that_it_tells():
     assert list(planned.inputs.items()) == [("data", (2, 3, 8, 9))]
 
 
+@pytest.mark.parametrize(
+    ("data", "param", "shape"),
+    [
+        (
+            "CPMData",
+            "data_param { batch_size: 2 } cpm_transform_param { crop_size_x: 9 crop_size_y: 8 }",
+            (2, None, 8, 9),
+        ),
+        (
+            "WindowSegData",
+            "image_data_param { batch_size: 2 new_height: 9 new_width: 9 } transform_param { crop_size: 8 }",
+            (2, 3, 8, 8),
+        ),
+        ("ImageLabelmapData", "image_data_param { batch_size: 2 }", (2, 3, None, None)),
+        (
+            "DenseImageData",
+            "dense_image_data_param { batch_size: 2 new_height: 9 crop_height: 7 crop_width: 8 }",
+            (2, 3, 7, 8),
+        ),
+        (
+            "AnnotatedData",
+            "data_param { batch_size: 2 } transform_param { resize_param { height: 8 width: 9 } }",
+            (2, None, 8, 9),
+        ),
+        (
+            "AnnotatedData",
+            "transform_param { resize_param { height: 8 width: 9 } resize_param { height: 16 width: 9 } }",
+            (None, None, None, None),
+        ),
+    ],
+)
+def test_what_data_layers_tell_of_their_images(data, param, shape):
+    net = layer("in", data, "", "data label", param) + layer("copy", "Power", "data", "copy")
+    (fed,) = (one for one in for_phase(net_of(net), "TEST").layers if one.type == "Input")
+    (dim,) = fed.fields.input_param.shape
+    assert tuple(None if size < 0 else size for size in dim.dim) == shape
+
+
+def test_the_label_of_convolutional_pose_machines():
+    pose = "cpm_transform_param { crop_size_x: 40 crop_size_y: 32 stride: 8 num_parts: 17 }"
+    net = layer("in", "CPMData", "", "data label", f"data_param {{ batch_size: 2 }} {pose}")
+    net += layer("maps", "Slice", "label", "weights heat", "slice_param { slice_point: 18 }")
+    assert plan(net_of(net), "TEST").inputs == {"label": (2, 36, 4, 5)}
+
+
 def test_a_simple_crop_gets_the_blob_that_it_names():
     text = (
         INPUT
@@ -335,3 +394,21 @@ def test_a_simple_crop_gets_the_blob_that_it_names():
     assert not net.layer[2].HasField("crop_param")
     assert "SimpleCrop" in notes[0]
     assert upgrade_net(net, "net.prototxt") == (net, ())
+
+
+@pytest.mark.parametrize(("kernel", "stride", "offset"), [(4, 2, 1), (8, 4, 2), (16, 8, 4)])
+def test_rcfs_auto_crop_is_aligned_by_coordinates(kernel, stride, offset):
+    window = f"kernel_size: {kernel} stride: {stride}"
+    text = (
+        INPUT
+        + layer(
+            "pool", "Pooling", "data", "pool", f"pooling_param {{ kernel_size: {stride} stride: {stride} }}"
+        )
+        + layer("up", "Deconvolution", "pool", "up", f"convolution_param {{ num_output: 3 {window} }}")
+        + layer("crop", "AutoCrop", "up data", "crop")
+    )
+    net, notes = upgrade_net(text_format.Parse(text, schema.message("NetParameter")()), "net.prototxt")
+    assert "AutoCrop" in notes[0]
+    planned = plan(from_message(net, read_from="net.prototxt"), "TEST")
+    # The middle of a pixel of `pool` is the middle of `stride` pixels of the image, and of `kernel` of `up`.
+    assert planned.steps[-1].layer.fields.crop_param.offset == (offset,)

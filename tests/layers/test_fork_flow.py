@@ -120,6 +120,28 @@ def test_resample_to_the_nearest_and_to_a_second_bottom():
     assert_close(y, resampled(x, 10, 15, triangle, antialias=True))
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_resample_by_a_factor_repeats_pixels(factor):
+    x = noise(2, 3, 4, 6)
+    (y,) = run(f"type: 'Resample' resample_param {{ type: NEAREST antialias: false factor: {factor} }}", x)
+    assert_close(
+        y,
+        [
+            [
+                [[x[n, c, i // factor, j // factor] for j in range(6 * factor)] for i in range(4 * factor)]
+                for c in range(3)
+            ]
+            for n in range(2)
+        ],
+    )
+
+
+def test_resample_takes_a_factor_of_one_beside_another_size():
+    x = noise(2, 3, 4, 6)
+    (y,) = run("type: 'Resample' resample_param { type: NEAREST factor: 1 }", x, noise(1, 1, 8, 12))
+    assert_close(y, x.repeat(2, 2).repeat(2, 3))
+
+
 def downsampled(x, height, width):
     y = np.empty((*x.shape[:2], height, width))
     scales = (x.shape[2] - 1) / (height - 1), (x.shape[3] - 1) / (width - 1)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from caffe2torch.errors import UnsupportedLayer
 from tests.single_layer import assert_close, one_layer, run, within_channel
 
 rng = np.random.default_rng(7)
@@ -49,6 +50,20 @@ class TestBN:
         layer = "type: 'BN' bn_param { bn_mode: INFERENCE }"
         (y,) = run(layer, self.x, blobs=[self.weight, self.bias])
         assert_close(y, self.x * self.weight + self.bias)
+
+    @pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
+    def test_deconvnets_mean_and_variance(self, phase):
+        y, mean, variance = run("type: 'BN'", self.x, blobs=[self.weight, self.bias], tops=3, phase=phase)
+        assert_close(y, self.by_batch(1e-9))
+        each = [self.x[:, c].astype(np.float64) for c in range(4)]
+        assert_close(mean, [[[[values.mean()]] for values in each]])
+        assert_close(variance, [[[[((values - values.mean()) ** 2).mean()]] for values in each]])
+
+    @pytest.mark.parametrize("param", ["bn_mode: INFERENCE", "eps: 0.3"])
+    def test_only_a_mean_that_is_computed_is_a_top(self, param):
+        blobs = [self.weight, self.bias, self.mean, self.variance][: 2 if "INFERENCE" in param else 4]
+        with pytest.raises(UnsupportedLayer, match="makes one top"):
+            run(f"type: 'BN' bn_param {{ {param} }}", self.x, blobs=blobs, tops=2)
 
     @pytest.mark.parametrize(
         ("param", "phase", "eps", "stored"),
@@ -169,6 +184,31 @@ def test_pooling_and_unpooling(pad):
     (undone,) = run(f"type: 'Unpooling' {window}", y, mask)
     assert_close(undone, unpooled(y, mask, 7, 9))
     assert set(undone[undone != 0]) == set(y.ravel())
+
+
+@pytest.mark.parametrize(
+    ("param", "height", "width"), [("unpool_size: 8", 8, 8), ("unpool_h: 7 unpool_w: 9", 7, 9)]
+)
+def test_deconvnets_unpooling_names_its_size(param, height, width):
+    x = noise(2, 3, 3, 4)
+    mask = np.stack([rng.permutation(height * width)[:12] for _ in range(6)]).reshape(x.shape)
+    (y,) = run(f"type: 'Unpooling' unpooling_param {{ kernel_size: 2 stride: 2 {param} }}", x, mask)
+    assert_close(y, unpooled(x, mask, height, width))
+
+
+@pytest.mark.parametrize(
+    ("param", "reason"),
+    [
+        ("unpooling_param { unpool: TILE unpool_size: 8 }", "undoes only unpool: MAX"),
+        ("unpooling_param { pad: 1 unpool_size: 8 }", "undoes only unpool: MAX, and no padding"),
+        ("unpooling_param { kernel_size: 2 }", "needs unpool_size"),
+        ("unpooling_param { unpool_size: 8 unpool_w: 8 }", "needs unpool_size"),
+        ("unpooling_param { unpool_size: 8 } pooling_param { kernel_size: 2 }", "has both"),
+    ],
+)
+def test_unpooling_refuses(param, reason):
+    with pytest.raises(UnsupportedLayer, match=reason):
+        run(f"type: 'Unpooling' {param}", noise(1, 2, 3, 4), np.zeros((1, 2, 3, 4)))
 
 
 def test_shuffle_channel():

@@ -209,3 +209,21 @@ def test_a_loss_without_a_top_trains():
     tops = model(data=torch.ones(2, 3, 8, 11))
     assert list(tops) == ["s#2"]
     assert model.loss(tops) == tops["s#2"] > 0
+
+
+@pytest.mark.parametrize("weight", [1, 0.25])
+def test_center_loss(weight):
+    generator = np.random.default_rng(5)
+    x, centers = (generator.standard_normal(shape).astype(np.float32) for shape in ((6, 2, 3), (4, 6)))
+    labels = np.array([2, 0, 2, 2, 3, 0])
+    loss, pulled, pushed = 0.0, np.zeros((6, 6)), np.zeros((4, 6))
+    for item, label in enumerate(labels):
+        distance = x[item].ravel().astype(np.float64) - centers[label]
+        loss += (distance**2).sum() / 6 / 2
+        pulled[item] = weight * distance / 6
+        pushed[label] -= distance / (1 + np.count_nonzero(labels == label))
+    layer = "type: 'CenterLoss' center_loss_param { num_output: 4 }"
+    assert_close(run(layer, x, labels, blobs=[centers])[0], loss)
+    (of_x, _), (of_centers,) = backward(layer, x, labels, gradients=[weight], blobs=[centers], phase="TRAIN")
+    assert_close(of_x, pulled.reshape(x.shape))
+    assert_close(of_centers, pushed)

@@ -10,8 +10,10 @@ from caffe2torch.errors import NetError
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.modules.fillers import fill
 from caffe2torch.net.fields import freeze
+from caffe2torch.net.reading import read
 from caffe2torch.schema import message
 from tests.nets import INPUT, net_of
+from tests.places import GOLDEN
 
 CONV = """layer {{ name: "{0}" type: "Convolution" bottom: "data" top: "y"
 convolution_param {{ num_output: 4 kernel_size: 3 weight_filler {{ type: "msra" }} }} }}"""
@@ -153,14 +155,27 @@ def test_unitball_rows_sum_to_one():
     assert (rows >= 0).all()
 
 
-@pytest.mark.parametrize(
-    ("size", "row"),
-    [(4, [0.25, 0.75, 0.75, 0.25]), (3, [0.25, 0.75, 0.75])],  # an odd kernel is off centre: Caffe's quirk
-)
-def test_the_bilinear_filler_is_caffes(size, row):
-    values = fill((2, 5, size, size), filler(type="bilinear"))
+BILINEAR = {  # ramps whose outer product with themselves is the kernel; those of 1.0 as Caffe 1.0 filled it
+    "1.0": ([1], [0.25, 0.75, 0.75], [0.25, 0.75, 0.75, 0.25], [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3, 0]),
+    "master": ([1], [0.5, 1, 0.5], [0.25, 0.75, 0.75, 0.25], [1 / 6, 0.5, 5 / 6, 5 / 6, 0.5, 1 / 6]),
+}
+
+
+@pytest.mark.parametrize(("version", "row"), [(name, row) for name, rows in BILINEAR.items() for row in rows])
+def test_the_bilinear_filler_is_caffes(version, row):
+    size = len(row)
+    values = fill((2, 5, size, size), filler(type="bilinear"), bilinear=version)
     expected = torch.outer(torch.tensor(row), torch.tensor(row))
-    torch.testing.assert_close(values, expected.expand(2, 5, size, size))
+    torch.testing.assert_close(values, expected.expand(2, 5, size, size).float())
+
+
+def test_the_bilinear_filler_is_master_s_unless_asked():
+    net = read(GOLDEN / "corners" / "bilinear_filler_k3" / "net.prototxt")
+    for version, row in (({}, [0.5, 1, 0.5]), ({"bilinear": "1.0"}, [0.25, 0.75, 0.75])):
+        (weight,) = build(net, **version).blobs()["d"]
+        torch.testing.assert_close(weight[1, 0], torch.outer(torch.tensor(row), torch.tensor(row)))
+    with pytest.raises(NetError, match=r"bilinear is '2\.0'; it must be 'master' or '1\.0'"):
+        build(net, bilinear="2.0")
 
 
 @pytest.mark.parametrize(

@@ -201,3 +201,21 @@ def test_a_crop_of_the_cvpr_nets_is_aligned():
     )
     crop = plan(net_of(INPUT + pool + up + crop)).steps[-1].layer.fields.crop_param
     assert (crop.axis, crop.offset, crop.align) == (2, (3,), False)
+
+
+def test_a_plan_of_a_stages_net_can_be_planned_again():
+    net = net_of(INPUT + 'layer { name: "a" type: "ReLU" bottom: "data" top: "a" include { stage: "x" } }')
+    planned = plan(net, stages=["x"])
+    assert plan(planned.net).outputs == planned.outputs == ("a",)
+
+
+@pytest.mark.parametrize(("multipliers", "problem"), [
+    ("lr_mult: 2|lr_mult: 0", r"layers share 'a.weight' and give it lr_mult 0, 2; Caffe wants one value"),
+    ("decay_mult: 1|decay_mult: 3", r"layers share 'a.weight' and give it decay_mult 1, 3; Caffe wants one"),
+])  # fmt: skip
+def test_sharers_with_other_multipliers(multipliers, problem):
+    prelu = """layer {{ name: "{0}" type: "PReLU" bottom: "data" top: "{0}" param {{ name: "p" {1} }} }}"""
+    first, second = multipliers.split("|")
+    with pytest.raises(NetError, match=problem):
+        plan(net_of(INPUT + prelu.format("a", first) + prelu.format("b", second)))
+    plan(net_of(INPUT + prelu.format("a", first) + prelu.format("b", "")))

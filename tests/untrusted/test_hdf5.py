@@ -85,6 +85,11 @@ def adds(value: object) -> Write:
     return lambda group: group.__setitem__("1", value)
 
 
+def adds_as(name: str) -> Write:
+    """Adds an array under a name."""
+    return lambda group: group.__setitem__(name, np.zeros(3, "f"))
+
+
 ELSEWHERE = "/data/conv: '1' is a link to somewhere else"
 PIECES = "/data/conv/1: not stored contiguously"
 
@@ -110,11 +115,9 @@ PIECES = "/data/conv/1: not stored contiguously"
         (adds(np.dtype(np.float32)), "/data/conv/1: not a group"),
         (huge, "/data/conv/1: its shape (1099511627776,) asks for 1099511627776 values, Caffe allows"),
         (lambda group: group.__setitem__("again", group), "its groups never end"),
-        (lambda group: group.__setitem__("2", np.zeros(3, "f")), "/data/conv: holds 0, 2 and no blob 1"),
-        (
-            lambda group: group.__setitem__("bias", np.zeros(3, "f")),
-            "/data/conv: holds 0, bias and no blob 1",
-        ),
+        (adds_as("bias"), "/data/conv: 'bias' is not the number of a blob"),
+        (adds_as("01"), "/data/conv: '01' is not the number of a blob"),
+        (adds_as("999999999"), "/data/conv: '999999999' is not the number of a blob"),
         (lambda group: group.file.move("data", "weights"), "/: has no 'data'; is it another kind of HDF5"),
     ],
 )

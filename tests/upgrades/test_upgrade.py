@@ -293,6 +293,7 @@ def test_padding_layers_fold_into_every_conv_and_pool_that_reads_them() -> None:
 CURRENT_NAMES = {
     "ABSVAL": "AbsVal",
     "ARGMAX": "ArgMax",
+    "BN": "BN",
     "BNLL": "BNLL",
     "CONVOLUTION3D": "Convolution3D",
     "DECONVOLUTION3D": "Deconvolution3D",

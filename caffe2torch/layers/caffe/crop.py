@@ -26,7 +26,8 @@ def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
 class Crop(Converter):
     """The first bottom cut to the second's size from `axis` on, starting at `offset` (crop_layer.cpp).
 
-    The CROP of the CVPR 2015 nets gives no offset; it follows from the alignment of the two bottoms.
+    The CROP of the CVPR 2015 nets and RCF's AutoCrop give no offset; it follows from the alignment of the two
+    bottoms.
     """
 
     bottom_count = (2, 2)

@@ -1,7 +1,7 @@
 """BN: batch normalization with scale and shift in one layer, which three forks define in three ways.
 
-SegNet, ENet       Recognized by `bn_mode`, or by having two blobs: scale and shift. Normalizes by the
-                   batch, in phase TEST too, with an eps of 1e-9; with `bn_mode: INFERENCE` only scales and
+SegNet, ENet,      Recognized by `bn_mode`, or by having two blobs: scale and shift. Normalizes by the
+DeconvNet          batch, in phase TEST too, with an eps of 1e-9; with `bn_mode: INFERENCE` only scales and
                    shifts.
 The first PSPNet   Recognized by `var_eps`, `moving_average` or `decay`. Mean and variance are two more
                    blobs, which phase TEST uses only with `moving_average`.
@@ -47,9 +47,11 @@ def _fork(p: Fields, blobs: int) -> str:
 class BN(Converter):
     """SegNet's, PSPNet's and yjxiong/caffe's: normalizes each channel, then scales and shifts it.
 
-    Its fields show whose it is (layers/forks/bn.py). SegNet's second and third tops are refused.
+    Its fields show whose it is (layers/forks/bn.py). SegNet's layer, which is DeconvNet's too, gives the
+    batch's mean and variance as a second and third top.
     """
 
+    top_count = (1, 3)
     held_against = "NumPy loops"
     depends_on_phase = True
     fork_fields = frozenset({"bn_param"})
@@ -63,10 +65,20 @@ class BN(Converter):
             raise self.refuse(str(reason)) from None
         if self.p.axis != 1:
             raise self.refuse(f"axis: {self.p.axis}; only channels on axis 1 are supported")
+        by_batch = self.fork == "SegNet" and self.p.bn_mode == "LEARN"
+        if len(layer.tops) > (3 if by_batch else 1):
+            raise self.refuse(f"makes one top, or three where it normalizes by the batch; has {layer.tops}")
         self.eps = {"SegNet": 1e-9, "the first PSPNet": self.p.var_eps}.get(self.fork, self.p.eps)
 
+    @property
+    def _shape(self) -> Shape:
+        return (1, None if self.bottoms[0] is None else self.bottoms[0][1], 1, 1)
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        return (self.bottoms[0], self._shape, self._shape)[: len(self.layer.tops)]
+
     def blob_specs(self) -> tuple[BlobSpec, ...]:
-        shape = (1, None if self.bottoms[0] is None else self.bottoms[0][1], 1, 1)
+        shape = self._shape
         xiong = self.fork == "yjxiong/caffe"
         weight = self.p.slope_filler if xiong else self.p.scale_filler
         bias = self.p.bias_filler if xiong else self.p.shift_filler
@@ -78,16 +90,16 @@ class BN(Converter):
         statistics = BlobSpec("mean", shape, statistic=True), BlobSpec("variance", shape, one, statistic=True)
         return learned + statistics
 
-    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
+    def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> tuple[Tensor, ...]:
         (x,) = bottoms
         shape = (1, -1, *(1,) * (x.ndim - 2))
         weight, bias = blobs["weight"].view(shape), blobs["bias"].view(shape)
         if self.fork == "SegNet" and self.p.bn_mode == "INFERENCE":
-            mean, scale = torch.zeros_like(bias), weight
-        else:
-            mean, variance = (s.view(shape) for s in self._statistics(x, training, blobs))
-            scale = (variance + self.eps).rsqrt() * weight
-        return (x - mean) * scale + bias
+            return (x * weight + bias,)
+        mean, variance = (s.view(shape) for s in self._statistics(x, training, blobs))
+        y = (x - mean) * ((variance + self.eps).rsqrt() * weight) + bias
+        # Caffe's backward pass knows the first top alone.
+        return (y, *(s.detach().view(1, -1, 1, 1) for s in (mean, variance)))[: len(self.layer.tops)]
 
     def _statistics(self, x: Tensor, training: bool, blobs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         stored = {"SegNet": False, "the first PSPNet": self.p.moving_average and not training}

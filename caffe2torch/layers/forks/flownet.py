@@ -150,8 +150,8 @@ class _Sized(Converter):
 class Resample(_Sized):
     """FlowNet's: resizes to `height` and `width` or to a second bottom's size; NEAREST, LINEAR, CUBIC.
 
-    `antialias` widens the filter for a smaller top. Refused: AREA, `factor`, and different scales along the
-    two axes, which FlowNet 2 mixes up.
+    `antialias` widens the filter for a smaller top. With NEAREST a whole `factor` will do, as in OpenCV.
+    Refused: AREA, and different scales along the two axes, which FlowNet 2 mixes up.
     """
 
     held_against = "NumPy loops"
@@ -160,14 +160,27 @@ class Resample(_Sized):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.resample_param
-        if p.type == "AREA" or p.has("factor"):
-            raise self.refuse("type: AREA and factor are not supported")
-        if len(bottoms) == 1 and not (p.height and p.width):
+        if p.type == "AREA":
+            raise self.refuse("type: AREA is not supported")
+        sized = len(bottoms) == 2 or bool(p.height and p.width)
+        by_factor = p.has("factor") and not sized and p.type == "NEAREST" and p.factor == int(p.factor) >= 1
+        if p.factor != 1 and not by_factor:
+            raise self.refuse("takes a whole factor with type: NEAREST and no other size")
+        if not sized and not by_factor:
             raise self.refuse("needs height and width, or a second bottom of the wanted size")
         self.named = p.height, p.width
+        self.factor = int(p.factor) if by_factor else None
+
+    def top_shapes(self) -> tuple[Shape | None, ...]:
+        bottom = self.bottoms[0]
+        if self.factor is None or bottom is None:
+            return super().top_shapes()
+        return ((*bottom[:2], *(None if size is None else size * self.factor for size in bottom[2:])),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         x, to = bottoms[0], bottoms[1].shape[2:] if len(bottoms) > 1 else self.named
+        if self.factor is not None:
+            return x.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
         scales = tuple(size / top for size, top in zip(x.shape[2:], to, strict=True))
         # resample_layer.cu shifts x by half of y's scale and vice versa.
         if not math.isclose(*scales, rel_tol=1e-6):

@@ -109,7 +109,7 @@ def prior_boxes(
     features: Tensor,
     image: tuple[float, ...],
     step: tuple[float, ...] | None,
-    offset: float,
+    offsets: list[tuple[float, float]],
     clip: bool,
     boxes: list[tuple[float, float]],
     variance: list[float],
@@ -117,13 +117,15 @@ def prior_boxes(
     """SSD's default boxes and their variances, (1, 2, values), for a map of features.
 
     `boxes` are (height, width) in pixels of the image; so is `step`, from one pixel of
-    the features to the next. Values are fractions of the image: xmin, ymin, xmax, ymax.
+    the features to the next. `offsets`, one for all boxes or one each, are parts of it.
+    Values are fractions of the image: xmin, ymin, xmax, ymax.
     """
     device, (rows, columns) = features.device, features.shape[2:]
     rise, run = step or (image[0] / rows, image[1] / columns)
-    y = (torch.arange(rows, device=device) + offset) * rise
-    x = (torch.arange(columns, device=device) + offset) * run
-    centre = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)[:, :, None]
+    down, right = torch.tensor(offsets, device=device).unbind(1)
+    y = (torch.arange(rows, device=device)[:, None, None] + down) * rise
+    x = (torch.arange(columns, device=device)[:, None] + right) * run
+    centre = torch.stack([place.expand(rows, columns, -1) for place in (y, x)], -1)
     half = torch.tensor(boxes, device=device) / 2  # (boxes, 2)
     size = torch.tensor([float(side) for side in image], device=device)
     ends = [((centre + end * half) / size).flip(-1) for end in (-1, 1)]
@@ -139,6 +141,8 @@ class PriorBox(Converter):
     """SSD's: the default boxes of a feature map's pixels, as fractions of the image, and their variances.
 
     Top (1, 2, boxes * 4). Takes all parameters; as in SSD, fractions of `min_size` and `max_size` are lost.
+    OpenCV's takes the boxes' `width` and `height` instead, and for TextBoxes two pairs of `offset_h` and
+    `offset_w` in place of `offset`.
     """
 
     bottom_count = (1, 2)
@@ -149,19 +153,15 @@ class PriorBox(Converter):
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.prior_box_param
-        if not p.min_size or (p.max_size and len(p.max_size) != len(p.min_size)):
-            raise self.refuse(
-                f"needs min_size, and as many max_size or none; has {p.min_size} and {p.max_size}"
-            )
-        if any(big <= small for small, big in zip(p.min_size, p.max_size, strict=False)):
-            raise self.refuse(f"max_size: {p.max_size} must be greater than min_size: {p.min_size}")
         if len(p.variance) not in (0, 1, 4):
             raise self.refuse(f"takes 1 or 4 variance, has {len(p.variance)}")
         self.image = self._pair("img", "img_size")
         self.step = self._pair("step", "step")
         if len(bottoms) != 2 and self.image is None:
             raise self.refuse("needs two bottoms, the features and the image, or img_size")
-        self.boxes = self._boxes()
+        sizes, offsets = self._sizes(), self._offsets()
+        self.boxes = [size for size in sizes for _ in offsets]
+        self.offsets = offsets * len(sizes) if len(offsets) > 1 else offsets
         self.variance = list(p.variance or (0.1,))
 
     def _pair(self, name: str, both: str) -> tuple[float, float] | None:
@@ -174,10 +174,48 @@ class PriorBox(Converter):
         size = getattr(self.p, both)
         return (size, size) if self.p.has(both) else None
 
-    def _boxes(self) -> list[tuple[float, float]]:
-        """(height, width) of the boxes around one pixel, in pixels of the image, in SSD's order."""
-        sizes = [int(size) for size in self.p.min_size]
-        largest = [int(size) for size in self.p.max_size]
+    def _clips(self) -> None:
+        """Refuses fields of OpenCV beside no `clip`, whose default it has its own way."""
+        if not self.p.has("clip"):
+            raise self.refuse("needs clip: OpenCV, whose fields it has, clips by default, and SSD does not")
+
+    def _sizes(self) -> list[tuple[float, float]]:
+        """(height, width) of the boxes around one pixel, in pixels of the image."""
+        if not self.p.width and not self.p.height:
+            return self._derived()
+        self._clips()
+        return self._given()
+
+    def _offsets(self) -> list[tuple[float, float]]:
+        """(down, right) of the boxes' centres from their pixel, as parts of a step."""
+        p = self.p
+        if not p.offset_h and not p.offset_w:
+            return [(p.offset, p.offset)]
+        self._clips()
+        if p.has("offset") or len(p.offset_h) != len(p.offset_w) or len(p.offset_h) > 2:
+            raise self.refuse("takes offset, or one or two pairs of offset_h and offset_w")
+        return list(zip(p.offset_h, p.offset_w, strict=True))
+
+    def _given(self) -> list[tuple[float, float]]:
+        """The sizes that the file lists."""
+        p = self.p
+        if p.min_size or p.max_size or p.aspect_ratio:
+            raise self.refuse("takes width and height, or min_size with max_size and aspect_ratio; not both")
+        if not p.width or len(p.width) != len(p.height) or min(*p.width, *p.height) <= 0:
+            raise self.refuse(f"needs as many width as height, all positive; has {p.width} and {p.height}")
+        return list(zip(p.height, p.width, strict=True))
+
+    def _derived(self) -> list[tuple[float, float]]:
+        """SSD's sizes, in its order."""
+        p = self.p
+        if not p.min_size or (p.max_size and len(p.max_size) != len(p.min_size)):
+            raise self.refuse(
+                f"needs min_size, and as many max_size or none; has {p.min_size} and {p.max_size}"
+            )
+        if any(big <= small for small, big in zip(p.min_size, p.max_size, strict=False)):
+            raise self.refuse(f"max_size: {p.max_size} must be greater than min_size: {p.min_size}")
+        sizes = [int(size) for size in p.min_size]
+        largest = [int(size) for size in p.max_size]
         boxes: list[tuple[float, float]] = []
         for position, size in enumerate(sizes):
             boxes.append((float(size), float(size)))
@@ -204,15 +242,26 @@ class PriorBox(Converter):
         return ((1, 2, bottom[2] * bottom[3] * len(self.boxes) * 4),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        p, image = self.p, self.image or tuple(bottoms[1].shape[2:])
-        return prior_boxes(bottoms[0], image, self.step, p.offset, p.clip, self.boxes, self.variance)
+        image = self.image or tuple(bottoms[1].shape[2:])
+        offsets, clip = self.offsets, self.p.clip
+        return prior_boxes(bottoms[0], image, self.step, offsets, clip, self.boxes, self.variance)
 
     def python(self, place: Place) -> PythonForm:
         image = literal(self.image) if self.image else f"{place.bottoms[1]}.shape[2:]"
         step = literal(self.step) if self.step else "None"
-        numbers = map(literal, (self.p.offset, self.p.clip, self.boxes, self.variance))
+        numbers = map(literal, (self.offsets, self.p.clip, self.boxes, self.variance))
         arguments = ", ".join([place.bottoms[0], image, step, *numbers])
         return PythonForm(f"prior_boxes({arguments})", parts=(prior_boxes,))
+
+
+@converts("PriorBoxClustered")
+class PriorBoxClustered(PriorBox):
+    """OpenVINO's: a PriorBox whose boxes have the sizes `width` and `height`."""
+
+    held_against = "NumPy loops"
+
+    def _sizes(self) -> list[tuple[float, float]]:
+        return self._given()
 
 
 @converts("DetectionOutput")
@@ -221,16 +270,20 @@ class DetectionOutput(Converter):
 
     Top (1, 1, detections, 7): image, label, confidence, xmin, ymin, xmax, ymax. Where nothing is found there
     is one row of -1 per image. A fourth bottom is the image to draw on: saving (`save_output_param`) and
-    drawing (`visualize`) are left to the caller.
+    drawing (`visualize`) are left to the caller. RefineDet's layer, known by five bottoms or by its
+    `objectness_score`, takes there whether a prior holds an object, and then how to move the priors.
     """
 
-    bottom_count = (3, 4)
+    bottom_count = (3, 5)
     held_against = "NumPy loops; SSD's Caffe"
     fork_fields = frozenset({"detection_output_param", "transform_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
         p = self.p = layer.fields.detection_output_param
+        if len(bottoms) == 5 and not p.share_location:
+            raise self.refuse("moves priors, as RefineDet does, only with share_location")
+        self.filters = len(bottoms) == 5 or (len(bottoms) == 4 and p.has("objectness_score"))
         if not p.num_classes:
             raise self.refuse("num_classes must be given")
         if p.nms_param.nms_threshold < 0 or not 0 < p.nms_param.eta <= 1:
@@ -243,15 +296,18 @@ class DetectionOutput(Converter):
         return ((1, 1, None, 7),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        locations, confidences, priors = (bottom.detach() for bottom in bottoms[:3])
+        locations, confidences, priors, *refined = (bottom.detach() for bottom in bottoms)
         if locations.device.type == "meta":
             return locations.new_empty(1, 1, 1, 7)
-        prior, variance = priors.reshape(2, -1, 4)
+        prior, variance = priors.reshape(2, -1, 1, 4)
+        if len(refined) == 2:
+            prior = self._decoded(refined[1].reshape(len(locations), -1, 1, 4), prior, variance)
         classes = 1 if self.p.share_location else self.p.num_classes
-        boxes = self._decoded(
-            locations.reshape(len(locations), -1, classes, 4), prior[:, None], variance[:, None]
-        )
+        boxes = self._decoded(locations.reshape(len(locations), -1, classes, 4), prior, variance)
         scores = confidences.reshape(len(boxes), -1, self.p.num_classes)
+        if self.filters:
+            easy = refined[0].reshape(len(boxes), -1, 2)[..., 1:] < self.p.objectness_score
+            scores = torch.eye(self.p.num_classes).to(scores)[0].where(easy, scores)
         rows = [row for image in range(len(boxes)) for row in self._found(image, boxes[image], scores[image])]
         if not rows:
             nothing = locations.new_full((len(boxes), 7), -1.0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import Converter, Shape
-from caffe2torch.layers.geometry import View
+from caffe2torch.layers.geometry import View, Window
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
@@ -104,24 +104,46 @@ class Upsample(_Unpool):
 
 @converts("Unpooling")
 class Unpooling(_Unpool):
-    """A BVLC branch's: the mask's pooling undone, to a size from the `pooling_param` of that pooling.
+    """DeconvNet's, and a BVLC branch's: undoes the max pooling that gave the mask.
 
-    Only `pool: MAX`. The Unpooling with an `unpooling_param` of its own (DeconvNet) is a different layer.
+    DeconvNet's `unpooling_param` names the size: `unpool_size`, or `unpool_h` and `unpool_w`. The branch's
+    layer has the `pooling_param` of that pooling, from which the size follows.
     """
 
     bottom_count = (2, 2)
     held_against = "NumPy loops"
+    fork_fields = frozenset({"unpooling_param"})
 
     def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
         super().__init__(layer, bottoms)
-        p = self.p = layer.fields.pooling_param
+        deconvnet = layer.fields.has("unpooling_param")
+        if deconvnet and layer.fields.has("pooling_param"):
+            raise self.refuse("takes unpooling_param or pooling_param, has both")
+        self.undoes = self._size() if deconvnet else self._window()
+
+    def _size(self) -> tuple[int, int]:
+        """The (height, width) that DeconvNet names."""
+        p = self.layer.fields.unpooling_param
+        if p.unpool != "MAX" or p.pad or p.pad_h or p.pad_w:
+            raise self.refuse("undoes only unpool: MAX, and no padding")
+        size = (p.unpool_size, p.unpool_size) if p.has("unpool_size") else (p.unpool_h, p.unpool_w)
+        if min(size) < 1 or (p.has("unpool_size") and (p.has("unpool_h") or p.has("unpool_w"))):
+            raise self.refuse("needs unpool_size, or unpool_h and unpool_w")
+        return size
+
+    def _window(self) -> Window:
+        """The pooling's."""
+        p = self.layer.fields.pooling_param
         if p.pool != "MAX" or p.global_pooling:
             raise self.refuse("undoes only pool: MAX, and not global pooling")
-        self.kernel = (p.kernel_h, p.kernel_w) if p.has("kernel_h") else (p.kernel_size, p.kernel_size)
-        self.stride = (p.stride_h, p.stride_w) if p.has("stride_h") else (p.stride, p.stride)
-        self.pad = (p.pad_h, p.pad_w) if p.has("pad_h") else (p.pad, p.pad)
-        if min(self.kernel + self.stride) < 1:
-            raise self.refuse(f"kernel {self.kernel} and stride {self.stride} must be positive")
+        kernel = (p.kernel_h, p.kernel_w) if p.has("kernel_h") else (p.kernel_size, p.kernel_size)
+        stride = (p.stride_h, p.stride_w) if p.has("stride_h") else (p.stride, p.stride)
+        if min(kernel + stride) < 1:
+            raise self.refuse(f"kernel {kernel} and stride {stride} must be positive")
+        return Window(kernel, stride, (p.pad_h, p.pad_w) if p.has("pad_h") else (p.pad, p.pad))
 
     def _unpooled(self, size: int, axis: int) -> int:
-        return int((size - 1) * self.stride[axis] + self.kernel[axis] - 2 * self.pad[axis])
+        undoes = self.undoes
+        if isinstance(undoes, Window):
+            return (size - 1) * undoes.stride[axis] + undoes.kernel[axis] - 2 * undoes.pad[axis]
+        return undoes[axis]

@@ -1,0 +1,199 @@
+"""What caffe_nets.py's cases share: a folder that Caffe and we run, what each found, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from drawn_nets import DrawnNet
+from exports import error
+
+import caffe2torch as c2t
+from caffe2torch.errors import Caffe2TorchError, NetError
+
+Arrays = dict[str, np.ndarray]
+SAME, REFUSED = "the same", "refused by both"
+ROUNDING = "rounding alone (as far from float64)"
+IN_PLACE = "gradients in memory that layers share: ours are those of the net without"
+ELTWISE = "Eltwise in place: Caffe overwrites what it is to add"
+CAFFE_ENDS = "Caffe crashes or hangs"
+REFUSALS = {"refused: a solver with nothing to train": "has no parameters to train"}
+"""What we refuse and say so in docs/: a name, and a pattern of the refusal."""
+EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, ELTWISE, CAFFE_ENDS, *REFUSALS)
+TRAINED = ("gin", "gparam", "after")
+"""The kinds of keys that say what a net learns."""
+ABORTED = ("0", "6")
+"""How Caffe ends where it refuses: an exception of Python, or SIGABRT."""
+
+
+class Case:
+    """One folder. `run` is what a subclass does with it here, in float32 or float64."""
+
+    def __init__(self, folder: Path, net: DrawnNet) -> None:
+        self.folder, self.net = folder, net
+        self.here: Arrays = {}
+        self.refusal = self.crash = ""
+
+    def run(self, dtype: torch.dtype) -> Arrays:
+        """What we find, under Caffe's keys. Raises what this package raises."""
+        raise NotImplementedError
+
+    def follow_up(self) -> None:
+        """Writes what Caffe is to run next: the net apart, or what we wrote."""
+
+    def guarded(self, act: Callable[[], Any]) -> Any:
+        """What an act of ours gives; a refusal or a crash is kept."""
+        try:
+            return act()
+        except Caffe2TorchError as problem:
+            self.refusal = f"{type(problem).__name__}: {problem}"
+        except Exception as problem:
+            self.crash = f"{type(problem).__name__}: {problem}"
+            (self.folder / "traceback.txt").write_text(traceback.format_exc())
+        return None
+
+    def run_here(self) -> None:
+        """Runs it, and writes what follows from that."""
+        self.here = self.guarded(lambda: self.run(torch.float32)) or {}
+        if self.here and (self.folder / "found.npz").exists():
+            self.guarded(self.follow_up)
+
+    def verdict(self) -> str:
+        """One of EXPLAINED, or what differs."""
+        if self.crash:
+            return f"we crash: {self.crash}"
+        if self.ended and self.ended not in ABORTED:
+            return CAFFE_ENDS
+        if self.ended:
+            return REFUSED if self.refusal else f"Caffe refuses it: {said(self.folder)}"
+        if self.refusal:
+            known = (name for name, pattern in REFUSALS.items() if re.search(pattern, self.refusal))
+            return next(known, f"we refuse it: {self.refusal}")
+        return self.compared()
+
+    def compared(self) -> str:
+        """The verdict where both answer."""
+        off = differences(self.here, self.wanted())
+        if off:
+            if self.is_rounding(off):
+                return ROUNDING
+            if self.is_in_place(off):
+                return IN_PLACE
+            if self.is_eltwise():
+                return ELTWISE
+            return "; ".join(f"{key} is off by {by:.1e}" for key, by in off.items())
+        return self.back() or SAME
+
+    def wanted(self) -> Arrays:
+        """What we are to find."""
+        return found(self.folder)
+
+    def back(self) -> str:
+        """What differs when Caffe runs what we wrote; empty where nothing does, or nothing was written."""
+        folder = self.folder / "back"
+        if not (folder / "case.json").exists():
+            return ""
+        if (folder / "ended").exists():
+            return f"Caffe refuses what we wrote: {said(folder)}"
+        off = differences(found(folder), found(self.folder))
+        if not off or self.is_rounding(off):
+            return ""
+        return "what we wrote gives " + "; ".join(f"{key} off by {by:.1e}" for key, by in off.items())
+
+    def is_rounding(self, off: dict[str, float]) -> bool:
+        """Whether our float32 is as far from our float64 as it is from Caffe."""
+        precise = self.guarded(lambda: self.run(torch.float64))
+        if precise is None:
+            return False
+        noise: dict[str, float] = {}
+        for key, x in self.here.items():
+            noise[_kind(key)] = max(noise.get(_kind(key), 0), error(x, precise[key]))
+        return all(off[key] < 20 * noise.get(_kind(key), 0) for key in off)
+
+    def is_in_place(self, off: dict[str, float]) -> bool:
+        """Whether only what is learned differs, and is that of the net without layers in place."""
+        apart = self.folder / "apart" / "found.npz"
+        learned = all(_kind(key) not in ("out", "loss") for key in off)
+        return learned and apart.exists() and not differences(self.here, found(apart.parent), TRAINED)
+
+    def is_eltwise(self) -> bool:
+        """Whether all is that of the net without Eltwise in place, gradients perhaps of that without any."""
+        own, apart = self.folder / "eltwise", self.folder / "apart"
+        if not all((folder / "found.npz").exists() for folder in (own, apart)):
+            return False
+        _, names = self.net.apart("Eltwise")
+        here = {_renamed(key, names): x for key, x in self.here.items()}
+        off = differences(here, found(own))
+        learned = all(_kind(key) not in ("out", "loss") for key in off)
+        return not off or (learned and not differences(here, found(apart), TRAINED))
+
+    @property
+    def ended(self) -> str:
+        """The signal that ended Caffe, "0" for an exception, empty where it ran through."""
+        file = self.folder / "ended"
+        return file.read_text() if file.exists() else ""
+
+    def write(self, folder: Path, inputs: Arrays, **case: Any) -> None:
+        """Writes a case for Caffe."""
+        folder.mkdir()
+        (folder / "case.json").write_text(json.dumps(case))
+        np.savez(folder / "given.npz", **{f"in.{blob}": x for blob, x in inputs.items()})
+
+
+def found(folder: Path) -> Arrays:
+    """What Caffe computed."""
+    with np.load(folder / "found.npz") as arrays:
+        return dict(arrays)
+
+
+def differences(ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> dict[str, float]:
+    """The relative errors that are too large, by key; of these kinds of keys only, where some are given."""
+    off = {}
+    for key, wanted in caffes.items():
+        kind = _kind(key)
+        if (kinds and kind not in kinds) or kind not in set(map(_kind, ours)):
+            continue
+        by = float("inf") if key not in ours else error(_shaped(ours[key], wanted), wanted)
+        # Caffe sums a loss up in float32, one number after the other.
+        if by > (1e-5 if kind == "out" and wanted.shape else 1e-4):
+            off[key] = by
+    return off
+
+
+def _kind(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def _renamed(key: str, names: dict[str, str]) -> str:
+    """The key of an output under the name that its blob has now."""
+    kind, _, blob = key.partition(".")
+    return f"out.{names.get(blob, blob)}" if kind == "out" else key
+
+
+def _shaped(ours: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Ours, but zeros for a frozen blob that we keep as its diagonal."""
+    frozen = ours.shape != wanted.shape and not ours.any() and not wanted.any()
+    return np.zeros_like(wanted) if frozen else ours
+
+
+def said(folder: Path) -> str:
+    """Why Caffe refuses."""
+    text = (folder / "said").read_text(errors="replace")
+    lines = [line for line in text.splitlines() if re.search("^F|Check failed|Error", line)]
+    return re.sub(r"^F\d.*?\] ", "", lines[0]) if lines else text[-300:]
+
+
+def loss_of(model: c2t.CaffeNet, tops: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The net's loss, which Caffe says is 0 where there is none."""
+    try:
+        return model.loss(tops)
+    except NetError as problem:
+        if "has no loss" in str(problem):
+            return torch.zeros(())
+        raise

@@ -1,0 +1,67 @@
+"""Shared blobs (`param { name }`) in HDF5 files: Caffe stores each once, with its first layer (net.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from caffe2torch.blob import ABSENT, Blob
+from caffe2torch.errors import WeightsError
+from caffe2torch.net import Layer, Net
+
+
+def with_shared(net: Net, weights: str) -> Net:
+    """The net with the blobs of the HDF5 file `weights`, every shared one at each layer that shares it.
+
+    Raises WeightsError for a blob that the file leaves out and no layer shares.
+    """
+    stored = _last_stored(net.layers)
+    return replace(net, layers=tuple(_completed(layer, stored, weights) for layer in net.layers))
+
+
+def _completed(layer: Layer, stored: Mapping[str, Blob], weights: str) -> Layer:
+    """The layer with those of its blobs that others store."""
+    blobs = [*layer.blobs, *[ABSENT] * (len(layer.fields.param) - len(layer.blobs))]
+    blobs = [
+        stored.get(layer.share_name(position), ABSENT) if blob is ABSENT else blob
+        for position, blob in enumerate(blobs)
+    ]
+    while blobs and blobs[-1] is ABSENT:
+        blobs.pop()
+    if ABSENT in blobs:
+        raise WeightsError(
+            f"{weights}: layer {layer.name!r} has no blob {blobs.index(ABSENT)}, and no other layer stores "
+            f"it; is this the net of these weights?"
+        )
+    # Layers of one name have one tuple of blobs, which tells a plan that a file has filled both.
+    unchanged = len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs
+    return layer if unchanged else replace(layer, blobs=tuple(blobs))
+
+
+def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
+    """For each layer the blobs that Caffe stores with it, by position: a shared one with its first layer.
+
+    Where copies of one differ, Caffe would have kept the last.
+    """
+    last, seen = _last_stored(layers), set[str]()
+    kept = []
+    for layer in layers:
+        own = {}
+        for position, blob in enumerate(layer.blobs):
+            name = layer.share_name(position)
+            shared = last.get(name, blob)
+            if name not in seen:
+                own[position] = replace(shared, shape=blob.shape) if shared.count == blob.count else blob
+            seen |= {name} - {""}
+        kept.append(own)
+    return kept
+
+
+def _last_stored(layers: Sequence[Layer]) -> dict[str, Blob]:
+    """By the name that shares it, the blob of the last layer that has one."""
+    return {
+        name: blob
+        for layer in layers
+        for position, blob in enumerate(layer.blobs)
+        if blob is not ABSENT and (name := layer.share_name(position))
+    }
