@@ -25,9 +25,10 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     dropped or rewritten.
     """
     net, stages = _free_of_phase(net), (*net.stages, *stages)
-    layers = tuple(_free_of_rules(x) for x in net.layers if _included(x, phase, level, stages))
-    filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
     sources = _sources(net.layers)
+    others = [layer for layer in net.layers if not any(layer is source for source in sources)]
+    layers = tuple(_free_of_rules(x) for x in others if _included(x, phase, level, stages))
+    filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
     fed = _feed(filtered, sources)
     if phase == "TEST" and sources:
         fed = without_losses(_without_samplers(fed))
@@ -110,12 +111,11 @@ def _is_unknown_source(layer: Layer, read: set[str]) -> bool:
 
 
 def _feed(net: Net, data_layers: Sequence[Layer]) -> Net:
-    """The net with an Input for each top of a data layer that it uses.
+    """The net, which has lost its data layers, with an Input for each of their tops that it uses.
 
     A caffemodel holds one phase's data layer, so the other phase takes the names of its inputs from it.
     """
-    layers = [layer for layer in net.layers if not any(layer is data for data in data_layers)]
-    wanted = _used(layers) - {top for layer in layers for top in layer.tops}
+    wanted = _used(net.layers) - {top for layer in net.layers for top in layer.tops}
     fed: dict[str, Layer] = {}
     came_from = []
     for data in data_layers:
@@ -124,7 +124,7 @@ def _feed(net: Net, data_layers: Sequence[Layer]) -> Net:
                 fed[top] = _input(top, shape)
                 came_from.append(f"{top!r} (from a {data.type} layer)")
     notes = (f"inputs in place of data: {', '.join(came_from)}",) if fed else ()
-    return replace(net, layers=(*fed.values(), *layers), notes=net.notes + notes)
+    return replace(net, layers=(*fed.values(), *net.layers), notes=net.notes + notes)
 
 
 def _shapes(data: Layer) -> tuple[Shape | None, ...]:
