@@ -161,6 +161,8 @@ def _told(data: bytes, kind: Descriptor, find: _Find, top_only: bool = False) ->
         return None
     if told is None or len(UnknownFieldSet(told)) or (not top_only and _has_unknown(told)):
         return None
+    if kind is _LAYER and not told.engine.isprintable():
+        return None  # a message of another fork, not the name of Intel's engine
     return told
 
 

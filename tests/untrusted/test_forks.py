@@ -9,6 +9,7 @@ import pytest
 
 from caffe2torch import schema
 from caffe2torch.errors import NetError
+from caffe2torch.net.reading import read
 from caffe2torch.untrusted.binary import Caffemodel, read_caffemodel
 from caffe2torch.untrusted.forks import numbered
 from tests import wire_writer as w
@@ -86,6 +87,16 @@ def test_what_a_fork_gives_to_layers_of_every_type(tmp_path: Path) -> None:
     assert found.message.layer[1].forward_type == 2  # NVIDIA's FLOAT16; 145 is Caffe's parameter_param
 
 
+def test_a_message_is_not_taken_for_the_name_of_an_engine(tmp_path: Path) -> None:
+    found = stored(tmp_path, layer("Quantum", 149, w.integer(1, 4)))
+    assert found.unknown == ("layer 'quantum'.#149",)
+
+
+def test_the_upsampling_of_a_yolo_face_detector(tmp_path: Path) -> None:
+    found = stored(tmp_path, layer("Upsample", 149, w.integer(1, 4)))
+    assert found.message.layer[0].upsample_param.scale == 4
+
+
 DROPOUT = layer("Dropout", 108, w.integer(2, 0))
 
 
@@ -139,3 +150,23 @@ def test_a_field_whose_number_nobody_knows_is_not_written() -> None:
         NetError, match=r"layer 'conv' \(Convolution\): .*numbers in a caffemodel are not known"
     ):
         list(numbered(net.layer))
+
+
+@pytest.mark.parametrize(
+    ("folder", "layers"),
+    [
+        ("11-opencv_3rdparty-detect", 16),
+        ("47-mobilenet-yolo-yoloface-500k-v2", 2),
+        ("64-waifu2x-caffe-scale2.0x_model.json", 6),
+    ],
+)
+def test_a_published_file_alone_says_what_its_prototxt_says(
+    reference: Path, folder: str, layers: int
+) -> None:
+    (weights,) = (reference / "models" / folder).glob("*.caffemodel")
+    alone = {layer.name: layer.fields for layer in read(weights=weights).layers}
+    published = read(reference / "models" / folder / "published.prototxt").layers
+    params = [(x.name, path.split(".")[0]) for x in published for path in x.fields.fork_fields()]
+    assert len({name for name, _ in params}) == layers
+    fields = {x.name: x.fields for x in published}
+    assert [getattr(alone[x], p) for x, p in params] == [getattr(fields[x], p) for x, p in params]
