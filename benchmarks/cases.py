@@ -120,7 +120,12 @@ class Case:
         """Whether only what is learned differs, and is that of the net without layers in place."""
         apart = self.folder / "apart" / "found.npz"
         learned = all(_kind(key) not in ("out", "loss") for key in off)
-        return learned and apart.exists() and not differences(self.here, found(apart.parent), TRAINED)
+        return learned and apart.exists() and self.learns(apart.parent)
+
+    def learns(self, folder: Path) -> bool:
+        """Whether what is learned here is what a follow-up learns in Caffe, rounding aside."""
+        off = differences(self.here, found(folder), TRAINED)
+        return not off or self.is_rounding(off)
 
     def is_eltwise(self) -> bool:
         """Whether all is that of the net without Eltwise in place, gradients perhaps of that without any."""
@@ -131,7 +136,7 @@ class Case:
         here = {_renamed(key, names): x for key, x in self.here.items()}
         off = differences(here, found(own))
         learned = all(_kind(key) not in ("out", "loss") for key in off)
-        return not off or (learned and not differences(here, found(apart), TRAINED))
+        return not off or (learned and self.learns(apart))
 
     @property
     def ended(self) -> str:

@@ -25,7 +25,8 @@ import numpy as np
 from caffe2torch import export
 from caffe2torch.blob import Array, Blob
 from caffe2torch.net import Net, from_message
-from caffe2torch.plan import Parameter, plan
+from caffe2torch.plan import plan
+from caffe2torch.plan.parameters import Parameter
 from caffe2torch.weights.surgery import bilinear_kernel
 from caffe2torch.zoo.fcn import Architecture, message
 

@@ -169,7 +169,8 @@ class Sketch(Draw):
         """Now and then a loss weight for each top, more often for a loss."""
         if self.random() > (0.3 if kind.endswith("Loss") else 0.04):
             return ""
-        return " ".join(f"loss_weight: {self.choice((0, 1, 0.5, -2))}" for _ in range(tops))
+        weights = (1, 0.5, -2) if kind == "HingeLoss" else (0, 1, 0.5, -2)
+        return " ".join(f"loss_weight: {self.choice(weights)}" for _ in range(tops))
 
     def _propagate_down(self, kind: str, bottoms: tuple[str, ...]) -> str:
         if self.random() > 0.04 or kind in HEEDLESS or kind.endswith("Loss") or self.labelled & set(bottoms):

@@ -2,7 +2,8 @@
 
 Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; gradients that are to be
 summed up (a shared blob, iter_size) for the scale of a batch of one, where Caffe keeps the last one alone;
-sequences that go on from one run to the next.
+sequences that go on from one run to the next; a HingeLoss of weight 0, whose forward pass leaves in its
+bottom's gradient what another reader's is then added to.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from caffe2torch.errors import MissingData, ReadError
 from caffe2torch.formats.hub import planned
 from caffe2torch.formats.safetensors import FORMAT_VERSION
 from caffe2torch.modules.caffe_net import CaffeNet
-from caffe2torch.plan import Parameter, Plan
+from caffe2torch.plan import Plan
+from caffe2torch.plan.parameters import Parameter
 
 try:
     from huggingface_hub import PyTorchModelHubMixin

@@ -49,13 +49,18 @@ COMMANDS = {
 }
 
 
+def _typical(metavar: str) -> str:
+    """A value of an option, by what stands for it in its help."""
+    return "data=1,2,3" if "=" in metavar else "1,2,3" if "," in metavar else "1"
+
+
 def typed(action: argparse.Action) -> list[str]:
     """An option as it is typed, with its default value where it has one."""
     if not action.option_strings:
         return ["file"]
     if action.nargs == 0:
         return [action.option_strings[-1]]
-    values = [action.default, *(action.choices or ()), "1,2,3" if "," in str(action.metavar) else "1"]
+    values = [action.default, *(action.choices or ()), _typical(str(action.metavar))]
     return [action.option_strings[-1], next(str(value) for value in values if value)]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch.cli.screen import Outcome, compared, verified
-from caffe2torch.cli.source import read_source
+from caffe2torch.cli.source import insisted, read_source
 from caffe2torch.command_line import Answer, NotVerified, ProgressLine, UsageError
 from caffe2torch.errors import MissingData
 from caffe2torch.formats import format_for, formats, write
@@ -33,6 +33,8 @@ def convert(options: argparse.Namespace) -> Answer:
     """Writes what FILE holds, verified if asked for."""
     start, digest = time.perf_counter(), Digest(options.file)
     target, kind = _target(options)
+    run = options.check == "run" or formats()[kind].read is None
+    shapes = insisted(options, run)
     if kind == "safetensors":
         digest.begin()  # while the file is read and checked
     source = read_source(options)
@@ -46,12 +48,15 @@ def convert(options: argparse.Namespace) -> Answer:
 
         insist(planned, options.arch)
     model = replace(
-        _complete(planned, source), digest=digest, preprocessing=source.preprocessing, origin=source.origin
+        _complete(planned, source),
+        digest=digest,
+        preprocessing=source.preprocessing,
+        origin=source.origin,
+        shapes=shapes,
     )
     if options.form == "train":
         model = _as_trained(model, source.net, kind)
     reports = {} if options.verify is None else _verified(model, options.verify)
-    run = options.check == "run" or formats()[kind].read is None
     rest = "running it on random inputs of two sizes, to compare" if run else ""
     progress = ProgressLine("MB", 1e6, rest)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from argparse import _ArgumentGroup as Group
 
 from caffe2torch.cli.verbs import VERBS
@@ -86,6 +87,8 @@ def _writing(group: Group) -> None:
 
 def _running(group: Group) -> None:
     add = group.add_argument
+    add("--shape", metavar="BLOB=N,C,H,W", action="append", type=_shape,
+        help="with --check run or --survey --run: insist on an input's shape; may be repeated")  # fmt: skip
     add("--run", action="store_true", help="with --survey or --diff: also run the nets, on random inputs")
     add("--on", metavar="X.npz", help="with --diff: run the nets on its arrays in.<blob> instead")
     add("--trust", action="store_true",
@@ -95,6 +98,17 @@ def _running(group: Group) -> None:
 
 def _names(text: str) -> list[str]:
     return text.split(",")
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    blob, equals, sizes = text.rpartition("=")
+    try:
+        shape = tuple(map(int, sizes.split(",")))
+    except ValueError:
+        shape = ()
+    if not (blob and equals and shape) or min(shape) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a blob and its sizes, such as data=1,3,48,48")
+    return blob, shape
 
 
 def _mean(text: str) -> tuple[float, ...]:

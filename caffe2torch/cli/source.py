@@ -24,6 +24,17 @@ def naming(path: str) -> Iterator[None]:
         raise NetError(f"{path}: {error}") from error
 
 
+def insisted(options: argparse.Namespace, run: bool) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs that --shape gives. Raises UsageError if nothing runs, or for two of one input."""
+    shapes = dict(options.shape or ())
+    if shapes and not run:
+        needs = "--run" if options.survey else "--check run, or a format that is always run"
+        raise UsageError(f"--shape is the shape to run a net on; it needs {needs}")
+    if len(shapes) < len(options.shape or ()):
+        raise UsageError("--shape gives an input two shapes; which one is meant?")
+    return shapes
+
+
 def read_source(options: argparse.Namespace) -> Model:
     """FILE, with --prototxt and --convolutionalize; `origin` has the lines of Python that do the same."""
     file = look_at_model(options.file)

@@ -5,7 +5,6 @@ It is how we, and people with a collection of models, see where the converter st
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +20,13 @@ from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
-from caffe2torch.plan.phase import for_phase
+from caffe2torch.plan.sizes import completed, fits_together, fitting
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.layer_texts import read_net
 from caffe2torch.untrusted.text import prototxt_text, read_prototxt
 from caffe2torch.upgrades import upgrade_solver
-from caffe2torch.writing.trial import MAX_INPUT
+from caffe2torch.writing.trial import Shapes, few
+from caffe2torch.zoo.inputs import known_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,26 +112,28 @@ def survey(
     cases: Sequence[Case],
     run: bool = False,
     watch: Callable[[int], None] = lambda done: None,
+    shapes: Shapes | None = None,
     *,
     ignore_unknown: bool = False,
 ) -> list[SurveyRow]:
     """Takes every case through the stages; `ignore_unknown` leaves out fields that no schema has.
 
-    With `run`, nets run on random inputs of the sizes that their files state, IMAGE if they state none; a
-    batch of more than MAX_INPUT values is cut to one image.
+    With `run`, nets run on random inputs of the sizes that their files and blobs state; sizes that these
+    leave open are IMAGE's, or others at which the net fits together. `shapes` insists on those of inputs of
+    these names. A batch of more than MAX_INPUT values is cut to one image.
     """
     rows = []
     for done, case in enumerate(cases, start=1):
-        rows.append(_survey(case, run, ignore_unknown))
+        rows.append(_survey(case, run, ignore_unknown, shapes or {}))
         watch(done)
     return rows
 
 
-def _survey(case: Case, run: bool, ignore_unknown: bool) -> SurveyRow:
+def _survey(case: Case, run: bool, ignore_unknown: bool, insisted: Shapes) -> SurveyRow:
     passed: list[str] = []
     facts: _Facts = {"kind": "net"}
     try:
-        for stage in _stages(case, run, ignore_unknown, facts):
+        for stage in _stages(case, run, ignore_unknown, insisted, facts):
             passed.append(stage)
     except Caffe2TorchError as error:
         return _row(case, passed, facts, refusal=str(error))
@@ -145,7 +147,7 @@ def _row(case: Case, passed: list[str], facts: _Facts, refusal: str = "", crashe
     return SurveyRow(case, passed=tuple(passed), refusal=line, crashed=crashed, **facts)
 
 
-def _stages(case: Case, run: bool, ignore_unknown: bool, facts: _Facts) -> Iterator[str]:
+def _stages(case: Case, run: bool, ignore_unknown: bool, insisted: Shapes, facts: _Facts) -> Iterator[str]:
     if case.prototxt is None:
         read_caffemodel(case.weights or "")
         yield "parsed"
@@ -165,7 +167,7 @@ def _stages(case: Case, run: bool, ignore_unknown: bool, facts: _Facts) -> Itera
     plan(net, "TEST")
     yield "built"
     if run:
-        _run(net)
+        _run(net, insisted)
         yield "ran"
     if case.reference is not None:
         facts["error"] = _match(net, case.reference)
@@ -182,38 +184,37 @@ def _is_solver(prototxt: Path) -> bool:
     return next((name in solver for name in fields if (name in solver) != (name in net)), False)
 
 
-def _run(net: Net) -> dict[str, Tensor]:
-    from caffe2torch.modules.caffe_net import build  # a survey that runs nothing needs no torch
+def _run(net: Net, insisted: Shapes) -> dict[str, Tensor]:
+    from caffe2torch.modules.caffe_net import CaffeNet  # a survey that runs nothing needs no torch
 
-    sized = _sized(for_phase(net, "TEST"))
-    shapes = {name: [size or 1 for size in shape or ()] for name, shape in plan(sized).inputs.items()}
+    open_ = plan(net)
+    known = known_shapes(open_)
+    known |= {blob: shape for blob, shape in insisted.items() if blob in known}
+    usual = {blob: completed(shape, IMAGE) for blob, shape in known.items()}
+    whole = fitting(open_, known) or usual
+    fewer = {blob: few(shape) for blob, shape in whole.items()}
+    shapes = fewer if fits_together(open_, fewer) else whole
+    planned = plan(_sized(open_.net, shapes))
     try:
-        model = build(sized)
+        model = CaffeNet(planned)
         with torch.no_grad():
-            outputs: dict[str, Tensor] = model(**{name: torch.rand(shape) for name, shape in shapes.items()})
+            outputs: dict[str, Tensor] = model(**{blob: torch.rand(shape) for blob, shape in shapes.items()})
     except RuntimeError as error:
-        tried = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        tried = ", ".join(f"{blob} {shape}" for blob, shape in shapes.items())
         raise NetError(f"does not run on random {tried}: {str(error).splitlines()[0]}") from None
     return outputs
 
 
-def _sized(net: Net) -> Net:
-    """The net with complete shapes for its inputs: sizes that the file leaves open are IMAGE's."""
+def _sized(net: Net, shapes: Shapes) -> Net:
+    """The net with these shapes for its inputs."""
     return replace(
-        net, layers=tuple(_whole(layer) if layer.type == "Input" else layer for layer in net.layers)
+        net, layers=tuple(_whole(layer, shapes) if layer.type == "Input" else layer for layer in net.layers)
     )
 
 
-def _whole(layer: Layer) -> Layer:
-    stated = [shape.dim for shape in layer.fields.input_param.shape] or [IMAGE]
-    dims = [
-        tuple(IMAGE[min(axis, 3)] if size < 0 else size for axis, size in enumerate(dim)) for dim in stated
-    ]
-    few = [(1, *dim[1:]) if math.prod(dim) > MAX_INPUT else dim for dim in dims]
-    shapes = tuple(Fields("BlobShape", {"dim": dim}) for dim in few)
-    return replace(
-        layer, fields=layer.fields.replace(input_param=Fields("InputParameter", {"shape": shapes}))
-    )
+def _whole(layer: Layer, shapes: Shapes) -> Layer:
+    dims = tuple(Fields("BlobShape", {"dim": shapes[top]}) for top in layer.tops)
+    return replace(layer, fields=layer.fields.replace(input_param=Fields("InputParameter", {"shape": dims})))
 
 
 def _match(net: Net, reference: Path) -> float:

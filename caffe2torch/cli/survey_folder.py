@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from caffe2torch.cli.files import only_file
+from caffe2torch.cli.source import insisted
 from caffe2torch.command_line import Answer, ProgressLine
 from caffe2torch.errors import MissingData
 
@@ -17,8 +18,9 @@ def survey_folder(options: argparse.Namespace) -> Answer:
     folder = Path(only_file(options))
     if not folder.is_dir():
         raise MissingData(f"{folder}: is not a folder; --survey takes one")
+    shapes = insisted(options, options.run)
     cases = list(find(folder))
     progress = ProgressLine("nets")
     unknown = options.ignore_unknown_fields
-    rows = survey(cases, options.run, lambda done: progress(done, len(cases)), ignore_unknown=unknown)
+    rows = survey(cases, options.run, lambda done: progress(done, len(cases)), shapes, ignore_unknown=unknown)
     return Answer(summary(rows, folder), facts(rows))

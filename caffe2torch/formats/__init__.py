@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -61,6 +63,7 @@ def export(
     dtype: str = "float32",
     check: bool = True,
     run: bool = False,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
@@ -69,7 +72,8 @@ def export(
     The file appears under its name once all of it is written and checked, or not at all.
 
     A format that holds blobs is read back and compared bit for bit; any other (with `run`, every one) is
-    loaded and run on random inputs of two sizes. Returns what was found, or None without `check`.
+    loaded and run on random inputs of two sizes; `shapes` insists on those of some inputs, by blob name.
+    Returns what was found, or None without `check`.
 
     Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be
     written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that differs
@@ -77,7 +81,7 @@ def export(
     """
     from caffe2torch.writing.model import model_of
 
-    return write(model_of(model), path, format, dtype, check=check, run=run)
+    return write(replace(model_of(model), shapes=shapes or {}), path, format, dtype, check=check, run=run)
 
 
 def write(

@@ -91,6 +91,8 @@ def _model(model: Model) -> ModelProto:
 
 def _refusal(program: ExportedProgram, model: Model, error: Exception) -> Exception:
     """The refusal of the layer whose operator ONNX lacks, if torch names the operator."""
+    from caffe2torch.writing.graph import member
+
     causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
     name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
     problem = str(causes[-1]).strip().split("\n", 1)[0]
@@ -98,7 +100,7 @@ def _refusal(program: ExportedProgram, model: Model, error: Exception) -> Except
         if name and node.name == name[1]:
             scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
             for step in model.plan.steps:
-                if step.key in scopes:
+                if member(step.key) in scopes:
                     return step.converter.refuse(f"ONNX cannot hold it: {problem}")
     return NetError(f"ONNX cannot hold the net: {problem}")
 
@@ -113,8 +115,9 @@ def _package(name: str) -> ModuleType:
 def _name(proto: ModelProto, model: Model) -> None:
     """Caffe's names in place of the exporter's, without its notes about our source files."""
     from caffe2torch.version import __version__
+    from caffe2torch.writing.graph import member
 
-    _name_nodes(proto.graph, {step.key for step in model.plan.steps})
+    _name_nodes(proto.graph, {member(step.key) for step in model.plan.steps})
     _name_axes(proto.graph, model)
     proto.graph.name = model.net.name or "net"
     proto.producer_name, proto.producer_version = "caffe2torch", __version__

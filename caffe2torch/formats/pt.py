@@ -19,7 +19,7 @@ from caffe2torch.writing.output import Output, encoded, patiently
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from caffe2torch.plan import Parameter
+    from caffe2torch.plan.parameters import Parameter
 
 
 def read_pt(path: Path, model: Model) -> Net:

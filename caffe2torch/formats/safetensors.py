@@ -21,7 +21,8 @@ from caffe2torch.errors import NetError, ReadError, VerificationFailed
 from caffe2torch.formats.prototxt import definition
 from caffe2torch.net import Net, from_message
 from caffe2torch.net.preprocessing import Preprocessing
-from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.plan import Plan, plan
+from caffe2torch.plan.parameters import Parameter
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, is_number, parsed_table, read_tensors
 from caffe2torch.untrusted.text import MAX_TEXT, parse_prototxt

@@ -14,9 +14,10 @@ from caffe2torch.errors import NetError
 from caffe2torch.modules.fillers import fill
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Net
-from caffe2torch.plan import Parameter, Plan, Step, plan
+from caffe2torch.plan import Plan, Step, plan
 from caffe2torch.plan.backward import propagated, with_gradient
 from caffe2torch.plan.in_place import gradient_notes, output_notes
+from caffe2torch.plan.parameters import Parameter
 
 
 class CaffeLayer(nn.Module):
@@ -85,6 +86,13 @@ class CaffeNet(nn.Module):
     def inputs(self) -> tuple[str, ...]:
         """The names of the input blobs, in the net's order."""
         return tuple(self.plan.inputs)
+
+    def train(self, mode: bool = True) -> CaffeNet:
+        """Sets the mode of the net and its layers, also of one called `training`."""
+        self.__dict__["training"] = mode
+        for layer in self.children():
+            layer.train(mode)
+        return self
 
     def forward(self, *images: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """The net's outputs by blob name; inputs by name, or in the net's order."""

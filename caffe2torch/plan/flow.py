@@ -54,17 +54,18 @@ class Memory:
     """Which blobs are one piece of memory in Caffe, so that a layer in place on one of them changes all."""
 
     def __init__(self) -> None:
-        self._owner: dict[str, str] = {}
+        self._pieces: dict[str, set[str]] = {}
+        """The blobs in the memory of each; those of one memory have the same set."""
 
     def written(self, layer: Layer, converter: Converter) -> dict[str, str]:
         """Takes note of a layer; returns the blobs that it changes besides its tops, each with the top."""
         changed: dict[str, str] = {}
         for position, top in enumerate(layer.tops):
             if top in layer.bottoms[position : position + 1]:
-                same = self._owner[top]
-                changed |= {blob: top for blob, owner in self._owner.items() if owner == same and blob != top}
+                changed |= dict.fromkeys(self._pieces[top] - {top}, top)
             else:
-                self._owner[top] = self._owner[layer.bottoms[0]] if converter.shares_memory() else top
+                self._pieces[top] = self._pieces[layer.bottoms[0]] if converter.shares_memory() else set()
+                self._pieces[top].add(top)
         return changed
 
 

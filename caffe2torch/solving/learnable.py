@@ -18,7 +18,8 @@ from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.modules.fcn_base import FCN
 from caffe2torch.net.fields import Fields
-from caffe2torch.plan import Parameter, Plan, fits
+from caffe2torch.plan import Plan
+from caffe2torch.plan.parameters import Parameter, fits
 from caffe2torch.zoo import fcn
 
 if TYPE_CHECKING:

@@ -108,9 +108,15 @@ def _named(model: Model) -> nn.Module:
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in module.inputs]
     )
-    named = torch.nn.Module()
-    named.forward, named._modules = forward, module._modules
-    return named.eval()
+    named = torch.nn.Module().eval()
+    named.forward = forward
+    named._modules = {member(key): layer for key, layer in module._modules.items()}
+    return named
+
+
+def member(layer: str) -> str:
+    """A layer's name in a graph: torch looks it up as an attribute, which `eval` and others already are."""
+    return f"{layer}_" if hasattr(torch.nn.Module(), layer) else layer
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from caffe2torch.blob import FLOAT32, Blob, blob_of
 from caffe2torch.errors import WeightsError
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
-from caffe2torch.plan import Parameter, Plan, plan
+from caffe2torch.plan import Plan, plan
+from caffe2torch.plan.parameters import Parameter
 from caffe2torch.plan.phase import without_losses
 from caffe2torch.untrusted.kinds import File
 from caffe2torch.writing.digest import Digest
@@ -48,6 +49,8 @@ class Model:
     origin: Origin | None = None
     digest: Digest | None = None
     """Of the file that holds the values; None for a module."""
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Those of inputs, where someone insists on them, for running the net."""
 
     @cached_property
     def plan(self) -> Plan:
@@ -84,7 +87,7 @@ class Model:
         """The module's outputs for random inputs; needs torch."""
         from caffe2torch.writing.trial import try_out
 
-        return try_out(self.module, known_shapes(self.plan))
+        return try_out(self.module, known_shapes(self.plan), self.shapes)
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -133,7 +136,9 @@ def _planned(model: nn.Module) -> Plan:
 
 def net_of(model: CaffeNet) -> Net:
     """The net of a CaffeNet; its blobs read the module's parameters when asked."""
-    return with_blobs(model.plan, lambda parameter: _blob_of(model, parameter))
+    # By their keys: a layer may be called like an attribute of the module, which would be found in its place.
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers())
+    return with_blobs(model.plan, lambda parameter: _blob_of(tensors[parameter.owner], parameter))
 
 
 def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
@@ -160,10 +165,7 @@ def _needed(parameter: Parameter) -> Blob:
     return Blob(shape, FLOAT32, None) if blob is None else replace(blob, shape=shape)
 
 
-def _blob_of(model: CaffeNet, parameter: Parameter) -> Blob:
-    owner, _, name = parameter.owner.rpartition(".")
-    layer = model.get_submodule(owner)
-    tensor: Tensor = getattr(layer, name)
+def _blob_of(tensor: Tensor, parameter: Parameter) -> Blob:
     blob = blob_of(tensor, diagonal=parameter.diagonal)
     return replace(blob, shape=_needed(parameter).shape) if parameter.reshaped else blob
 

@@ -17,6 +17,8 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.errors import Caffe2TorchError, NetError
 from caffe2torch.layers.converter import Shape
+from caffe2torch.plan import Plan
+from caffe2torch.plan.sizes import completed, fitting
 
 if TYPE_CHECKING:
     from caffe2torch.modules.caffe_net import CaffeNet
@@ -30,6 +32,8 @@ _OPEN = ((67, 90), (224, 224))
 """Heights and widths to begin with where the file leaves them open."""
 _STEPS = (((6, 25), (19, 44)), ((32, 64), (96, 128)))
 """What is added to height and width, for a first and a second size: anything, then multiples of 32."""
+_STEPS_FROM = (((0, 0), (19, 44)), ((0, 0), (96, 128)))
+"""The same, from a size that someone insists on."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,16 @@ class Trials:
         return axes | ({2: "height", 3: "width"} if blob in self.images else {})
 
 
-def try_out(model: CaffeNet, known: Mapping[str, Shape | None]) -> Trials:
+def try_out(model: CaffeNet, known: Mapping[str, Shape | None], insisted: Shapes | None = None) -> Trials:
     """Runs a net on random inputs of two sizes, or of the one that it takes.
 
-    `known` has the shapes of its inputs, as far as its file states them. Raises NetError for a net that does
-    not run on inputs of those shapes.
+    `known` has the shapes of its inputs, as far as its file states them; one trial has those of `insisted`.
+    Raises NetError for a net that does not run on inputs of those shapes, or lacks an input of `insisted`.
     """
     problem = ""
-    for own in _own_shapes(known):
-        for first, second in _STEPS:
+    known = with_sizes(known, insisted or {})
+    for own in _own_shapes(model.plan, known):
+        for first, second in _STEPS_FROM if insisted else _STEPS:
             if (found := _two(model, _grown(own, first), _grown(own, second))) is not None:
                 return found
         try:
@@ -77,17 +82,25 @@ def try_out(model: CaffeNet, known: Mapping[str, Shape | None]) -> Trials:
     raise NetError(problem)
 
 
-def _own_shapes(known: Mapping[str, Shape | None]) -> Iterator[Shapes]:
-    """Complete shapes: sizes that are not known are those of an image."""
+def with_sizes(known: Mapping[str, Shape | None], insisted: Shapes) -> dict[str, Shape | None]:
+    """The inputs' shapes, some of them as someone insists. Raises NetError for one that is no input."""
+    if others := [blob for blob in insisted if blob not in known]:
+        raise NetError(f"has no input {others[0]!r} to give a shape; its inputs are {', '.join(known)}")
+    return {**known, **insisted}
+
+
+def _own_shapes(plan: Plan, known: Mapping[str, Shape | None]) -> Iterator[Shapes]:
+    """Complete shapes: sizes that are not known are those of an image, or what the net's layers need."""
     open_ = any(shape is None or None in shape for shape in known.values())
     for image in _OPEN if open_ else _OPEN[:1]:
-        yield {blob: _whole(shape, (1, 3, *image)) for blob, shape in known.items()}
+        yield {blob: few(completed(shape, (1, 3, *image))) for blob, shape in known.items()}
+    if open_ and (found := fitting(plan, known)) is not None:
+        yield {blob: few(shape) for blob, shape in found.items()}
 
 
-def _whole(shape: Shape | None, image: tuple[int, ...]) -> tuple[int, ...]:
-    known = image if shape is None else shape
-    whole = tuple(image[min(axis, 3)] if size is None else size for axis, size in enumerate(known))
-    return (1, *whole[1:]) if math.prod(whole) > MAX_INPUT else whole
+def few(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape, with a batch of one if there would be too many values."""
+    return (1, *shape[1:]) if math.prod(shape) > MAX_INPUT else shape
 
 
 def _images(shapes: Shapes) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 
 from caffe2torch.cli.main import main
 from caffe2torch.cli.survey import Case, find, summary, survey
+from caffe2torch.formats import export
+from caffe2torch.net.reading import read
+from caffe2torch.plan import plan
+from caffe2torch.plan.sizes import fitting
+from tests.nets import net_of
 
 
 @pytest.fixture
@@ -141,3 +147,113 @@ def test_through_the_command(folder, capsys):
     }
     assert main([str(folder / "relu.npz"), "--survey"]) == 3
     assert "is not a folder" in capsys.readouterr().err
+
+
+CLASSIFIER = """
+layer { name: "data" type: "Data" top: "data" }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "c"
+    convolution_param { num_output: 4 kernel_size: 5 } }
+layer { name: "ip" type: "InnerProduct" bottom: "c" top: "ip" inner_product_param { num_output: 2 } }
+"""
+"""A net whose file states no size; its blobs say that it takes two channels and 20 x 20 pixels."""
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    draw = np.random.default_rng(3)
+    blobs = {
+        "conv": [draw.random((4, 2, 5, 5)), draw.random(4)],
+        "ip": [draw.random((2, 4 * 16 * 16)), draw.random(2)],
+    }
+    net = net_of(CLASSIFIER, **blobs)
+    (tmp_path / "net.prototxt").write_text(CLASSIFIER)
+    export(net, tmp_path / "net.caffemodel", check=False)
+    return tmp_path / "net.caffemodel"
+
+
+def test_blobs_tell_the_channels_and_the_size(classifier):
+    (row,) = survey(list(find(classifier.parent)), run=True)
+    assert row.passed == ("parsed", "upgraded", "built", "ran"), row.refusal
+    assert main([str(classifier), "--check", "run"]) == 0
+
+
+def test_a_checked_net_runs_at_the_size_that_its_blobs_need(classifier, capsys):
+    assert main([str(classifier), "-o", str(classifier.with_suffix(".pt2"))]) == 0
+    assert "data (1, 2, 20, 20)" in capsys.readouterr().out
+
+
+def test_a_slice_tells_the_channels(tmp_path):
+    text = 'layer { name: "d" type: "Data" top: "pairs" data_param { batch_size: 64 } }'
+    text += (
+        'layer { name: "s" type: "Slice" bottom: "pairs" top: "a" top: "b" slice_param { slice_point: 1 } }'
+    )
+    for half in "ab":
+        text += (
+            f'layer {{ name: "{half}" type: "Convolution" bottom: "{half}" top: "{half}c" '
+            'param { name: "w" } convolution_param { num_output: 3 kernel_size: 2 bias_term: false } }'
+        )
+    (tmp_path / "siamese.prototxt").write_text(text)
+    (row,) = survey(list(find(tmp_path)), run=True)
+    assert row.passed == ("parsed", "upgraded", "built", "ran"), row.refusal
+
+
+def test_a_shape_insists(tmp_path, capsys):
+    text = (
+        'layer { name: "d" type: "Data" top: "data" } layer { name: "c" type: "Convolution" bottom: "data" '
+    )
+    (tmp_path / "net.prototxt").write_text(
+        text + 'top: "c" convolution_param { num_output: 2 kernel_size: 50 } }'
+    )
+    assert main([str(tmp_path), "--survey", "--run", "--json", "--shape", "data=1,3,48,48"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert "(1, 3, 48, 48)" in row["refusal"]
+    assert "ran" not in row["passed"]
+
+
+def test_a_conversion_runs_on_the_shape_that_it_is_given(golden, tmp_path, capsys):
+    zoo, target = golden / "fcn" / "voc-fcn32s", str(tmp_path / "net.safetensors")
+    given = [str(zoo / "weights.caffemodel"), "-o", target, "--check", "run"]
+    assert main([*given, "--shape", "data=1,3,40,52"]) == 0
+    assert "run on data (1, 3, 40, 52) and data (" in capsys.readouterr().out
+    assert main([*given, "--shape", "image=1,3,40,52"]) == 1
+    assert "has no input 'image' to give a shape; its inputs are data" in capsys.readouterr().err
+    assert main([*given, "--shape", "data=1,4,40,52"]) == 1
+    assert "data (1, 4, 40, 52)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shape", "data=1,3,48,48"], "--shape is the shape to run a net on; it needs --run"),
+        (["--run", "--shape", "data"], "'data' is not a blob and its sizes, such as data=1,3,48,48"),
+        (["--run", "--shape", "data=1,0"], "'data=1,0' is not a blob and its sizes"),
+        (
+            ["--run", "--shape", "d=1", "--shape", "d=2"],
+            "--shape gives an input two shapes; which one is meant?",
+        ),
+    ],
+)
+def test_shapes_that_make_no_sense(tmp_path, capsys, words, message):
+    assert main([str(tmp_path), "--survey", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("case", "side"),
+    [
+        ("01-joint", 224),
+        ("03-joint", 48),
+        ("15-vanilla", 40),
+        ("18-caffe-lenet", 28),
+        ("21-caffe-cifar10", 32),
+    ],
+)
+def test_models_alone_tell_their_size(reference, case, side):
+    """A caffemodel without a prototxt begins with a data layer, which has no size."""
+    (folder,) = (reference / "models").glob(f"{case}*")
+    (weights,) = (path for path in folder.iterdir() if re.search(r"\.caffemodel$|_iter_\d+$", path.name))
+    planned = plan(read(weights=weights))
+    opened = {blob: (*(shape or (1, 3))[:2], None, None) for blob, shape in planned.inputs.items()}
+    sizes = fitting(planned, opened)
+    assert sizes is not None
+    assert {shape[2:] for shape in sizes.values()} == {(side, side)}

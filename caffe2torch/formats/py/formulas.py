@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable, Mapping
 from itertools import chain, pairwise
 
-from caffe2torch.errors import Caffe2TorchError, NetError
+from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.layers.converter import Shape
-from caffe2torch.plan import Plan, Step
+from caffe2torch.plan import Plan
+from caffe2torch.plan.sizes import tops_at
 
 Formulas = tuple[str, ...]
 """The axes of a blob, each a number or a formula."""
@@ -96,7 +97,7 @@ class Sizes:
             for blob, shape in self._inputs.items()
         }
         try:
-            return [_tops(step, shapes) for step in self._plan.steps]
+            return [tops_at(step, shapes) for step in self._plan.steps]
         except (Caffe2TorchError, ValueError):
             return []
 
@@ -122,20 +123,6 @@ def _stride(plan: Plan) -> int:
     """The largest stride in which a blob of the plan sees an input."""
     strides = (stride for step in plan.steps for view in step.views.values() for stride in view.stride)
     return min(math.ceil(max(strides, default=1)), _MAX_STRIDE)
-
-
-def _tops(step: Step, shapes: dict[str, Shape | None]) -> tuple[Shape | None, ...]:
-    """The shapes of a step's tops, noted in `shapes`. Raises NetError if its blobs do not fit."""
-    if step.layer.type == "Input":
-        return tuple(shapes[top] for top in step.layer.tops)
-    converter = type(step.converter)(step.layer, tuple(shapes[bottom] for bottom in step.layer.bottoms))
-    for spec, parameter in zip(converter.blob_specs(), step.parameters, strict=True):
-        needed = zip(spec.shape, parameter.shape, strict=True)
-        if any(None not in pair and pair[0] != pair[1] for pair in needed):
-            raise NetError(f"'{parameter.key}' is {parameter.shape}, not {spec.shape}")
-    tops = converter.top_shapes()
-    shapes |= zip(step.layer.tops, tops, strict=True)
-    return tops
 
 
 def formula(symbol: str, values: Mapping[int, int | None]) -> str | None:

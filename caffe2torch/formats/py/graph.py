@@ -14,7 +14,8 @@ from itertools import count
 from caffe2torch.formats.safetensors import kept_shape
 from caffe2torch.layers.converter import Converter
 from caffe2torch.layers.python_form import Place, PythonForm
-from caffe2torch.plan import Parameter, Plan, Step
+from caffe2torch.plan import Plan, Step
+from caffe2torch.plan.parameters import Parameter
 
 
 @dataclass(frozen=True)

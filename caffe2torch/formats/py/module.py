@@ -18,7 +18,7 @@ from caffe2torch.formats.py.lines import WIDTH, lines
 from caffe2torch.formats.py.names import Names, class_name, is_renamed, remark, text
 from caffe2torch.formats.py.statements import PASSING, Forward, Statement
 from caffe2torch.formats.safetensors import Kept
-from caffe2torch.plan import Parameter
+from caffe2torch.plan.parameters import Parameter
 from caffe2torch.writing.model import Model
 
 _TAKEN = frozenset({"F", "Path", "Tensor", "WEIGHTS", "load", "load_file", "nn", "self", "torch", PASSING})

@@ -108,7 +108,8 @@ class HingeLoss(Loss):
         scores, labels = bottoms
         x = scores.reshape(scores.shape[0], -1)
         sign = torch.ones_like(x).scatter(1, self.one_each(scores, labels), -1)
-        margin = (1 + sign * x).relu()
+        margin = 1 + sign * x
+        margin = margin.where(margin > 0, torch.zeros_like(margin))  # NaN is not above 0
         squared = self.layer.fields.hinge_loss_param.norm == "L2"
         return (margin.square() if squared else margin).sum() / x.shape[0]
 
@@ -142,6 +143,8 @@ class SigmoidCrossEntropyLoss(Loss):
         counted = self.counted(target.long())
         f = torch.nn.functional
         loss = f.binary_cross_entropy_with_logits(scores, target, reduction="none")
+        # Caffe computes x - 2 x, or 0 x, on its way (sigmoid_cross_entropy_loss_layer.cpp).
+        loss = valued(loss.masked_fill(scores.isinf(), torch.nan), loss)
         total = loss.where(counted, torch.zeros_like(loss)).sum()
         return total / normalizer(self.mode, scores.shape[0], counted)
 

@@ -9,6 +9,7 @@ from caffe2torch._torch import torch
 from caffe2torch.layers.caffe.pooling import Pooling
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
+from caffe2torch.layers.nonfinite import all_finite
 from caffe2torch.layers.python_form import Place, PythonForm, call, literal, unless
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
@@ -67,6 +68,10 @@ class LRN(Converter):
             return lrn_within_channel(x, p.local_size, p.alpha, p.beta)
         padded = f.pad((x * x).unsqueeze(1), (0, 0, 0, 0, half, half))
         mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
+        if not all_finite(mean):
+            # Caffe's window moves by a sum and a difference, which nothing infinite leaves (lrn_layer.cpp).
+            left = f.pad(~x.square().isfinite(), (0, 0, 0, 0, half + 1, 0))[:, : x.shape[1]]
+            mean = mean.masked_fill(left.cumsum(1) > 0, torch.nan)
         scale: Tensor = p.k + p.alpha * mean
         return x * scale.pow(-p.beta)
 

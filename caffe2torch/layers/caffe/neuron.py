@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
+from caffe2torch.layers.nonfinite import is_recorded, relu
 from caffe2torch.layers.python_form import Place, PythonForm, call, literal, operand
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
@@ -66,12 +67,15 @@ class Clip(Converter):
         self.p = layer.fields.clip_param
         if not (self.p.has("min") and self.p.has("max")):
             raise self.refuse("clip_param needs min and max")
+        # max(min, min(x, max)) in C++ is min for NaN, and where max is smaller (clip_layer.cpp).
+        self.bounds = self.p.min, max(self.p.min, self.p.max)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        return bottoms[0].clamp(self.p.min, self.p.max)
+        y = bottoms[0].clamp(*self.bounds)
+        return y if is_recorded(y) else y.nan_to_num_(self.p.min, math.inf, -math.inf)
 
     def python(self, place: Place) -> PythonForm:
-        return PythonForm(f"torch.clamp({place.bottoms[0]}, {literal(self.p.min)}, {literal(self.p.max)})")
+        return PythonForm(f"torch.clamp({', '.join([*place.bottoms, *map(literal, self.bounds)])})")
 
 
 @converts("Dropout")
@@ -168,6 +172,8 @@ class Power(Converter):
         (x,), p = bottoms, self.layer.fields.power_param
         # A constant ignores its bottom, even NaN (power_layer.cpp).
         y = x * p.scale + p.shift if p.scale else torch.full_like(x, p.shift)
+        if abs(p.power) == 0.5 and not is_recorded(y):
+            y = y.masked_fill(y == -math.inf, math.inf)  # torch takes roots, which -inf has not
         return y if p.power == 1 else y**p.power
 
     def python(self, place: Place) -> PythonForm:
@@ -209,8 +215,7 @@ class ReLU(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         slope = self.layer.fields.relu_param.negative_slope
-        f = torch.nn.functional
-        return f.leaky_relu(bottoms[0], slope) if slope else f.relu(bottoms[0])
+        return torch.nn.functional.leaky_relu(bottoms[0], slope) if slope else relu(bottoms[0])
 
     def python(self, place: Place) -> PythonForm:
         return PythonForm(rectified(place.bottoms[0], self.layer.fields.relu_param.negative_slope))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View, Window
+from caffe2torch.layers.nonfinite import FLT_MAX, all_finite
 from caffe2torch.layers.python_form import Place, PythonForm, alike, call, unless
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _Pair = tuple[int, int]
-_FLT_MAX = 3.4028234663852886e38
-"""Caffe's MAX starts from minus this, and so gives that for a window without pixels."""
 
 
 def _rounded(p: Fields) -> Fields:
@@ -118,6 +117,16 @@ class Pooling(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         (x,) = bottoms
+        tops = self._pooled(x)
+        y = tops if isinstance(tops, torch.Tensor) else tops[0]
+        return self._above_least(x) if self.p.pool == "MAX" and not all_finite(y) else tops
+
+    def _above_least(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Caffe's MAX starts from -FLT_MAX and a mask of -1, and NaN and -inf are not above it."""
+        tops = self._pooled(x.where(x > -FLT_MAX, -FLT_MAX))
+        return tops if isinstance(tops, torch.Tensor) else (tops[0], _without_pixels(*tops))
+
+    def _pooled(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.p.global_pooling:
             return self._global(x)
         if self._torch_agrees:
@@ -172,7 +181,7 @@ class Pooling(Converter):
         after = [(tops[i] - 1) * self.stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
         if self.p.pool == "MAX":
-            y = self._max(torch.nn.functional.pad(x, sides, value=-_FLT_MAX), self.kernel, self.stride)
+            y = self._max(torch.nn.functional.pad(x, sides, value=-FLT_MAX), self.kernel, self.stride)
             return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[0], y[1], sides, size))
         total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
             self.kernel
@@ -191,4 +200,9 @@ class Pooling(Converter):
         index = mask.long()
         width = size[1] + left + right
         inside = (index // width - top) * size[1] + index % width - left
-        return inside.masked_fill(y == -_FLT_MAX, -1).to(mask.dtype)
+        return _without_pixels(y, inside.to(mask.dtype))
+
+
+def _without_pixels(y: Tensor, mask: Tensor) -> Tensor:
+    """The mask, -1 for a window in which no pixel is above -FLT_MAX."""
+    return mask.masked_fill(y == -FLT_MAX, -1)

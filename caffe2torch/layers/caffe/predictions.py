@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
+from caffe2torch.layers.nonfinite import all_finite
 from caffe2torch.layers.python_form import Place, PythonForm, operand
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
@@ -70,7 +72,7 @@ class ArgMax(Converter):
     """The positions of the `top_k` largest values over `axis`, or over all but the first; as floats.
 
     `out_max_val` gives the values: instead of the positions with `axis`, after them without. In a tie the
-    last value comes first.
+    last value comes first. With NaN, and `top_k` 1, it is the largest after the last NaN, as in Caffe.
     """
 
     no_gradient = frozenset({0})
@@ -110,7 +112,12 @@ class ArgMax(Converter):
         """The largest values, and their positions as floats; in a tie the last comes first."""
         value, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
         position = (x.shape[axis] - 1 - order).to(x.dtype)
-        return value.narrow(axis, 0, self.p.top_k), position.narrow(axis, 0, self.p.top_k)
+        value, position = value.narrow(axis, 0, self.p.top_k), position.narrow(axis, 0, self.p.top_k)
+        if self.p.top_k > 1 or all_finite(value):
+            return value, position
+        # Caffe asks whether the largest value so far is greater than the next, which NaN never is.
+        last = last_argmax(x.masked_fill(x.isnan().flip(axis).cumsum(axis).flip(axis) > 0, -math.inf), axis)
+        return x.gather(axis, last.long()), last
 
     def python(self, place: Place) -> PythonForm:
         bottom, x = self.bottoms[0], operand(place.bottoms[0])

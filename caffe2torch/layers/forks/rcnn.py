@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
+from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converts
@@ -36,6 +37,11 @@ class _Pool(Converter):
     """Two bottoms: features (N, C, H, W) and regions (R, 5)."""
 
     bottom_count = (2, 2)
+
+    def __init__(self, layer: Layer, bottoms: tuple[Shape | None, ...]) -> None:
+        super().__init__(layer, bottoms)
+        if (regions := bottoms[1]) is not None and product(regions[1:]) not in (5, None):
+            raise self.refuse(f"its regions are {regions}; each needs 5 numbers (image and corners)")
 
     def look(self, view: View) -> View | None:
         return None
