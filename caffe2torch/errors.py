@@ -32,6 +32,7 @@ class SyntaxRefused(ReadError):
 
     def __init__(self, path: str, line: int, column: int, problem: str, text: str) -> None:
         self.path, self.line, self.column = path, line, column
+        self.problem, self.text = problem, text
         super().__init__(f"{path}:{line}:{column}: {problem}, at `{text.strip()}`")
 
 

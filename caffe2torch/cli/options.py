@@ -62,6 +62,8 @@ def _reading(group: Group) -> None:
     add("--mean", metavar="B,G,R", type=_mean, help="for VGG-16 from elsewhere: the net's own mean")
     add("--trained-on", choices=tuple(TRAINED_ON), help="for VGG-16 with torchvision's keys: which images")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
+    add("--align-crops", action="store_true",
+        help="cut at the alignment, not at 0, where a Crop has no crop_param (HED)")  # fmt: skip
     add("--allow-missing", action="store_true",
         help="leave parameters without values at Caffe's filler (not with --inspect)")  # fmt: skip
 

@@ -46,6 +46,7 @@ def read_source(options: argparse.Namespace) -> Model:
         file,
         options.prototxt,
         ignore_unknown=options.ignore_unknown_fields,
+        align_crops=options.align_crops,
         mean=options.mean,
         trained_on=options.trained_on,
     )

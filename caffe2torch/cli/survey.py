@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from caffe2torch import schema
 from caffe2torch._torch import torch
 from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
 from caffe2torch.modules.report import verify
@@ -21,20 +22,21 @@ from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
 from caffe2torch.plan.sizes import completed, fits_together, fitting
 from caffe2torch.untrusted.binary import read_caffemodel
-from caffe2torch.untrusted.text import read_prototxt
-from caffe2torch.upgrades import upgrade_net, upgrade_solver
+from caffe2torch.untrusted.layer_texts import read_net
+from caffe2torch.untrusted.text import prototxt_text, read_prototxt
+from caffe2torch.upgrades import upgrade_solver
 from caffe2torch.writing.trial import Shapes, few
 from caffe2torch.zoo.inputs import known_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from caffe2torch.schema import Message
-
 STAGES = ("parsed", "upgraded", "built", "ran", "matched")
 IMAGE = (1, 3, 224, 224)
 _WEIGHTS = re.compile(r"\.caffemodel(\.h5)?$|_iter_\d+$")
 """How the names of weight files end; the snapshots of 2013 have no suffix (solver.cpp)."""
+_FIELD = re.compile(r"^\s*(\w+)", re.MULTILINE)
+"""What may be a field of a prototxt: the first word of a line."""
 DEEP_NET = 100
 """With more layers, rounding is allowed ten times as much: a relative error of 1e-4 instead of 1e-5."""
 
@@ -111,8 +113,10 @@ def survey(
     run: bool = False,
     watch: Callable[[int], None] = lambda done: None,
     shapes: Shapes | None = None,
+    *,
+    ignore_unknown: bool = False,
 ) -> list[SurveyRow]:
-    """Takes every case through the stages.
+    """Takes every case through the stages; `ignore_unknown` leaves out fields that no schema has.
 
     With `run`, nets run on random inputs of the sizes that their files and blobs state; sizes that these
     leave open are IMAGE's, or others at which the net fits together. `shapes` insists on those of inputs of
@@ -120,16 +124,16 @@ def survey(
     """
     rows = []
     for done, case in enumerate(cases, start=1):
-        rows.append(_survey(case, run, shapes or {}))
+        rows.append(_survey(case, run, ignore_unknown, shapes or {}))
         watch(done)
     return rows
 
 
-def _survey(case: Case, run: bool, insisted: Shapes) -> SurveyRow:
+def _survey(case: Case, run: bool, ignore_unknown: bool, insisted: Shapes) -> SurveyRow:
     passed: list[str] = []
     facts: _Facts = {"kind": "net"}
     try:
-        for stage in _stages(case, run, insisted, facts):
+        for stage in _stages(case, run, ignore_unknown, insisted, facts):
             passed.append(stage)
     except Caffe2TorchError as error:
         return _row(case, passed, facts, refusal=str(error))
@@ -143,20 +147,21 @@ def _row(case: Case, passed: list[str], facts: _Facts, refusal: str = "", crashe
     return SurveyRow(case, passed=tuple(passed), refusal=line, crashed=crashed, **facts)
 
 
-def _stages(case: Case, run: bool, insisted: Shapes, facts: _Facts) -> Iterator[str]:
+def _stages(case: Case, run: bool, ignore_unknown: bool, insisted: Shapes, facts: _Facts) -> Iterator[str]:
     if case.prototxt is None:
-        message = read_caffemodel(case.weights or "").message
+        read_caffemodel(case.weights or "")
         yield "parsed"
-        net = read(weights=case.weights)
+    elif _is_solver(case.prototxt):
+        facts["kind"] = "solver"
+        message = read_prototxt(case.prototxt, "SolverParameter")
+        yield "parsed"
+        upgrade_solver(message)
+        yield "upgraded"
+        return
     else:
-        facts["kind"], message = _parsed(case.prototxt)
+        read_net(case.prototxt)
         yield "parsed"
-        if facts["kind"] == "solver":
-            upgrade_solver(message)
-            yield "upgraded"
-            return
-        upgrade_net(message, str(case.prototxt))
-        net = read(case.prototxt, case.weights)
+    net = read(case.prototxt, case.weights, ignore_unknown=ignore_unknown)
     yield "upgraded"
     facts["types"] = tuple(layer.type for layer in net.layers)
     plan(net, "TEST")
@@ -169,14 +174,14 @@ def _stages(case: Case, run: bool, insisted: Shapes, facts: _Facts) -> Iterator[
         yield "matched"
 
 
-def _parsed(prototxt: Path) -> tuple[str, Message]:
+def _is_solver(prototxt: Path) -> bool:
+    """Whether the first field that only a net or only a solver has is a solver's; the rest may not parse."""
     try:
-        return "net", read_prototxt(prototxt)
-    except ReadError as refusal:
-        try:
-            return "solver", read_prototxt(prototxt, "SolverParameter")
-        except ReadError:
-            raise refusal from None
+        fields = _FIELD.findall(prototxt_text(prototxt))
+    except ReadError:
+        return False
+    solver, net = (schema.descriptor(f"{kind}Parameter").fields_by_name for kind in ("Solver", "Net"))
+    return next((name in solver for name in fields if (name in solver) != (name in net)), False)
 
 
 def _run(net: Net, insisted: Shapes) -> dict[str, Tensor]:

@@ -21,5 +21,6 @@ def survey_folder(options: argparse.Namespace) -> Answer:
     shapes = insisted(options, options.run)
     cases = list(find(folder))
     progress = ProgressLine("nets")
-    rows = survey(cases, options.run, lambda done: progress(done, len(cases)), shapes)
+    unknown = options.ignore_unknown_fields
+    rows = survey(cases, options.run, lambda done: progress(done, len(cases)), shapes, ignore_unknown=unknown)
     return Answer(summary(rows, folder), facts(rows))

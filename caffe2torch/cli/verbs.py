@@ -9,7 +9,7 @@ import argparse
 
 from caffe2torch.command_line import Answer, UsageError, Verb
 
-_MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields")
+_MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields", "--align-crops")
 _READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
 _WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check", "--shape")
 
@@ -77,7 +77,7 @@ VERBS = (
     Verb(
         "--survey",
         _survey,
-        ("FILE", "--run", "--shape"),
+        ("FILE", "--run", "--shape", "--ignore-unknown-fields"),
         "FILE is a folder: print how far each net in it gets",
     ),
     Verb("--list-layers", _list_layers, (), "print the layer types that are converted"),

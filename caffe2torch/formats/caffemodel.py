@@ -13,6 +13,7 @@ from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError
 from caffe2torch.net import Layer, Net, to_message
 from caffe2torch.net.reading import read
+from caffe2torch.untrusted.forks import numbered
 from caffe2torch.untrusted.wire import varint
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
@@ -37,7 +38,7 @@ def write_caffemodel(model: Model, output: Output, dtype: str = "float32") -> No
     net = model.caffe_net
     refuse_alignment(net)
     message = to_message(net)
-    definitions = [layer.SerializeToString(deterministic=True) for layer in message.layer]
+    definitions = list(numbered(message.layer))
     message.ClearField("layer")
     output.expected = sum(_size(layer) for layer in net.layers)
     output.write(message.SerializeToString(deterministic=True))

@@ -15,6 +15,7 @@ from typing import TypeVar
 from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.net import Layer
+from caffe2torch.upgrades.speed import SPEED
 
 _C = TypeVar("_C", bound=type[Converter])
 _CONVERTERS: dict[str, type[Converter]] = {}
@@ -54,8 +55,8 @@ def converter_of(layer: Layer) -> type[Converter] | None:
     return known and known.of(layer)
 
 
-_NO_EFFECT = frozenset({"conv_algorithm", "device", "diag_val", "engine", "reshape_every_iter"})
-"""Fields of forks that say where or how fast to compute, or how to fill, but change no result."""
+_NO_EFFECT = SPEED | {"diag_val", "reshape_every_iter"}
+"""Fields of forks that say how fast to compute, when to reshape or how to fill, but change no result."""
 
 
 def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:

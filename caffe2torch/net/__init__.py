@@ -30,7 +30,7 @@ class Layer:
     """The LayerParameter without name, type, bottom, top and blobs."""
     blobs: tuple[Blob, ...] = ()
     unknown: tuple[str, ...] = ()
-    """Fields in its file that only a fork's schema could name, such as `#149`."""
+    """Why it cannot be run or written: its file gives it fields that no schema has. A sentence each."""
 
     def lr_mult(self, blob: int) -> float:
         """The learning rate multiplier of the layer's i-th blob; Caffe's default is 1."""
@@ -43,6 +43,8 @@ class Layer:
         return str(specs[blob].name) if blob < len(specs) else ""
 
 
+WITHOUT_UNKNOWN = "--ignore-unknown-fields leaves unknown fields out"
+"""The way out for whoever knows that they do not matter."""
 _OWN_FIELDS = ("name", "type", "bottom", "top", "blobs")
 
 
@@ -104,13 +106,16 @@ def from_message(message: Message, blobs: Sequence[Blob] = (), read_from: str = 
 
 
 def to_message(net: Net) -> Message:
-    """The NetParameter of a Net, without blobs."""
+    """The NetParameter of a Net, without blobs. Raises NetError for a layer with unknown fields."""
     message = schema.message("NetParameter")(name=net.name)
     if net.stages:
         message.state.stage.extend(net.stages)
     if net.force_backward:
         message.force_backward = True
     for layer in net.layers:
+        if layer.unknown:
+            reasons = "; ".join((*layer.unknown, WITHOUT_UNKNOWN))
+            raise NetError(f"layer {layer.name!r} ({layer.type}): {reasons}")
         own = {"name": layer.name, "type": layer.type, "bottom": layer.bottoms, "top": layer.tops}
         message.layer.append(thaw(layer.fields.replace(**{k: v or None for k, v in own.items()})))
     return message

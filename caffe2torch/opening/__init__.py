@@ -40,12 +40,14 @@ def open_model(
     prototxt: AnyPath | None = None,
     *,
     ignore_unknown: bool = False,
+    align_crops: bool = False,
     mean: Sequence[float] | None = None,
     trained_on: str | None = None,
 ) -> Model:
     """The net in a file or in a folder in the hub's form, with its blobs if it holds any.
 
-    `prototxt` defines the net of one of Caffe's files; `mean` and `trained_on` are for VGG-16 from elsewhere
+    `prototxt` defines the net of one of Caffe's files; `ignore_unknown` and `align_crops` are for those
+    (read); `mean` and `trained_on` are for VGG-16 from elsewhere
     (vgg16_from).
     Raises what `read`, `from_safetensors` and `vgg16_from` raise, and ReadError for a prototxt given with a
     file that defines its own net, and for a file that defines none.
@@ -56,16 +58,19 @@ def open_model(
     if (known := that_only_runs(file)) is not None:
         raise ReadError(f"{file}: is {known.name}, which can only be run; give the model that it came from")
     if file.kind is Kind.STATE_DICT:
-        raise ReadError(f"{file}: a state dict holds values but no net; export the module that loads it")
+        from caffe2torch.untrusted.pickles import check_no_net  # needs torch
+
+        check_no_net(file)
     if file.kind is Kind.SAFETENSORS:
         return _safetensors(file, prototxt)
     if file.kind is Kind.PROTOTXT and prototxt is not None:
         raise ReadError(f"{file}: is text, and so is --prototxt; FILE must hold the weights")
     files = (file, None) if file.kind is Kind.PROTOTXT else (prototxt, file)
-    net = read(*files, ignore_unknown=ignore_unknown)
-    ignore = ", ignore_unknown=True" if ignore_unknown else ""
+    net = read(*files, ignore_unknown=ignore_unknown, align_crops=align_crops)
+    given = {"ignore_unknown": ignore_unknown, "align_crops": align_crops}
+    options = "".join(f", {name}=True" for name, value in given.items() if value)
     names = ", ".join(repr(None if name is None else str(name)) for name in files)
-    origin = Origin(file, _FORMATS[net.weights_format], (f"net = c2t.read({names}{ignore})",))
+    origin = Origin(file, _FORMATS[net.weights_format], (f"net = c2t.read({names}{options})",))
     return Model(net, preprocessing=preprocessing(net), origin=origin)
 
 

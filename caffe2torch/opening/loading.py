@@ -22,17 +22,18 @@ def load(
     arch: str | None = None,
     stages: Sequence[str] = (),
     allow_missing: bool = False,
+    align_crops: bool = False,
 ) -> nn.Module:
     """A Caffe net as a torch module with its weights, in eval mode: an FCN of the papers, else a CaffeNet.
 
     `weights` is any model that fcn-convert takes: a caffemodel of any age, a safetensors file or folder that
     it wrote, VGG-16 from elsewhere. The net's structure decides which FCN it is, never the file's name;
     `arch` insists on one by name. `stages` choose layers of an all-in-one net. With `allow_missing`, blobs
-    that the file lacks are left at Caffe's filler. Raises what `read` and `build` raise, and NetError if the
-    net is not the one insisted on.
+    that the file lacks are left at Caffe's filler. `align_crops` is `read`'s. Raises what `read` and `build`
+    raise, and NetError if the net is not the one insisted on.
     """
     definition = None if prototxt is None else str(prototxt)
-    net = open_model(weights, definition).net
+    net = open_model(weights, definition, align_crops=align_crops).net
     return _module(plan(net, stages=stages, allow_missing=allow_missing), arch)
 
 

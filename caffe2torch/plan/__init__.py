@@ -11,10 +11,11 @@ from itertools import chain, count
 
 from caffe2torch.errors import NetError, UnsupportedLayer
 from caffe2torch.layers.converter import Converter, Shape
-from caffe2torch.layers.geometry import View, crop_offset
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converter_for, converter_of
-from caffe2torch.net import Layer, Net
+from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net
 from caffe2torch.net.text import shape_text
+from caffe2torch.plan.alignment import aligned, note, other_offset
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
 from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
@@ -109,13 +110,15 @@ class _Planner:
         self.views: dict[str, dict[str, View]] = {}
         self.inputs: dict[str, Shape | None] = {}
         self.keys: set[str] = set()
+        self.unaligned: list[tuple[str, tuple[int, ...]]] = []
         self.parameters = Parameters(net, allow_missing, phase == "TRAIN" and net.force_backward)
         self.memory = Memory()
 
     def plan(self) -> Plan:
         check_blobs(self.net.layers)
         steps = tuple(self._step(layer) for layer in self.net.layers)
-        net = replace(self.net, layers=tuple(step.layer for step in steps))
+        notes = dict.fromkeys((*self.net.notes, *([note(self.unaligned)] if self.unaligned else [])))
+        net = replace(self.net, layers=tuple(step.layer for step in steps), notes=tuple(notes))
         losses, outputs = self._losses(steps), self._outputs()
         if self.phase == "TRAIN":
             outputs = tuple(dict.fromkeys((*outputs, *(term.blob for term in losses))))
@@ -141,13 +144,11 @@ class _Planner:
 
     def _step(self, layer: Layer) -> Step:
         if layer.unknown:
-            fields = ", ".join(layer.unknown)
-            raise UnsupportedLayer(
-                layer.name,
-                layer.type,
-                f"{self.net.weights} gives it fields of a fork's schema, {fields}; give the net's --prototxt",
-            )
-        layer = _aligned(layer, [self.views[bottom] for bottom in layer.bottoms])
+            raise UnsupportedLayer(layer.name, layer.type, "; ".join((*layer.unknown, WITHOUT_UNKNOWN)))
+        seen = [self.views[bottom] for bottom in layer.bottoms]
+        if offset := other_offset(layer, seen):
+            self.unaligned.append((layer.name, offset))
+        layer = aligned(layer, seen)
         bottoms = tuple(self.shapes[bottom] for bottom in layer.bottoms)
         key = self._key(layer)
         try:
@@ -228,18 +229,3 @@ def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, .
         kept.append(replace(step, overwrites=overwrites))
         wanted |= set(step.layer.bottoms)
     return tuple(reversed(kept))
-
-
-def _aligned(layer: Layer, views: Sequence[Mapping[str, View]]) -> Layer:
-    """A Crop of the CVPR 2015 nets with the offset that its two bottoms' coordinates give (geometry.py)."""
-    crop = layer.fields.crop_param
-    if layer.type != "Crop" or not crop.align:
-        return layer
-    common = next((name for name in views[0] if name in views[1]), None)
-    if common is None:
-        raise NetError(f"layer {layer.name!r} (Crop): its bottoms see no common input to align them by")
-    offset = crop_offset(views[0][common], views[1][common])
-    offset = offset[:1] if len(set(offset)) == 1 else offset  # one serves all axes, as the zoo writes it
-    return replace(
-        layer, fields=layer.fields.replace(crop_param=crop.replace(align=None, axis=2, offset=offset))
-    )

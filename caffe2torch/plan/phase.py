@@ -7,7 +7,7 @@ becomes the net to deploy. A net that already begins with Input layers is left a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from caffe2torch.errors import NetError
@@ -25,12 +25,25 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     dropped or rewritten.
     """
     net, stages = _free_of_phase(net), (*net.stages, *stages)
-    layers = tuple(_free_of_rules(x) for x in net.layers if _included(x, phase, level, stages))
+    sources = _sources(net.layers)
+    others = [layer for layer in net.layers if not any(layer is source for source in sources)]
+    layers = tuple(_free_of_rules(x) for x in others if _included(x, phase, level, stages))
     filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
-    fed = _feed(filtered, [layer for layer in net.layers if _is_data(layer)])
-    if phase == "TEST" and any(_is_data(layer) for layer in net.layers):
+    fed = _feed(filtered, sources)
+    if phase == "TEST" and sources:
         fed = without_losses(_without_samplers(fed))
-    return without_splits(fed)
+    return _with_unknown_noted(without_splits(fed), net)
+
+
+def _with_unknown_noted(planned: Net, net: Net) -> Net:
+    """The net with a note about each layer that it lost and whose file gave it unknown fields."""
+    kept = {layer.name for layer in planned.layers if layer.unknown}
+    lost = {layer.name: layer for layer in net.layers if layer.unknown and layer.name not in kept}
+    notes = tuple(
+        f"{layer.name!r} ({layer.type}) is not run, so its unknown fields do not matter: {layer.unknown[0]}"
+        for layer in lost.values()
+    )
+    return replace(planned, notes=planned.notes + notes)
 
 
 def _free_of_phase(net: Net) -> Net:
@@ -87,18 +100,22 @@ def _is(layer: Layer, trait: str) -> bool:
     return bool(getattr(converter_of(layer), trait, False))
 
 
-def _is_data(layer: Layer) -> bool:
-    return not layer.bottoms and _is(layer, "is_data")
+def _sources(layers: Sequence[Layer]) -> list[Layer]:
+    """Where data comes from: data layers, and layers of unknown types that only make what is read."""
+    read = _used(layers)
+    return [x for x in layers if not x.bottoms and (_is(x, "is_data") or _is_unknown_source(x, read))]
 
 
-def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
-    """The net with an Input for each top of a data layer that it uses.
+def _is_unknown_source(layer: Layer, read: set[str]) -> bool:
+    return converter_of(layer) is None and not layer.blobs and bool(read & set(layer.tops))
+
+
+def _feed(net: Net, data_layers: Sequence[Layer]) -> Net:
+    """The net, which has lost its data layers, with an Input for each of their tops that it uses.
 
     A caffemodel holds one phase's data layer, so the other phase takes the names of its inputs from it.
     """
-    produced = {top for layer in net.layers if not _is_data(layer) for top in layer.tops}
-    wanted = {bottom for layer in net.layers for bottom in layer.bottoms} - produced
-    layers = [layer for layer in net.layers if not _is_data(layer)]
+    wanted = _used(net.layers) - {top for layer in net.layers for top in layer.tops}
     fed: dict[str, Layer] = {}
     came_from = []
     for data in data_layers:
@@ -107,7 +124,7 @@ def _feed(net: Net, data_layers: Iterable[Layer]) -> Net:
                 fed[top] = _input(top, shape)
                 came_from.append(f"{top!r} (from a {data.type} layer)")
     notes = (f"inputs in place of data: {', '.join(came_from)}",) if fed else ()
-    return replace(net, layers=(*fed.values(), *layers), notes=net.notes + notes)
+    return replace(net, layers=(*fed.values(), *net.layers), notes=net.notes + notes)
 
 
 def _shapes(data: Layer) -> tuple[Shape | None, ...]:

@@ -37,6 +37,8 @@ class Table:
     name: str
     rows: tuple[LayerRow, ...]
     problem: str = ""
+    notes: tuple[str, ...] = ()
+    """What reading and planning rewrote or dropped, and why."""
 
     @property
     def parameters(self) -> int | None:
@@ -89,11 +91,11 @@ def table(net: Net) -> str:
 def table_of(net: Net | Plan) -> Table:
     """The table of a plan, or of a net in phase TEST; if it cannot be planned, of its layers as they are."""
     if isinstance(net, Plan):
-        return Table(net.net.name, tuple(map(_planned, net.steps)))
+        return Table(net.net.name, tuple(map(_planned, net.steps)), notes=net.net.notes)
     try:
         return table_of(plan(net, allow_missing=True))
     except Caffe2TorchError as error:
-        return Table(net.name, tuple(_plain(net)), f"no receptive fields: {error}")
+        return Table(net.name, tuple(_plain(net)), f"no receptive fields: {error}", net.notes)
 
 
 def _planned(step: Step) -> LayerRow:

@@ -95,5 +95,5 @@ def _learnable(parameter: Parameter, tensor: Tensor, specs: Sequence[Fields]) ->
 
 
 def _agreed(name: str, specs: Sequence[Fields]) -> float:
-    """The multiplier on which every `param` that gives one agrees (plan/parameters.py), or Caffe's default 1."""
+    """The multiplier on which all `param` that give one agree (plan/parameters.py), or Caffe's default 1."""
     return next((float(getattr(spec, name)) for spec in specs if spec.has(name)), 1.0)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from caffe2torch.errors import NetError, VerificationFailed
+from caffe2torch.errors import NetError, UnsupportedModule, VerificationFailed
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
@@ -28,6 +28,8 @@ TOLERANCE = 1e-5
 
 def net_of_module(module: nn.Module, inputs: Mapping[str, Size], floor_pooling: bool) -> Net:
     """The net of a module; see `from_torch`."""
+    if isinstance(module, torch.nn.DataParallel):
+        raise UnsupportedModule("nn.DataParallel only spreads batches over devices; give its .module")
     name = type(module).__name__
     generator = torch.Generator().manual_seed(0)
     device = next((tensor.device for tensor in (*module.parameters(), *module.buffers())), None)

@@ -13,6 +13,7 @@ from caffe2torch import schema
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import ReadError
 from caffe2torch.schema import Message
+from caffe2torch.untrusted.forks import resolved
 from caffe2torch.untrusted.mapped import HDF5, AnyPath, is_text, located, mapped
 from caffe2torch.untrusted.wire import scan
 
@@ -51,17 +52,18 @@ def read_caffemodel(path: AnyPath) -> Caffemodel:
     with located(path):
         if buffer[: len(HDF5)] == HDF5:
             return _from_hdf5(str(path), buffer)
-        message, blobs = _parsed(buffer, "NetParameter")
+        message, blobs, skeleton = _parsed(buffer, "NetParameter")
         if not message.layer and not message.layers:
             raise ReadError("holds no layers; is it a caffemodel?")
-        return Caffemodel(message, blobs, tuple(_unknown(message)))
+        message, unknown = resolved(message, skeleton, tuple(_unknown(message)))
+        return Caffemodel(message, blobs, unknown)
 
 
 def read_binaryproto(path: AnyPath) -> Array:
     """The blob in a `.binaryproto`, usually a mean image (1, C, H, W), in its shape, float32 or float64."""
     buffer = mapped(path)
     with located(path):
-        message, (blob,) = _parsed(buffer, "BlobProto")
+        message, (blob,), _ = _parsed(buffer, "BlobProto")
         if not blob.has_data or any(_unknown(message)):
             raise ReadError("has no values, or unknown fields; is it a .binaryproto?")
         return blob.read()
@@ -78,7 +80,7 @@ def read_solverstate(path: AnyPath) -> SolverState:
             from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few files need it
 
             return SolverState(*hdf5.solver_state(str(path), buffer))
-        state, history = _parsed(buffer, "SolverState")
+        state, history, _ = _parsed(buffer, "SolverState")
         if not state.HasField("iter") or any(_unknown(state)):
             raise ReadError("has no iteration, or unknown fields; is it a .solverstate?")
         return SolverState(state.iter, state.learned_net, history, state.current_step)
@@ -97,14 +99,14 @@ def _from_hdf5(path: str, buffer: mmap.mmap) -> Caffemodel:
     return Caffemodel(message, tuple(blobs), has_net=False)
 
 
-def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Message, tuple[Blob, ...]]:
-    """The message of type `kind` that fills `buffer`, and its blobs."""
+def _parsed(buffer: mmap.mmap, kind: str) -> tuple[Message, tuple[Blob, ...], bytes]:
+    """The message of type `kind` that fills `buffer`, its blobs, and the message as it was serialized."""
     name = {"NetParameter": "caffemodel", "SolverState": ".solverstate", "BlobProto": ".binaryproto"}[kind]
     if is_text(buffer):
         raise ReadError(f"is text, not a {name}; give a net's definition as --prototxt")
     try:
         skeleton, blobs = scan(buffer, kind)
-        return schema.message(kind).FromString(skeleton), tuple(blobs)
+        return schema.message(kind).FromString(skeleton), tuple(blobs), skeleton
     except DecodeError:
         raise ReadError(f"its definition does not parse; is it a {name}, whole and undamaged?") from None
     except ReadError as error:

@@ -13,8 +13,8 @@ from caffe2torch.untrusted.mapped import HDF5, AnyPath, MappedFile, is_text, map
 
 _TORCH = (b"PK\x03\x04", b"\x80\x02")
 """How torch.save's files begin: zips, and pickles before PyTorch 1.6."""
-_BLOB = (b"\x08", b"\x2a", b"\x3a")
-"""The tags of `num`, `data` and `shape`, one of which comes first in a BlobProto."""
+_BLOB = (b"\x08", b"\x10", b"\x2a", b"\x3a")
+"""The tags of `num`, `channels`, `data` and `shape`, one of which comes first in a BlobProto."""
 
 
 class Kind(Enum):

@@ -15,6 +15,7 @@ AnyPath = str | PathLike[str]
 Buffer = bytes | mmap.mmap
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLE = "a Python pickle, perhaps PyTorch's, which is not opened; give the Caffe file"
+_PAGE = "a web page, not the file itself; download that (GitHub calls it raw)"
 MISTAKEN = {
     **{bytes((0x80, protocol)): _PICKLE for protocol in range(2, 6)},
     b"version https://git-lfs": "a git-LFS pointer, not the file itself; fetch it with `git lfs pull`",
@@ -22,9 +23,7 @@ MISTAKEN = {
     b"PK\x03\x04": "a zip archive, perhaps PyTorch's; unpack it or give the Caffe file",
     b"\x1f\x8b": "compressed with gzip; decompress it first",
     b"\x93NUMPY": "a NumPy array; give the Caffe file",
-    b"<!": "a web page; did the download fail?",
-    b"<html": "a web page; did the download fail?",
-    b"<HTML": "a web page; did the download fail?",
+    **dict.fromkeys((b"<!", b"<html", b"<HTML"), _PAGE),
     b"\xff\xfe": "text in UTF-16; save it as UTF-8",
 }
 """What files that are often mistaken for Caffe's start with, and what to do about them."""
@@ -60,8 +59,9 @@ def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap
     starts like one of `mistaken`.
     """
     buffer = path.buffer if isinstance(path, MappedFile) else _map(path)
+    text = buffer[:256].lstrip()
     for start, what in mistaken.items():
-        if buffer[: len(start)] == start:
+        if buffer[: len(start)] == start or (what == _PAGE and text.startswith(start)):
             raise ReadError(f"{path}: is {what}")
     return buffer
 

@@ -117,7 +117,19 @@ def _check_names(path: AnyPath) -> None:
     for name, argument in _opcodes(*_pickles(path)):
         if name == "GLOBAL" and argument not in _KNOWN:
             asked = str(argument).replace(" ", ".")
-            raise ReadError(f"a pickle in it asks for {asked}, which is not a tensor; nothing in it was run")
+            raise ReadError(
+                f"a pickle in it asks for {asked}, which is not a tensor; nothing in it was run; "
+                f"save model.state_dict(), not the whole model"
+            )
+
+
+def check_no_net(path: AnyPath) -> None:
+    """Raises ReadError, always: why a file that torch.save wrote defines no net, and what to give instead."""
+    with located(path):
+        _check_names(path)
+        wrapped = any(text.startswith("module.") for text in strings(path))
+        whose = ", of a model in nn.DataParallel: save model.module's" if wrapped else ""
+        raise ReadError(f"a state dict holds values but no net{whose}; export the module that loads it")
 
 
 def tensor_blobs(state: Mapping[str, Tensor]) -> dict[str, Blob]:

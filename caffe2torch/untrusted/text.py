@@ -22,19 +22,28 @@ _ESCAPE = re.compile(
 )
 
 
+class UnknownField(SyntaxRefused):
+    """A field that no schema has; the rest of the text may parse."""
+
+
 def read_prototxt(path: AnyPath, kind: str = "NetParameter", ignore_unknown: bool = False) -> Message:
     """The message in a prototxt: a NetParameter or a SolverParameter, not upgraded.
 
     Raises ReadError when it is not text, SyntaxRefused where it does not parse; `ignore_unknown` drops the
     fields that the schema lacks.
     """
+    return parse_prototxt(prototxt_text(path), str(path), kind, ignore_unknown)
+
+
+def prototxt_text(path: AnyPath) -> str:
+    """The text of a prototxt. Raises ReadError when it is not text."""
     raw = mapped(path)[: MAX_TEXT + 1]
     if not is_text(raw):
         raise ReadError(f"{path}: looks like a binary file, not text; was a caffemodel given as --prototxt?")
     if len(raw) > MAX_TEXT:
         raise ReadError(f"{path}: is over {MAX_TEXT} bytes; no prototxt is")
     # Comments may be in any encoding; Caffe ignores them.
-    return parse_prototxt(raw.decode("utf-8-sig", "surrogateescape"), str(path), kind, ignore_unknown)
+    return raw.decode("utf-8-sig", "surrogateescape")
 
 
 def parse_prototxt(
@@ -68,14 +77,18 @@ def _syntax_refused(source: str, text: str, kind: str, error: text_format.ParseE
         line, column, problem = conflict, 1, "a git conflict marker; resolve the conflict first"
     elif _PLACEHOLDER.search(lines[line - 1]):
         problem = "a template's placeholder; fill it in first"
+    elif unknown := _unknown_field(str(error), kind):
+        return _refused(source, line, column, unknown, lines[line - 1], UnknownField)
     else:
-        problem = _problem(str(error), lines[line - 1], kind)
+        problem = _problem(str(error), lines[line - 1])
     return _refused(source, line, column, problem, lines[line - 1])
 
 
-def _refused(source: str, line: int, column: int, problem: str, here: str) -> SyntaxRefused:
+def _refused(
+    source: str, line: int, column: int, problem: str, here: str, kind: type[SyntaxRefused] = SyntaxRefused
+) -> SyntaxRefused:
     there = here[max(0, column - 61) : column + 59]
-    return SyntaxRefused(source, line, column, _printable(problem), _printable(there))
+    return kind(source, line, column, _printable(problem), _printable(there))
 
 
 def _printable(text: str) -> str:
@@ -83,16 +96,21 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _problem(error: str, here: str, kind: str) -> str:
-    """What protobuf says, without the position and the line that it repeats."""
-    if "codec can't" in error:
-        return "a string that is not UTF-8"
+def _unknown_field(error: str, kind: str) -> str:
+    """Which field is unknown, if protobuf says that one is; empty otherwise."""
     unknown = re.search(r'Message type "caffe\.(\w+)" has no field named "(.*?)"', error)
     if not unknown:
-        said = re.sub(r"^\d+:\d+ : ", "", error)
-        return said.removeprefix(f"'{here}': ").removeprefix("'': ").removesuffix(".")
+        return ""
     message, field = unknown.groups()
     other = "SolverParameter" if kind == "NetParameter" else "NetParameter"
     if message == kind and field in schema.descriptor(other).fields_by_name:
         return f"{field!r} is a field of {other}, and this should be a {kind}"
     return f"{message} has no field {field!r}, in Caffe or in any fork we know"
+
+
+def _problem(error: str, here: str) -> str:
+    """What protobuf says, without the position and the line that it repeats."""
+    if "codec can't" in error:
+        return "a string that is not UTF-8"
+    said = re.sub(r"^\d+:\d+ : ", "", error)
+    return said.removeprefix(f"'{here}': ").removeprefix("'': ").removesuffix(".")

@@ -18,6 +18,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from caffe2torch import schema
 from caffe2torch.errors import NetError
 from caffe2torch.schema import Message
+from caffe2torch.upgrades.speed import drop_speed, needs_speed
 from caffe2torch.upgrades.v0 import fold_padding, v1_layer
 
 Notes = tuple[str, ...]
@@ -266,7 +267,7 @@ def upgrade_input(net: Message, source: str) -> Notes:
     Inputs without a shape just disappear, as in Caffe.
     """
     names = ", ".join(net.input)
-    note = f"inputs without a shape, left undefined as in Caffe: {names}"
+    note = f"inputs without a shape, which Caffe leaves undefined: {names}"
     if net.input_shape or net.input_dim:
         layer = schema.message("LayerParameter")(name="input", type="Input", top=net.input)
         layer.input_param.shape.extend(_input_shapes(net, source))
@@ -324,6 +325,23 @@ def _names_its_size(layer: Message) -> bool:
     return layer.type == "SimpleCrop" and bool(layer.crop_param.blob_name)
 
 
+def needs_ceil_mode(net: Message) -> bool:
+    """Whether a Pooling has `ceil_mode`, what became Caffe's `round_mode`."""
+    return any(layer.pooling_param.HasField("ceil_mode") for layer in net.layer)
+
+
+def upgrade_ceil_mode(net: Message, source: str) -> Notes:
+    """`ceil_mode` -> `round_mode`, which later versions of Caffe know (BVLC/caffe pull request 3057)."""
+    for layer in net.layer:
+        pooling = layer.pooling_param
+        if layer.HasField("pooling_param") and pooling.HasField("ceil_mode"):
+            if pooling.HasField("round_mode") and pooling.round_mode != (not pooling.ceil_mode):
+                raise NetError(f"{source}: layer '{layer.name}' has a round_mode and another ceil_mode")
+            pooling.round_mode = int(not pooling.ceil_mode)  # CEIL is 0, FLOOR 1
+            pooling.ClearField("ceil_mode")
+    return ("ceil_mode of Pooling layers became round_mode",)
+
+
 def needs_auto_crop(net: Message) -> bool:
     """Whether the net has RCF's AutoCrop, which aligns its bottoms as the CVPR 2015 zoo's CROP does."""
     return any(layer.type == "AutoCrop" for layer in net.layer)
@@ -345,4 +363,6 @@ _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]],
     (needs_batch_norm, upgrade_batch_norm),
     (needs_crop_bottom, upgrade_crop_bottom),
     (needs_auto_crop, upgrade_auto_crop),
+    (needs_speed, drop_speed),
+    (needs_ceil_mode, upgrade_ceil_mode),
 )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data.labels import IGNORE_LABEL
 
 MAX_PIXELS = 1 << 26
 MAX_LIST_BYTES = 1 << 24
@@ -34,14 +35,52 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def read_label(path: Path) -> npt.NDArray[np.uint8]:
-    """The indices (H, W) in a palette or grey PNG of 8 bits."""
+def read_label(path: Path, palette: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    """The indices (H, W) in a palette PNG, or in a grey one of 8 bits.
+
+    With the data set's `palette` (N, 3), RGB, an index whose colour in the file is another label's is
+    refused: programs that shrink PNGs renumber palettes, and turn grey files into such with palettes.
+    """
     with _opened(path, ("PNG",)) as image:
         if image.mode not in ("P", "L"):
             raise ReadError(
                 f"{path}: the PNG is of mode {image.mode}; labels are indices, in a palette or grey PNG"
             )
-        return np.asarray(image)
+        if image.mode == "L" and (bits := _bits(path)) < 8:
+            raise ReadError(
+                f"{path}: the PNG is grey, of {bits} bits, which readers scale to 0 to 255: whether the "
+                f"scaled values are the labels cannot be told; save it with 8 bits"
+            )
+        label = np.asarray(image)
+        if image.mode == "P" and palette is not None:
+            _check_palette(path, label, np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3), palette)
+        return label
+
+
+def _bits(path: Path) -> int:
+    """The bits per sample of a PNG, the first byte after its width and height."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+def _check_palette(
+    path: Path, label: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]
+) -> None:
+    """Refuses a label whose colour is another one's, in the data set's palette or as grey."""
+    labels: dict[tuple[int, ...], int] = {
+        tuple(colour): index for index, colour in enumerate(palette.tolist())
+    }
+    greys: dict[tuple[int, ...], int] = {
+        (index,) * 3: index for index in (*range(len(palette)), IGNORE_LABEL)
+    }
+    for index in np.unique(label).tolist():
+        colour = tuple(found[index].tolist()) if index < len(found) else ()
+        meant = {known[colour] for known in (labels, greys) if colour in known}
+        if meant and index not in meant:
+            raise ReadError(
+                f"{path}: index {index} has the colour {colour}, which is that of label {min(meant)}; "
+                f"was the palette renumbered when the PNG was made smaller? use the file before that"
+            )
 
 
 def read_depth(path: Path) -> npt.NDArray[np.uint16]:

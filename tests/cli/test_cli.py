@@ -490,7 +490,9 @@ REFUSED = {
     "git-LFS": Refused(b"version https://git-lfs.github.com/spec/v1", "git-LFS pointer"),
     "pickle": Refused(b"\x80\x02}q\x00.", "pickle"),
     "hdf5": Refused(b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
-    "solverstate": Refused(w.integer(1, 7) + w.delimited(2, b"net"), "like a mean or a .solverstate"),
+    "solverstate": Refused(
+        w.integer(1, 7) + w.delimited(2, b"net"), "is a .solverstate; give the caffemodel"
+    ),
     "mean": Refused(WEIGHT + values(60), "is a mean, not a model"),
     "binary as prototxt": Refused(GOOD, "not text", ("--prototxt", "bad.caffemodel")),
     "two texts": Refused(b"name: 'a'", "FILE must hold the weights", prototxt("good"), "bad.prototxt"),
@@ -507,7 +509,9 @@ REFUSED = {
     "too few values": Refused(model(conv(WEIGHT + values(59), FULL[1])), "asks for 60 values, 59 are there"),
     "unknown layer": Refused(model(conv(*FULL), after_conv("odd", "Peculiar")), r"'odd' \(Peculiar\): no"),
     "unknown field": Refused(model(conv(*FULL, more=w.integer(777, 1))), "#777; give the net's --prototxt"),
-    "unknown text field": Refused(GOOD, r"^fork.prototxt:\d+:\d+: .*'gadget'", prototxt("fork")),
+    "unknown text field": Refused(
+        GOOD, r"layer 'conv' .*fork.prototxt:\d+:\d+: .*'gadget'", prototxt("fork")
+    ),
     "huge shape": Refused(model(conv(w.shape(1 << 40, 1 << 40) + values(1))), "Caffe allows"),
     "huge length": Refused(
         model(conv(WEIGHT + w.tag(5, 2) + w.varint(1 << 40))), "takes 1099511627776 bytes"
@@ -731,3 +735,16 @@ def test_what_else_there_is_to_do_is_shown_before_and_behind(
         progress.wipe()
         running, nothing = f"\r{'running it':70}", f"\r{'':70}\r"
         assert capsys.readouterr().err == (running + running + nothing if is_terminal else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("m_c3d", r"\(1, 3, 20, 20\) asks for 1200 values, 19200 are there"),
+        ("m_nonum", r"\(0, 3, 20, 20\) asks for 0 values, 1200 are there; its num is missing or 0"),
+    ],
+)
+def test_a_mean_whose_shape_is_wrong(name, problem, capsys):
+    path = GOLDEN / "reports" / "mean_without_num" / f"{name}.binaryproto"
+    assert main(["--inspect", str(path)]) == 1
+    assert re.search(problem, capsys.readouterr().err)

@@ -57,6 +57,26 @@ def test_snapshots_of_old_have_no_suffix(golden, tmp_path):
     assert list(find(tmp_path)) == [Case(tmp_path / "deploy.prototxt", weights, None)]
 
 
+def test_a_broken_solver_is_a_solver(golden, tmp_path):
+    broken = golden / "wild" / "solver_read_as_net" / "solver.prototxt"
+    (tmp_path / "a.prototxt").write_text(f"# a comment\n\ndebug_info: true\n{broken.read_text()}")
+    (row,) = survey(list(find(tmp_path)))
+    assert row.kind == "solver"
+    assert row.refusal.startswith("18:14: SolverParameter has no field '1'")
+    assert summary([row], tmp_path).startswith("0 nets, and 0 of 1 solvers upgraded\n\n1 refused")
+
+
+@pytest.mark.parametrize("ignore_unknown", [False, True])
+def test_unknown_fields_can_be_ignored(tmp_path, ignore_unknown):
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "d" type: "Input" top: "d" } '
+        'layer { name: "r" type: "ReLU" bottom: "d" top: "r" x: 1 }'
+    )
+    (row,) = survey(list(find(tmp_path)), ignore_unknown=ignore_unknown)
+    assert ("built" in row.passed) == ignore_unknown
+    assert ("--ignore-unknown-fields" in row.refusal) != ignore_unknown
+
+
 def test_each_case_goes_as_far_as_it_can(folder):
     rows = rows_by_name(folder, run=True)
     everything = ("parsed", "upgraded", "built", "ran", "matched")

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from caffe2torch import schema
-from caffe2torch.errors import Caffe2TorchError, ReadError, SyntaxRefused
+from caffe2torch.errors import Caffe2TorchError, ReadError, SyntaxRefused, UnsupportedLayer
 from caffe2torch.net.reading import read
+from caffe2torch.plan import plan
+from caffe2torch.untrusted.layer_texts import read_net
 from caffe2torch.untrusted.text import read_prototxt
 
 
@@ -137,11 +139,38 @@ INPUT = 'input: "data" input_dim: [1, 3, 5, 7]\n'
 
 def test_unknown_fields_can_be_ignored_and_are_noted(tmp_path: Path) -> None:
     path = written(tmp_path, INPUT + 'layer { name: "a" type: "ReLU" bottom: "data" top: "a" oops { b: 1 } }')
-    with pytest.raises(SyntaxRefused, match="no field 'oops'"):
-        read(path)
+    with pytest.raises(UnsupportedLayer, match=r"no field 'oops'.*--ignore-unknown-fields"):
+        plan(read(path))
     net = read(path, ignore_unknown=True)
     assert [layer.name for layer in net.layers] == ["input", "a"]
     assert "LayerParameter has no field 'oops'" in net.notes[0]
+
+
+def test_unknown_fields_of_layers_are_told_with_their_place(tmp_path: Path) -> None:
+    text = (
+        INPUT
+        + """
+        # layer { not: 'this' }
+        layer { name: 'layer { "a' type: "ReLU"
+            relu_param < bet: 1 > gam: 2
+        } layers { name: 'x' bet: 1 }"""
+    )
+    message, unknown = read_net(written(tmp_path, text))
+    assert [(x, str(e).removeprefix(f"{tmp_path}")[14:]) for x, e in unknown.items()] == [
+        (0, "5:26: ReLUParameter has no field 'bet', in Caffe or in any fork we know, at "
+            "`relu_param < bet: 1 > gam: 2`"),
+        (1, "6:30: V1LayerParameter has no field 'bet', in Caffe or in any fork we know, at "
+            "`layers { name: 'x' bet: 1 }`"),
+    ]  # fmt: skip
+    assert (message.layer[0].name, message.layers[0].name) == ('layer { "a', "x")
+
+
+@pytest.mark.parametrize("layer", ["oops: 1", "layer { type: 'Split' oops: 1 }"])
+def test_unknown_fields_outside_of_named_layers_are_refused(tmp_path: Path, layer: str) -> None:
+    path = written(tmp_path, f"{layer} layer {{ name: 'a' oops: 1 }}")
+    with pytest.raises(SyntaxRefused, match=r"no field 'oops'.*; --ignore-unknown-fields leaves .*, at `"):
+        read(path)
+    assert "no field 'oops'" in read(path, ignore_unknown=True).notes[0]
 
 
 def test_a_value_that_does_not_parse_is_not_an_unknown_field(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, WeightsError
 from caffe2torch.net.reading import read
+from caffe2torch.plan import plan
 from caffe2torch.untrusted.binary import read_binaryproto, read_caffemodel, read_solverstate
 from caffe2torch.untrusted.text import read_prototxt
 from tests import wire_writer as w
@@ -187,9 +188,43 @@ def test_names_of_v0_and_v1_layers_match(tmp_path: Path) -> None:
     assert values(read(net, written(tmp_path, data))) == [[], [[1]], [[1]], [[2]]]
 
 
+def test_an_input_without_a_shape_gets_its_channels_from_the_weights() -> None:
+    net = read(
+        weights=GOLDEN / "wild" / "old_caffemodel_input_without_shape" / "layer_convolution.caffemodel"
+    )
+    planned = plan(net)
+    assert dict(planned.inputs) == {"input": (None, 6, None, None)}  # 2 for each of 3 groups
+    assert net.notes == ("inputs without a shape, which Caffe leaves undefined: input",)
+
+
+def test_nvidias_blobs_of_a_real_file(tmp_path: Path) -> None:
+    folder = GOLDEN / "wild" / "nvcaffe_raw_data"
+    alone, both = (
+        read(prototxt, folder / "HorizonalFinemapping.caffemodel")
+        for prototxt in (None, folder / "HorizonalFinemapping.prototxt")
+    )
+    # The first blob's float16, found by the tag and length of its raw_data.
+    data = (folder / "HorizonalFinemapping.caffemodel").read_bytes()
+    start = data.index(w.tag(12, w.LENGTH) + w.varint(2 * 10 * 3 * 3 * 3)) + 3
+    wanted = np.frombuffer(data, "<f2", 270, start).reshape(10, 3, 3, 3)
+    for net in (alone, both):
+        np.testing.assert_array_equal(net.layers[1].blobs[0].read(), wanted)
+        assert plan(net).outputs == ("dense",)
+
+
+def test_two_layers_of_one_name_with_equal_blobs_each_get_them() -> None:
+    folder = GOLDEN / "wild" / "duplicate_layer_names"
+    net = read(folder / "shared_weights.prototxt", folder / "shared_weights.caffemodel")
+    planned = plan(net)
+    assert [p.key for p in planned.parameters() if p.blob is not None] == [
+        "conv.weight", "conv.bias", "conv#2.weight", "conv#2.bias",
+        "sum.weight", "sum.bias", "sum#2.weight", "sum#2.bias",
+    ]  # fmt: skip
+
+
 def test_two_layers_with_blobs_and_one_name_are_refused(tmp_path: Path) -> None:
     net = written(tmp_path, NET, "net.prototxt")
-    with pytest.raises(WeightsError, match="two layers named 'ip' have blobs"):
+    with pytest.raises(WeightsError, match="two layers named 'ip' have different blobs"):
         read(net, written(tmp_path, w.layer("ip", blob(1)) + w.layer("ip", blob(2))))
     harmless = w.layer("x", blob(1)) + w.layer("x", blob(2)) + w.layer("ip", blob(3)) + w.layer("ip")
     assert values(read(net, written(tmp_path, harmless))) == [[], [[3]], [[3]], []]
@@ -199,14 +234,17 @@ def test_a_forks_fields_matter_only_without_a_prototxt(tmp_path: Path) -> None:
     net = written(tmp_path, NET, "net.prototxt")
     fork = w.delimited(149, b"x") + w.delimited(106, w.integer(77, 1))
     weights = written(tmp_path, w.layer("ip", blob(1) + w.delimited(99, b"half"), more=fork), "w.caffemodel")
-    assert read(weights=weights).layers[0].unknown == ("#149", "blobs[0].#99", "convolution_param.#77")
+    (reason,) = read(weights=weights).layers[0].unknown
+    assert "gives it fields of a fork's schema, #149, blobs[0].#99, convolution_param.#77;" in reason
     assert "they were ignored" in read(weights=weights, ignore_unknown=True).notes[0]
     assert values(read(net, weights)) == [[], [[1]], [[1]], []]
 
 
 def test_an_enum_value_of_a_fork_is_unknown(tmp_path: Path) -> None:
     pool = w.layer("pool", type_name="Pooling", more=w.delimited(121, w.integer(1, 7)))
-    assert read(weights=written(tmp_path, pool)).layers[0].unknown == ("pooling_param.pool",)
+    assert (
+        "a fork's schema, pooling_param.pool;" in read(weights=written(tmp_path, pool)).layers[0].unknown[0]
+    )
 
 
 def test_a_forks_fields_of_no_layer_are_refused(tmp_path: Path) -> None:
@@ -248,8 +286,9 @@ def test_text_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
         (b"\x80\x04\x95\x10", "is a Python pickle"),
         (b"\x1f\x8b\x08\x08", "is compressed with gzip"),
         (b"\x93NUMPY\x01\x00", "is a NumPy array"),
-        (b"<!DOCTYPE html><html>", "is a web page; did the download fail?"),
-        (b"<html><title>404</title>", "is a web page; did the download fail?"),
+        (b"<!DOCTYPE html><html>", "is a web page, not the file itself; download that"),
+        (b"\n\n \r\n\t<!DOCTYPE html>\n<html>", "is a web page, not the file itself; download that"),
+        (b"<html><title>404</title>", "is a web page, not the file itself; download that"),
         (b"\xff\xfen\x00a\x00m\x00e\x00", "is text in UTF-16; save it as UTF-8"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
@@ -98,3 +99,16 @@ def test_load_takes_what_fcn_convert_takes(name: str, tmp_path: Path) -> None:
     assert found == wanted
     with pytest.raises(ReadError, match="holds its own net; --prototxt is for Caffe's files"):
         c2t.load(path, prototxt="net.prototxt")
+
+
+def test_what_torch_save_wrote_is_told_apart(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1))
+    path = tmp_path / "model.pth"
+    torch.save(model, path)
+    with pytest.raises(
+        ReadError, match=r"asks for torch\.nn\.modules\.container\.Sequential, .*state_dict\(\)"
+    ):
+        open_model(path)
+    torch.save(torch.nn.DataParallel(model).state_dict(), path)
+    with pytest.raises(ReadError, match=r"no net, of a model in nn\.DataParallel: save model\.module's"):
+        open_model(path)

@@ -9,6 +9,7 @@ import pytest
 
 from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError, UnsupportedLayer, WeightsError
+from caffe2torch.net import to_message
 from caffe2torch.plan import plan
 from tests.nets import INPUT, net_of
 
@@ -94,11 +95,42 @@ def test_an_unknown_layer_type_is_refused():
 
 def test_a_forks_unnamed_fields_are_refused_where_they_matter():
     net = net_of(INPUT + CONV, conv=[WEIGHT, BIAS])
-    marked = replace(net, layers=(net.layers[0], replace(net.layers[1], unknown=("#149",))))
-    with pytest.raises(
-        UnsupportedLayer, match=r"'conv' .*net.caffemodel gives it fields of a fork's schema, #149"
-    ):
+    marked = replace(net, layers=(net.layers[0], replace(net.layers[1], unknown=("it has #149",))))
+    with pytest.raises(UnsupportedLayer, match=r"'conv' \(.*it has #149; --ignore-unknown-fields leaves"):
         plan(marked)
+    with pytest.raises(NetError, match=r"'conv' \(.*it has #149; --ignore-unknown-fields leaves"):
+        to_message(marked)
+
+
+def test_a_forks_unnamed_fields_do_not_matter_where_they_are_not_run():
+    text = """
+        layer { name: 'd' type: 'Data' top: 'data' top: 'label' data_param { batch_size: 2 } }
+        layer { name: 'c' type: 'Convolution' bottom: 'data' top: 'y'
+                convolution_param { num_output: 1 kernel_size: 1 } }
+        layer { name: 'l' type: 'EuclideanLoss' bottom: 'y' bottom: 'label' }
+    """
+    net = net_of(text)
+    marked = replace(net, layers=tuple(replace(layer, unknown=(f"of {layer.name}",)) for layer in net.layers))
+    conv = replace(marked, layers=(marked.layers[0], net.layers[1], marked.layers[2]))
+    assert plan(conv).net.notes[-2:] == (
+        "'d' (Data) is not run, so its unknown fields do not matter: of d",
+        "'l' (EuclideanLoss) is not run, so its unknown fields do not matter: of l",
+    )
+    with pytest.raises(UnsupportedLayer, match="of c"):
+        plan(marked)
+    with pytest.raises(UnsupportedLayer, match="of l"):
+        plan(conv, "TRAIN")
+
+
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_a_data_layer_of_an_unknown_type_becomes_inputs(phase):
+    net = net_of("""
+        layer { name: 'd' type: 'FooData' top: 'data' top: 'unread' }
+        layer { name: 'r' type: 'ReLU' bottom: 'data' top: 'y' }
+    """)
+    planned = plan(net, phase)
+    assert dict(planned.inputs) == {"data": None}
+    assert planned.net.notes == ("inputs in place of data: 'data' (from a FooData layer)",)
 
 
 def test_a_top_too_many_is_refused():

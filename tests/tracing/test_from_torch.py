@@ -66,6 +66,9 @@ CONVOLUTIONS = {
     "F.conv2d": (does(lambda m, x: F.conv2d(x, m.w, padding=1), w=nn.Parameter(torch.randn(5, 6, 3, 2))),
                  ["Convolution"]),
     "deconv": (lambda: nn.ConvTranspose2d(6, 4, (4, 3), (2, 3), (1, 0), groups=2), ["Deconvolution"]),
+    "deconv-output-padding": (
+        lambda: nn.ConvTranspose2d(6, 4, 3, (2, 5), output_padding=(1, 4), dilation=(1, 2), groups=2),
+        ["Deconvolution"]),
     "deconv-dilated": (lambda: nn.ConvTranspose2d(6, 5, 3, dilation=2, bias=False), ["Deconvolution"]),
     "linear": (lambda: nn.Linear(17, 5), ["InnerProduct"]),
     "linear-flat": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(1326, 5, bias=False)), ["InnerProduct"]),
@@ -419,7 +422,8 @@ REFUSED = {
     "mean-of-rows": (does(lambda m, x: x.mean(2)), r"mean \(mean\): reduces axes 2 of \(2, 6, 13, 17\)"),
     "reflect": (lambda: nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect"), "padding_mode is 'reflect'"),
     "same-even": (lambda: nn.Conv2d(6, 4, 2, padding="same"), r"padding 'same' for a kernel \(2, 2\)"),
-    "output-padding": (lambda: nn.ConvTranspose2d(6, 4, 3, 2, output_padding=1), "output_padding is .1, 1."),
+    "output-padding": (lambda: nn.ConvTranspose2d(6, 4, 3, 3, output_padding=1, dilation=2),
+                       "output_padding is .1, 1., no multiple of dilation .2, 2."),
     "output-size": (does(lambda m, x: m.up(x, output_size=[28, 36]), up=nn.ConvTranspose2d(6, 4, 3, 2)),
                     r"up \(ConvTranspose2d\): called with more than its input"),
     "computed-weight": (does(lambda m, x: F.conv2d(x, x[:, :, :3, :3])), "its parameters are computed by"),
@@ -515,3 +519,8 @@ def test_a_net_with_other_numbers_is_not_returned() -> None:
     module = Does(forward, conv=nn.Conv2d(6, 4, 1), relu=nn.ReLU(inplace=True))
     with pytest.raises(VerificationFailed, match=r"Does: .* 'add' has a relative error of .*in place"):
         c2t.from_torch(module, {"data": SHAPE})
+
+
+def test_data_parallel_names_what_to_give() -> None:
+    with pytest.raises(UnsupportedModule, match=r"nn\.DataParallel only .*; give its \.module"):
+        c2t.from_torch(nn.DataParallel(nn.ReLU()), {"data": (1, 2)})

@@ -425,7 +425,7 @@ def test_inputs_become_one_input_layer_in_front(shapes: str) -> None:
 def test_an_input_without_shape_disappears_as_in_caffe() -> None:
     text = "input: 'data' layer { name: 'r' type: 'ReLU' bottom: 'data' }"
     assert upgraded(text) == net("layer { name: 'r' type: 'ReLU' bottom: 'data' }")
-    assert notes(text) == ("inputs without a shape, left undefined as in Caffe: data",)
+    assert notes(text) == ("inputs without a shape, which Caffe leaves undefined: data",)
 
 
 def test_batch_norm_with_three_params_stops_learning() -> None:
@@ -534,3 +534,40 @@ def test_solver_type_becomes_a_string(old: str, current: str) -> None:
 def test_a_solver_with_both_types_is_refused() -> None:
     with pytest.raises(NetError, match="has solver_type"):
         upgrade_solver(SolverParameter(solver_type="SGD", type="Adam"))
+
+
+# Forks
+
+
+def test_fields_that_say_how_fast_to_compute_are_left_out() -> None:
+    text = """
+        default_forward_type: FLOAT16 default_backward_math: FLOAT global_grad_scale: 1000 name: "n"
+        layer { name: "a" type: "Convolution" forward_type: FLOAT16 cudnn_math_override: 1 engine: "MKLDNN"
+                convolution_param { num_output: 3 cudnn_convolution_algo_seeker: GET engine: CAFFE } }
+        layer { name: "b" type: "Data" data_param { threads: 2 cache: true source: "x" } }
+    """
+    upgraded, notes = upgrade_net(text_format.Parse(text, NetParameter()), "n.prototxt")
+    kept = """
+        name: "n"
+        layer { name: "a" type: "Convolution" convolution_param { num_output: 3 engine: CAFFE } }
+        layer { name: "b" type: "Data" data_param { source: "x" } }
+    """
+    assert upgraded == text_format.Parse(kept, NetParameter())
+    (note,) = notes
+    for name in ("default_forward_type", "global_grad_scale", "cudnn_convolution_algo_seeker", "cache"):
+        assert name in note
+
+
+@pytest.mark.parametrize(("given", "wanted"), [("true", "CEIL"), ("false", "FLOOR")])
+def test_ceil_mode_becomes_round_mode(given: str, wanted: str) -> None:
+    text = "layer {{ name: 'p' type: 'Pooling' pooling_param {{ kernel_size: 2 {} }} }}"
+    message = text_format.Parse(text.format(f"ceil_mode: {given}"), NetParameter())
+    upgraded, notes = upgrade_net(message, "n.prototxt")
+    assert upgraded == text_format.Parse(text.format(f"round_mode: {wanted}"), NetParameter())
+    assert notes == ("ceil_mode of Pooling layers became round_mode",)
+
+
+def test_ceil_mode_and_another_round_mode_are_refused() -> None:
+    text = "layer { name: 'p' type: 'Pooling' pooling_param { ceil_mode: true round_mode: FLOOR } }"
+    with pytest.raises(NetError, match="layer 'p' has a round_mode and another ceil_mode"):
+        upgrade_net(text_format.Parse(text, NetParameter()), "n.prototxt")

@@ -47,9 +47,16 @@ def deconvolution(
     groups: int = 1,
     dilation: Sizes = 1,
 ) -> Top:
-    """Deconvolution; its weight is (in, out / groups, kernel) on both sides."""
-    if any(axis_sizes(output_padding, weight.ndim - 2)):
-        call.refuse(f"output_padding is {output_padding}; a Deconvolution has none")
+    """Deconvolution; its weight is (in, out / groups, kernel) on both sides.
+
+    Output padding is a kernel with as many zeros at the end of each axis, over the dilation.
+    """
+    axes = weight.ndim - 2
+    extra = [*zip(axis_sizes(output_padding, axes), axis_sizes(dilation, axes), strict=True)]
+    if any(size % step for size, step in extra):
+        call.refuse(f"output_padding is {output_padding}, no multiple of dilation {dilation}")
+    zeros = [count for size, step in reversed(extra) for count in (0, size // step)]
+    weight = F.pad(weight, zeros) if any(zeros) else weight
     outputs = weight.shape[1] * groups
     return _sliding(call, "Deconvolution", x, weight, bias, outputs, stride, padding, dilation, groups)
 

@@ -73,7 +73,7 @@ class Folder(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """As on disk."""
-        return reading.read_label(path)
+        return reading.read_label(path, self.heads[head].palette)
 
     @classmethod
     def how_to_get(cls) -> str:

@@ -68,7 +68,7 @@ class PascalVoc(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """As on disk."""
-        return reading.read_label(path)
+        return reading.read_label(path, self.heads[head].palette)
 
     def needed(self, identifier: str) -> tuple[Path, ...]:
         """Image and label, or only the label."""

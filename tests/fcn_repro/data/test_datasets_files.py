@@ -18,6 +18,7 @@ from fcn_repro.data import reading
 from fcn_repro.data.datasets import matlab, open_dataset
 from fcn_repro.data.datasets.matlab import read_matrix
 from tests.fcn_repro.miniatures import save_jpeg, save_mat, save_png, save_text
+from tests.places import GOLDEN
 
 LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4)
 
@@ -52,6 +53,47 @@ def test_a_label_that_is_no_index_image(tmp_path, pixels, mode):
     save_png(tmp_path / "x.png", pixels)
     with pytest.raises(ReadError, match=f"the PNG is of mode {mode}; labels are indices"):
         reading.read_label(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ("grey_labels_of_4_bits", "the PNG is grey, of 4 bits, which readers scale"),
+        ("renumbered_grey_palette", r"index 1 has the colour \(15, 15, 15\), which is that of label 15"),
+    ],
+)
+def test_labels_that_a_program_made_smaller(case, problem):
+    dataset = open_dataset("folder", GOLDEN / "reports" / case, "all")
+    with pytest.raises(ReadError, match=rf"labels/a\.png: .*{problem}"):
+        dataset[0]
+
+
+VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
+
+
+@pytest.mark.parametrize(
+    ("colours", "problem"),
+    [
+        (VOC, ""),
+        ([(1, 2, 3), (200, 0, 0), (9, 9, 9), (8, 8, 7)], ""),  # other colours than the data set's
+        ([VOC[0], VOC[2], VOC[1], VOC[3]], r"index 1 has the colour \(0, 128, 0\), which is that of label 2"),
+        ([VOC[0], (255, 255, 255)], r"index 1 has the colour \(255, 255, 255\), which is that of label 255"),
+        ([(i, i, i) for i in range(4)], ""),
+    ],
+)
+def test_a_palette_whose_colours_are_other_labels_is_refused(tmp_path, colours, problem):
+    save_text(tmp_path / "classes.txt", *(f"c{i} {' '.join(map(str, c))}" for i, c in enumerate(VOC)))
+    save_png(tmp_path / "images" / "x.png", np.zeros((2, 2, 3), np.uint8))
+    label = Image.fromarray(np.array([[0, 1], [1, len(colours) - 1]], np.uint8))
+    label.putpalette([value for colour in colours for value in colour])
+    (tmp_path / "labels").mkdir()
+    label.save(tmp_path / "labels" / "x.png")
+    dataset = open_dataset("folder", tmp_path, "all")
+    if problem:
+        with pytest.raises(ReadError, match=problem):
+            dataset[0]
+    else:
+        assert dataset[0].label.tolist() == [[0, 1], [1, len(colours) - 1]]
 
 
 def test_a_label_as_jpeg_or_a_depth_of_8_bits(tmp_path):
