@@ -23,7 +23,10 @@ ROUNDING = "rounding alone (as far from float64)"
 IN_PLACE = "gradients in memory that layers share: ours are those of the net without"
 ELTWISE = "Eltwise in place: Caffe overwrites what it is to add"
 CAFFE_ENDS = "Caffe crashes or hangs"
-REFUSALS = {"refused: a solver with nothing to train": "has no parameters to train"}
+REFUSALS = {
+    "refused: a solver with nothing to train": "has no parameters to train",
+    "refused: in place on a loss, whose weight Caffe scales anew at every step": "is computed on in place",
+}
 """What we refuse and say so in docs/: a name, and a pattern of the refusal."""
 EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, ELTWISE, CAFFE_ENDS, *REFUSALS)
 TRAINED = ("gin", "gparam", "after")

@@ -46,7 +46,7 @@ class Plan:
     inputs: Mapping[str, Shape | None]
     steps: tuple[Step, ...]
     outputs: tuple[str, ...]
-    """Caffe's, and in phase TRAIN every loss that something reads."""
+    """Caffe's, and every loss that something reads: Caffe gives one with a loss_weight under another name."""
     losses: tuple[LossTerm, ...]
 
     def parameters(self) -> Iterator[Parameter]:
@@ -119,9 +119,8 @@ class _Planner:
         steps = tuple(self._step(layer) for layer in self.net.layers)
         notes = dict.fromkeys((*self.net.notes, *([note(self.unaligned)] if self.unaligned else [])))
         net = replace(self.net, layers=tuple(step.layer for step in steps), notes=tuple(notes))
-        losses, outputs = self._losses(steps), self._outputs()
-        if self.phase == "TRAIN":
-            outputs = tuple(dict.fromkeys((*outputs, *(term.blob for term in losses))))
+        losses = self._losses(steps)
+        outputs = tuple(dict.fromkeys((*self._outputs(), *(term.blob for term in losses))))
         return Plan(net, self.phase, self.inputs, _that_matter(steps, outputs), outputs, losses)
 
     def _losses(self, steps: Sequence[Step]) -> tuple[LossTerm, ...]:
