@@ -13,8 +13,11 @@ from drawn_parts import drawn_net
 import caffe2torch as c2t
 
 
+Tensors = dict[str, torch.Tensor]
+
+
 class NetCase(Case):
-    """A net: its outputs and loss, its gradients, and its blobs afterwards."""
+    """A net: its outputs and its blobs afterwards, and in phase TRAIN its loss and gradients."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         draw = Draw(seed)
@@ -32,7 +35,12 @@ class NetCase(Case):
             (folder / "unshared.prototxt").write_text(str(self.net.unshared()))
 
     def _case(self, **others: Any) -> dict[str, Any]:
-        own = {"net": "net.prototxt", "phase": self.net.phase, "backward": True, "seed": 1}
+        own = {
+            "net": "net.prototxt",
+            "phase": self.net.phase,
+            "backward": self.net.phase == "TRAIN",
+            "seed": 1,
+        }
         return {**own, "differentiated": self.differentiated, **others}
 
     def _net(self) -> c2t.Net:
@@ -49,15 +57,24 @@ class NetCase(Case):
         for blob in self.differentiated:
             inputs[blob].requires_grad_()
         tops = model(**{blob: x for blob, x in inputs.items() if blob in model.inputs})
+        blobs = {f"{i}.{j}": x for i, own in enumerate(model.blobs().values()) for j, x in enumerate(own)}
+        here = {f"out.{blob}": top for blob, top in tops.items()}
+        here |= {f"after.{key}": blob for key, blob in blobs.items()}
+        if self.net.phase == "TRAIN":
+            here |= self._learned(model, tops, inputs, blobs)
+        return {key: tensor.detach().numpy().copy() for key, tensor in here.items()}
+
+    def _learned(
+        self, model: c2t.CaffeNet, tops: Tensors, inputs: Tensors, blobs: Tensors
+    ) -> dict[str, torch.Tensor]:
+        """The loss and the gradients."""
         loss = loss_of(model, tops)
         if loss.requires_grad:
             loss.backward()
-        blobs = {f"{i}.{j}": x for i, own in enumerate(model.blobs().values()) for j, x in enumerate(own)}
-        here = {f"out.{blob}": top for blob, top in tops.items()} | {"loss": loss}
+        here = {"loss": loss}
         here |= {f"gin.{blob}": _gradient(inputs[blob]) for blob in self.differentiated}
         here |= {f"gparam.{key}": _gradient(blob) for key, blob in blobs.items()}
-        here |= {f"after.{key}": blob for key, blob in blobs.items()}
-        return {key: tensor.detach().numpy().copy() for key, tensor in here.items()}
+        return here
 
     def follow_up(self) -> None:
         """The net apart where something differs, and where nothing does, now and then what we write."""

@@ -13,19 +13,17 @@ from caffe2torch.net import Layer, Net
 def with_shared(net: Net, weights: str) -> Net:
     """The net with the blobs of the HDF5 file `weights`, every shared one at each layer that shares it.
 
-    Raises WeightsError for a blob that the file leaves out and no layer shares.
+    Of copies that differ Caffe keeps the last, in the order of the layers' names. Raises WeightsError for a
+    blob that the file leaves out and no layer shares.
     """
-    stored = _last_stored(net.layers)
+    stored = _last_stored(sorted(net.layers, key=lambda layer: layer.name))
     return replace(net, layers=tuple(_completed(layer, stored, weights) for layer in net.layers))
 
 
 def _completed(layer: Layer, stored: Mapping[str, Blob], weights: str) -> Layer:
     """The layer with those of its blobs that others store."""
     blobs = [*layer.blobs, *[ABSENT] * (len(layer.fields.param) - len(layer.blobs))]
-    blobs = [
-        stored.get(layer.share_name(position), ABSENT) if blob is ABSENT else blob
-        for position, blob in enumerate(blobs)
-    ]
+    blobs = [_kept(blob, stored.get(layer.share_name(place), blob)) for place, blob in enumerate(blobs)]
     while blobs and blobs[-1] is ABSENT:
         blobs.pop()
     if ABSENT in blobs:
@@ -34,8 +32,15 @@ def _completed(layer: Layer, stored: Mapping[str, Blob], weights: str) -> Layer:
             f"it; is this the net of these weights?"
         )
     # Layers of one name have one tuple of blobs, which tells a plan that a file has filled both.
-    unchanged = len(blobs) == len(layer.blobs) and ABSENT not in layer.blobs
+    unchanged = list(map(id, blobs)) == list(map(id, layer.blobs))
     return layer if unchanged else replace(layer, blobs=tuple(blobs))
+
+
+def _kept(blob: Blob, shared: Blob) -> Blob:
+    """What Caffe keeps of a layer's copy and the one that counts for all who share it."""
+    if blob is ABSENT or shared is blob:
+        return shared
+    return replace(shared, shape=blob.shape) if shared.count == blob.count else blob
 
 
 def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
@@ -51,7 +56,7 @@ def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
             name = layer.share_name(position)
             shared = last.get(name, blob)
             if name not in seen:
-                own[position] = replace(shared, shape=blob.shape) if shared.count == blob.count else blob
+                own[position] = _kept(blob, shared)
             seen |= {name} - {""}
         kept.append(own)
     return kept

@@ -120,8 +120,12 @@ class Backward:
         """The tops that count as losses, in the net's order."""
         terms = []
         for layer, top, weight, readers in self._losses():
-            overwritten = not layer.fields.loss_weight and any(self._under_loss[reader] for reader in readers)
-            terms.append(LossTerm(top, weight, not overwritten))
+            given = bool(layer.fields.loss_weight)
+            overwritten = any(self._under_loss[reader] for reader in readers)
+            terms.append(LossTerm(top, weight, given or not overwritten))
+            if given and readers and layer.type.endswith("Loss"):
+                # The weight goes to a copy of the top (insert_splits.cpp), and the layer takes its default.
+                terms.append(LossTerm(top, 1, False))
         return tuple(terms)
 
     def _losses(self) -> Iterator[tuple[Layer, str, float, list[int]]]:

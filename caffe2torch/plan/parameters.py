@@ -164,14 +164,10 @@ def check_sizes(layer: Layer, what: str, shape: Shape) -> None:
 
 
 def _stored(net: Net) -> dict[str, Blob]:
-    """The last blob that is stored under each name by which parameters are shared.
-
-    Caffe reads a caffemodel in the order of its layers, and HDF5 in that of their names (net.cpp).
-    """
-    by_name = net.weights_format == "HDF5"
+    """The last blob that is stored under each name by which parameters are shared."""
     return {
         name: blob
-        for layer in (sorted(net.layers, key=lambda layer: layer.name) if by_name else net.layers)
+        for layer in net.layers
         for position, blob in enumerate(layer.blobs)
         if blob.has_data and (name := layer.share_name(position))
     }
