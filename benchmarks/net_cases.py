@@ -12,7 +12,6 @@ from drawn_parts import drawn_net
 
 import caffe2torch as c2t
 
-
 Tensors = dict[str, torch.Tensor]
 
 
