@@ -79,7 +79,7 @@ def parser() -> Parser:
 
 def _table_options(group: Group) -> None:
     add = group.add_argument
-    add("--paper", metavar="P", default="cvpr2015", help="cvpr2015 (default) or pami2017")
+    add("--paper", metavar="P", default="cvpr2015", help="see --list (default: cvpr2015)")
     add("--stored", action="store_true", help="evaluate nothing, only read stored runs")
     add("--time", action="store_true", help="measure forward times, with random weights")
     add("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS, help="for the upper bounds")

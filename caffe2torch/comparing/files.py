@@ -21,7 +21,7 @@ from caffe2torch.comparing.nets import (
 from caffe2torch.errors import ReadError
 from caffe2torch.formats.pt import read_pt
 from caffe2torch.net.reading import with_weights
-from caffe2torch.opening import that_only_runs
+from caffe2torch.opening import without_net
 from caffe2torch.plan.warnings import warnings_of
 from caffe2torch.untrusted.binary import read_caffemodel
 from caffe2torch.untrusted.kinds import File, Kind
@@ -70,7 +70,7 @@ def between(
             return Difference(str(known), str(path), tolerance, outputs=outputs, notes=notes)
     first, second = (side for _, side in sides if isinstance(side, Model))
     found = replace(compare(first, second, tolerance), a=str(a), b=str(b))
-    unrun = [path for path in (a, b) if path not in nets and that_only_runs(path)]
+    unrun = [path for path in (a, b) if path not in nets and (its := without_net(path)) and its.runner]
     if unrun:  # the layers are those of one net, lent to the other's weights
         found = replace(found, layers=0)
     found = replace(found, notes=tuple(_notes({a: first, b: second}, unrun)))
@@ -91,11 +91,12 @@ def _opened(path: File, base: Model, running: bool, trust: bool) -> Model | Run:
         return model_of(read_pt(Path(path), base))
     if path.kind is Kind.HDF5:
         return model_of(with_weights(base.net, path))
-    known = that_only_runs(path)
-    if known is None or known.runner is None:
+    known = without_net(path)
+    if known is None or not (known.runner or known.values):
         raise ReadError(f"{path}: defines no net, holds no values and does not run")
-    if known.values is not None and not running and not trust:
+    if known.values is not None and (known.runner is None or not (running or trust)):
         return model_of(known.values(Path(path), base))
+    assert known.runner is not None  # noqa: S101 (else it has values)
     _check_trust(path, known, trust)
     return known.runner(Path(path), base)
 
@@ -111,7 +112,7 @@ def _without_net(
     a: File, b: File, tolerance: float, run: bool, on: str | PathLike[str] | None, trust: bool
 ) -> Difference:
     neither = f"neither {a} nor {b} defines a net"
-    opens = [known for path in (a, b) if (known := that_only_runs(path)) and known.open]
+    opens = [known for path in (a, b) if (known := without_net(path)) and known.open]
     if len(opens) == 2 and on is not None:
         first, second = (_run_alone(path, known, trust) for path, known in zip((a, b), opens, strict=True))
         outputs = compare_outputs(str(a), stored_answers(str(a), first, on), second, tolerance)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.blob import Blob, blob_of, dense
-from caffe2torch.errors import ReadError, WeightsError
+from caffe2torch.blob import blob_of
 from caffe2torch.net import Net
 from caffe2torch.writing import DTYPES
 from caffe2torch.writing.format import Format
-from caffe2torch.writing.model import Model, with_blobs
+from caffe2torch.writing.model import Model, with_state
 from caffe2torch.writing.output import Output, encoded, patiently
 
 if TYPE_CHECKING:
@@ -32,32 +29,10 @@ def read_pt(path: Path, model: Model) -> Net:
     return with_state(model, read_state_dict(path), path)
 
 
-def with_state(model: Model, state: Mapping[str, Blob], path: Path) -> Net:
-    """The model's net with the values of a state dict, which is all that is known of `path`.
-
-    Raises WeightsError for keys that are not those of the net.
-    """
-    keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
-    if odd := sorted(keys ^ state.keys()):
-        problem = "has no" if odd[0] in keys else "has a"
-        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of {model.net.name!r}?")
-
-    def blob(parameter: Parameter) -> Blob:
-        found = state[parameter.key]
-        if parameter.diagonal and found.shape != parameter.shape:
-            return dense(found.shape, lambda: found.read().reshape(-1))
-        return found
-
-    return replace(with_blobs(model.plan, blob), read_from=str(path), weights=str(path))
-
-
 def read_back(path: Path, model: Model) -> Net:
     """The model's net with the state dict in a file."""
     state = torch.load(path, weights_only=True, mmap=True)
-    keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
-    if state.keys() != keys:
-        raise ReadError(f"its keys are not the net's: {min(state.keys() ^ keys)!r}")
-    return with_blobs(model.plan, lambda p: blob_of(state[p.key], diagonal=p.diagonal))
+    return with_state(model, {key: blob_of(tensor) for key, tensor in state.items()}, path)
 
 
 def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:

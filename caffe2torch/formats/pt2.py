@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2torch._torch import torch
-from caffe2torch.formats.pt import with_state
 from caffe2torch.net import Net
 from caffe2torch.untrusted.pt2 import read_pt2
 from caffe2torch.writing.checking import as_function
 from caffe2torch.writing.format import Format, Run
-from caffe2torch.writing.model import Model
+from caffe2torch.writing.model import Model, with_state
 from caffe2torch.writing.output import Output, patiently
 
 

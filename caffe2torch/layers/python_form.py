@@ -37,7 +37,10 @@ class Place:
 
 @dataclass(frozen=True)
 class PythonForm:
-    """A layer in Python: an expression for its top, or one for each, joined by commas."""
+    """A layer in Python: an expression for its top, or one for each, joined by commas.
+
+    It may use `torch`, `nn` and `F`, torch.nn.functional, which the file imports.
+    """
 
     expression: str
     attributes: Mapping[str, str] = field(default_factory=dict)

@@ -55,8 +55,9 @@ def open_model(
     file = look_at_model(path)
     if whose := vgg16_origin(file):
         return _vgg16(file, whose, prototxt, mean, trained_on)
-    if (known := that_only_runs(file)) is not None:
-        raise ReadError(f"{file}: is {known.name}, which can only be run; give the model that it came from")
+    if (known := without_net(file)) is not None:
+        what = "can only be run" if known.read is None else "holds values but no net"
+        raise ReadError(f"{file}: is {known.name}, which {what}; give the model that it came from")
     if file.kind is Kind.STATE_DICT:
         from caffe2torch.untrusted.pickles import check_no_net  # needs torch
 
@@ -95,20 +96,24 @@ def vgg16_origin(file: File) -> str:
 
 
 def defines_net(file: File) -> bool:
-    """Whether a file defines its net: HDF5 and state dicts hold only values, some formats only run."""
+    """Whether a file defines its net: HDF5, state dicts and some formats hold only values, or only run."""
     if vgg16_origin(file):
         return True
-    return file.kind not in (Kind.HDF5, Kind.STATE_DICT) and that_only_runs(file) is None
+    return file.kind not in (Kind.HDF5, Kind.STATE_DICT) and without_net(file) is None
 
 
 def is_mean(file: File) -> bool:
     """Whether a file is a BlobProto; ONNX, known by its suffix, begins with the same byte."""
-    return file.kind is Kind.MEAN and that_only_runs(file) is None
+    return file.kind is Kind.MEAN and without_net(file) is None
 
 
-def that_only_runs(file: File) -> Format | None:
-    """The format of a file that can only be run, such as ONNX, by its suffix."""
-    return next((x for x in formats().values() if x.read is None and file.path.endswith(x.suffixes)), None)
+def without_net(file: File) -> Format | None:
+    """The format of a file that only runs, such as ONNX, or only holds values, by its suffix.
+
+    Not of state dicts and HDF5, which are known by their first bytes.
+    """
+    without = (x for x in formats().values() if x.read is None or x.values is not None)
+    return next((x for x in without if file.path.endswith(x.suffixes)), None)
 
 
 def _vgg16(

@@ -46,7 +46,7 @@ class Format:
     open: Opener | None = None
     """Loads any file of this format, to be run."""
     values: Reader | None = None
-    """Reads the values alone, by the model's net, of a format that otherwise only runs."""
+    """Reads the values alone, by the model's net, of a format that does not define its own: for --diff."""
     runs_code: bool = False
     """Whether `run` and `open` run what the file's author wrote: nothing for the files of strangers."""
     dtypes: tuple[str, ...] = ("float32",)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
-from caffe2torch.blob import FLOAT32, Blob, blob_of
+from caffe2torch.blob import FLOAT32, Blob, blob_of, dense
 from caffe2torch.errors import WeightsError
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
@@ -149,6 +149,25 @@ def with_blobs(planned: Plan, blob: Callable[[Parameter], Blob]) -> Net:
             yield replace(step.layer, blobs=tuple(blob(parameter) for parameter in step.parameters))
 
     return replace(planned.net, layers=tuple(layers()))
+
+
+def with_state(model: Model, state: Mapping[str, Blob], path: Path) -> Net:
+    """The model's net with the values that a file holds by key: those of `Parameter.read`, or dense ones.
+
+    Raises WeightsError for keys that are not those of the net.
+    """
+    keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
+    if odd := sorted(keys ^ state.keys()):
+        problem = "has no" if odd[0] in keys else "has a"
+        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of {model.net.name!r}?")
+
+    def blob(parameter: Parameter) -> Blob:
+        found = state[parameter.key]
+        if parameter.diagonal and found.shape != parameter.shape:
+            return dense(found.shape, lambda: found.read().reshape(-1))
+        return found
+
+    return replace(with_blobs(model.plan, blob), read_from=str(path), weights=str(path))
 
 
 def valued(parameter: Parameter) -> Blob:

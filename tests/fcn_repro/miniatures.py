@@ -213,3 +213,23 @@ def own_folder(root: Path) -> Miniature:
         save_png(root / "labels" / f"{identifier}.png", label)
     save_text(root / "classes.txt", "road 128 64 128", "kerb stone", "grass 0 255 0")
     return made
+
+
+CONTEXT_59 = tuple(CONTEXT_NUMBERS)
+CONTEXT_33 = (
+    *CONTEXT_59[:20],
+    *("sky", "grass", "ground", "road", "building", "tree", "water", "mountain", "wall", "floor", "track"),
+    *("keyboard", "ceiling"),
+)
+MINIATURES = {
+    "voc2011": lambda root: pascal_voc(root, 2011, "seg11valid"),
+    "voc2012": pascal_voc,
+    "sbd": sbd,
+    "nyudv2": nyudv2,
+    "sift-flow": sift_flow,
+    "pascal-context": lambda root: pascal_context(root, CONTEXT_59, rest=0, first=1),
+    "pascal-context-59": lambda root: pascal_context(root, CONTEXT_59, rest=255, first=0),
+    "pascal-context-33": lambda root: pascal_context(root, CONTEXT_33, rest=255, first=0),
+    "camvid": camvid,
+}
+"""Every data set but the rendered one and the user's own folder, by name."""

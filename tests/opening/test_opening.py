@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import caffe2torch as c2t
+from caffe2torch.blob import Blob
 from caffe2torch.cli.main import main
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import formats
 from caffe2torch.hub import HubNet
+from caffe2torch.net import Net
 from caffe2torch.opening import defines_net, look_at_model, open_model
+from caffe2torch.writing.format import Format
+from caffe2torch.writing.model import Model, with_state
+from caffe2torch.writing.output import Output
 from tests.formats.test_export import bits, small_net
 
 VALUES_ONLY = {
@@ -29,14 +35,16 @@ def test_each_of_our_formats(name: str, tmp_path: Path, capsys: pytest.CaptureFi
     path = f"{tmp_path}/net{known.suffixes[0]}"
     c2t.export(small_net(), path, check=False)
     file = look_at_model(path)
-    assert defines_net(file) == (known.read is not None and name not in VALUES_ONLY)
+    only_values = known.values is not None or name in VALUES_ONLY
+    assert defines_net(file) == (known.read is not None and not only_values)
     code = main([path, "--inspect"])
     out, err = capsys.readouterr()
     if defines_net(file):
         assert (code, err) == (0, "")
         assert open_model(file).net.layers[1].name in out
         return
-    expected = VALUES_ONLY.get(name, f"is {name}, which can only be run; give the model that it came from")
+    what = "can only be run" if known.read is None else "holds values but no net"
+    expected = VALUES_ONLY.get(name, f"is {name}, which {what}; give the model that it came from")
     assert (code, err) == (1, f"fcn-convert: {path}: {expected}\n")
 
 
@@ -112,3 +120,29 @@ def test_what_torch_save_wrote_is_told_apart(tmp_path):
     torch.save(torch.nn.DataParallel(model).state_dict(), path)
     with pytest.raises(ReadError, match=r"no net, of a model in nn\.DataParallel: save model\.module's"):
         open_model(path)
+
+
+def test_a_new_format_that_only_holds_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It states how its values are read: then it is compared by the other's net, and refused as a model."""
+
+    def write(model: Model, output: Output, dtype: str) -> None:
+        arrays = {p.key: p.read() for step in model.plan.steps for p in step.parameters}
+        np.savez(output.file, **arrays)
+
+    def values(path: Path, model: Model) -> Net:
+        with np.load(path) as stored:
+            return with_state(model, {key: Blob.of(array) for key, array in stored.items()}, path)
+
+    new = Format("new", (".new",), write, read=values, values=values)
+    monkeypatch.setitem(formats(), "new", new)
+    net = small_net(conv=[np.arange(90).reshape(5, 3, 2, 3), np.arange(5)])
+    caffe, path = tmp_path / "net.caffemodel", tmp_path / "net.new"
+    c2t.export(net, caffe)
+    c2t.export(net, path)
+    assert main([str(caffe), "--diff", str(path)]) == 0
+    assert "3 of 3 blobs equal" in capsys.readouterr().out
+    assert main([str(path), "--inspect"]) == 1
+    refusal = f"{path}: is new, which holds values but no net; give the model that it came from"
+    assert capsys.readouterr().err == f"fcn-convert: {refusal}\n"

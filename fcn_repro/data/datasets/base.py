@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.labels import IGNORE_LABEL
+from fcn_repro.data.published import DataSource
 from fcn_repro.data.reading import read_ids, read_image
 
 VOC_MEAN_BGR = (104.00699, 116.66877, 122.67892)
@@ -88,8 +89,10 @@ class Dataset:
     quirks: ClassVar[tuple[str, ...]] = ()
     rendered: ClassVar[bool] = False
     """Whether samples are made on demand: no folder is needed."""
+    published: ClassVar[Mapping[str, DataSource]] = {}
+    """Where it is published, by names for `--fetch`: its own, then those of parts that come apart."""
     source: ClassVar[str] = ""
-    """Its name in sources.toml, if it can be fetched."""
+    """The first name in `published`."""
     places: ClassVar[tuple[str, ...]] = (".",)
     """Where a copy may be below the given folder, as the archives unpack."""
     marks: ClassVar[tuple[str, ...]] = ()
@@ -219,5 +222,6 @@ def register(kind: _D) -> _D:
     """Makes the decorated Dataset known by its name."""
     if kind.name in REGISTERED:
         raise RuntimeError(f"two data sets are called {kind.name}")
+    kind.source = next(iter(kind.published), "")
     REGISTERED[kind.name] = kind
     return kind

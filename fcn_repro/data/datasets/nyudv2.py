@@ -20,6 +20,7 @@ from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, regis
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.published import Archive, DataSource
 
 CLASSES = (
     *("wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf"),
@@ -38,7 +39,16 @@ class Nyudv2(Dataset):
 
     name = "nyudv2"
     title = "NYUDv2"
-    source = "nyudv2"
+    published: ClassVar = {
+        "nyudv2": DataSource(
+            "NYUDv2, prepared by the FCN authors",
+            "http://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html",
+            "unknown, see the page",
+            (Archive("nyud.tar.gz", "http://dl.caffe.berkeleyvision.org/nyud.tar.gz"),),
+            note="Labels of 40 classes, depth and HHA by Gupta et al., "
+            "http://people.eecs.berkeley.edu/~sgupta/cvpr13/data.tgz",
+        )
+    }
     labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(colormap(41)[1:]))}
     places = (".", "nyud", "data/nyud")
     marks = ("segmentation", "data/images")

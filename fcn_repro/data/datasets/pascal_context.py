@@ -25,6 +25,7 @@ from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import OBJECTS
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.published import Archive, DataSource
 from fcn_repro.data.reading import lookup, read_ids, read_lines
 
 CLASSES_59 = (
@@ -52,7 +53,30 @@ _MARKS = ("labels.txt", "trainval")
 class PascalContext(Dataset):
     """What the tasks share: they differ in which of the 459 are classes, and in what becomes of the rest."""
 
-    source = "pascal-context"
+    published: ClassVar = {
+        "pascal-context": DataSource(
+            "PASCAL-Context and the images of VOC 2010",
+            "http://www.cs.stanford.edu/~roozbeh/pascal-context/",
+            "annotation: see the page; the images are Flickr's, under its terms of use",
+            (
+                Archive(
+                    "VOCtrainval_03-May-2010.tar",
+                    "http://host.robots.ox.ac.uk/pascal/VOC/voc2010/VOCtrainval_03-May-2010.tar",
+                    into="images",
+                    size=1_345_040_896,
+                    md5=("da459979d0c395079b5c75ee67908abb",),  # pytorch/vision, torchvision/datasets/voc.py
+                ),
+                Archive(
+                    "trainval.tar.gz",
+                    "http://www.cs.stanford.edu/~roozbeh/pascal-context/trainval.tar.gz",
+                    into="annotation",
+                    about=30_700_000,
+                    # ahundt/tf-image-segmentation, data_pascal_voc.py
+                    md5=("df034edb2c12aa7d33b42b20bb1796e3",),
+                ),
+            ),
+        )
+    }
     splits: ClassVar = {"train": Split(4998), "val": Split(5105)}
     mean_bgr = (104.007, 116.669, 122.679)
     rest: ClassVar[int] = IGNORE_LABEL

@@ -17,6 +17,7 @@ from caffe2torch.errors import MissingData
 from fcn_repro.data import reading, splits
 from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, first_with, register
 from fcn_repro.data.palette import colormap
+from fcn_repro.data.published import Archive, DataSource
 
 OBJECTS = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -87,7 +88,20 @@ class PascalVoc2011(PascalVoc):
 
     name = "voc2011"
     title = "PASCAL VOC 2011"
-    source = "voc2011"
+    published: ClassVar = {
+        "voc2011": DataSource(
+            "PASCAL VOC 2011, training and validation",
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2011/",
+            "annotation: see the page; the images are Flickr's, under its terms of use",
+            (
+                Archive(
+                    "VOCtrainval_25-May-2011.tar",
+                    "http://host.robots.ox.ac.uk/pascal/VOC/voc2011/VOCtrainval_25-May-2011.tar",
+                    md5=("6c3384ef61512963050cb5d687e5bf1e",),  # pytorch/vision, torchvision/datasets/voc.py
+                ),
+            ),
+        )
+    }
     year = 2011
     splits: ClassVar = {
         "train": Split(1112),
@@ -104,7 +118,28 @@ class PascalVoc2012(PascalVoc):
 
     name = "voc2012"
     title = "PASCAL VOC 2012"
-    source = "voc2012"
+    published: ClassVar = {
+        "voc2012": DataSource(
+            "PASCAL VOC 2012, training and validation",
+            "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+            "annotation: see the page; the images are Flickr's, under its terms of use",
+            (
+                Archive(
+                    "VOCtrainval_11-May-2012.tar",
+                    "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                    size=1_999_639_040,
+                    md5=("6cd6e144f989b92b3379bac3b3de84fd",),  # wkentaro/fcn, fcn/datasets/voc.py
+                ),
+            ),
+        ),
+        "voc2012-test": DataSource(
+            "PASCAL VOC 2012, test images",
+            "http://host.robots.ox.ac.uk:8080/",
+            "the images are Flickr's, under its terms of use",
+            (Archive("VOC2012test.tar", None),),
+            note="The evaluation server gives VOC2012test.tar to registered users: fetch it by hand.",
+        ),
+    }
     year = 2012
     splits: ClassVar = {
         "train": Split(1464),

@@ -14,6 +14,7 @@ from typing import ClassVar
 from fcn_repro.data.datasets.base import Dataset, Label, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import LABELLINGS
+from fcn_repro.data.published import Archive, DataSource
 from fcn_repro.data.reading import as_ids, lookup, read_ids
 
 
@@ -23,7 +24,24 @@ class Sbd(Dataset):
 
     name = "sbd"
     title = "SBD"
-    source = "sbd"
+    published: ClassVar = {
+        "sbd": DataSource(
+            "SBD, the Semantic Boundaries Dataset",
+            "http://home.bharathh.info/pubs/codes/SBD/download.html",
+            "unknown, see the page; the images are Flickr's, under its terms of use",
+            (
+                Archive(
+                    "benchmark.tgz",
+                    "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+                    about=1_300_000_000,
+                    # As the server stores it (torchvision/datasets/sbd.py); as it arrives where the transfer
+                    # already unzips it, a plain tar under the same name (wkentaro/fcn).
+                    md5=("82b4d87ceb2ed10f6038a1cba92111cb", "2b2af8a6cff7365684e002c08be823a6"),
+                ),
+            ),
+            note="For train_noval put its list, train_noval.txt of the page, beside train.txt.",
+        )
+    }
     labellings = LABELLINGS
     places = (".", "dataset", "benchmark_RELEASE/dataset")
     marks = ("cls", "img")

@@ -18,6 +18,7 @@ from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, regis
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.published import Archive, DataSource
 from fcn_repro.data.reading import as_ids, lookup
 
 CLASSES = (
@@ -37,7 +38,20 @@ class SiftFlow(Dataset):
 
     name = "sift-flow"
     title = "SIFT Flow"
-    source = "sift-flow"
+    published: ClassVar = {
+        "sift-flow": DataSource(
+            "SIFT Flow",
+            "http://www.cs.unc.edu/~jtighe/Papers/ECCV10/",
+            "unknown, see the page",
+            (
+                Archive(
+                    "SiftFlowDataset.zip",
+                    "http://www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow/SiftFlowDataset.zip",
+                    about=140_000_000,
+                ),
+            ),
+        )
+    }
     labellings: ClassVar = {
         "sem": Labelling(CLASSES, frozen(colormap(34)[1:])),
         "geo": Labelling(GEOMETRY, frozen([(70, 130, 220), (110, 90, 60), (190, 60, 60)])),

@@ -11,28 +11,10 @@ import torch
 from fcn_repro.data.datasets import Dataset, dataset, names, open_dataset
 from fcn_repro.fetching.datasets import obtain, plan_fetch
 from fcn_repro.scoring.evaluate import evaluate
-from tests.fcn_repro import miniatures
-from tests.fcn_repro.miniatures import CONTEXT_NUMBERS, Miniature
+from tests.fcn_repro.miniatures import MINIATURES, Miniature
 
-CONTEXT_59 = tuple(CONTEXT_NUMBERS)
-CONTEXT_33 = (
-    *CONTEXT_59[:20],
-    *("sky", "grass", "ground", "road", "building", "tree", "water", "mountain", "wall", "floor", "track"),
-    *("keyboard", "ceiling"),
-)
 OUR_LISTS = ("voc2011", "nyudv2", "sift-flow")
 """Whose lists come with the package, all ids of them; a miniature has only some."""
-MINIATURES = {
-    "voc2011": lambda root: miniatures.pascal_voc(root, 2011, "seg11valid"),
-    "voc2012": miniatures.pascal_voc,
-    "sbd": miniatures.sbd,
-    "nyudv2": miniatures.nyudv2,
-    "sift-flow": miniatures.sift_flow,
-    "pascal-context": lambda root: miniatures.pascal_context(root, CONTEXT_59, rest=0, first=1),
-    "pascal-context-59": lambda root: miniatures.pascal_context(root, CONTEXT_59, rest=255, first=0),
-    "pascal-context-33": lambda root: miniatures.pascal_context(root, CONTEXT_33, rest=255, first=0),
-    "camvid": miniatures.camvid,
-}
 
 
 def assert_same(found: Dataset, made: Miniature) -> None:
