@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ Arrays = dict[str, np.ndarray]
 SAME, REFUSED = "the same", "refused by both"
 ROUNDING = "rounding alone (as far from float64)"
 IN_PLACE = "gradients in memory that layers share: ours are those of the net without"
+SHARED = "gradients where a layer in place changes other blobs of its memory: a warning names them"
 ELTWISE = "Eltwise in place: Caffe overwrites what it is to add"
 CAFFE_ENDS = "Caffe crashes or hangs"
 REFUSALS = {
@@ -28,7 +30,7 @@ REFUSALS = {
     "refused: in place on a loss, whose weight Caffe scales anew at every step": "is computed on in place",
 }
 """What we refuse and say so in docs/: a name, and a pattern of the refusal."""
-EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, ELTWISE, CAFFE_ENDS, *REFUSALS)
+EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, SHARED, ELTWISE, CAFFE_ENDS, *REFUSALS)
 TRAINED = ("gin", "gparam", "after")
 """The kinds of keys that say what a net learns."""
 ABORTED = ("0", "6")
@@ -42,6 +44,7 @@ class Case:
         self.folder, self.net = folder, net
         self.here: Arrays = {}
         self.refusal = self.crash = ""
+        self.warned: list[str] = []
 
     def run(self, dtype: torch.dtype) -> Arrays:
         """What we find, under Caffe's keys. Raises what this package raises."""
@@ -63,7 +66,10 @@ class Case:
 
     def run_here(self) -> None:
         """Runs it, and writes what follows from that."""
-        self.here = self.guarded(lambda: self.run(torch.float32)) or {}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.here = self.guarded(lambda: self.run(torch.float32)) or {}
+        self.warned = [str(warning.message) for warning in caught]
         if self.here and (self.folder / "found.npz").exists():
             self.guarded(self.follow_up)
 
@@ -88,6 +94,8 @@ class Case:
                 return ROUNDING
             if self.is_in_place(off):
                 return IN_PLACE
+            if self.is_shared(off):
+                return SHARED
             if self.is_eltwise():
                 return ELTWISE
             return "; ".join(f"{key} is off by {by:.1e}" for key, by in off.items())
@@ -122,8 +130,11 @@ class Case:
     def is_in_place(self, off: dict[str, float]) -> bool:
         """Whether only what is learned differs, and is that of the net without layers in place."""
         apart = self.folder / "apart" / "found.npz"
-        learned = all(_kind(key) not in ("out", "loss") for key in off)
-        return learned and apart.exists() and self.learns(apart.parent)
+        return _is_learned(off) and apart.exists() and self.learns(apart.parent)
+
+    def is_shared(self, off: dict[str, float]) -> bool:
+        """Whether only what is learned differs, and building the net warned of it."""
+        return _is_learned(off) and any("in the same memory" in warning for warning in self.warned)
 
     def learns(self, folder: Path) -> bool:
         """Whether what is learned here is what a follow-up learns in Caffe, rounding aside."""
@@ -172,6 +183,10 @@ def differences(ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> di
         if by > (1e-5 if kind == "out" and wanted.shape else 1e-4):
             off[key] = by
     return off
+
+
+def _is_learned(off: dict[str, float]) -> bool:
+    return all(_kind(key) not in ("out", "loss") for key in off)
 
 
 def _kind(key: str) -> str:

@@ -121,7 +121,10 @@ class _Planner:
         net = replace(self.net, layers=tuple(step.layer for step in steps), notes=tuple(notes))
         losses = self._losses(steps)
         outputs = tuple(dict.fromkeys((*self._outputs(), *(term.blob for term in losses))))
-        return Plan(net, self.phase, self.inputs, _that_matter(steps, outputs), outputs, losses)
+        steps = _that_matter(steps, outputs)
+        if self.phase == "TRAIN":
+            _check_losses(steps, losses)
+        return Plan(net, self.phase, self.inputs, steps, outputs, losses)
 
     def _losses(self, steps: Sequence[Step]) -> tuple[LossTerm, ...]:
         backward = Backward(
@@ -218,6 +221,17 @@ class _Planner:
 def _fits(view: View, shape: Shape | None) -> bool:
     """Whether a view has as many axes as a blob has besides items and channels, if it has any."""
     return shape is None or len(shape) in (0, 1, 2, 2 + len(view.stride))
+
+
+def _check_losses(steps: Sequence[Step], losses: Sequence[LossTerm]) -> None:
+    """Raises NetError for a loss whose memory is overwritten: Caffe has counted it by then."""
+    for step in steps:
+        for term in losses:
+            if (top := step.overwrites.get(term.blob)) is not None:
+                raise NetError(
+                    f"loss {term.blob!r} is computed on in place, by layer {step.layer.name!r} on {top!r} in "
+                    f"the same memory; give that top another name"
+                )
 
 
 def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:

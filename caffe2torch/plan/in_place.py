@@ -51,6 +51,11 @@ def output_notes(plan: Plan) -> tuple[str, ...]:
 def gradient_notes(plan: Plan) -> tuple[str, ...]:
     """A sentence for a net of which Caffe's gradients differ."""
     found = [_sentence(layer, below) for layer, below in _spoiled(plan)]
+    found += [
+        f"{_named(step.layer)} also changes {min(step.overwrites)!r}, in the same memory"
+        for step in plan.steps
+        if step.overwrites
+    ]
     if not found:
         return ()
     return (f"Caffe's gradients differ: {_listed(found)}; here they are the derivatives (docs/caffe.md)",)

@@ -14,8 +14,9 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
-from caffe2torch.errors import Caffe2TorchError, UnsupportedLayer, WeightsError
+from caffe2torch.errors import Caffe2TorchError, NetError, UnsupportedLayer, WeightsError
 from caffe2torch.modules.caffe_net import CaffeNet
+from tests.nets import net_of
 from tests.places import GOLDEN
 
 CORNERS = GOLDEN / "corners"
@@ -155,3 +156,48 @@ def test_it_is_exported_as_it_is(case: str, file: str, tmp_path: Path) -> None:
     assert c2t.export(corner(case), tmp_path / file, run=True)
     with pytest.raises(UnsupportedLayer, match="has no readable Python form yet"):
         c2t.export(corner(case), tmp_path / "net.py")
+
+
+TWO_NAMES = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }
+layer { name: "c" type: "Convolution" bottom: "x" top: "c"
+        convolution_param { num_output: 2 kernel_size: 1 } }
+layer { name: "f" type: "Flatten" bottom: "c" top: "f" }
+layer { name: "r" type: "ReLU" bottom: "f" top: "f" }
+layer { name: "l" type: "Reduction" bottom: "c" top: "l" loss_weight: 1 }"""
+
+
+def test_to_train_a_net_whose_blobs_share_memory_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"'r' \(ReLU\) also changes 'c', in the same memory"):
+        c2t.build(net_of(TWO_NAMES), "TRAIN")
+    weighed = TWO_NAMES.replace('top: "c"\n', 'top: "c" loss_weight: 2\n')
+    with pytest.raises(NetError, match="loss 'c' is computed on in place, by layer 'r' on 'f'"):
+        c2t.build(net_of(weighed), "TRAIN")
+
+
+def test_a_loss_with_a_weight_that_something_reads_counts_once_more() -> None:
+    """Caffe moves the weight to a copy of the top, and the layer takes its default, 1."""
+    net = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "y" type: "Input" top: "y" input_param { shape { dim: 2 dim: 3 } } }
+    layer { name: "l" type: "EuclideanLoss" bottom: "x" bottom: "y" top: "l" loss_weight: 0.5 }
+    layer { name: "p" type: "Power" bottom: "l" top: "p" power_param { scale: 2 } }"""
+    model, x, y = c2t.build(net_of(net), "TRAIN"), torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3)
+    loss = model.loss(model(x=x, y=y))
+    loss.backward()
+    assert loss.item() == 1.5 * 1.5  # the distance, 6 / 4, by 1 and by 0.5
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.full((2, 3), 0.25))  # by 0.5 alone
+
+
+def test_weight_and_bias_of_one_layer_may_be_shared() -> None:
+    net = """
+    layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 1 dim: 4 dim: 5 } } }
+    layer { name: "c" type: "Convolution" bottom: "x" top: "y" param { name: "p" }
+            param { name: "p" share_mode: PERMISSIVE }
+            convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "msra" } } }"""
+    model, x = c2t.build(net_of(net)), torch.rand(2, 1, 4, 5)
+    weight, bias = model.blobs()["c"]
+    assert bias is weight
+    values = weight.detach().reshape(1, 3, 1, 1)
+    torch.testing.assert_close(model(x)["y"], x * values + values)
