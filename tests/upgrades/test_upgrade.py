@@ -453,6 +453,16 @@ def test_fields_of_the_net_itself_survive_both_upgrades() -> None:
     )
 
 
+def test_a_v0_source_of_a_branch_is_a_data_layer() -> None:
+    """The first MemoryData, of a branch of 2013, in the nets that its author published."""
+    text = "layers { layer { name: 'd' type: 'memory_data' batchsize: 5 cropsize: 27 } top: 'x' top: 'y' }"
+    assert upgraded(text) == net(
+        "layer { name: 'd' type: 'Data' top: 'x' top: 'y' "
+        "data_param { batch_size: 5 } transform_param { crop_size: 27 } }"
+    )
+    assert "layer 'd' (memory_data, which Caffe does not know) taken for a data layer" in notes(text)
+
+
 # What is refused.
 
 
@@ -469,7 +479,11 @@ def test_fields_of_the_net_itself_survive_both_upgrades() -> None:
             "layers { layer { name: 'a' type: 'local' } }",
             "layer 'a' has the V0 type 'local'; Caffe knows accuracy, bnll",
         ),
-        ("layers { layer { name: 'a' } }", "layer 'a' has the V0 type ''"),
+        (
+            "input: 'x' layers { layer { name: 'a' type: 'local' } bottom: 'x' top: 'y' }",
+            "layer 'a' has the V0 type 'local'",
+        ),
+        ("layers { layer { name: 'a' } top: 'x' }", "layer 'a' has the V0 type ''"),
         ("layers { name: 'a' }", "layer 'a' has no type"),
         (
             "layers { layer { name: 'a' type: 'relu' } bottom: 'x' }",
