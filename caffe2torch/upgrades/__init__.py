@@ -18,6 +18,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from caffe2torch import schema
 from caffe2torch.errors import NetError
 from caffe2torch.schema import Message
+from caffe2torch.upgrades.parameters import needs_own_parameters, own_parameters
 from caffe2torch.upgrades.speed import drop_speed, needs_speed
 from caffe2torch.upgrades.v0 import fold_padding, is_unknown_source, v1_layer
 
@@ -367,6 +368,7 @@ _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]],
     (needs_batch_norm, upgrade_batch_norm),
     (needs_crop_bottom, upgrade_crop_bottom),
     (needs_auto_crop, upgrade_auto_crop),
+    (needs_own_parameters, own_parameters),
     (needs_speed, drop_speed),
     (needs_ceil_mode, upgrade_ceil_mode),
 )

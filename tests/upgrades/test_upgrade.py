@@ -463,6 +463,27 @@ def test_a_v0_source_of_a_branch_is_a_data_layer() -> None:
     assert "layer 'd' (memory_data, which Caffe does not know) taken for a data layer" in notes(text)
 
 
+def test_parameters_that_came_in_through_bottoms() -> None:
+    """cn-1x.prototxt's form; two readers of a weight share it by its name."""
+    parameters = """
+        layer { name: 'w' type: 'Parameter' top: 'w' blobs { data: 2 } param { lr_mult: 3 } }
+        layer { name: 'v' type: 'Parameter' top: 'v' }
+    """
+    readers = """
+        layer { name: 'a' type: 'InnerProduct' bottom: 'x' bottom: 'w' bottom: 'v' top: 'a' param_bottoms: 2 }
+        layer { name: 'b' type: 'InnerProduct' bottom: 'a' bottom: 'w' top: 'b' param_bottoms: 1 }
+    """
+    assert upgraded(parameters + readers) == net("""
+        layer { name: 'a' type: 'InnerProduct' bottom: 'x' top: 'a'
+            blobs { data: 2 } param { name: 'w' lr_mult: 3 } param { name: 'v' } }
+        layer { name: 'b' type: 'InnerProduct' bottom: 'a' top: 'b'
+            blobs { data: 2 } param { name: 'w' lr_mult: 3 } }
+    """)
+    # Without a Parameter layer, or with another reader of its top, the field stays, and is refused later.
+    for rest in (readers, parameters + readers + "layer { name: 'c' type: 'ReLU' bottom: 'w' top: 'c' }"):
+        assert upgraded(rest) == net(rest)
+
+
 # What is refused.
 
 
