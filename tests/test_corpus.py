@@ -64,6 +64,8 @@ BUILT_BY_NO_CAFFE = {
 SIZES = {
     ("", "im_info"): (1, 3),
     ("", "rois"): (5, 5),
+    ("lrcn.vgg.buffer_50", "cont_sentence"): (20, 50),
+    ("lrcn.vgg.buffer_50", "input_sentence"): (20, 50),
     ("", "cont_sentence"): (20, 100),
     ("", "input_sentence"): (20, 100),
     ("siamese", "pair_data"): (1, 2, 28, 28),
