@@ -57,7 +57,7 @@ BUILT_BY_NO_CAFFE = {
     "2c9abcb8a938/examples/mnist/lenet_train_test.prototxt": "layers that it imports from a template",
     "1a688af235b2/models/gan/generator_mnist.prototxt": "a BatchNorm of deconv5, which nothing makes",
     "6949ea620d7a/models/gan/generator_mnist.prototxt": "a BatchNorm of deconv5, which nothing makes",
-    "8025b8b9b7c2/src/caffe/proto/lenet.prototxt": "inputs as a draft of Caffe, which built nothing, had them",
+    "8025b8b9b7c2/src/caffe/proto/lenet.prototxt": "inputs in the form of a draft of Caffe",
 }
 """How the paths end of nets that no Caffe builds, and why."""
 

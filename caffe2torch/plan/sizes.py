@@ -93,7 +93,7 @@ def _candidates(known: Mapping[str, Shape | None]) -> Iterator[Sizes]:
 
 
 def _oblong(planned: Plan, known: Mapping[str, Shape | None]) -> Iterator[Sizes]:
-    """The height and the width that each fit while the other is open: a net may name the sizes in its midst."""
+    """The height and the width that each fit while the other is open, for nets that name sizes inside."""
 
     def fit(*image: int | None) -> bool:
         return fits_together(planned, {blob: completed(shape, image) for blob, shape in known.items()})
