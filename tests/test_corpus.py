@@ -16,12 +16,13 @@ import torch
 
 from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.modules.caffe_net import CaffeNet
-from caffe2torch.net import Layer, Net, from_message
+from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
+from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
 from caffe2torch.plan.phase import for_phase
 from caffe2torch.untrusted.text import read_prototxt
-from caffe2torch.upgrades import upgrade_net, upgrade_solver
+from caffe2torch.upgrades import upgrade_solver
 
 BROKEN = {
     "FlowNet2-S/FlowNet2-S-deploy-warp-loss.prototxt": "a template ($TARGET_HEIGHT$)",
@@ -48,9 +49,23 @@ BROKEN = {
 }
 """How the paths end of the files that no Caffe reads as a net, and why."""
 
+BUILT_BY_NO_CAFFE = {
+    "proto/LightenedCNN_B_deploy.prototxt": "an Accuracy whose labels nothing makes",
+    "models/nin/deploy.prototxt": "a SoftmaxWithLoss without labels",
+    "muupan__dqn-in-the-caffe/dqn.prototxt": "an Eltwise of (32, 18) and (32, 18, 1, 1)",
+    "FlowNet2/FlowNet2_train.prototxt.template": "a Concat of img0_b, which nothing makes",
+    "2c9abcb8a938/examples/mnist/lenet_train_test.prototxt": "layers that it imports from a template",
+    "1a688af235b2/models/gan/generator_mnist.prototxt": "a BatchNorm of deconv5, which nothing makes",
+    "6949ea620d7a/models/gan/generator_mnist.prototxt": "a BatchNorm of deconv5, which nothing makes",
+    "8025b8b9b7c2/src/caffe/proto/lenet.prototxt": "inputs in the form of a draft of Caffe",
+}
+"""How the paths end of nets that no Caffe builds, and why."""
+
 SIZES = {
     ("", "im_info"): (1, 3),
     ("", "rois"): (5, 5),
+    ("lrcn.vgg.buffer_50", "cont_sentence"): (20, 50),
+    ("lrcn.vgg.buffer_50", "input_sentence"): (20, 50),
     ("", "cont_sentence"): (20, 100),
     ("", "input_sentence"): (20, 100),
     ("siamese", "pair_data"): (1, 2, 28, 28),
@@ -87,8 +102,7 @@ def nets(reference: Path, index: dict[str, dict[str, str]]) -> dict[str, Net | C
         if row["format"] == "solver" or ending(path):
             continue
         try:
-            message, _ = upgrade_net(read_prototxt(reference / "corpus" / path), path)
-            files[path] = from_message(message, read_from=path)
+            files[path] = read(reference / "corpus" / path)
         except Caffe2TorchError as refusal:
             files[path] = refusal
     return files
@@ -119,14 +133,16 @@ def test_every_solver_upgrades(reference: Path, index: dict[str, dict[str, str]]
     assert len(solvers) > 50
 
 
-def test_95_percent_parse_and_upgrade(nets: dict) -> None:
+def test_98_percent_parse_and_upgrade(nets: dict) -> None:
     refused = list(refusals(nets))
-    assert len(refused) <= 0.05 * len(nets), "\n".join([f"{len(refused)} of {len(nets)}", *refused])
+    assert len(refused) <= 0.02 * len(nets), "\n".join([f"{len(refused)} of {len(nets)}", *refused])
 
 
-def test_85_percent_build_and_run(nets: dict) -> None:
-    refused = list(refusals({path: tried(path, net) for path, net in nets.items()}))
-    assert len(refused) <= 0.15 * len(nets), "\n".join([f"{len(refused)} of {len(nets)}", *refused])
+def test_93_percent_build_and_run(nets: dict) -> None:
+    buildable = {path: net for path, net in nets.items() if not path.endswith(tuple(BUILT_BY_NO_CAFFE))}
+    assert len(buildable) == len(nets) - len(BUILT_BY_NO_CAFFE)
+    refused = list(refusals({path: tried(path, net) for path, net in buildable.items()}))
+    assert len(refused) <= 0.07 * len(buildable), "\n".join([f"{len(refused)} of {len(buildable)}", *refused])
 
 
 def tried(path: str, net: Net | Caffe2TorchError) -> Net | Caffe2TorchError:

@@ -55,8 +55,11 @@ def converter_of(layer: Layer) -> type[Converter] | None:
     return known and known.of(layer)
 
 
-_NO_EFFECT = SPEED | {"diag_val", "reshape_every_iter"}
-"""Fields of forks that say how fast to compute, when to reshape or how to fill, but change no result."""
+_NO_EFFECT = SPEED | {"diag_val", "norm_region", "reshape_every_iter"}
+"""Fields of forks that say how fast to compute, when to reshape or how to fill, but change no result.
+
+A Pooling's `norm_region` of 2014 was never read; an LRN's is Caffe's own, and not among these.
+"""
 
 
 def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:

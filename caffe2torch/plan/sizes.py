@@ -6,12 +6,14 @@ A file may leave sizes open that its layers do not: an InnerProduct has a fan-in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import chain, product
+from typing import TypeVar
 
 from caffe2torch.errors import Caffe2TorchError, NetError
 from caffe2torch.layers.converter import Shape
 from caffe2torch.plan import Plan, Step
 
+Size = TypeVar("Size", int, int | None)
 Sizes = Mapping[str, tuple[int, ...]]
 
 _SIDES = (224, 227, 256, 299, 321, 512, 12, 24, 28, 32, 40, 48, 64, 96, 112, 128)
@@ -42,8 +44,8 @@ def tops_at(
     return tops
 
 
-def fits_together(planned: Plan, sizes: Sizes) -> bool:
-    """Whether every layer takes its bottoms, if the inputs have these sizes."""
+def fits_together(planned: Plan, sizes: Mapping[str, Shape]) -> bool:
+    """Whether every layer takes its bottoms, if the inputs have these sizes; None is open."""
     shapes: dict[str, Shape | None] = dict(sizes)
     owners: dict[str, Shape] = {}
     try:
@@ -60,7 +62,7 @@ def fitting(planned: Plan, known: Mapping[str, Shape | None]) -> Sizes | None:
     `known` are their shapes as far as they are known; what is open is tried.
     """
     tried: set[tuple[tuple[int, ...], ...]] = set()
-    for sizes in _candidates(known):
+    for sizes in chain(_candidates(known), _oblong(planned, known)):
         key = tuple(sizes.values())
         if key not in tried and fits_together(planned, sizes):
             return sizes
@@ -68,7 +70,7 @@ def fitting(planned: Plan, known: Mapping[str, Shape | None]) -> Sizes | None:
     return None
 
 
-def completed(shape: Shape | None, image: tuple[int, ...]) -> tuple[int, ...]:
+def completed(shape: Shape | None, image: tuple[Size, ...]) -> tuple[int | Size, ...]:
     """The shape with its open sizes from `image`."""
     if shape is None:
         return image
@@ -88,3 +90,18 @@ def _candidates(known: Mapping[str, Shape | None]) -> Iterator[Sizes]:
             yield {blob: chosen.get(blob) or completed(shape, images[0]) for blob, shape in known.items()}
     for channels, side in product((3, 1), range(1, _MAX_SIDE + 1)):
         yield {blob: completed(shape, (1, channels, side, side)) for blob, shape in known.items()}
+
+
+def _oblong(planned: Plan, known: Mapping[str, Shape | None]) -> Iterator[Sizes]:
+    """The height and the width that each fit while the other is open, for nets that name sizes inside."""
+
+    def fit(*image: int | None) -> bool:
+        return fits_together(planned, {blob: completed(shape, image) for blob, shape in known.items()})
+
+    sides = (*range(2, _MAX_SIDE + 1, 2), *range(1, _MAX_SIDE, 2))
+    for channels in (3, 1):
+        height = next((side for side in sides if fit(1, channels, side, None)), None)
+        width = height and next((side for side in sides if fit(1, channels, None, side)), None)
+        if height and width:
+            image = (1, channels, height, width)
+            yield {blob: completed(shape, image) for blob, shape in known.items()}

@@ -18,8 +18,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from caffe2torch import schema
 from caffe2torch.errors import NetError
 from caffe2torch.schema import Message
+from caffe2torch.upgrades.parameters import needs_own_parameters, own_parameters
 from caffe2torch.upgrades.speed import drop_speed, needs_speed
-from caffe2torch.upgrades.v0 import fold_padding, v1_layer
+from caffe2torch.upgrades.v0 import fold_padding, is_unknown_source, v1_layer
 
 Notes = tuple[str, ...]
 
@@ -90,7 +91,11 @@ def upgrade_v0(net: Message, source: str) -> Notes:
     layers, notes = fold_padding(net, source)
     net.ClearField("layers")
     net.layers.extend(v1_layer(layer, source) for layer in layers)
-    return ("upgraded from V0 (2013) to V1 (2014)", *notes)
+    sources = tuple(
+        f"layer '{layer.layer.name}' ({layer.layer.type}, which Caffe does not know) taken for a data layer"
+        for layer in filter(is_unknown_source, layers)
+    )
+    return ("upgraded from V0 (2013) to V1 (2014)", *notes, *sources)
 
 
 def needs_transform(net: Message) -> bool:
@@ -363,6 +368,7 @@ _STEPS: tuple[tuple[Callable[[Message], bool], Callable[[Message, str], Notes]],
     (needs_batch_norm, upgrade_batch_norm),
     (needs_crop_bottom, upgrade_crop_bottom),
     (needs_auto_crop, upgrade_auto_crop),
+    (needs_own_parameters, own_parameters),
     (needs_speed, drop_speed),
     (needs_ceil_mode, upgrade_ceil_mode),
 )

@@ -135,7 +135,9 @@ def _fold(padding: Message, layer: Message, source: str) -> str:
 def v1_layer(layer: Message, source: str) -> Message:
     """A V0 layer as a V1LayerParameter (UpgradeV0LayerParameter).
 
-    Raises NetError for an unknown type, and for a field that its type does not have: Caffe drops it.
+    An unknown source of data becomes DATA: like any data layer, it will be an input of the net.
+
+    Raises NetError for any other unknown type, and for a field that its type does not have: Caffe drops it.
     """
     if not layer.HasField("layer"):
         raise NetError(f"{source}: layer {layer.name!r} is V1 in a V0 net; give all layers in one format")
@@ -143,25 +145,32 @@ def v1_layer(layer: Message, source: str) -> Message:
     where = f"{source}: layer '{v0.name}'"
     if stray := [field.name for field, _ in layer.ListFields() if field.name not in _CONNECTION]:
         raise NetError(f"{where} has V1's {', '.join(stray)} next to V0's `layer`; give it in one format")
-    if v0.type not in _TYPES:
-        raise NetError(f"{where} has the V0 type '{v0.type}'; Caffe knows {', '.join(_TYPES)}")
-    v1 = schema.message("V1LayerParameter")(type=_TYPES[v0.type], bottom=layer.bottom, top=layer.top)
+    kind = "data" if is_unknown_source(layer) else v0.type
+    if kind not in _TYPES:
+        raise NetError(f"{where} has the V0 type '{kind}'; Caffe knows {', '.join(_TYPES)}")
+    v1 = schema.message("V1LayerParameter")(type=_TYPES[kind], bottom=layer.bottom, top=layer.top)
     for field, value in v0.ListFields():
         if field.name not in _DROPPED:
-            message, name = _place(v1, v0, field.name, where)
+            message, name = _place(v1, kind, field.name, where)
             _put(message, name, value)
     return v1
 
 
-def _place(v1: Message, v0: Message, field: str, where: str) -> tuple[Message, str]:
-    """The V1 message, and the name there, of a V0 field."""
+def is_unknown_source(layer: Message) -> bool:
+    """Whether a V0 layer has a type that only a branch knew, such as `memory_data`, and only makes blobs."""
+    kind = layer.layer.type
+    return bool(kind and kind not in _TYPES and layer.top and not layer.bottom)
+
+
+def _place(v1: Message, kind: str, field: str, where: str) -> tuple[Message, str]:
+    """The V1 message, and the name there, of a field of a V0 layer of this type."""
     if field in _OF_EVERY_TYPE:
         return v1, field
     if field in _TRANSFORM:  # of any type, as in Caffe
         return v1.transform_param, _TRANSFORM[field]
-    param, fields = _FIELDS.get(v0.type, ("", {}))
+    param, fields = _FIELDS.get(kind, ("", {}))
     if field not in fields:
-        raise NetError(f"{where}: {field} is not a field of a V0 {v0.type} layer")
+        raise NetError(f"{where}: {field} is not a field of a V0 {kind} layer")
     return getattr(v1, param) if param else v1, fields[field]
 
 

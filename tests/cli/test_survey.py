@@ -197,6 +197,25 @@ def test_a_slice_tells_the_channels(tmp_path):
     assert row.passed == ("parsed", "upgraded", "built", "ran"), row.refusal
 
 
+@pytest.mark.parametrize("layer", ["Upsample", "Unpooling"])
+def test_an_unpooling_tells_height_and_width(tmp_path, layer):
+    """Its second size, 46 x 60, is that of the first pooling's top: the image has 92 x 120 pixels."""
+    pool = "pool: MAX kernel_size: 2 stride: 2"
+    names = {"Upsample": ("upsample_param", "upsample_h: 46 upsample_w: 60")}
+    param, size = names.get(layer, ("unpooling_param", "unpool: MAX unpool_h: 46 unpool_w: 60"))
+    text = f"""
+        layer {{ name: "d" type: "Data" top: "data" }}
+        layer {{ name: "p1" type: "Pooling" bottom: "data" top: "p1" top: "m1" pooling_param {{ {pool} }} }}
+        layer {{ name: "p2" type: "Pooling" bottom: "p1" top: "p2" top: "m2" pooling_param {{ {pool} }} }}
+        layer {{ name: "u2" type: "{layer}" bottom: "p2" bottom: "m2" top: "u2" {param} {{ {size} }} }}
+        layer {{ name: "u1" type: "{layer}" bottom: "u2" bottom: "m1" top: "u1"
+            {param} {{ {size.replace("46", "92").replace("60", "120")} }} }}
+    """
+    (tmp_path / "net.prototxt").write_text(text)
+    (row,) = survey(list(find(tmp_path)), run=True)
+    assert row.passed == ("parsed", "upgraded", "built", "ran"), row.refusal
+
+
 def test_a_shape_insists(tmp_path, capsys):
     text = (
         'layer { name: "d" type: "Data" top: "data" } layer { name: "c" type: "Convolution" bottom: "data" '

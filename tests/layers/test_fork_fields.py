@@ -36,6 +36,12 @@ def test_pooling_fused_into_an_lrn():
     assert_close(y, np.moveaxis(np.array(windows), (0, 1), (2, 3)))
 
 
+def test_pooling_never_read_its_norm_region():
+    x = noise(2, 3, 4, 6)
+    (y,) = run("type: 'Pooling' pooling_param { kernel_size: 2 stride: 2 norm_region: WITHIN_CHANNEL }", x)
+    assert_close(y, x.reshape(2, 3, 2, 2, 3, 2).max((3, 5)))
+
+
 @pytest.mark.parametrize(
     ("param", "slope"),
     [
@@ -109,7 +115,7 @@ UNHONOURED = [
     ),
     (CONV + "} param_bottoms: 2", [IMAGE], "param_bottoms"),
     ("type: 'Deconvolution' convolution_param { num_output: 4 kernel_size: 1 relu: true }", [IMAGE], "relu"),
-    ("type: 'Pooling' pooling_param { kernel_size: 2 norm_region: WITHIN_CHANNEL }", [IMAGE], "norm_region"),
+    ("type: 'Pooling' pooling_param { kernel_size: 2 kernel_depth: 3 }", [IMAGE], "kernel_depth"),
     ("type: 'Softmax' convolution_param { hole: 2 }", [IMAGE], "convolution_param.hole"),
     (
         "type: 'InnerProduct' inner_product_param { num_output: 4 } roi_pooling_param { pooled_h: 2 }",

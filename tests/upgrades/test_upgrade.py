@@ -453,6 +453,37 @@ def test_fields_of_the_net_itself_survive_both_upgrades() -> None:
     )
 
 
+def test_a_v0_source_of_a_branch_is_a_data_layer() -> None:
+    """The first MemoryData, of a branch of 2013, in the nets that its author published."""
+    text = "layers { layer { name: 'd' type: 'memory_data' batchsize: 5 cropsize: 27 } top: 'x' top: 'y' }"
+    assert upgraded(text) == net(
+        "layer { name: 'd' type: 'Data' top: 'x' top: 'y' "
+        "data_param { batch_size: 5 } transform_param { crop_size: 27 } }"
+    )
+    assert "layer 'd' (memory_data, which Caffe does not know) taken for a data layer" in notes(text)
+
+
+def test_parameters_that_came_in_through_bottoms() -> None:
+    """cn-1x.prototxt's form; two readers of a weight share it by its name."""
+    parameters = """
+        layer { name: 'w' type: 'Parameter' top: 'w' blobs { data: 2 } param { lr_mult: 3 } }
+        layer { name: 'v' type: 'Parameter' top: 'v' }
+    """
+    readers = """
+        layer { name: 'a' type: 'InnerProduct' bottom: 'x' bottom: 'w' bottom: 'v' top: 'a' param_bottoms: 2 }
+        layer { name: 'b' type: 'InnerProduct' bottom: 'a' bottom: 'w' top: 'b' param_bottoms: 1 }
+    """
+    assert upgraded(parameters + readers) == net("""
+        layer { name: 'a' type: 'InnerProduct' bottom: 'x' top: 'a'
+            blobs { data: 2 } param { name: 'w' lr_mult: 3 } param { name: 'v' } }
+        layer { name: 'b' type: 'InnerProduct' bottom: 'a' top: 'b'
+            blobs { data: 2 } param { name: 'w' lr_mult: 3 } }
+    """)
+    # Without a Parameter layer, or with another reader of its top, the field stays, and is refused later.
+    for rest in (readers, parameters + readers + "layer { name: 'c' type: 'ReLU' bottom: 'w' top: 'c' }"):
+        assert upgraded(rest) == net(rest)
+
+
 # What is refused.
 
 
@@ -469,7 +500,11 @@ def test_fields_of_the_net_itself_survive_both_upgrades() -> None:
             "layers { layer { name: 'a' type: 'local' } }",
             "layer 'a' has the V0 type 'local'; Caffe knows accuracy, bnll",
         ),
-        ("layers { layer { name: 'a' } }", "layer 'a' has the V0 type ''"),
+        (
+            "input: 'x' layers { layer { name: 'a' type: 'local' } bottom: 'x' top: 'y' }",
+            "layer 'a' has the V0 type 'local'",
+        ),
+        ("layers { layer { name: 'a' } top: 'x' }", "layer 'a' has the V0 type ''"),
         ("layers { name: 'a' }", "layer 'a' has no type"),
         (
             "layers { layer { name: 'a' type: 'relu' } bottom: 'x' }",

@@ -45,6 +45,9 @@ class _Unpool(Converter):
             return (None,)
         if len(bottom) != 4:
             raise self.refuse(f"needs a bottom of 4 axes, it has {len(bottom)}")
+        mask = self.bottoms[-1] or bottom
+        if any(None not in pair and pair[0] != pair[1] for pair in zip(bottom, mask, strict=False)):
+            raise self.refuse(f"its bottom {bottom} and its mask {mask} differ")
         sizes = (None if size is None else self._unpooled(size, axis) for axis, size in enumerate(bottom[2:]))
         return ((*bottom[:2], *sizes),)
 
