@@ -10,6 +10,7 @@ from dataclasses import replace
 from caffe2torch.command_line import UsageError
 from caffe2torch.errors import NetError
 from caffe2torch.opening import look_at_model, open_model, vgg16_origin
+from caffe2torch.plan.phase import check_stages
 from caffe2torch.writing.model import Model
 
 
@@ -54,6 +55,7 @@ def read_source(options: argparse.Namespace) -> Model:
     more += ", allow_missing=True" if options.allow_missing else ""
     lines = [f"model = c2t.build(net{more})"]
     if options.stage:
+        check_stages(model.net, options.stage)
         model = replace(model, net=replace(model.net, stages=(*model.net.stages, *options.stage)))
     if options.convolutionalize:
         from caffe2torch.weights.surgery import convolutionalize

@@ -85,7 +85,7 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
 
 
 def check_counts(layer: Layer, known: type[Converter]) -> None:
-    """Raises UnsupportedLayer for another number of bottoms, tops or propagate_down than Caffe takes."""
+    """Raises UnsupportedLayer for another number of bottoms, tops, propagate_down or loss_weight than Caffe takes."""
     counted = (("bottom", layer.bottoms, known.bottom_count), ("top", layer.tops, known.top_count))
     for what, names, (least, most) in counted:
         if not least <= len(names) <= (len(names) if most is None else most):
@@ -93,7 +93,9 @@ def check_counts(layer: Layer, known: type[Converter]) -> None:
             plural = "" if (least, most) == (1, 1) else "s"
             problem = f"needs {least or 'no'}{more} {what}{plural}, has {len(names)}"
             raise UnsupportedLayer(layer.name, layer.type, problem)
-    flows = layer.fields.propagate_down
-    if flows and len(flows) != len(layer.bottoms):
-        problem = f"{len(flows)} propagate_down; give none, or one per bottom"
-        raise UnsupportedLayer(layer.name, layer.type, problem)
+    each = (("bottom", layer.bottoms, "propagate_down"), ("top", layer.tops, "loss_weight"))
+    for what, names, field in each:
+        given = len(getattr(layer.fields, field))
+        if given not in (0, len(names)):
+            problem = f"{given} {field}; give none, or one per {what}"
+            raise UnsupportedLayer(layer.name, layer.type, problem)

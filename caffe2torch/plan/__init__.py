@@ -19,7 +19,7 @@ from caffe2torch.plan.alignment import aligned, note, other_offset
 from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
 from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
-from caffe2torch.plan.phase import for_phase
+from caffe2torch.plan.phase import check_stages, for_phase
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,11 @@ def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_mis
     """The net of a phase, ready to run: every layer known, every shape consistent, every blob used.
 
     With `allow_missing` a layer without blobs (or a blob without data) in a net that has weights is left at
-    Caffe's filler. Raises NetError, UnsupportedLayer.
+    Caffe's filler. Raises UnsupportedLayer, and NetError, also for one of `stages` that no rule names.
     """
     if phase not in ("TRAIN", "TEST"):
         raise NetError(f"phase is {phase!r}; it must be 'TRAIN' or 'TEST'")
+    check_stages(net, stages)
     chosen = _with_loss_tops(_filled_once(for_phase(net, phase, stages=stages)))
     planned = _Planner(chosen, phase, allow_missing).plan()
     notes = dict.fromkeys((*planned.net.notes, *output_notes(planned)))

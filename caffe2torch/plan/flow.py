@@ -42,6 +42,8 @@ def check_blobs(layers: Sequence[Layer]) -> None:
 def _check_in_place(layer: Layer, position: int, old: _Version) -> None:
     top = layer.tops[position]
     if old.maker is layer or top not in layer.bottoms[position : position + 1]:
+        if old.maker is layer:
+            raise NetError(f"layer {layer.name!r} makes {top!r} twice; rename one")
         raise NetError(f"layers {old.maker.name!r} and {layer.name!r} both make {top!r}; rename one")
     others = [f"layer {reader.name!r} reads too" for reader in old.readers if reader is not layer]
     others += ["it reads twice"] * (len(old.readers) - len(others) > 1)

@@ -47,12 +47,13 @@ def _with_unknown_noted(planned: Net, net: Net) -> Net:
 
 
 def _free_of_phase(net: Net) -> Net:
-    """The net of a caffemodel without the phase in which it was saved, which each of its layers names.
+    """The net of a caffemodel without the phase in which Caffe saved it, which each of its layers names.
 
     A layer of another phase, such as a BatchNorm with `phase: TEST`, was given it, and keeps it (net.cpp).
+    Where most layers name none, Caffe has not saved the net, and all that name one keep it.
     """
     phases = Counter(layer.fields.phase for layer in net.layers if layer.fields.has("phase"))
-    if net.read_from != net.weights or not phases:
+    if not net.weights_format or net.read_from != net.weights or 2 * phases.total() <= len(net.layers):
         return net
     saved = phases.most_common(1)[0][0]
     layers = tuple(
@@ -69,6 +70,16 @@ def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bo
     if include:
         return any(_meets(rule, phase, level, stages) for rule in include)
     return not any(_meets(rule, phase, level, stages) for rule in exclude)
+
+
+def check_stages(net: Net, stages: Sequence[str]) -> None:
+    """Raises NetError for a stage that no rule names: it chooses nothing, and is probably misspelt."""
+    rules = [rule for layer in net.layers for rule in (*layer.fields.include, *layer.fields.exclude)]
+    known = {name for rule in rules for name in (*rule.stage, *rule.not_stage)}
+    for stage in stages:
+        if stage not in known:
+            names = ", ".join(sorted(known)) or "no stages at all"
+            raise NetError(f"no layer has a rule for stage {stage!r}; the net's rules name {names}")
 
 
 def of_other_stages(net: Net, stages: Sequence[str] = ()) -> tuple[str, ...]:

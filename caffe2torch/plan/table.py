@@ -75,7 +75,8 @@ class Table:
     def foot(self) -> str:
         """The totals, one line."""
         count = count_text(self.parameters)
-        text = f"{len(self.rows)} layers, {self.parameter_layers} with blobs, {count} parameters"
+        layers = f"{len(self.rows)} layer{'s' * (len(self.rows) != 1)}"
+        text = f"{layers}, {self.parameter_layers} with blobs, {count} parameters"
         coarsest = self.coarsest
         if coarsest is not None:
             field = _extent(coarsest.receptive_field, "of the whole image")

@@ -80,7 +80,7 @@ def images_of(kernel: Array, lacks_classifier: bool, path: str) -> tuple[Images,
     if lacks_classifier:
         return CAFFE_RGB, "its classifier is NaN, as in torchvision's IMAGENET1K_FEATURES"
     scale = float(kernel.std())
-    told = f"the weights of its conv1_1 deviate by {scale:.2g}"
+    told = f"the weights of its conv1_1 have a standard deviation of {scale:.2g}"
     if scale <= _OF_255:
         return CAFFE, f"{told}, as for images from 0 to 255"
     if scale >= _OF_1:

@@ -197,7 +197,7 @@ def _without_nan_classifier(weights: _Weights) -> tuple[_Weights, tuple[str, ...
 
 
 def _notes(images: Images, evidence: str, mean: tuple[float, ...]) -> tuple[str, ...]:
-    known = f"taken as trained on the images of {images.name}: {evidence}; --trained-on says otherwise"
+    known = f"taken as trained on {images.name} images: {evidence}; --trained-on says otherwise"
     own = ", ".join(f"{value:g}" for value in images.mean)
     moved = f"their mean was {own}; conv1_1's bias makes up for the difference, but not at the border"
     known, moved = known * bool(evidence), moved * (mean != images.mean)

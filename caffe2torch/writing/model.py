@@ -159,7 +159,7 @@ def with_state(model: Model, state: Mapping[str, Blob], path: Path) -> Net:
     keys = {parameter.key for step in model.plan.steps for parameter in step.parameters}
     if odd := sorted(keys ^ state.keys()):
         problem = "has no" if odd[0] in keys else "has a"
-        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of {model.net.name!r}?")
+        raise WeightsError(f"{path}: {problem} {odd[0]!r}; is it the state dict of this net?")
 
     def blob(parameter: Parameter) -> Blob:
         found = state[parameter.key]

@@ -97,7 +97,7 @@ def test_a_trained_net_gives_caffes_blobs_and_gradients(case: str) -> None:
         ("label_learned", "TRAIN", r"layer 'l' \(SoftmaxWithLoss\): has no gradient for its bottom 'f2'"),
         ("loss_inplace_power", "TRAIN", "layer 'l1': its loss 'l1' is computed on in place"),
         ("loss_shapes_differ_count_same", "TRAIN", r"first axes"),
-        ("same_top_twice", "TEST", "layers 'sl' and 'sl' both make 'a'"),
+        ("same_top_twice", "TEST", "layer 'sl' makes 'a' twice"),
         ("threshold_in_path", "TRAIN", r"layer 'am' \(Threshold\): has no gradient for its bottom 'fc'"),
         ("toomany_param", "TEST", "layer 'z'"),
         ("two_producers", "TEST", "layers 'f0' and 'f1' both make 'a'"),
@@ -201,3 +201,24 @@ def test_weight_and_bias_of_one_layer_may_be_shared() -> None:
     assert bias is weight
     values = weight.detach().reshape(1, 3, 1, 1)
     torch.testing.assert_close(model(x)["y"], x * values + values)
+
+
+def test_a_layers_own_phase_survives_every_file(tmp_path: Path) -> None:
+    folder = CORNERS / "layer_phase_test_bn"
+    for name in ("net.safetensors", "net.caffemodel"):
+        written = str(tmp_path / name)
+        assert main([str(folder / "net.prototxt"), str(folder / "weights.caffemodel"), "-o", written]) == 0
+        blobs_agree("layer_phase_test_bn", c2t.build(_read(tmp_path / name), "TRAIN"))
+
+
+def _read(path: Path) -> c2t.Net:
+    return c2t.read(weights=path) if path.suffix == ".caffemodel" else c2t.read_safetensors(path)
+
+
+def test_a_stage_that_no_rule_names_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    path = CORNERS / "digits_deploy/net.prototxt"
+    problem = "no layer has a rule for stage 'deplo'; the net's rules name deploy, train, val"
+    with pytest.raises(NetError, match=problem):
+        c2t.build(c2t.read(path), stages=["deplo"])
+    assert main([str(path), "--inspect", "--stage", "deplo"]) == 1
+    assert problem in capsys.readouterr().err

@@ -14,6 +14,14 @@ IMAGE = (2, 6, 5, 7)
 UNSUPPORTED = [
     ("type: 'Pooling' pooling_param { pool: STOCHASTIC kernel_size: 2 }", [IMAGE], 1, "pool: STOCHASTIC"),
     ("type: 'SPP' spp_param { pool: STOCHASTIC pyramid_height: 2 }", [IMAGE], 1, "pool: STOCHASTIC"),
+    ("type: 'SPP' spp_param { pyramid_height: 2147483647 }", [IMAGE], 1, "pyramid_height"),
+    (
+        "type: 'Python' python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
+        f"param_str: '{'-' * 100_000}1' }}",
+        [IMAGE],
+        1,
+        "param_str",
+    ),
     ("type: 'Pooling' pooling_param { kernel_size: 2 }", [(2, 3, 4, 5, 6)], 1, "5 axes"),
     ("type: 'InfogainLoss' infogain_loss_param { source: 'H.bin' }", [(2, 3), (2,)], 1, "source: 'H.bin'"),
     (
@@ -31,6 +39,8 @@ UNSUPPORTED = [
     ("type: 'Python' python_param { module: 'rpn' layer: 'Anchors' }", [IMAGE], 1, "'rpn.Anchors'"),
     ("type: 'LSTM' recurrent_param { num_output: 3 }", [(5, 2, 4)], 1, "2 to 5 bottoms"),
     ("type: 'Eltwise' propagate_down: false", [IMAGE] * 2, 1, "1 propagate_down"),
+    ("type: 'Slice' loss_weight: 1", [IMAGE], 2, "1 loss_weight"),
+    ("type: 'EuclideanLoss' loss_weight: 1 loss_weight: 2", [IMAGE] * 2, 1, "2 loss_weight"),
     ("type: 'Nonesuch'", [IMAGE], 1, "no converter for this layer type"),
     ("type: 'HDF5Data' hdf5_data_param { source: 'list.txt' }", [IMAGE], 1, "needs no bottoms"),
 ]

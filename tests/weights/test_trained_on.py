@@ -88,8 +88,8 @@ def test_caffes_weights_with_torchvisions_keys_give_caffes_numbers(
 @pytest.mark.parametrize(
     ("tensors", "images", "evidence"),
     [
-        (state(0.06), "torchvision", "deviate by 0.06, as for images that are normalized"),
-        (state(0.009), "caffe", "deviate by 0.009, as for images from 0 to 255"),
+        (state(0.06), "torchvision", "a standard deviation of 0.06, as for images that are normalized"),
+        (state(0.009), "caffe", "a standard deviation of 0.009, as for images from 0 to 255"),
         (with_caffes_kernels(), "caffe", "its conv1_1 is that of Caffe's VGG-16"),
         (with_caffes_kernels(drift=0.02), "caffe", "its conv1_1 is that of Caffe's VGG-16"),
         (with_caffes_kernels(rgb=True), "caffe-rgb", "its conv1_1 is that of Caffe's VGG-16"),
@@ -99,7 +99,7 @@ def test_caffes_weights_with_torchvisions_keys_give_caffes_numbers(
 def test_conv1_1_tells(tensors: dict[str, Tensor], images: str, evidence: str) -> None:
     net = c2t.vgg16_from(tensors)
     assert evidence in note(net)
-    assert note(net).startswith(f"taken as trained on the images of {images}: ")
+    assert note(net).startswith(f"taken as trained on {images} images: ")
     assert mean(net) == pytest.approx(MEANS[images])
     scales = np.array([0.225, 0.224, 0.229]) * 255 if images == "torchvision" else np.ones(3)
     stored = tensors["features.0.weight"].numpy()
@@ -116,7 +116,7 @@ def test_a_fine_tuned_net_of_caffes_is_known_by_its_values() -> None:
     for weight, images in ((trained, "caffe"), (trained.flip(1), "caffe-rgb")):
         tensors = state()
         tensors["features.0.weight"][:] = weight[:4]
-        assert note(c2t.vgg16_from(tensors)).startswith(f"taken as trained on the images of {images}: ")
+        assert note(c2t.vgg16_from(tensors)).startswith(f"taken as trained on {images} images: ")
 
 
 def test_a_classifier_of_nan_is_torchvisions_features() -> None:
@@ -125,7 +125,7 @@ def test_a_classifier_of_nan_is_torchvisions_features() -> None:
         if key.startswith("classifier"):
             tensor[:] = float("nan")
     net = c2t.vgg16_from(tensors)
-    assert note(net).startswith("taken as trained on the images of caffe-rgb: its classifier is NaN")
+    assert note(net).startswith("taken as trained on caffe-rgb images: its classifier is NaN")
     assert "fc6, fc7 and fc8 left out: they hold nothing but NaN" in net.notes
     assert [layer.name for layer in net.layers][-1] == "pool5"
 
@@ -142,7 +142,7 @@ def test_a_classifier_of_nan_is_torchvisions_features() -> None:
 
 def test_where_the_evidence_is_thin_it_asks() -> None:
     tensors = state(0.025)
-    with pytest.raises(WeightsError, match=r"does not tell which images.* deviate by 0.025.* --trained-on"):
+    with pytest.raises(WeightsError, match=r"does not tell which images.* deviation of 0.025.* --trained-on"):
         c2t.vgg16_from(tensors)
     assert mean(c2t.vgg16_from(tensors, trained_on="caffe-rgb")) == pytest.approx(MEANS["caffe-rgb"])
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+MAX_LEVELS = 16
+"""32768 bins along each axis."""
+
+
 @converts("SPP")
 class SPP(Converter):
     """MAX or AVE over 1, 2 x 2, 4 x 4, … bins, `pyramid_height` levels, flattened into one axis.
@@ -31,6 +35,10 @@ class SPP(Converter):
         self.p = layer.fields.spp_param
         if self.p.pyramid_height < 1:
             raise self.refuse("pyramid_height must be given and positive")
+        if self.p.pyramid_height > MAX_LEVELS:
+            raise self.refuse(
+                f"pyramid_height: {self.p.pyramid_height} asks for more bins than an image has pixels"
+            )
         if self.p.pool == "STOCHASTIC":
             raise self.refuse("pool: STOCHASTIC has no deterministic meaning here; MAX and AVE are supported")
 

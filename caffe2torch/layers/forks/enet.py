@@ -26,8 +26,8 @@ class SpatialDropout(Converter):
         text = layer.fields.python_param.param_str
         try:
             self.p = float(ast.literal_eval(text)["p"])
-        except (KeyError, SyntaxError, TypeError, ValueError):
-            raise self.refuse(f"param_str {text!r} is not a dictionary with a number p") from None
+        except (KeyError, MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
+            raise self.refuse(f"param_str {text[:80]!r} is not a dictionary with a number p") from None
         if not 0 < self.p < 1:
             raise self.refuse(f"p: {self.p} must be over 0 and under 1")
 

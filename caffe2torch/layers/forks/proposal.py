@@ -145,9 +145,9 @@ class ProposalLayer(_Proposals):
             if plain.startswith("{"):
                 return dict(ast.literal_eval(plain))
             return {key.strip().strip("'\""): ast.literal_eval(value.strip()) for key, value in lines}
-        except (SyntaxError, TypeError, ValueError):
+        except (MemoryError, RecursionError, SyntaxError, TypeError, ValueError):
             raise self.refuse(
-                f"param_str {text!r} is not understood; it should be like \"'feat_stride': 16\""
+                f"param_str {text[:80]!r} is not understood; it should be like \"'feat_stride': 16\""
             ) from None
 
     def top_shapes(self) -> tuple[Shape | None, ...]:
