@@ -21,15 +21,15 @@ from caffe2torch.errors import Caffe2TorchError, NetError
 Arrays = dict[str, np.ndarray]
 SAME, REFUSED = "the same", "refused by both"
 ROUNDING = "rounding alone (as far from float64)"
-IN_PLACE = "gradients in memory that layers share: ours are those of the net without"
-SHARED = "gradients where a layer in place changes other blobs of its memory: a warning names them"
+IN_PLACE = "gradients in place: ours are those of the net without"
+SHARED = "gradients in shared memory: a warning names the layers"
 ELTWISE = "Eltwise in place: Caffe overwrites what it is to add"
 CAFFE_ENDS = "Caffe crashes or hangs"
 REFUSALS = {
-    "refused: a solver with nothing to train": "has no parameters to train",
-    "refused: in place on a loss, whose weight Caffe scales anew at every step": "is computed on in place",
+    "a solver with nothing to train: refused": "has no parameters to train",
+    "a loss computed on in place: refused": "is computed on in place",
 }
-"""What we refuse and say so in docs/: a name, and a pattern of the refusal."""
+"""What we refuse, by its name in docs/caffe.md: a pattern of the refusal."""
 EXPLAINED = (SAME, REFUSED, ROUNDING, IN_PLACE, SHARED, ELTWISE, CAFFE_ENDS, *REFUSALS)
 TRAINED = ("gin", "gparam", "after")
 """The kinds of keys that say what a net learns."""

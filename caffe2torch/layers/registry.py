@@ -85,7 +85,7 @@ def converter_for(layer: Layer, bottoms: tuple[Shape | None, ...]) -> Converter:
 
 
 def check_counts(layer: Layer, known: type[Converter]) -> None:
-    """Raises UnsupportedLayer for another number of bottoms, tops, propagate_down or loss_weight than Caffe takes."""
+    """Raises UnsupportedLayer unless Caffe takes so many bottoms, tops, propagate_down and loss_weight."""
     counted = (("bottom", layer.bottoms, known.bottom_count), ("top", layer.tops, known.top_count))
     for what, names, (least, most) in counted:
         if not least <= len(names) <= (len(names) if most is None else most):

@@ -144,7 +144,8 @@ class Parameters:
         self._check_multipliers(name, layer.fields.param[position], owner)
         if owner.statistics != parameter.statistics:
             raise NetError(
-                f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, but only one of them is a statistic"
+                f"layer {layer.name!r} shares blob {name!r} with {owner.key!r}, "
+                f"but only one of the two is a statistic"
             )
         permissive = layer.fields.param[position].share_mode == "PERMISSIVE"
         fits_in = permissive and product(owner.shape) == product(parameter.shape)
