@@ -131,6 +131,7 @@ class _Planner:
         backward = Backward(
             [step.converter for step in steps],
             [any(map(step.layer.lr_mult, range(len(step.parameters)))) for step in steps],
+            self.net.force_backward,
         )
         if self.phase == "TRAIN":
             backward.check()

@@ -19,10 +19,10 @@ def propagated(plan: Plan, layer: Layer) -> tuple[bool, ...]:
     given: tuple[bool, ...] = layer.fields.propagate_down
     if not plan.net.force_backward:
         return given
-    return tuple(wanted or _can_be_forced(layer, position) for position, wanted in enumerate(given))
+    return tuple(wanted or can_be_forced(layer, position) for position, wanted in enumerate(given))
 
 
-def _can_be_forced(layer: Layer, position: int) -> bool:
+def can_be_forced(layer: Layer, position: int) -> bool:
     """Caffe's AllowForceBackward: all but labels and what tells where sequences begin."""
     if layer.type == "ContrastiveLoss":
         return position != 2

@@ -9,6 +9,7 @@ from itertools import chain
 from caffe2torch.errors import NetError
 from caffe2torch.layers.converter import Converter
 from caffe2torch.net import Layer
+from caffe2torch.plan.backward import can_be_forced
 
 
 @dataclass
@@ -90,11 +91,11 @@ def loss_weights(layer: Layer) -> tuple[float, ...]:
 class Backward:
     """Which layers of a net learn from its losses."""
 
-    def __init__(self, converters: Sequence[Converter], learn: Sequence[bool]) -> None:
-        """`learn` says which layers have parameters to be learned."""
+    def __init__(self, converters: Sequence[Converter], learn: Sequence[bool], forced: bool) -> None:
+        """`learn` says which layers have parameters to be learned, `forced` is the net's `force_backward`."""
         self._layers, self._converters = [converter.layer for converter in converters], converters
         self._readers = _readers(self._layers)
-        self._flows = _flows(self._layers, learn)
+        self._flows = _flows(self._layers, learn, forced)
         self._under_loss = self._leads_to_loss()
 
     def _leads_to_loss(self) -> list[bool]:
@@ -116,7 +117,7 @@ class Backward:
             for bottom in sorted(converter.no_gradient):
                 if under and any(flows[bottom : bottom + 1]):
                     name = converter.layer.bottoms[bottom]
-                    raise converter.refuse(f"has no gradient for its bottom {name!r}, which is learned")
+                    raise converter.refuse(f"has no gradient for its bottom {name!r}, which needs one")
 
     def terms(self) -> tuple[LossTerm, ...]:
         """The tops that count as losses, in the net's order."""
@@ -150,12 +151,12 @@ def _readers(layers: Sequence[Layer]) -> list[list[list[tuple[int, int]]]]:
     return readers
 
 
-def _flows(layers: Sequence[Layer], learn: Sequence[bool]) -> list[tuple[bool, ...]]:
+def _flows(layers: Sequence[Layer], learn: Sequence[bool], forced: bool) -> list[tuple[bool, ...]]:
     """By layer and bottom: whether Caffe computes a gradient there, as far as a loss asks for one."""
     learned: dict[str, bool] = {}
     flows = []
     for layer, learns in zip(layers, learn, strict=True):
-        given = layer.fields.propagate_down
-        flows.append(tuple(given or (learned[bottom] for bottom in layer.bottoms)))
+        asked = layer.fields.propagate_down or [learned[bottom] for bottom in layer.bottoms]
+        flows.append(tuple(flow or (forced and can_be_forced(layer, i)) for i, flow in enumerate(asked)))
         learned |= dict.fromkeys(layer.tops, learns or any(flows[-1]))
     return flows

@@ -229,3 +229,14 @@ def test_a_bottom_without_the_axes_that_its_layer_needs():
         UnsupportedLayer, match=r"'p' \(PriorBox\): its bottoms \(2, 3\), \(2, 3\) have fewer"
     ):
         plan(net)
+
+
+def test_force_backward_asks_for_gradients_that_propagate_down_would_not():
+    layers = (
+        f'{INPUT} layer {{ name: "f" type: "Power" bottom: "data" top: "f" }}'
+        'layer { name: "a" type: "Threshold" bottom: "f" top: "a" propagate_down: false }'
+        'layer { name: "l" type: "EuclideanLoss" bottom: "a" bottom: "data" top: "l" }'
+    )
+    assert plan(net_of(layers), "TRAIN").losses
+    with pytest.raises(UnsupportedLayer, match="has no gradient for its bottom 'f'"):
+        plan(net_of(f"force_backward: true {layers}"), "TRAIN")
