@@ -27,6 +27,8 @@ def fill(
     if filler.type == "constant":
         return empty.fill_(filler.value)
     if filler.type == "uniform":
+        if filler.min > filler.max:
+            raise NetError(f"filler type 'uniform' has min {filler.min:g} above max {filler.max:g}")
         return empty.uniform_(filler.min, filler.max, generator=generator)
     if filler.type == "gaussian":
         return _gaussian(empty, filler, generator)

@@ -164,6 +164,9 @@ class _Planner:
             shapes = ", ".join(map(shape_text, filter(None, bottoms)))
             problem = f"its bottoms {shapes} have fewer or more axes than it can take"
             raise UnsupportedLayer(layer.name, layer.type, problem) from error
+        except ArithmeticError as error:
+            problem = f"one of its numbers is 0 or too large ({error})"
+            raise UnsupportedLayer(layer.name, layer.type, problem) from error
         self.views |= dict.fromkeys(layer.tops, views)
         overwrites = self.memory.written(layer, converter)
         return Step(key, layer, converter, tops, parameters, views, overwrites)

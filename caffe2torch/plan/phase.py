@@ -154,7 +154,7 @@ def _input(top: str, shape: Shape | None) -> Layer:
 
 def _without_samplers(net: Net) -> Net:
     """The net reading everything that its samplers draw from, in place of what they draw."""
-    samplers = [layer for layer in net.layers if _is(layer, "is_sampler")]
+    samplers = [x for x in net.layers if x.bottoms and x.tops and _is(x, "is_sampler")]
     all_of = {layer.tops[0]: layer.bottoms[0] for layer in samplers}
     layers = tuple(
         replace(layer, bottoms=tuple(all_of.get(bottom, bottom) for bottom in layer.bottoms))
@@ -253,7 +253,7 @@ def without_splits(net: Net) -> Net:
     layers, splits = [], 0
     for layer in net.layers:
         bottoms = tuple(source.get(bottom, bottom) for bottom in layer.bottoms)
-        if layer.type == "Split" and _can_go(layer, net):
+        if layer.type == "Split" and layer.bottoms and _can_go(layer, net):
             source |= dict.fromkeys(layer.tops, bottoms[0])
             splits += 1
         else:

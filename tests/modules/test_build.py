@@ -198,7 +198,10 @@ def test_what_torch_cannot_compute_names_the_layer_and_its_bottoms():
         model(a=torch.zeros(1, 3, 4, 5), b=torch.zeros(2, 3, 4, 5))
 
 
-def test_a_filler_with_a_negative_std_is_refused():
-    conv = CONV.format("conv").replace('"msra"', '"gaussian" std: -1')
-    with pytest.raises(NetError, match="'gaussian' has std -1; it must be 0 or more"):
-        build(net_of(INPUT + conv))
+@pytest.mark.parametrize(("filler", "problem"), [
+    ('"gaussian" std: -1', "'gaussian' has std -1; it must be 0 or more"),
+    ('"uniform" min: 2 max: 1', "'uniform' has min 2 above max 1"),
+])  # fmt: skip
+def test_a_filler_that_cannot_be_drawn_is_refused(filler, problem):
+    with pytest.raises(NetError, match=problem):
+        build(net_of(INPUT + CONV.format("conv").replace('"msra"', filler)))

@@ -240,3 +240,15 @@ def test_force_backward_asks_for_gradients_that_propagate_down_would_not():
     assert plan(net_of(layers), "TRAIN").losses
     with pytest.raises(UnsupportedLayer, match="has no gradient for its bottom 'f'"):
         plan(net_of(f"force_backward: true {layers}"), "TRAIN")
+
+
+def test_a_number_that_must_not_be_0():
+    box = """layer { name: "p" type: "PriorBox" bottom: "data" bottom: "data" top: "p"
+    prior_box_param { min_size: 3 aspect_ratio: 0 } }"""
+    with pytest.raises(UnsupportedLayer, match=r"'p' \(PriorBox\): one of its numbers is 0 or too large"):
+        plan(net_of(INPUT + box))
+
+
+def test_a_split_of_nothing():
+    with pytest.raises(UnsupportedLayer, match=r"'s' \(Split\): needs 1 bottom, has 0"):
+        plan(net_of(INPUT + 'layer { name: "s" type: "Split" top: "s" }'))
