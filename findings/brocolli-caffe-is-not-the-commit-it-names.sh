@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The PyPI package brocolli-caffe is not the Caffe that its summary names.
 #
-# Expected: the summary says "official caffe, commit id 9b89154...", the last commit of BVLC's master, so its layers are there.
+# Expected: the summary says "official caffe, commit id 9b89154...", the last commit of BVLC's master, so what that commit's
+# docs describe is in the sources.
 # Seen in the sdist of brocolli-caffe 9.0.2: the docs describe layer type Clip and point at its header, and there is neither
-# header nor source nor ClipParameter in caffe.proto; a net with a Clip layer cannot be read. Layers of other forks are there
-# instead: HardSwish, PriorBox, Permute. The sdist is only unpacked here, not built.
+# header nor source nor ClipParameter in caffe.proto. Layers of forks are there instead: HardSwish, PriorBox, Permute. The
+# sdist is only unpacked here, not built.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

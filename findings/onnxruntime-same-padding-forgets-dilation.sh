@@ -3,9 +3,9 @@
 #
 # Expected: with SAME_UPPER there are ceil(length / stride) outputs, whatever the dilation, or the model is refused: for a
 # Conv of these settings onnxruntime says "Dilation not supported for AutoPadType::SAME_UPPER".
-# Seen with onnxruntime 1.32.0: the values 1 to 7, kernel 3, dilation 2, stride 2 give 3 maxima, 4 6 6, in place of 4: it pads
-# for a kernel of 3 values, where the dilated one spans 5. Right is 3 5 7 7; ONNX 1.23.2's reference evaluator gives that,
-# and ONNX's shape inference says 4.
+# Seen with onnxruntime 1.32.0: the values 1 to 7, kernel 3, dilation 2, stride 2 give 3 maxima, 4 6 6, in place of 4. It
+# pads for a kernel of 3 values, where the dilated one spans 5. Right is 3 5 7 7, which ONNX 1.23.2's reference evaluator
+# gives; ONNX's shape inference says 4 values, too.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

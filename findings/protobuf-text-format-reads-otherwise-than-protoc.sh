@@ -3,9 +3,9 @@
 #
 # Expected: both parsers of one project take the same text format, whose specification is published: the escape \? is a
 # question mark, and white space may stand between a sign and its number.
-# Seen with protobuf 7.36.2 and the protoc in grpcio-tools: the string "why\?" keeps its backslash in Python, without an
-# error; protoc reads "why?". "- 1" is -1 for protoc and a ParseError in Python. The other way round, Python takes 1_0
-# as 10 and +1 as 1, which protoc refuses. So a text file that works with a C++ program may not, or not equally, in Python.
+# Seen with protobuf 7.36.2 and the protoc in grpcio-tools 1.85.1: the string "why\?" keeps its backslash in Python,
+# without an error; protoc reads "why?". "- 1" is -1 for protoc and a ParseError in Python. The other way round, Python
+# takes 1_0 as 10 and +1 as 1, which protoc refuses. So a text file that serves a C++ program may not serve in Python.
 set -euo pipefail
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
