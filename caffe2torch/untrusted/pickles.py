@@ -126,7 +126,10 @@ def _check_names(path: AnyPath) -> None:
 def check_no_net(path: AnyPath) -> None:
     """Raises ReadError, always: why a file that torch.save wrote defines no net, and what to give instead."""
     with located(path):
-        _check_names(path)
+        try:
+            _check_names(path)
+        except _DAMAGE as error:
+            raise ReadError(f"its pickles are damaged: {error}") from None
         wrapped = any(text.startswith("module.") for text in strings(path))
         whose = ", of a model in nn.DataParallel: save model.module's" if wrapped else ""
         raise ReadError(f"a state dict holds values but no net{whose}; export the module that loads it")

@@ -72,7 +72,7 @@ _OF_255, _OF_1 = 0.01, 0.05
 def images_of(kernel: Array, lacks_classifier: bool, path: str) -> tuple[Images, str]:
     """What the net was trained on, by its conv1_1 (N, 3, 3, 3), and the evidence in words.
 
-    `lacks_classifier` says that the file's is of NaN alone. Raises WeightsError where the evidence is thin.
+    `lacks_classifier` says that the file's holds only NaN. Raises WeightsError where the evidence is thin.
     """
     for images, ours in ((CAFFE, kernel), (CAFFE_RGB, kernel[:, ::-1])):
         if _is_caffes(ours):
@@ -80,14 +80,14 @@ def images_of(kernel: Array, lacks_classifier: bool, path: str) -> tuple[Images,
     if lacks_classifier:
         return CAFFE_RGB, "its classifier is NaN, as in torchvision's IMAGENET1K_FEATURES"
     scale = float(kernel.std())
-    told = f"the weights of its conv1_1 have a standard deviation of {scale:.2g}"
+    spread = f"its conv1_1 has a standard deviation of {scale:.2g}"
     if scale <= _OF_255:
-        return CAFFE, f"{told}, as for images from 0 to 255"
+        return CAFFE, f"{spread}, as for images from 0 to 255"
     if scale >= _OF_1:
-        return TORCHVISION, f"{told}, as for images that are normalized"
+        return TORCHVISION, f"{spread}, as for normalized images"
     raise WeightsError(
-        f"{path}: does not tell which images it was trained on: {told}, between {_OF_255} as for 0 to 255 "
-        f"and {_OF_1} as for normalized ones; give --trained-on {' or '.join(TRAINED_ON)}"
+        f"{path}: may have been trained on either kind of images: {spread}, between {_OF_255} as for "
+        f"0 to 255 and {_OF_1} as for normalized ones; give --trained-on {' or '.join(TRAINED_ON)}"
     )
 
 
