@@ -8,7 +8,7 @@ from argparse import _ArgumentGroup as Group
 from caffe2torch.cli.verbs import VERBS
 from caffe2torch.command_line import Parser
 from caffe2torch.formats import names
-from caffe2torch.weights.trained_on import TRAINED_ON
+from caffe2torch.weights import TRAINED_ON
 from caffe2torch.writing import DTYPES
 
 _USAGE = """\
@@ -60,7 +60,7 @@ def _reading(group: Group) -> None:
         help="choose layers of an all-in-one net (DIGITS)",
     )
     add("--mean", metavar="B,G,R", type=_mean, help="for VGG-16 from elsewhere: the net's own mean")
-    add("--trained-on", choices=tuple(TRAINED_ON), help="for VGG-16 with torchvision's keys: which images")
+    add("--trained-on", choices=TRAINED_ON, help="for VGG-16 with torchvision's keys: which images")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
     add("--align-crops", action="store_true",
         help="cut at the alignment, not at 0, where a Crop has no crop_param (HED)")  # fmt: skip

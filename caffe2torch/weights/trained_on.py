@@ -16,6 +16,7 @@ import numpy as np
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.weights import TRAINED_ON
 
 CAFFE_MEAN = (104.00699, 116.66877, 122.67892)
 """BGR; what Caffe's ImageNet models and the FCNs subtract."""
@@ -56,8 +57,7 @@ CAFFE_RGB = Images(
 )
 KERAS = Images("Keras", KERAS_MEAN, rewritten="")
 
-TRAINED_ON = {images.name: images for images in (TORCHVISION, CAFFE, CAFFE_RGB)}
-"""What a state dict may have been trained on, by name."""
+_BY_NAME = {images.name: images for images in (TORCHVISION, CAFFE, CAFFE_RGB)}
 
 # Of the first three kernels of Caffe's VGG-16, the first number for B, G and R; Keras prints it so, too.
 _CAFFES = np.array([[0.42947, 0.55038, 0.48002], [0.11727, 0.02088, -0.17270], [0.03401, 0.09883, 0.03756]])
@@ -93,9 +93,9 @@ def images_of(kernel: Array, lacks_classifier: bool, path: str) -> tuple[Images,
 
 def named(name: str) -> Images:
     """The images of a name. Raises NetError for one that is none."""
-    if name not in TRAINED_ON:
+    if name not in _BY_NAME:
         raise NetError(f"trained_on is {name!r}; it can be {', '.join(TRAINED_ON)}")
-    return TRAINED_ON[name]
+    return _BY_NAME[name]
 
 
 def _is_caffes(kernel: Array) -> bool:

@@ -748,3 +748,14 @@ def test_a_mean_whose_shape_is_wrong(name, problem, capsys):
     path = GOLDEN / "reports" / "mean_without_num" / f"{name}.binaryproto"
     assert main(["--inspect", str(path)]) == 1
     assert re.search(problem, capsys.readouterr().err)
+
+
+def test_the_options_are_listed_without_numpy() -> None:
+    """Which takes longer to import than all else that --help needs."""
+    program = """
+import sys
+from caffe2torch.cli.options import parser
+text = parser().format_help()
+assert "safetensors" in text and "caffe-rgb" in text, text
+sys.exit("numpy" in sys.modules)"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -20,6 +20,8 @@ from caffe2torch.cli.main import main
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net import Net
 from caffe2torch.net.preprocessing import preprocessing
+from caffe2torch.weights import TRAINED_ON
+from caffe2torch.weights.trained_on import named
 from tests.places import SHARED
 from tests.weights.test_vgg16 import Torchvision
 
@@ -179,3 +181,8 @@ def test_the_command_asks_and_is_told(
     assert main(["a.caffemodel", "--trained-on", "caffe"]) == 2
     assert "--trained-on is for weights with torchvision's keys" in capsys.readouterr().err
     assert main(["a.caffemodel", "--diff", "thin.pth", "--trained-on", "caffe"]) == 0
+
+
+@pytest.mark.parametrize("name", TRAINED_ON)
+def test_each_name_is_known(name: str) -> None:
+    assert named(name).name == name
