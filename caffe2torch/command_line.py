@@ -295,7 +295,7 @@ def listed(things: Sequence[object]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-class _Once(argparse._StoreAction):
+class _OnlyOnce(argparse.Action):
     """An option that may be given only once: of two values, which one is meant?"""
 
     def __call__(
@@ -305,27 +305,17 @@ class _Once(argparse._StoreAction):
         values: str | Sequence[object] | None,
         option_string: str | None = None,
     ) -> None:
-        _refuse_second(self, namespace)
+        if self.option_strings and hasattr(namespace, self.dest):
+            raise argparse.ArgumentError(self, "is given twice")
         super().__call__(parser, namespace, values, option_string)
 
 
-class _OnceTrue(argparse._StoreTrueAction):
-    """A flag that may be given only once."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        option_string: str | None = None,
-    ) -> None:
-        _refuse_second(self, namespace)
-        super().__call__(parser, namespace, values, option_string)
+class _Once(_OnlyOnce, argparse._StoreAction):
+    """One with a value."""
 
 
-def _refuse_second(action: argparse.Action, namespace: argparse.Namespace) -> None:
-    if action.option_strings and hasattr(namespace, action.dest):
-        raise argparse.ArgumentError(action, "is given twice")
+class _OnceTrue(_OnlyOnce, argparse._StoreTrueAction):
+    """A flag."""
 
 
 def _refuse(program: str, error: Exception, as_json: bool) -> int:
