@@ -38,8 +38,7 @@ class CaffeLayer(nn.Module):
         """The layer's tops."""
         if self.flows:
             bottoms = tuple(x if flows else x.detach() for x, flows in zip(bottoms, self.flows, strict=True))
-        blobs: dict[str, Tensor] = dict(self.named_parameters(recurse=False, remove_duplicate=False))
-        blobs |= self.named_buffers(recurse=False, remove_duplicate=False)
+        blobs = cast(dict[str, Tensor], {**self._parameters, **self._buffers})
         blobs |= {name: blobs[name].detach() for name in self.frozen}
         blobs |= {name: blobs[name].view(shape) for name, shape in self.reshaped.items()}
         training = self.training if self.phase is None else self.phase == "TRAIN"
