@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -99,7 +99,7 @@ def _candidates(layer: Message, data: bytes) -> dict[str, Message]:
     given = UnknownFieldSet(layer)
     numbers = {field.number for field, _ in layer.ListFields()}
     numbers |= {given[i].field_number for i in range(len(given))}
-    owned = {fork: _own(names, layer.type) for fork, names in _forks().items()}
+    owned = _owned(layer.type)
     # A field of the layer's own type goes before what a fork gives to layers of every type.
     closest = [fork for fork, own in owned.items() if numbers & own.keys()]
     if not closest and not _has_unknown(layer):
@@ -117,8 +117,14 @@ def _told_net(net: Message) -> Message | None:
     return None
 
 
+@lru_cache(1024)
+def _owned(layer_type: str) -> dict[str, dict[int, str]]:
+    """For each fork, the fields of LayerParameter that belong only to a layer type, by the fork's numbers."""
+    return {fork: _own(names, layer_type) for fork, names in _forks().items()}
+
+
 def _own(names: _Numbers, layer_type: str) -> dict[int, str]:
-    """The fields of LayerParameter that belong to a layer type alone, by the fork's numbers."""
+    """The fields of LayerParameter that belong only to a layer type, by a fork's numbers."""
     mine = layer_type.lower()
     own = {
         number: name
@@ -192,6 +198,10 @@ def numbered(layers: Sequence[Message]) -> Iterator[bytes]:
 
     Raises NetError for a layer with a field that no fork is known to write.
     """
+    plain = [data for layer in layers if (data := _as_fork(layer, "")) is not None]
+    if len(plain) == len(layers):
+        yield from plain
+        return
     ways = [
         {fork: data for fork in ("", *_forks()) if (data := _as_fork(x, fork)) is not None} for x in layers
     ]

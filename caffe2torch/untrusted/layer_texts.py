@@ -27,15 +27,16 @@ def read_net(path: AnyPath) -> tuple[Message, dict[int | None, UnknownField]]:
     except UnknownField:
         message = parse_prototxt(text, source, ignore_unknown=True)
     unknown: dict[int | None, UnknownField] = {}
-    rest = text
+    rest, done = list[str](), 0
     for position, (start, end) in enumerate(_layers(text)):
         try:
             parse_prototxt(text[start:end], source)
         except UnknownField as refusal:
             unknown[position] = _placed(refusal, text, start)
-            rest = rest[:start] + re.sub(r"[^\n]", " ", rest[start:end]) + rest[end:]
+            rest += (text[done:start], re.sub(r"[^\n]", " ", text[start:end]))
+            done = end
     try:
-        parse_prototxt(rest, source)
+        parse_prototxt("".join((*rest, text[done:])), source)
     except UnknownField as refusal:
         unknown[None] = refusal
     return message, unknown
