@@ -16,7 +16,8 @@ from caffe2torch.layers.registry import converter_for, converter_of
 from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net
 from caffe2torch.net.text import shape_text
 from caffe2torch.plan.alignment import aligned, note, other_offset
-from caffe2torch.plan.flow import Backward, LossTerm, Memory, check_blobs
+from caffe2torch.plan.backward import Backward, LossTerm
+from caffe2torch.plan.flow import Memory, check_blobs
 from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
 from caffe2torch.plan.phase import check_stages, for_phase
@@ -118,24 +119,14 @@ class _Planner:
     def plan(self) -> Plan:
         check_blobs(self.net.layers)
         steps = tuple(self._step(layer) for layer in self.net.layers)
-        notes = dict.fromkeys((*self.net.notes, *([note(self.unaligned)] if self.unaligned else [])))
+        notes = dict.fromkeys(filter(None, (*self.net.notes, note(self.unaligned))))
         net = replace(self.net, layers=tuple(step.layer for step in steps), notes=tuple(notes))
-        losses = self._losses(steps)
-        outputs = tuple(dict.fromkeys((*self._outputs(), *(term.blob for term in losses))))
-        steps = _that_matter(steps, outputs)
-        if self.phase == "TRAIN":
-            _check_losses(steps, losses)
-        return Plan(net, self.phase, self.inputs, steps, outputs, losses)
-
-    def _losses(self, steps: Sequence[Step]) -> tuple[LossTerm, ...]:
-        backward = Backward(
-            [step.converter for step in steps],
-            [any(map(step.layer.lr_mult, range(len(step.parameters)))) for step in steps],
-            self.net.force_backward,
-        )
+        backward = Backward(steps, self.net.force_backward)
         if self.phase == "TRAIN":
             backward.check()
-        return backward.terms()
+        losses = backward.terms()
+        outputs = tuple(dict.fromkeys((*self._outputs(), *(term.blob for term in losses))))
+        return Plan(net, self.phase, self.inputs, _that_matter(steps, outputs), outputs, losses)
 
     def _outputs(self) -> tuple[str, ...]:
         """Caffe's outputs: the blobs that nothing reads after they were last written (net.cpp)."""
@@ -226,17 +217,6 @@ class _Planner:
 def _fits(view: View, shape: Shape | None) -> bool:
     """Whether a view has as many axes as a blob has besides items and channels, if it has any."""
     return shape is None or len(shape) in (0, 1, 2, 2 + len(view.stride))
-
-
-def _check_losses(steps: Sequence[Step], losses: Sequence[LossTerm]) -> None:
-    """Raises NetError for a loss whose memory is overwritten: Caffe has counted it by then."""
-    for step in steps:
-        for term in losses:
-            if (top := step.overwrites.get(term.blob)) is not None:
-                raise NetError(
-                    f"loss {term.blob!r} is computed on in place, by layer {step.layer.name!r} on {top!r} in "
-                    f"the same memory; give that top another name"
-                )
 
 
 def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:

@@ -17,8 +17,7 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from caffe2torch.net import Layer
-from caffe2torch.plan.backward import propagated, with_gradient
-from caffe2torch.plan.flow import loss_weights
+from caffe2torch.plan.backward import loss_weights, propagated, with_gradient
 from caffe2torch.plan.reads import (
     How,
     Read,

@@ -222,3 +222,12 @@ def test_a_stage_that_no_rule_names_is_refused(capsys: pytest.CaptureFixture[str
         c2t.build(c2t.read(path), stages=["deplo"])
     assert main([str(path), "--inspect", "--stage", "deplo"]) == 1
     assert problem in capsys.readouterr().err
+
+
+def test_names_for_one_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    c2t.build(net_of(TWO_NAMES))
+    monkeypatch.setattr("caffe2torch.plan.flow.MAX_CHANGES", 0)
+    with pytest.raises(
+        NetError, match="layer 'r': in place, the net's layers change more than 0 other blobs"
+    ):
+        c2t.build(net_of(TWO_NAMES))
