@@ -16,7 +16,7 @@ def with_shared(net: Net, weights: str) -> Net:
     Of copies that differ Caffe keeps the last, in the order of the layers' names. Raises WeightsError for a
     blob that the file leaves out and no layer shares.
     """
-    stored = _last_stored(sorted(net.layers, key=lambda layer: layer.name))
+    stored = last_stored(sorted(net.layers, key=lambda layer: layer.name))
     return replace(net, layers=tuple(_completed(layer, stored, weights) for layer in net.layers))
 
 
@@ -48,7 +48,7 @@ def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
 
     Where copies of one differ, Caffe would have kept the last.
     """
-    last, seen = _last_stored(layers), set[str]()
+    last, seen = last_stored(layers), set[str]()
     kept = []
     for layer in layers:
         own = {}
@@ -62,11 +62,11 @@ def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
     return kept
 
 
-def _last_stored(layers: Sequence[Layer]) -> dict[str, Blob]:
-    """By the name that shares it, the blob of the last layer that has one."""
+def last_stored(layers: Sequence[Layer]) -> dict[str, Blob]:
+    """By the name that shares it, the blob of the last layer that stores it."""
     return {
         name: blob
         for layer in layers
         for position, blob in enumerate(layer.blobs)
-        if blob is not ABSENT and (name := layer.share_name(position))
+        if blob.has_data and (name := layer.share_name(position))
     }

@@ -178,7 +178,7 @@ class _Planner:
             tops = tuple(self._completed(top, shape) for top, shape in zip(layer.tops, tops, strict=True))
             self.inputs |= zip(layer.tops, tops, strict=True)
         # An input may hold no items, such as no regions, and then neither does what is made of it.
-        if not any(0 in (shape or ()) for shape in (*self.inputs.values(), *converter.bottoms)):
+        if layer.type != "Input" and not any(0 in (shape or ()) for shape in converter.bottoms):
             for top, shape in zip(layer.tops, tops, strict=True):
                 check_sizes(layer, f"top {top!r}", shape or ())
         self.shapes |= zip(layer.tops, tops, strict=True)

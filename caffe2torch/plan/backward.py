@@ -99,8 +99,8 @@ class Backward:
     def check(self) -> None:
         """Raises UnsupportedLayer for a learned bottom that can have no gradient, on which Caffe aborts.
 
-        Raises NetError for a loss on which a layer computes in place: Caffe scales its weight at every step. The
-        same for one whose memory is overwritten through another blob: Caffe has counted it by then.
+        Raises NetError for a loss on which a layer computes in place: Caffe scales its weight at every step.
+        So it does if the layer is in place on another blob of its memory: Caffe has counted it by then.
         """
         overwritten = {
             blob: (step.layer, top) for step in self._steps for blob, top in step.overwrites.items()

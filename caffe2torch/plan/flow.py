@@ -9,7 +9,6 @@ from caffe2torch.errors import NetError
 from caffe2torch.layers.converter import Converter
 from caffe2torch.net import Layer
 
-
 MAX_CHANGES = 1 << 18
 """Blobs that layers in place change besides their own: many names for one memory make them many."""
 

@@ -14,6 +14,7 @@ from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
+from caffe2torch.net.sharing import last_stored
 from caffe2torch.net.text import shape_text
 
 
@@ -58,7 +59,7 @@ class Parameters:
         self.net, self.allow_missing, self.forced = net, allow_missing, forced
         self.owners: dict[str, Parameter] = {}
         self.multipliers: dict[tuple[str, str], float] = {}
-        self.stored = _stored(net)
+        self.stored = last_stored(net.layers)
 
     def of(self, layer: Layer, key: str, converter: Converter) -> tuple[Parameter, ...]:
         """Those of a layer. Raises WeightsError where blobs are missing or do not fit, and NetError."""
@@ -162,16 +163,6 @@ def check_sizes(layer: Layer, what: str, shape: Shape) -> None:
     if any(size is not None and size < 1 for size in shape):
         problem = f"its {what} would be {shape_text(shape)}, and no axis can be empty"
         raise NetError(f"layer {layer.name!r} ({layer.type}): {problem}")
-
-
-def _stored(net: Net) -> dict[str, Blob]:
-    """The last blob that is stored under each name by which parameters are shared."""
-    return {
-        name: blob
-        for layer in net.layers
-        for position, blob in enumerate(layer.blobs)
-        if blob.has_data and (name := layer.share_name(position))
-    }
 
 
 def _bare(shape: Sequence[int]) -> tuple[int, ...]:
