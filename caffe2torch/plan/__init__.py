@@ -6,6 +6,7 @@ This is what `build` runs and what the commands print and write; the checks are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
@@ -146,18 +147,11 @@ class _Planner:
         layer = aligned(layer, seen)
         bottoms = tuple(self.shapes[bottom] for bottom in layer.bottoms)
         key = self._key(layer)
-        try:
+        with _refusing(layer, bottoms):
             converter = converter_for(layer, bottoms)
             parameters = self.parameters.of(layer, key, converter)
             tops = self._tops(layer, converter)
             views = self._look(layer, converter)
-        except (IndexError, ValueError) as error:  # from an axis that is not there
-            shapes = ", ".join(map(shape_text, filter(None, bottoms)))
-            problem = f"its bottoms {shapes} have fewer or more axes than it can take"
-            raise UnsupportedLayer(layer.name, layer.type, problem) from error
-        except ArithmeticError as error:
-            problem = f"one of its numbers is 0 or too large ({error})"
-            raise UnsupportedLayer(layer.name, layer.type, problem) from error
         self.views |= dict.fromkeys(layer.tops, views)
         overwrites = self.memory.written(layer, converter)
         return Step(key, layer, converter, tops, parameters, views, overwrites)
@@ -196,7 +190,9 @@ class _Planner:
     def _by_weights(self, blob: str) -> Shape | None:
         for layer in self.net.layers:
             if blob in layer.bottoms[:1]:
-                return converter_for(layer, (None,) * len(layer.bottoms)).shape_by_weights()
+                bottoms = (None,) * len(layer.bottoms)
+                with _refusing(layer, bottoms):
+                    return converter_for(layer, bottoms).shape_by_weights()
         return None
 
     def _look(self, layer: Layer, converter: Converter) -> dict[str, View]:
@@ -212,6 +208,20 @@ class _Planner:
                 if looked is not None:
                     seen[name] = seen[name].merged(looked) if name in seen else looked
         return seen
+
+
+@contextmanager
+def _refusing(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
+    """Refuses a layer for what its converter stumbles over: an axis that is not there, a number that is 0."""
+    try:
+        yield
+    except (IndexError, ValueError) as error:
+        shapes = ", ".join(map(shape_text, filter(None, bottoms)))
+        problem = f"its bottoms {shapes} have fewer or more axes than it can take"
+        raise UnsupportedLayer(layer.name, layer.type, problem) from error
+    except ArithmeticError as error:
+        problem = f"one of its numbers is 0 or too large ({error})"
+        raise UnsupportedLayer(layer.name, layer.type, problem) from error
 
 
 def _fits(view: View, shape: Shape | None) -> bool:
