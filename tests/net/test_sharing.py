@@ -15,7 +15,7 @@ from caffe2torch.errors import WeightsError
 from caffe2torch.untrusted.kinds import look
 from tests.nets import net_of
 from tests.places import GOLDEN
-from tests.solving.trajectory import ALLOWED, Trajectory, relative
+from tests.solving.trajectory import ALLOWED, Trajectory, outside, relative
 
 CORNERS = GOLDEN / "corners"
 SNAPSHOT = CORNERS / "solver_h5_shared_restore"
@@ -69,14 +69,14 @@ def test_training_goes_on_from_caffe_s_snapshot(tmp_path: Path) -> None:
     weights = SNAPSHOT / "snap_iter_6.caffemodel.h5"
     trajectory.solver.restore(SNAPSHOT / "snap_iter_6.solverstate.h5", weights)
     for _ in range(6):
-        trajectory.step()
+        assert not outside(trajectory.step()), trajectory.solver.iter
     assert trajectory.solver.iter == 12
 
 
 def test_our_snapshot_holds_what_caffe_s_does(tmp_path: Path) -> None:
     trajectory = Trajectory(SNAPSHOT)
     for _ in range(6):
-        trajectory.step()
+        assert not outside(trajectory.step()), trajectory.solver.iter
     for path in trajectory.solver.snapshot(tmp_path / "snap", hdf5=True):
         ours, caffe = stored(path), stored(SNAPSHOT / path.name)
         assert ours.keys() == caffe.keys()

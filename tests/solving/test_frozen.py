@@ -12,7 +12,7 @@ import caffe2torch as c2t
 from tests import plain_protobuf
 from tests.nets import net_of
 from tests.places import GOLDEN
-from tests.solving.trajectory import ALLOWED, Trajectory, relative
+from tests.solving.trajectory import ALLOWED, Trajectory, outside, relative
 
 CORNERS = GOLDEN / "corners"
 FROZEN = sorted(path for path in (GOLDEN / "frozen").iterdir() if path.is_dir())
@@ -27,7 +27,7 @@ def test_no_case_is_lost() -> None:
 def test_steps(folder: Path) -> None:
     trajectory = Trajectory(folder)
     for _ in trajectory.caffe["loss"]:
-        trajectory.step()
+        assert not outside(trajectory.step()), trajectory.solver.iter
 
 
 @pytest.mark.parametrize("folder", FROZEN, ids=lambda path: path.name)
@@ -35,7 +35,7 @@ def test_history(folder: Path, tmp_path: Path) -> None:
     """As a protobuf class made of the golden table reads both snapshots."""
     trajectory = Trajectory(folder)
     for _ in range(4):
-        trajectory.step()
+        assert not outside(trajectory.step()), trajectory.solver.iter
     _, path = trajectory.solver.snapshot(tmp_path / "snap")
     kind = plain_protobuf.message("SolverState")
     ours, caffe = (kind.FromString(file.read_bytes()) for file in (path, folder / path.name))

@@ -18,18 +18,11 @@ from caffe2torch.untrusted.binary import read_solverstate
 from tests import plain_protobuf
 from tests.nets import net_of
 from tests.places import GOLDEN
+from tests.solving.trajectory import Trajectory, outside, relative
 
 CASES_FOLDER = GOLDEN / "solver"
 CASES = sorted(path.name for path in CASES_FOLDER.iterdir())
 TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
-
-
-def relative(ours: Any, expected: Any) -> float:
-    """‖ours - expected‖ / ‖expected‖, 0 where both are zeros."""
-    ours, expected = np.asarray(ours, np.float64), np.asarray(expected, np.float64)
-    assert ours.shape == expected.shape
-    error = np.linalg.norm(ours - expected)
-    return float(error / np.linalg.norm(expected)) if error else 0.0
 
 
 def fields(kind: str, **others: Any) -> dict[str, Any]:
@@ -41,39 +34,9 @@ def fields(kind: str, **others: Any) -> dict[str, Any]:
 # The trajectories
 
 
-class Trajectory:
-    """A golden case: its net with a caffemodel, its solver, and steps held against what Caffe did."""
-
-    def __init__(self, case: str, weights: str = "init.caffemodel") -> None:
-        self.folder = CASES_FOLDER / case
-        self.model = c2t.build(c2t.read(self.folder / "net.prototxt", self.folder / weights), "TRAIN")
-        self.solver = Solver.from_prototxt(self.folder / "solver.prototxt", self.model)
-        with np.load(self.folder / "traj.npz") as arrays:
-            self.caffe = dict(arrays)
-
-    def step(self) -> dict[str, float]:
-        """One step; the relative errors of its loss and of each blob after it."""
-        inputs = {name: torch.from_numpy(self.caffe[name]) for name in ("data", "label")}
-        self.solver.zero_grad()
-        for _ in range(self.solver.iter_size):
-            loss = self.model.loss(self.model(**inputs))
-            loss.backward()
-        errors = {"loss": relative(loss.detach(), self.caffe["loss"][self.solver.iter])}
-        self.solver.step()
-        for name, blobs in self.model.blobs().items():
-            for i, blob in enumerate(blobs):
-                key = f"w{self.solver.iter:02}.{name}.{i}"
-                errors[key] = relative(blob.detach(), self.caffe[key])
-        return errors
-
-
-def outside(errors: dict[str, float]) -> dict[str, float]:
-    return {name: error for name, error in errors.items() if not error <= 1e-5}
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_twelve_steps(case: str) -> None:
-    trajectory = Trajectory(case)
+    trajectory = Trajectory(CASES_FOLDER / case)
     for step in range(12):
         errors = trajectory.step()
         assert len(errors) == 7
@@ -82,8 +45,8 @@ def test_twelve_steps(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_last_six_from_caffe_s_snapshot(case: str) -> None:
-    trajectory = Trajectory(case, "snap_iter_6.caffemodel")
-    snap = trajectory.folder / "snap_iter_6"
+    trajectory = Trajectory(CASES_FOLDER / case, "snap_iter_6.caffemodel")
+    snap = CASES_FOLDER / case / "snap_iter_6"
     trajectory.solver.restore(f"{snap}.solverstate", f"{snap}.caffemodel")
     for step in range(6, 12):
         assert trajectory.solver.iter == step
@@ -93,12 +56,12 @@ def test_the_last_six_from_caffe_s_snapshot(case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_our_snapshot_is_caffe_s(case: str, tmp_path: Path) -> None:
     """As a protobuf class made of the golden table reads both; and each of ours as we read it, bit by bit."""
-    trajectory = Trajectory(case)
+    trajectory = Trajectory(CASES_FOLDER / case)
     for _ in range(6):
         trajectory.step()
     weights, path = trajectory.solver.snapshot(tmp_path / "snap")
     assert [weights.name, path.name] == ["snap_iter_6.caffemodel", "snap_iter_6.solverstate"]
-    ours, caffe = (plain("SolverState", file) for file in (path, trajectory.folder / path.name))
+    ours, caffe = (plain("SolverState", file) for file in (path, CASES_FOLDER / case / path.name))
     assert (ours.iter, ours.current_step) == (caffe.iter, caffe.current_step)
     assert ours.learned_net == str(weights)
     assert Path(caffe.learned_net).name == weights.name
@@ -107,7 +70,7 @@ def test_our_snapshot_is_caffe_s(case: str, tmp_path: Path) -> None:
         assert mine.shape == theirs.shape
         assert relative(mine.data, theirs.data) <= 1e-5
 
-    again = Trajectory(case)
+    again = Trajectory(CASES_FOLDER / case)
     again.solver.restore(path, weights)
     assert snapshot(again.solver, tmp_path) == [weights.read_bytes(), path.read_bytes()]
 
