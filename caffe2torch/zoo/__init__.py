@@ -8,7 +8,7 @@ from caffe2torch.errors import NetError
 from caffe2torch.net import Net, from_message
 from caffe2torch.schema import Message
 from caffe2torch.zoo import fcn, googlenet
-from caffe2torch.zoo.fcn import CAFFENET, COLOR_HHA, VGG16, Architecture, Head, Stream
+from caffe2torch.zoo.fcn import COLOR_HHA, Architecture, Head, Stream
 
 DEFINED = (*fcn.NAMES, "FCNGoogLeNet", "FCNGoogLeNetPooled")
 """The names that `define` takes."""
@@ -28,6 +28,5 @@ def define(name: str, classes: int = 21, size: Sequence[int] = (500, 500)) -> Ne
 def _message(name: str, classes: int, size: Sequence[int]) -> Message:
     if name.startswith("FCNGoogLeNet"):
         return googlenet.message(classes, size, average_pool=name.endswith("Pooled"))
-    widths = CAFFENET if name == "FCNAlexNet" else VGG16
     streams = COLOR_HHA if name == "FCN32sLateFusion" else (Stream(),)
-    return fcn.message(Architecture(name, (Head("", classes),), streams, widths), size)
+    return fcn.message(Architecture(name, (Head("", classes),), streams), size)

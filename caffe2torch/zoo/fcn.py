@@ -23,6 +23,8 @@ CAFFENET = (96, 256, 384, 384, 256, 4096, 4096)
 """Output channels of conv1 to conv5, fc6 and fc7 in CaffeNet, the AlexNet that Caffe's authors published."""
 VGG16_DEPTHS = (2, 2, 3, 3, 3)
 """Convolutions in each stage of VGG-16."""
+LAST_STAGE = {"FCNPool5": 5, "FCNPool4": 4, "FCNPool3": 3}
+"""Where VGG-16 is cut in the nets that score its pools alone (PAMI, Table 3)."""
 AT_ONCE_SCALES = {"pool4": 0.01, "pool3": 0.0001}
 """The factors by which FCN-8s at-once scales its pooled features, so that all three skips train together."""
 
@@ -79,14 +81,15 @@ COLOR_HHA = (Stream("color", (("color", 3),)), Stream("hha", (("hha", 3),)))
 class Architecture:
     """One of the FCN papers' nets, of any width, with any number of classes.
 
-    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError unless there
-    are seven widths, and for suffixes that cannot be part of an attribute's name.
+    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError unless `widths`
+    are as many as published, and for suffixes that cannot be part of an attribute's name.
     """
 
     name: str
     heads: tuple[Head, ...] = (Head(),)
     streams: tuple[Stream, ...] = (Stream(),)
-    widths: tuple[int, ...] = VGG16
+    widths: tuple[int, ...] = ()
+    """Output channels of the stages, fc6 and fc7; by default those that were published."""
     learned: frozenset[str] = frozenset()
     """The deconvolutions that are learned, and so dense; the others are bilinear, channel by channel."""
 
@@ -106,8 +109,11 @@ class Architecture:
         return f"{self.name}, {', '.join(classes)}"
 
     def __post_init__(self) -> None:
-        if len(self.widths) != 7:
-            raise NetError(f"{self.name}: widths are {self.widths}; give seven, for five stages, fc6 and fc7")
+        published = (CAFFENET if self.name == "FCNAlexNet" else VGG16)[: LAST_STAGE.get(self.name)]
+        if len(self.widths or published) != len(published):
+            of = "one for each stage" if self.name in LAST_STAGE else "for five stages, fc6 and fc7"
+            raise NetError(f"{self.name}: widths are {self.widths}; give {len(published)}, {of}")
+        object.__setattr__(self, "widths", self.widths or published)
         parts: tuple[Head | Stream, ...] = (*self.heads, *self.streams)
         for layer in (part.layer("conv1_1") for part in parts):
             # Layer names become attributes of a module, and a file may hold any name.
@@ -148,6 +154,9 @@ _UPSAMPLING = {
     "FCN8sAtOnce": _Upsampling("upscore8", 16, 8, 31, (_POOL4, _POOL3)),
     "FCN32sLateFusion": _Upsampling("upscore", 64, 32, 19),
     "FCNAlexNet": _Upsampling("upscore", 63, 32, 18),
+    "FCNPool5": _Upsampling("upscore", 64, 32, 115),
+    "FCNPool4": _Upsampling("upscore", 32, 16, 107),
+    "FCNPool3": _Upsampling("upscore", 16, 8, 103),
 }
 NAMES = tuple(_UPSAMPLING)
 """The names of the architectures."""
@@ -170,12 +179,16 @@ def message(architecture: Architecture, size: Sequence[int] = (500, 500)) -> Mes
 def _vgg16(net: NetWriter, stream: Stream, widths: Sequence[int]) -> dict[str, str]:
     """VGG-16, fully convolutional; the padding of 100 makes room for images smaller than fc6's view."""
     blobs = vgg16_stages(net, stream, widths, first_pad=100)
-    blobs["fc7"] = _classifier(net, stream, blobs["pool5"], widths, 7)
+    if len(widths) == len(VGG16):
+        blobs["fc7"] = _classifier(net, stream, blobs["pool5"], widths, 7)
     return blobs
 
 
 def vgg16_stages(net: NetWriter, stream: Stream, widths: Sequence[int], first_pad: int) -> dict[str, str]:
-    """VGG-16's five stages; every convolution but the first pads by 1. Returns the pooled blobs by name."""
+    """VGG-16's stages, one for each of the first five widths; every convolution but the first pads by 1.
+
+    Returns the pooled blobs by name.
+    """
     x = stream.image
     blobs = {"image": x}
     for stage, (depth, width) in enumerate(zip(VGG16_DEPTHS, widths, strict=False), start=1):
@@ -212,8 +225,9 @@ def _single_stream(net: NetWriter, a: Architecture) -> None:
     (stream,) = a.streams
     trunk = _caffenet if a.name == "FCNAlexNet" else _vgg16
     blobs = trunk(net, stream, a.widths)
+    scored = blobs[f"pool{LAST_STAGE[a.name]}" if a.name in LAST_STAGE else "fc7"]
     for head in a.heads:
-        score_fr = net.conv(head.layer("score_fr"), blobs["fc7"], head.classes, 1)
+        score_fr = net.conv(head.layer("score_fr"), scored, head.classes, 1)
         _upsample(net, a, head, score_fr, blobs)
 
 

@@ -13,7 +13,7 @@ from caffe2torch.layers.converter import Converter
 from caffe2torch.layers.registry import converter_for
 from caffe2torch.net import Layer
 from caffe2torch.plan import Plan, Step
-from caffe2torch.zoo.fcn import NAMES, Architecture, Head, Stream, deploy_net
+from caffe2torch.zoo.fcn import LAST_STAGE, NAMES, Architecture, Head, Stream, deploy_net
 
 
 def recognize(found: Plan) -> Architecture | None:
@@ -48,7 +48,7 @@ def described(found: Plan, name: str) -> Architecture:
         raise NetError(f"{_source(found)}: is not {name}: {len(streams)} convolutions read the inputs")
     convolutions = [f"conv{i}" if name == "FCNAlexNet" else f"conv{i}_1" for i in range(1, 6)]
     widths = []
-    for layer in [*convolutions, "fc6", "fc7"]:
+    for layer in [*convolutions, "fc6", "fc7"][: LAST_STAGE.get(name)]:
         step = layers.get(streams[0].layer(layer))
         if step is None:
             raise NetError(f"{_source(found)}: is not {name}: has no layer '{streams[0].layer(layer)}'")

@@ -9,10 +9,9 @@ from typing import NamedTuple
 from fcn_repro.tables.compare import BASELINE, Compared, Finding, Measured, cited
 from fcn_repro.tables.papers import Cell, Paper
 
-UNVERIFIED, CORROBORATED, OUTSIDE = "?", "~", "!"
+UNVERIFIED, OUTSIDE = "?", "!"
 LEGEND = {
     UNVERIFIED: "not verified: quoted from memory, not seen in the paper",
-    CORROBORATED: "from memory, matched by independent numbers",
     OUTSIDE: "outside the tolerance",
 }
 
@@ -64,9 +63,7 @@ def footnote(finding: Finding) -> str:
 
 def mark(cell: Cell) -> str:
     """The sign next to a published value."""
-    if not cell.verified:
-        return UNVERIFIED
-    return CORROBORATED if cell.corroborated else ""
+    return "" if cell.verified else UNVERIFIED
 
 
 def ours_text(compared: Compared) -> str:

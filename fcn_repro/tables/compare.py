@@ -163,7 +163,6 @@ def _entry(compared: Compared) -> dict[str, Any]:
         "printed": str(cell),
         "verified": cell.verified,
         "source": cell.source,
-        "corroborated": cell.corroborated,
         "ours": compared.ours,
         "difference": compared.difference,
         "within": compared.within,
@@ -192,5 +191,5 @@ def _said(finding: Finding) -> dict[str, Any]:
 
 def cited(paper: Paper, table: PaperTable) -> dict[str, str]:
     """The sources of the table's cells, in the paper's order."""
-    codes = {code for cell in table.cells for code in (*cell.source, *cell.corroborated)}
+    codes = {code for cell in table.cells for code in cell.source}
     return {code: meaning for code, meaning in paper.sources.items() if code in codes}

@@ -81,8 +81,7 @@ def blank(net: recipes.NetSpec) -> c2t.FCN | c2t.CaffeNet:
         return _googlenet(net)
     names = [f"_{head}" for head in net.heads] or [""]
     heads = tuple(c2t.Head(*head) for head in zip(names, net.classes, strict=True))
-    widths = net.widths or (c2t.CAFFENET if net.name == "FCNAlexNet" else c2t.VGG16)
-    architecture = c2t.Architecture(net.name, heads, _STREAMS[net.input], widths, frozenset(net.learned))
+    architecture = c2t.Architecture(net.name, heads, _STREAMS[net.input], net.widths, frozenset(net.learned))
     model = c2t.fcn_of(architecture)
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):

@@ -335,6 +335,7 @@ WIDTHS = (4, 6, 8, 10, 12, 14, 16)
         (fcn_of(Architecture("FCN32s", (Head("", 40),), COLOR_DEPTH, WIDTHS)), {"score": 40}),
         (FCN32sLateFusion(widths=WIDTHS), {"score": 40}),
         (FCNAlexNet(2, 1, WIDTHS), {"score": 2}),
+        (fcn_of(Architecture("FCNPool4", (Head("", 2),), widths=WIDTHS[:4])), {"score": 2}),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
 )
@@ -539,9 +540,37 @@ def test_flat_and_general_are_one_net(name):
     assert all(torch.equal(ours[blob], theirs[blob]) for blob in ours)
 
 
-def test_widths_are_seven():
-    with pytest.raises(NetError, match=r"FCN8s: widths are .* give seven"):
-        FCN8s(widths=(64, 128, 256))
+@pytest.mark.parametrize(("stage", "stride", "offset"), [(5, 32, 115), (4, 16, 107), (3, 8, 103)])
+def test_a_net_cut_at_a_pool_scores_that_pool(stage, stride, offset):
+    """Against the same trunk in FCN-8s, and a score and an upsampling written out in NumPy."""
+    torch.manual_seed(6)
+    cut = fcn_of(Architecture(f"FCNPool{stage}", (Head("", 2),), widths=WIDTHS[:stage])).eval()
+    torch.nn.init.normal_(cut.score_fr.weight)
+    torch.nn.init.normal_(cut.score_fr.bias)
+    whole, image = FCN8s(2, widths=WIDTHS).eval(), torch.randn(1, 3, 37, 52)
+    whole.load_state_dict({k: v for k, v in cut.state_dict().items() if k.startswith("conv")}, strict=False)
+    with torch.no_grad():
+        pool = whole.every_blob(data=image)[f"pool{stage}"][0].double().numpy()
+        ours = cut(image)[0].numpy()
+    weight, bias = (blob.detach().double().numpy() for blob in cut.score_fr.parameters())
+    score = np.einsum("kc,chw->khw", weight[:, :, 0, 0], pool) + bias[:, None, None]
+    ramp = 1 - np.abs(np.arange(2 * stride) - stride + 0.5) / stride
+    _, rows, columns = score.shape
+    large = np.zeros((2, (rows + 1) * stride, (columns + 1) * stride))
+    for i in range(rows):
+        for j in range(columns):
+            cell = score[:, i, j, None, None] * np.outer(ramp, ramp)
+            large[:, i * stride : (i + 2) * stride, j * stride : (j + 2) * stride] += cell
+    np.testing.assert_allclose(ours, large[:, offset : offset + 37, offset : offset + 52], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("FCN8s", "give 7, for five stages, fc6 and fc7"), ("FCNPool4", "give 4, one for each stage")],
+)
+def test_there_is_a_width_for_each_stage(name, expected):
+    with pytest.raises(NetError, match=rf"{name}: widths are \(64, 128, 256\); {expected}"):
+        Architecture(name, widths=(64, 128, 256))
 
 
 def test_copies_are_independent():

@@ -38,7 +38,8 @@ def full_size(name):
 
 def narrow(name, **parts):
     streams = COLOR_HHA if name == "FCN32sLateFusion" else (Stream(),)
-    return Architecture(name, **{"heads": (Head(classes=7),), "widths": NARROW, "streams": streams, **parts})
+    widths = NARROW[: {"FCNPool5": 5, "FCNPool4": 4, "FCNPool3": 3}.get(name)]
+    return Architecture(name, **{"heads": (Head(classes=7),), "widths": widths, "streams": streams, **parts})
 
 
 def changed(architecture, change):
@@ -56,6 +57,9 @@ def changed(architecture, change):
         ("FCN16s", 134_815_994),
         ("FCN8s", 134_489_759),
         ("FCNAlexNet", 56_954_261 + 21 * 21 * 63 * 63),
+        ("FCNPool5", 14_714_688 + 513 * 21 + 21 * 21 * 64 * 64),  # VGG-16 without its classifier
+        ("FCNPool4", 7_635_264 + 513 * 21 + 21 * 21 * 32 * 32),
+        ("FCNPool3", 1_735_488 + 257 * 21 + 21 * 21 * 16 * 16),
     ],
 )
 def test_full_size_parameters(name, count):
@@ -78,6 +82,9 @@ def test_receptive_field_and_stride_of_fc7(name, field):
         ("FCN8sAtOnce", {"score_pool4c": 5, "score_pool3c": 9, "score": 31}),
         ("FCN32sLateFusion", {"score": 19}),
         ("FCNAlexNet", {"score": 18}),
+        ("FCNPool5", {"score": 115}),
+        ("FCNPool4", {"score": 107}),
+        ("FCNPool3", {"score": 103}),
         ("FCNGoogLeNet", {"score": 98}),
         ("FCNGoogLeNetPooled", {"score": 2}),
     ],

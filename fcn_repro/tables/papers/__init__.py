@@ -1,7 +1,7 @@
 """The papers' tables, as data: one TOML file per paper next to this module, every cell with its source.
 
 A cell is verified if its value was seen in a text that its sources name. `memory` as the only source means
-that it was not: such a cell is unverified unless independent numbers corroborate it.
+that it was not.
 """
 
 from __future__ import annotations
@@ -71,24 +71,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """One published value, in its column's unit; `printed` if the paper writes it differently.
-
-    `corroborated` names the sources of independent numbers that match a value from memory.
-    """
+    """One published value, in its column's unit; `printed` if the paper writes it differently."""
 
     value: int | float
     source: tuple[str, ...]
     verified: bool
-    corroborated: tuple[str, ...] = ()
     printed: str = ""
 
     def __post_init__(self) -> None:
         if not self.source:
             raise ValueError("a cell needs a source")
-        if self.verified != (set(self.source) != {MEMORY} or bool(self.corroborated)):
-            raise ValueError(
-                "verified must be true with a source other than memory or corroboration, else false"
-            )
+        if self.verified != (set(self.source) != {MEMORY}):
+            raise ValueError("verified must be true with a source other than memory, else false")
 
     def __str__(self) -> str:
         return self.printed or str(self.value)
@@ -166,7 +160,7 @@ class Paper:
 
     def __post_init__(self) -> None:
         for number, table in self.tables.items():
-            cited = {code for cell in table.cells for code in (*cell.source, *cell.corroborated)}
+            cited = {code for cell in table.cells for code in cell.source}
             if unknown := sorted(cited - self.sources.keys()):
                 raise ValueError(f"tables.{number} cites {unknown[0]!r}, which is not among the sources")
 

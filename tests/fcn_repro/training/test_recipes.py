@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,12 +44,15 @@ HEAVY = {
     "pascalcontext-fcn16s": (1e-12, 400_000, 8000, "pascalcontext-fcn32s", "FCN16s"),
     "pascalcontext-fcn8s": (1e-14, 400_000, 8000, "pascalcontext-fcn16s", "FCN8s"),
     "voc-fcn32s-fixed": (1e-10, 100_000, 4000, "vgg16", "FCN32s"),
+    "voc-fcn-pool5": (1e-10, 100_000, 4000, "vgg16", "FCNPool5"),
+    "voc-fcn-pool4": (1e-12, 100_000, 4000, "vgg16", "FCNPool4"),
+    "voc-fcn-pool3": (1e-14, 100_000, 4000, "vgg16", "FCNPool3"),
 }
 LIGHT = {
-    # base_lr, iter_size, momentum, mean loss
-    "voc-fcn-alexnet": (1e-4, 20, 0.9, True),
-    "voc-fcn32s-accum": (1e-10, 20, 0.9, False),
-    "voc-fcn32s-online": (1e-10, 1, 0.9, False),
+    # base_lr, iter_size, momentum, mean loss, iterations
+    "voc-fcn-alexnet": (1e-4, 20, 0.9, True, 100_000),
+    "voc-fcn32s-accum": (2e-9, 20, 0.9, False, 5000),
+    "voc-fcn32s-online": (1e-10, 1, 0.9, False, 100_000),
 }
 CONFERENCE = {
     # base_lr, init from, net
@@ -94,7 +98,7 @@ def shown(solver: dict, *names: str) -> tuple:
 
 def test_the_recipes_are_these() -> None:
     assert [name for name in recipes.names() if recipe(name).source] == PUBLISHED
-    assert len(PUBLISHED) == 34
+    assert len(PUBLISHED) == 37
     assert {name.partition("-")[0] for name in recipes.names() if not recipe(name).source} == {
         "camvid",
         "shapes",
@@ -114,8 +118,19 @@ def test_heavy_learning(name: str) -> None:
 @pytest.mark.parametrize("name", LIGHT)
 def test_lighter_learning(name: str) -> None:
     found = recipe(name)
-    assert (*shown(found.solver, "base_lr", "iter_size", "momentum"), found.loss.normalize) == LIGHT[name]
-    assert found.solver["max_iter"] == 100_000
+    base_lr, iter_size, momentum, mean, iterations = LIGHT[name]
+    assert shown(found.solver, "base_lr", "iter_size", "momentum") == (base_lr, iter_size, momentum)
+    assert (found.loss.normalize, found.solver["max_iter"]) == (mean, iterations)
+
+
+def test_table_2_compares_trainings_on_100_000_images() -> None:
+    rows = ["voc-fcn32s-accum", "voc-fcn32s-online", "voc-fcn32s"]
+    images = [math.prod(shown(recipe(name).solver, "max_iter", "iter_size")) for name in rows]
+    scored = [math.prod(shown(recipe(name).solver, "snapshot", "iter_size")) for name in rows]
+    assert (images, scored) == ([100_000] * 3, [4000] * 3)
+    # Caffe divides the gradients of an iteration by iter_size, the paper sums them.
+    rates = [recipe(name).solver["base_lr"] / recipe(name).solver["iter_size"] for name in rows]
+    assert rates == pytest.approx([1e-10] * 3)
 
 
 @pytest.mark.parametrize("name", CONFERENCE)
@@ -178,7 +193,13 @@ def matched(patterns: tuple[str, ...], names: set[str]) -> set[str]:
     return {name for name in names if name in patterns or (stars and name.startswith(stars))}
 
 
-NARROW = {"FCNAlexNet": (2, 4, 6, 8, 4, 6, 5), "FCNGoogLeNet": ()}
+NARROW = {
+    "FCNAlexNet": (2, 4, 6, 8, 4, 6, 5),
+    "FCNGoogLeNet": (),
+    "FCNPool5": (3, 4, 5, 6, 7),
+    "FCNPool4": (3, 4, 5, 6),
+    "FCNPool3": (3, 4, 5),
+}
 """Channels of the other nets are these:"""
 VGG = (3, 4, 5, 6, 7, 9, 8)
 
@@ -302,10 +323,10 @@ def test_what_is_expected_is_what_the_tables_print() -> None:
     }
 
 
-def test_every_score_has_a_source_that_is_explained_and_is_verified_by_more_than_memory() -> None:
+def test_every_score_was_seen_in_a_source_that_is_explained() -> None:
     known = {*zoo().sources, *(code for paper in papers().values() for code in paper.sources)}
     for name in recipes.names():
         assert {*recipe(name).source} <= known, name
         for score in recipe(name).expected:
             assert {*score.source} <= known, (name, score)
-            assert score.verified == ({*score.source} != {"memory"}), (name, score)
+            assert score.verified, (name, score)
