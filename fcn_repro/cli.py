@@ -46,6 +46,7 @@ exit codes: 0 done, 1 refused or a cell outside its tolerance, 2 usage, 3 data o
 """
 _OUTPUT = "--table, --evaluate: a report; --predict: the archive; --render, --caffe: the folder"
 _DATA = "--list, --table, --evaluate, --predict, --train, --caffe: where your copy of the data set is"
+_ON = "seg11valid, or DATASET/SPLIT: nyudv2/test (also --server-result, and --table 8 of pami2017)"
 _DEVICE = "--table, --evaluate, --predict, --train: cpu (default), cuda, cuda:1"
 _PRECISION = "with --device; default: fp32; to train on a GPU that has it, bf16"
 
@@ -83,6 +84,7 @@ def _table_options(group: Group) -> None:
     add("--stored", action="store_true", help="evaluate nothing, only read stored runs")
     add("--time", action="store_true", help="measure forward times, with random weights")
     add("--protocol", default=DEFAULT_PROTOCOL, choices=PROTOCOLS, help="for the upper bounds")
+    add("--fill", choices=("black", "white"), help="for masked pixels (default: the mean colour)")
 
 
 def _shared_options(group: Group) -> None:
@@ -97,7 +99,7 @@ def _shared_options(group: Group) -> None:
 
 def _run_options(group: Group) -> None:
     add = group.add_argument
-    add("--on", metavar="SPLIT", help="seg11valid, or DATASET/SPLIT: nyudv2/test (also --server-result)")
+    add("--on", metavar="SPLIT", help=_ON)
     add("--name", metavar="NAME", help="the model's name in results and tables (also --server-result)")
     add("--mean", metavar="B,G,R", type=_mean, help="what the net subtracts (default: its data's)")
     add("--save-predictions", metavar="DIR", type=Path, help="a palette PNG for each image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 
 from caffe2torch.command_line import UsageError, Verb, show, show_json
 from fcn_repro.commands.asked import program, tell, workspace
@@ -15,6 +16,7 @@ from fcn_repro.tables.measure import Measurements
 from fcn_repro.tables.on_rendered import carried_over
 from fcn_repro.tables.papers import STRUCTURE, Paper, PaperTable, papers
 from fcn_repro.tables.structure import COUNTED
+from fcn_repro.workspace import named
 
 
 def table(args: argparse.Namespace) -> int:
@@ -30,6 +32,7 @@ def table(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision or "fp32",
         protocol=args.protocol,
+        fill=args.fill or "",
     )
     compared = compare.compare(paper.tables[number], found.measures)
     notes = _notes(paper.tables[number])
@@ -57,13 +60,34 @@ def _asked(args: argparse.Namespace) -> tuple[Paper, str]:
         raise UsageError(f"{args.paper} has no table {args.table!r}; its tables are {tables}")
     images = str(args.data)
     is_rendered = images in names() and dataset(images).rendered  # which needs no folder
-    return carried_over(paper, number, images) if is_rendered else paper, number
+    if is_rendered:
+        return carried_over(paper, number, images), number
+    return _on(paper, number, args), number
+
+
+def _on(paper: Paper, number: str, args: argparse.Namespace) -> Paper:
+    """The paper with the images that --on names where it states none. Raises UsageError where it does."""
+    table = paper.tables[number]
+    if not (args.on or args.fill):
+        return paper
+    if not any(column.open for column in table.columns.values()):
+        raise UsageError(
+            f"{args.paper} states the images of table {number}; --on and --fill are for table 8 of pami2017"
+        )
+    on = named(args.on) if args.on else ""
+    columns = {
+        key: replace(column, on=on or column.on, split=on or column.split)
+        for key, column in table.columns.items()
+    }
+    return replace(paper, tables={**paper.tables, number: replace(table, columns=columns)})
 
 
 def _again(args: argparse.Namespace, number: str) -> str:
     """The command that prints this table again, for hints on what to type next."""
     words = ["--table", number]
     words += ["--paper", args.paper] if args.paper != "cvpr2015" else []
+    words += ["--on", args.on] if args.on else []
+    words += ["--fill", args.fill] if args.fill else []
     words += ["--data", str(args.data)] if args.data else []
     return f"{program(args)} {shlex.join(words)}"
 
@@ -76,7 +100,10 @@ def _notes(shown: PaperTable) -> list[str]:
 VERB = Verb(
     "--table",
     table,
-    ("--paper", "--stored", "--time", "--protocol", "--data", "--partial", "--device", "--precision", "-o"),
+    (
+        *("--paper", "--stored", "--time", "--protocol", "--on", "--fill"),
+        *("--data", "--partial", "--device", "--precision", "-o"),
+    ),
     "one table, by its number in the paper: 3, A",
     {"metavar": "N"},
 )

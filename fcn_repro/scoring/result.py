@@ -40,6 +40,12 @@ class HeadScores:
         """IU of each class, from 0 to 1; NaN for the classes that are left out."""
         return tuple(self.confusion.per_class_iu(self.over).tolist())
 
+    @property
+    def object_iu(self) -> float:
+        """Mean IU over all classes but the first, the background, from 0 to 1; NaN if none is there."""
+        present = [iu for iu in self.per_class_iu[1:] if not math.isnan(iu)]
+        return sum(present) / len(present) if present else math.nan
+
     def as_data(self) -> dict[str, Any]:
         """For JSON; the scores are for the reader, and recomputed from the counts when loaded."""
         return {

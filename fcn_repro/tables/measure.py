@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,12 @@ import caffe2torch as c2t
 from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
-from fcn_repro.data.datasets import Dataset
+from fcn_repro.data.datasets import Dataset, dataset
+from fcn_repro.data.datasets.masked import masked_images
 from fcn_repro.fetching.zoo import UNKNOWN, zoo
 from fcn_repro.tables import hints
 from fcn_repro.tables.compare import TOLERANCES, Finding, How, Measure, Measured, Missing
-from fcn_repro.tables.papers import SCORES, STRUCTURE, Column, Row
+from fcn_repro.tables.papers import OBJECT_IU, SCORES, STRUCTURE, Column, Row
 from fcn_repro.tables.structure import about, structure
 from fcn_repro.workspace import Workspace, count, is_whole
 
@@ -49,6 +50,8 @@ class Measurements:
     device: str = "cpu"
     precision: str = "fp32"
     protocol: str = DEFAULT_PROTOCOL
+    fill: str = ""
+    """What replaces masked pixels, if not the mean colour."""
     used: list[Evaluation] = field(default_factory=list)
     """The runs shown in the table."""
     _bounds: dict[str, Bounds] = field(default_factory=dict)
@@ -61,7 +64,7 @@ class Measurements:
         """By the column's measure."""
         return {
             **dict.fromkeys(STRUCTURE, self.structure),
-            **dict.fromkeys(SCORES, self.score),
+            **dict.fromkeys((*SCORES, OBJECT_IU), self.score),
             "bound": self.bound,
             "time": self.forward_time,
             "server": self.server,
@@ -103,6 +106,7 @@ class Measurements:
 
     def score(self, row: Row, column: Column) -> Finding:
         """From a stored run; else by running the model, if it and its data are here."""
+        column = replace(column, on=masked_images(column.on, row.kept, self.fill))
         runs = [run for run in self._stored if _is_of(run, row, column)]
         whole = [run for run in runs if _is_whole(run, column)]
         if not whole and self.run and (model := self._here(row, column)):
@@ -152,13 +156,14 @@ class Measurements:
     def _found(self, run: Evaluation, row: Row, column: Column) -> Finding:
         head = run.heads[column.head] if column.head else run.head
         assert column.measure is not None  # noqa: S101 (it chose this method)
-        value = head.scores.percent()[column.measure]
+        value = (head.scores.percent() | {OBJECT_IU: 100 * head.object_iu})[column.measure]
         if run not in self.used:
             self.used.append(run)
         source = How.COMPUTED if run in self._now else How.STORED
         images = _of(run.images, column)
         text = f"{run.model}, {images}, {run.precision}, {run.device}, {run.date}: {run.command}"
-        return Measured(value, source, text, self._tolerance(run.model, row), _is_whole(run, column))
+        tolerance = None if column.open else self._tolerance(run.model, row)
+        return Measured(value, source, text, tolerance, _is_whole(run, column))
 
     def _tolerance(self, model: str, row: Row) -> float:
         """For published weights, or for ones trained here, perhaps under the published name."""
@@ -191,13 +196,24 @@ class Measurements:
         if row.recipe not in recipes.names():
             return Missing(f"{row.why}, and no such weights were published")
         if not _suits(row.recipe, column):
-            return Missing(f"no recipe: {row.recipe} is not for the classes of {column.dataset}")
+            return self._unsuited(row, column)
         if self.workspace.model(row.recipe):
             reason, train = f"not evaluated yet: {row.recipe}, trained here", []
         else:
             reason = f"no such weights were published; the recipe {row.recipe} trains them"
             train = [*hints.train(row.recipe, self.workspace)]
         return Missing(reason, self._typed(*train, *self._fetches(row, column), again=True))
+
+    def _unsuited(self, row: Row, column: Column) -> Missing:
+        """For a row whose recipe learns other classes, or from images that are masked otherwise."""
+        train, kept = recipes.recipe(row.recipe).data.train, dataset(column.dataset).kept
+        if not kept:
+            return Missing(f"no recipe: {row.recipe} is not for the classes of {column.dataset}")
+        name, _, split = train.partition("/")
+        wanted = f"{name.partition('+')[0]}+{kept}/{split}"
+        reason = f"{row.recipe} learns from {train}: change that in a copy, my.toml, to {wanted}"
+        evaluate = f"--evaluate my --on {column.images} --name {row.recipe}"
+        return Missing(reason, self._typed("--train my.toml", evaluate, again=True))
 
     def _fetches(self, row: Row, column: Column) -> Iterator[str]:
         """The options that fetch missing published weights and data."""
@@ -262,8 +278,15 @@ def _of(images: int, column: Column) -> str:
 
 
 def _suits(recipe: str, column: Column) -> bool:
-    """Whether a net trained by this recipe, if it is one, can be scored on a column's images."""
-    return recipe not in recipes.names() or recipes.recipe(recipe).data.val.startswith(f"{column.dataset}/")
+    """Whether a net trained by this recipe, if it is one, can be scored on a column's images.
+
+    One that learned from whole images can also be scored on masked ones.
+    """
+    if recipe not in recipes.names():
+        return True
+    own, scored = (dataset(images.partition("/")[0]) for images in (recipes.recipe(recipe).data.val, column.on))
+    classes = [[labelling.classes for labelling in kind.labellings.values()] for kind in (own, scored)]
+    return classes[0] == classes[1] and own.kept in ("", scored.kept)
 
 
 def _upper_bounds(opened: Dataset, protocol: str) -> Bounds:

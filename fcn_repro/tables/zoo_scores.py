@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fcn_repro.fetching.zoo import Score, zoo
 from fcn_repro.scoring.result import Evaluation
 from fcn_repro.tables.compare import TOLERANCES, Compared, Finding, How, Measured, compare
-from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row, papers
+from fcn_repro.tables.papers import SCORES, Cell, Column, Paper, PaperTable, Row, papers
 from fcn_repro.workspace import count
 
 NUMBER = "of stated scores"
@@ -47,7 +47,7 @@ def _columns(images: str) -> list[Column]:
     """The four scores on NAME/SPLIT, as the papers call them."""
     tables = (table for paper in papers().values() for table in paper.tables.values())
     found = (column for table in tables for column in table.columns.values())
-    return [column for column in found if column.on == images and column.measure not in ("bound", "server")]
+    return [column for column in found if column.on == images and column.measure in SCORES]
 
 
 def _row(code: str, model: str, columns: dict[str, Column], scores: list[Score]) -> Row:

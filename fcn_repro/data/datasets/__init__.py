@@ -21,6 +21,7 @@ from pathlib import Path
 
 from caffe2torch.errors import MissingData
 from fcn_repro.data.datasets.base import REGISTERED, Dataset, Labelling, Sample, Split, register
+from fcn_repro.data.datasets.masked import masked
 from fcn_repro.data.labels import IGNORE_LABEL
 
 __all__ = [
@@ -45,10 +46,11 @@ def names() -> tuple[str, ...]:
 
 
 def dataset(name: str) -> type[Dataset]:
-    """A data set by name. Raises MissingData for an unknown one."""
-    if name not in _registered():
-        raise MissingData(f"no data set is called {name!r}; known are {', '.join(names())}")
-    return _registered()[name]
+    """A data set by name, also NAME+foreground (masked.py). Raises MissingData for an unknown one."""
+    plain, *parts = name.split("+")
+    if plain not in _registered():
+        raise MissingData(f"no data set is called {plain!r}; known are {', '.join(names())}")
+    return masked(_registered()[plain], *parts) if parts else _registered()[plain]
 
 
 @cache

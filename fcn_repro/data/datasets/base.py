@@ -100,6 +100,8 @@ class Dataset:
     list_file: ClassVar[str] = ""
     image_file: ClassVar[str] = ""
     label_files: ClassVar[Mapping[str, str]] = {}
+    kept: ClassVar[str] = ""
+    """What is left of the images, if they are masked (masked.py)."""
     ignore_label: ClassVar[int] = IGNORE_LABEL
     mean_bgr: ClassVar[tuple[float, float, float]] = VOC_MEAN_BGR
     """What nets trained on it subtract from an image."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from caffe2torch.errors import ReadError
 from fcn_repro import recipes
+from fcn_repro.data.datasets.masked import KEPT
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.toml_records import load
 
@@ -26,7 +27,9 @@ SCORES = ("pixel_accuracy", "mean_accuracy", "mean_iu", "fw_iu")
 """The papers' scores, as metrics.Scores names them."""
 STRUCTURE = ("layers", "parameters", "receptive_field", "stride")
 """What follows from a net's definition, as structure.Structure names it."""
-MEASURES = (*SCORES, *STRUCTURE, "time", "bound", "server")
+OBJECT_IU = "object_iu"
+"""Mean IU over all classes but the background."""
+MEASURES = (*SCORES, OBJECT_IU, *STRUCTURE, "time", "bound", "server")
 """Also: the time of one forward pass, an upper bound on mean IU, and the mean IU that a server gives."""
 
 
@@ -35,7 +38,8 @@ class Column:
     """What a column states, `metric`, and what measures it, one of MEASURES or None.
 
     `split` is "-" if no images are needed; `on` names it for open_dataset: NAME/SPLIT or NAME/SPLIT:HEAD.
-    `elsewhere` is for columns that are measured on other images than the published values.
+    `elsewhere` is for columns that are measured on other images than the published values; `open`, for ones
+    whose images the paper does not state, so that no difference is too large.
     """
 
     metric: str
@@ -44,12 +48,13 @@ class Column:
     measure: str | None
     on: str = ""
     elsewhere: bool = False
+    open: bool = False
 
     def __post_init__(self) -> None:
         if self.measure not in (None, *MEASURES):
             raise ValueError(f"measure is {self.measure!r}; known are {', '.join(MEASURES)}")
-        with_images = self.measure in (*SCORES, "bound", "server")
-        if with_images != bool(re.fullmatch(r"[a-z0-9-]+/[a-z0-9_]+(:[a-z]+)?", self.on)):
+        with_images = self.measure in (*SCORES, OBJECT_IU, "bound", "server")
+        if with_images != bool(re.fullmatch(r"[a-z0-9+-]+/[a-z0-9_]+(:[a-z]+)?", self.on)):
             expected = "NAME/SPLIT or NAME/SPLIT:HEAD" if with_images else "none"
             raise ValueError(f"on is {self.on!r}, expected {expected} for {self.measure}")
 
@@ -94,7 +99,8 @@ class Row:
 
     What measures it: published weights by their name in the zoo, the recipe that trains such weights, the net
     by its name in `c2t.define`, or a down-sampling factor; `why` says why nothing can, or why there is no
-    recipe. Baselines are other authors' methods, which are not measured here.
+    recipe. `kept` is what is left of the images that are scored, if they are masked (data/datasets/masked.py).
+    Baselines are other authors' methods, which are not measured here.
     """
 
     name: str
@@ -105,6 +111,7 @@ class Row:
     recipe: str = ""
     net: str = ""
     factor: int = 0
+    kept: str = ""
     why: str = ""
 
     def __post_init__(self) -> None:
@@ -112,10 +119,12 @@ class Row:
             raise ValueError(
                 "a baseline is not measured; any other row needs model, recipe, net, factor or why"
             )
+        if self.kept not in ("", *KEPT):
+            raise ValueError(f"kept is {self.kept!r}; known are {', '.join(KEPT)}")
 
     def measurable(self, measure: str | None) -> bool:
         """Whether the row says how a column of this measure is measured."""
-        if measure in (*SCORES, "server"):
+        if measure in (*SCORES, OBJECT_IU, "server"):
             return bool(self.model or self.recipe)
         return bool(self.factor if measure == "bound" else self.net) if measure else False
 
