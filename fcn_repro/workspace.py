@@ -9,7 +9,7 @@ from pathlib import Path
 
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
-from fcn_repro.data.datasets import Dataset, dataset, names, open_dataset
+from fcn_repro.data.datasets import Dataset, Split, dataset, names, open_dataset
 from fcn_repro.fetching.zoo import folder, zoo
 
 HOME = "FCN_REPRO_HOME"
@@ -104,9 +104,9 @@ def is_whole(opened: Dataset) -> bool:
 
 
 def count(images: str) -> int | None:
-    """How many images NAME/SPLIT has, as published; None if no number was."""
+    """How many images NAME/SPLIT has, as published; None if no number was, as of a list of the user's own."""
     name, _, split = images.partition("/")
-    return dataset(name).splits[split].count
+    return dataset(name).splits.get(split, Split()).count
 
 
 def weights_file(name: str, workspace: Workspace) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from caffe2torch.errors import MissingData
 from fcn_repro import recipes
-from fcn_repro.data.datasets import dataset
+from fcn_repro.data.datasets import Split, dataset
 from fcn_repro.fetching.datasets import sources
 from fcn_repro.fetching.zoo import UNKNOWN, zoo
 from fcn_repro.workspace import Workspace
@@ -17,7 +17,7 @@ def fetch_data(images: str) -> str:
     name, _, split = images.partition("/")
     if split == "test" and f"{name}-test" in sources():
         return f"--fetch {name}-test --from FILE"
-    secret = not dataset(name).splits[split].labelled
+    secret = not dataset(name).splits.get(split, Split()).labelled
     return "" if secret else f"--fetch {dataset(name).source} --yes"
 
 

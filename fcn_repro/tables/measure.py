@@ -183,8 +183,9 @@ class Measurements:
         address = zoo().models[row.model].address
         unknown = ", whose address is unknown," if address == UNKNOWN else ""
         what = [] if here else [f"the weights {row.model}{unknown}"]
-        if isinstance(self._open(column.images), Missing):
-            what.append(f"the data {column.images}")
+        if isinstance(opened := self._open(column.images), Missing):
+            why = f" ({opened.reason})" if self.workspace.data else ""
+            what.append(f"the data {column.images}{why}")
         reason = f"not here: {' and '.join(what)}" if what else "not evaluated yet"
         anew = row.recipe and f"or train it: {self.program} --train {row.recipe}"
         if not here and (row.why or anew):
@@ -284,7 +285,9 @@ def _suits(recipe: str, column: Column) -> bool:
     """
     if recipe not in recipes.names():
         return True
-    own, scored = (dataset(images.partition("/")[0]) for images in (recipes.recipe(recipe).data.val, column.on))
+    own, scored = (
+        dataset(images.partition("/")[0]) for images in (recipes.recipe(recipe).data.val, column.on)
+    )
     classes = [[labelling.classes for labelling in kind.labellings.values()] for kind in (own, scored)]
     return classes[0] == classes[1] and own.kept in ("", scored.kept)
 

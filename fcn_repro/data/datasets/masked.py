@@ -40,9 +40,7 @@ class _Masked(Dataset):
         return replace(sample, image_hwc=image_hwc)
 
 
-def left(
-    image_hwc: npt.NDArray[np.uint8], label: Label, kept: str, colour: Colour
-) -> npt.NDArray[np.uint8]:
+def left(image_hwc: npt.NDArray[np.uint8], label: Label, kept: str, colour: Colour) -> npt.NDArray[np.uint8]:
     """The image (H, W, 3) with `colour` in place of what is not kept; of a shape, white objects on black."""
     is_object = ((label != 0) & (label != IGNORE_LABEL))[:, :, np.newaxis]
     if kept == "shape":

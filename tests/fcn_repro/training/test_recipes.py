@@ -47,7 +47,11 @@ HEAVY = {
     "voc-fcn-pool5": (1e-10, 100_000, 4000, "vgg16", "FCNPool5"),
     "voc-fcn-pool4": (1e-12, 100_000, 4000, "vgg16", "FCNPool4"),
     "voc-fcn-pool3": (1e-14, 100_000, 4000, "vgg16", "FCNPool3"),
+    "voc-fcn32s-foreground": (1e-10, 100_000, 4000, "vgg16", "FCN32s"),
+    "voc-fcn32s-background": (1e-10, 100_000, 4000, "vgg16", "FCN32s"),
+    "voc-fcn32s-shape": (1e-10, 100_000, 4000, "vgg16", "FCN32s"),
 }
+MASKED = ("foreground", "background", "shape")
 LIGHT = {
     # base_lr, iter_size, momentum, mean loss, iterations
     "voc-fcn-alexnet": (1e-4, 20, 0.9, True, 100_000),
@@ -98,7 +102,7 @@ def shown(solver: dict, *names: str) -> tuple:
 
 def test_the_recipes_are_these() -> None:
     assert [name for name in recipes.names() if recipe(name).source] == PUBLISHED
-    assert len(PUBLISHED) == 37
+    assert len(PUBLISHED) == 40
     assert {name.partition("-")[0] for name in recipes.names() if not recipe(name).source} == {
         "camvid",
         "shapes",
@@ -155,6 +159,8 @@ def test_the_data_and_what_all_share(name: str) -> None:
     found = recipe(name)
     kind = next(kind for kind in DATA if name.removeprefix("cvpr-").startswith(kind) or name.startswith(kind))
     images, val, classes, mean = DATA[kind]
+    if (kept := name.rpartition("-")[2]) in MASKED:
+        images, val = (place.replace("/", f"+{kept}/") for place in (images, val))
     assert (found.data.train, found.data.val, found.net.classes) == (images, val, classes)
     assert (found.data.mean_bgr, found.seed) == (mean, 1337)
     for place in (images, val):
