@@ -156,7 +156,8 @@ class Measurements:
     def _found(self, run: Evaluation, row: Row, column: Column) -> Finding:
         head = run.heads[column.head] if column.head else run.head
         assert column.measure is not None  # noqa: S101 (it chose this method)
-        value = (head.scores.percent() | {OBJECT_IU: 100 * head.object_iu})[column.measure]
+        is_object_iu = column.measure == OBJECT_IU
+        value = 100 * head.object_iu if is_object_iu else head.scores.percent()[column.measure]
         if run not in self.used:
             self.used.append(run)
         source = How.COMPUTED if run in self._now else How.STORED

@@ -45,6 +45,7 @@ def names() -> tuple[str, ...]:
     return tuple(_registered())
 
 
+@cache
 def dataset(name: str) -> type[Dataset]:
     """A data set by name, also NAME+foreground (masked.py). Raises MissingData for an unknown one."""
     plain, *parts = name.split("+")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -48,7 +47,6 @@ def left(image_hwc: npt.NDArray[np.uint8], label: Label, kept: str, colour: Colo
     return np.where(is_object == (kept == "foreground"), image_hwc, np.array(colour, np.uint8))
 
 
-@cache
 def masked(kind: type[Dataset], kept: str, *fill: str) -> type[Dataset]:
     """A data set's masked form: `kept` is one of KEPT, `fill` at most one of FILLS.
 

@@ -99,8 +99,8 @@ class Row:
 
     What measures it: published weights by their name in the zoo, the recipe that trains such weights, the net
     by its name in `c2t.define`, or a down-sampling factor; `why` says why nothing can, or why there is no
-    recipe. `kept` is what is left of the images that are scored, if they are masked (data/datasets/masked.py).
-    Baselines are other authors' methods, which are not measured here.
+    recipe. `kept` is what is left of the images if they are masked (data/datasets/masked.py). Baselines are
+    other authors' methods, which are not measured here.
     """
 
     name: str

@@ -58,7 +58,7 @@ def by_class(model: Path, images: str, folder: Path) -> float:
         with torch.inference_mode():
             score = fcn(data=torch.from_numpy(np.ascontiguousarray(image))[None])[0].numpy()
         for place in np.ndindex(sample.label.shape):
-            true, found = sample.label[place], score[:, *place].argmax()
+            true, found = sample.label[place], score[(slice(None), *place)].argmax()
             if true != 255:
                 labelled.get(true, set()).add((sample.id, place))
                 predicted.get(found, set()).add((sample.id, place))
