@@ -62,8 +62,8 @@ def masked(kind: type[Dataset], kept: str, *fill: str) -> type[Dataset]:
         raise MissingData(f"{name}: {kind.title} has no background to tell from objects")
     blue, green, red = (round(value) for value in kind.mean_bgr)
     colour = FILLS[fill[0]] if fill else (red, green, blue)
-    left_over = f"only the {kept}, the rest is {fill[0] if fill else 'the mean colour'}"
-    how = "only shapes, white on black" if kept == "shape" else left_over
+    how = f"{kept} alone, {fill[0] if fill else 'the mean colour'} elsewhere"
+    how = "white shapes on black" if kept == "shape" else how
     facts = {
         "name": name,
         "title": f"{kind.title} ({how})",
