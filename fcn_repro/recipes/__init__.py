@@ -53,7 +53,7 @@ class NetSpec:
     """A net of the FCN papers, by its name in `caffe2torch.zoo`, with a head for each labelling.
 
     `classes` is one number per head, by default that of the data set; `heads` are their names if there are
-    several; `widths` are the channels of the five stages, fc6 and fc7, if not the published ones. `learned`
+    several; `widths` are the channels of the stages, fc6 and fc7, if not the published ones. `learned`
     deconvolutions are not frozen. `frozen` layers are not trained, or only `trained` ones are; both are
     patterns such as `conv1_*`. `dropout` is the share of fc6 and fc7 (in FCN-GoogLeNet, of the score's input)
     that a training step drops.
