@@ -20,14 +20,16 @@ from fcn_repro.recipes import Recipe
 
 COARSER = {"FCN16s": "FCN32s", "FCN8s": "FCN16s"}
 """The nets trained in stages, and whose weights each starts from (CVPR 2015, Section 4.2)."""
+FINE = {*COARSER, "FCNPool4", "FCNPool3"}
+"""The nets that learn to score pool4 or pool3, whose features are large: their rates are lower."""
 
 SLOWEST, FASTEST = 3e-9, 0.5
 """Rates on an image's mean loss, with momentum, between which these nets learn."""
 SLOWEST_MEAN, FASTEST_SUMMED = 1e-6, 1e-2
-"""Narrower bounds: for the mean loss in nets that are not staged, and the summed loss in those that are.
+"""Narrower bounds: for the mean loss in nets that are not fine, and the summed loss in those that are.
 
 The published rates go from 1e-7 (FCN-8s) to 1e-2 (FCN-AlexNet). With the other loss they would be below 1e-8
-or above 90, and for staged nets below 1e-9 or above 1.8e-2.
+or above 90, and for fine nets below 1e-9 or above 1.8e-2.
 """
 
 Layers = Mapping[str, Sequence[Tensor]]
@@ -82,11 +84,11 @@ def refuse_unpaired_rate(recipe: Recipe, pixels: int) -> None:
     # Momentum makes each gradient count 1 / (1 - momentum) times.
     on_mean, on_sum = (base_lr * scale / (1 - momentum) for scale in (1, pixels))
     rate, crossed = (on_mean, on_sum) if mean else (on_sum, on_mean)
-    slowest, fastest = _learning_rates(recipe.net.name in COARSER, mean)
+    slowest, fastest = _learning_rates(recipe.net.name in FINE, mean)
     if slowest <= rate <= fastest:
         return
     way_out = "the papers use 1e-4 with the mean loss, 1e-10 with the sum"
-    least, most = _learning_rates(recipe.net.name in COARSER, not mean)
+    least, most = _learning_rates(recipe.net.name in FINE, not mean)
     if least <= crossed <= most:
         own, other = ("mean", "summed") if mean else ("summed", "mean")
         paired = base_lr * pixels if mean else base_lr / pixels
@@ -108,9 +110,9 @@ def _number(recipe: Recipe, field: str) -> float:
     return value
 
 
-def _learning_rates(staged: bool, mean: bool) -> tuple[float, float]:
-    slowest = SLOWEST_MEAN if mean and not staged else SLOWEST
-    return slowest, FASTEST_SUMMED if staged and not mean else FASTEST
+def _learning_rates(fine: bool, mean: bool) -> tuple[float, float]:
+    slowest = SLOWEST_MEAN if mean and not fine else SLOWEST
+    return slowest, FASTEST_SUMMED if fine and not mean else FASTEST
 
 
 def refuse_unstaged(recipe: Recipe) -> None:

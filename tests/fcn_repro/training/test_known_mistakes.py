@@ -58,7 +58,7 @@ def narrow(kind: type[FCN] = FCN32s, classes: int = 5, **parts: object) -> FCN:
 
 
 def pixels(of: Recipe) -> int:
-    return PIXELS[of.data.train.partition("/")[0]]
+    return PIXELS[re.split("[+/]", of.data.train)[0]]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
