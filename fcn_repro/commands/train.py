@@ -23,7 +23,8 @@ def train(args: argparse.Namespace) -> int:
     recipe = run.adjusted(args.train, init=args.init, seed=args.seed, solver=solver)
     precision = args.precision or training_precision(args.device)
     options = Options(precision, args.compile, args.tensorboard, args.resume)
-    training = run.train(args.train, recipe, workspace(args), device=args.device, options=options)
+    say = tell if first_process() else lambda text: None
+    training = run.train(args.train, recipe, workspace(args), device=args.device, options=options, say=say)
     if not first_process():
         return 0
     page = training.folder / f"{training.name}.html"

@@ -6,54 +6,42 @@ Every function raises MissingData without the file, and ReadError for one that i
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data.images import opened
 from fcn_repro.data.labels import IGNORE_LABEL
 
-MAX_PIXELS = 1 << 26
 MAX_LIST_BYTES = 1 << 24
-
-_BROKEN_IMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
-
-
-def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """A JPEG or PNG image as RGB (H, W, 3), as stored: no rotation by EXIF, no colour profile."""
-    with _opened(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def read_label(path: Path, palette: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
     """The indices (H, W) in a palette PNG, or in a grey one of 8 bits.
 
-    With the data set's `palette` (N, 3), RGB, an index whose colour in the file is another label's is
-    refused: programs that shrink PNGs renumber palettes, and turn grey files into such with palettes.
+    With the data set's `palette` (N, 3), RGB, each index in use must have its label's colour in the file, or
+    be grey, (i, i, i); an index beyond the palette, as void is, may have any that is no other label's.
+    Programs that shrink PNGs renumber palettes, and turn grey files into such with palettes: then only the
+    colours still tell the labels.
     """
-    with _opened(path, ("PNG",)) as image:
+    with opened(path, ("PNG",)) as image:
+        if image.mode in ("1", "L") and (bits := _bits(path)) < 8:
+            raise ReadError(
+                f"{path}: the PNG is grey, of {bits} bits, which readers scale to 0 to 255: whether the "
+                "scaled values are the labels cannot be told; save it with 8 bits"
+            )
         if image.mode not in ("P", "L"):
             raise ReadError(
                 f"{path}: the PNG is of mode {image.mode}; labels are indices, in a palette or grey PNG"
             )
-        if image.mode == "L" and (bits := _bits(path)) < 8:
-            raise ReadError(
-                f"{path}: the PNG is grey, of {bits} bits, which readers scale to 0 to 255: whether the "
-                f"scaled values are the labels cannot be told; save it with 8 bits"
-            )
         label = np.asarray(image)
         if image.mode == "P" and palette is not None:
-            _check_palette(path, label, np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3), palette)
+            found = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+            _check_palette(path, np.unique(label).tolist(), found.tolist(), palette.tolist())
         return label
 
 
@@ -63,29 +51,33 @@ def _bits(path: Path) -> int:
         return file.read(25)[24]
 
 
-def _check_palette(
-    path: Path, label: npt.NDArray[np.uint8], found: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]
-) -> None:
-    """Refuses a label whose colour is another one's, in the data set's palette or as grey."""
-    labels: dict[tuple[int, ...], int] = {
-        tuple(colour): index for index, colour in enumerate(palette.tolist())
-    }
-    greys: dict[tuple[int, ...], int] = {
-        (index,) * 3: index for index in (*range(len(palette)), IGNORE_LABEL)
-    }
-    for index in np.unique(label).tolist():
-        colour = tuple(found[index].tolist()) if index < len(found) else ()
-        meant = {known[colour] for known in (labels, greys) if colour in known}
-        if meant and index not in meant:
-            raise ReadError(
-                f"{path}: index {index} has the colour {colour}, which is that of label {min(meant)}; "
-                f"was the palette renumbered when the PNG was made smaller? use the file before that"
-            )
+def _check_palette(path: Path, used: list[int], found: list[list[int]], palette: list[list[int]]) -> None:
+    """Refuses an index whose colour in the file is another's; `found` and `palette` are by index."""
+    for index in used:
+        colour = found[index] if index < len(found) else []
+        meant = _label_of(colour, palette)
+        if colour in ([index] * 3, *palette[index : index + 1]) or (index >= len(palette) and meant is None):
+            continue
+        known = meant is not None
+        is_of = f"which is that of label {meant}" if known else f"not its label's, {tuple(palette[index])}"
+        raise ReadError(
+            f"{path}: index {index} has the colour {tuple(colour)}, {is_of}; was the palette renumbered when "
+            "the PNG was made smaller? use the file before that; if the index is right, save the labels as a "
+            "grey PNG of 8 bits"
+        )
+
+
+def _label_of(colour: list[int], palette: list[list[int]]) -> int | None:
+    """The label that a colour is of, in the data set's palette or as grey."""
+    if colour in palette:
+        return palette.index(colour)
+    is_grey = len(set(colour)) == 1 and (colour[0] < len(palette) or colour[0] == IGNORE_LABEL)
+    return colour[0] if is_grey else None
 
 
 def read_depth(path: Path) -> npt.NDArray[np.uint16]:
     """The values (H, W) of a grey PNG of 16 bits."""
-    with _opened(path, ("PNG",)) as image:
+    with opened(path, ("PNG",)) as image:
         if image.mode not in ("I;16", "I"):
             raise ReadError(f"{path}: the PNG is of mode {image.mode}; a depth map is grey, of 16 bits")
         return np.asarray(image).astype(np.uint16)
@@ -93,15 +85,20 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, stripped, without empty ones."""
+    return [line for line in text_lines(path) if line]
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a text file, stripped."""
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise ReadError(f"{path}: {path.stat().st_size} bytes; a list has at most {MAX_LIST_BYTES}")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
         raise MissingData(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ReadError(f"{path}: not a readable text file: {error}") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in lines]
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -121,6 +118,11 @@ def as_ids(names: Iterable[str], path: Path) -> tuple[str, ...]:
     return ids
 
 
+def some(names: Sequence[str]) -> str:
+    """How many they are, and the first of them."""
+    return f"{len(names)} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+
+
 def lookup(
     raw: npt.NDArray[Any], table: Sequence[int] | npt.NDArray[np.uint8], path: Path
 ) -> npt.NDArray[np.uint8]:
@@ -132,21 +134,3 @@ def lookup(
             f"{path}: labels from {raw.min()} to {raw.max()} where 0 to {len(table) - 1} are known"
         )
     return np.asarray(table, np.uint8)[raw.astype(np.intp)]
-
-
-@contextmanager
-def _opened(path: Path, formats: tuple[str, ...] = ("JPEG", "PNG")) -> Iterator[Image.Image]:
-    """An image that is not too large to decode, with only its header read so far."""
-    try:
-        with Image.open(path, formats=formats) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ReadError(
-                    f"{path}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} are decoded"
-                )
-            yield image
-    except FileNotFoundError as error:
-        raise MissingData(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise ReadError(f"{path}: not a {' or '.join(formats)} image") from error
-    except _BROKEN_IMAGE as error:
-        raise ReadError(f"{path}: a broken image: {error}") from error

@@ -167,13 +167,21 @@ def _of_all(done: Done, process: Process) -> Done:
 
 
 def _scored(dataset: Dataset, done: Done) -> dict[str, HeadScores]:
-    """The heads with their classes; a mean IU leaves out classes that no image of the split shows."""
+    """The heads with their classes; a mean IU leaves out classes that no image of the split shows.
+
+    Raises ReadError where no pixel was counted: the scores would be NaN.
+    """
     if not dataset.labelled:
         return {}
     first = next(iter(dataset.heads))
     heads = {}
     for name, counts in done.heads.items():
         labelling = dataset.heads[name]
+        if not counts.counts.any():
+            raise ReadError(
+                f"{dataset.folder}: {dataset.title}, split {dataset.split}: all labels {name!r} are "
+                f"{dataset.ignore_label}, void, in every pixel: there is nothing to score"
+            )
         over = Over.LABELLED if name == first and dataset.absent else Over.SEEN
         heads[name] = HeadScores(labelling.classes, hexadecimal(labelling.palette), counts, over)
     return heads

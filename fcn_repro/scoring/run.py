@@ -12,9 +12,11 @@ from pathlib import Path
 from torch import nn
 
 import caffe2torch as c2t
+from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset
 from fcn_repro.data.datasets.pascal_voc import PascalVoc
+from fcn_repro.data.survey import surveyed
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.files import write_json
 from fcn_repro.scoring.evaluate import evaluate
@@ -64,8 +66,8 @@ class ModelRun:
 
     @cached_property
     def opened(self) -> Dataset:
-        """The data set. Raises MissingData."""
-        return self.workspace.open(self.images)
+        """The data set, looked over. Raises what `open_dataset` and `surveyed` raise."""
+        return surveyed(self.workspace.open(self.images), ProgressLine("labels", quiet=not first_process()))
 
     def evaluate(self) -> Evaluation:
         """The model's scores, stored; an interrupted run continues where it stopped."""

@@ -22,6 +22,7 @@ from PIL import Image
 from caffe2torch.errors import MissingData, ReadError, WriteError
 from fcn_repro.data import reading
 from fcn_repro.data.datasets.pascal_voc import CLASSES, PascalVoc
+from fcn_repro.data.images import read_image
 from fcn_repro.data.palette import colormap
 from fcn_repro.files import write
 
@@ -72,7 +73,7 @@ def _checked(path: Path, image_path: Path) -> bytes:
     """A prediction's bytes, if the server would accept them."""
     if path.stat().st_size > MAX_PNG_BYTES:
         raise ReadError(f"{path}: {path.stat().st_size} bytes; a prediction has at most {MAX_PNG_BYTES}")
-    label, image_hwc = reading.read_label(path), reading.read_image(image_path)
+    label, image_hwc = reading.read_label(path), read_image(image_path)
     if label.shape != image_hwc.shape[:2]:
         raise ReadError(f"{path}: (H, W) is {label.shape}, of its image {image_hwc.shape[:2]}")
     with Image.open(path) as image:

@@ -8,7 +8,8 @@ training/NAME/                   snapshots, train.csv, val.csv
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,17 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
+from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import ReadError, WriteError
+from fcn_repro.data.datasets import Dataset
+from fcn_repro.data.survey import surveyed
 from fcn_repro.files import make_folder
-from fcn_repro.recipes import Recipe, Weights, recipe
+from fcn_repro.recipes import DataSpec, Recipe, Weights, recipe
 from fcn_repro.scoring.device import this_process
+from fcn_repro.scoring.run import first_process
 from fcn_repro.training.first_weights import counted, initial, unfilled
 from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
+from fcn_repro.training.lock import locked
 from fcn_repro.training.loop import Options, Training
 from fcn_repro.training.snapshots import is_begun
 from fcn_repro.workspace import Workspace
@@ -51,19 +57,55 @@ def adjusted(
 
 
 def train(
-    name: str, recipe: Recipe, workspace: Workspace, *, device: str = "cpu", options: Options
+    name: str,
+    recipe: Recipe,
+    workspace: Workspace,
+    *,
+    device: str = "cpu",
+    options: Options,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Training:
     """Trains a net by the recipe `name`; the first process exports it and stores its scores.
 
-    Raises WriteError if it would replace published weights, and what opening the data, filling
-    the net and `Training.run` raise.
+    `say` is told what to know about the images, before the first step. Raises WriteError if it would replace
+    published weights or another training works in its folder, and what opening the data, filling the net and
+    `Training.run` raise.
     """
-    data, own, file, name = at_home(name, recipe, workspace), recipe.data, name, Path(name).stem
+    file, name = name, Path(name).stem
     if workspace.model(name) and not workspace.is_trained(name):
         raise WriteError(
             f"{workspace.model(name)}: holds the published weights of that name; train in another --home"
         )
-    train, val = data.open(own.train), data.open(own.val) if own.val else None
+    folder = workspace.home / "training" / name
+    with locked(folder) if first_process() else nullcontext():
+        train, val = _looked_over(at_home(file, recipe, workspace), recipe.data, say)
+        return _trained(file, recipe, workspace, device, options, train, val)
+
+
+def _looked_over(
+    data: Workspace, spec: DataSpec, say: Callable[[str], None]
+) -> tuple[Dataset, Dataset | None]:
+    """The images to learn from and to validate on."""
+    opened = []
+    for images in filter(None, (spec.train, spec.val)):
+        split = surveyed(data.open(images), ProgressLine(f"labels of {images}", quiet=not first_process()))
+        for note in split.notes:
+            say(f"{images}: {note}")
+        opened.append(split)
+    return opened[0], opened[1] if spec.val else None
+
+
+def _trained(
+    file: str,
+    recipe: Recipe,
+    workspace: Workspace,
+    device: str,
+    options: Options,
+    train: Dataset,
+    val: Dataset | None,
+) -> Training:
+    """The training, done."""
+    own, name = recipe.data, Path(file).stem
     recipe, folder = counted(recipe, train.heads), workspace.home / "training" / name
     if options.resume and is_begun(folder, name):
         # The snapshot has all values, so what the recipe started from need not be here any more.

@@ -74,11 +74,17 @@ def save_jpeg(path: Path, image: np.ndarray) -> None:
     Image.fromarray(image).save(path, quality=98, subsampling=0)
 
 
+def voc_colour(label: int) -> list[int]:
+    """The devkit's: a third of the label's binary digits each to red, green and blue, the last ones first."""
+    digits = f"{label:08b}"[::-1]
+    return [int(digits[channel::3].ljust(8, "0"), 2) for channel in range(3)]
+
+
 def save_png(path: Path, image: np.ndarray, palette: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(image)
     if palette:
-        picture.putpalette([value for label in range(256) for value in (label, 255 - label, label // 2)])
+        picture.putpalette([value for label in range(256) for value in voc_colour(label)])
     picture.save(path)
 
 
@@ -211,7 +217,7 @@ def own_folder(root: Path) -> Miniature:
         save = save_png if suffix == "png" else save_jpeg
         save(root / "images" / f"{identifier}.{suffix}", made.images[identifier])
         save_png(root / "labels" / f"{identifier}.png", label)
-    save_text(root / "classes.txt", "road 128 64 128", "kerb stone", "grass 0 255 0")
+    save_text(root / "classes.txt", "road 128 64 128", "kerb stone 9 8 7", "grass 0 255 0")
     return made
 
 

@@ -13,6 +13,7 @@ A data set is one module here with a subclass of Dataset, decorated with `regist
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Sequence
@@ -79,8 +80,7 @@ def open_dataset(
     found = kind(kind.find(Path(folder)), split)
     listed = found.listed()
     if listed is None:
-        known = f"published are {', '.join(kind.splits)}. {found.facts.note}".rstrip()
-        raise MissingData(f"{found.folder}: {kind.title} has no list {split!r} here; {known}")
+        raise MissingData(f"{found.folder}: {kind.title} has no list {split!r} here; {_lists(found)}")
     ids = tuple(identifier for identifier in listed if _is_complete(found, identifier))
     count = found.facts.count if expected_count is None else expected_count
     problem = _problem(found, listed, ids, count)
@@ -89,8 +89,19 @@ def open_dataset(
         raise MissingData(
             f"{found.folder}: {kind.title}, split {split}: {problem}; {kind.how_to_get()}{way_out}"
         )
-    said = (*kind.quirks, found.facts.note, f"This copy is partial: {problem}." if problem else "")
+    partly = f"This copy is partial: {problem}." if problem else ""
+    said = (*kind.quirks, found.facts.note, *found.left_out(), partly)
     return kind(found.folder, split, ids, tuple(filter(None, said)))
+
+
+def _lists(found: Dataset) -> str:
+    """The splits that a data set has, and those that are here."""
+    published, here = () if found.own else tuple(found.splits), found.lists()
+    parts = [f"published are {', '.join(published)}"] if published else []
+    parts += [f"here are {', '.join(here)}" if here else "there is none here"]
+    near = difflib.get_close_matches(found.split, {*published, *here}, 1)
+    parts += [f"did you mean {near[0]!r}?"] if near else []
+    return f"{'; '.join(parts)}. {found.facts.note}".rstrip()
 
 
 def _is_complete(found: Dataset, identifier: str) -> bool:
@@ -108,4 +119,6 @@ def _problem(found: Dataset, listed: Sequence[str], ids: Sequence[str], count: i
         gap = next(identifier for identifier in listed if not _is_complete(found, identifier))
         path = next(path for path in found.needed(gap) if not path.is_file())
         problems.append(f"{len(ids)} of {len(listed)} samples are complete, the first missing file is {path}")
+    if unpaired := found.unpaired(listed):
+        problems.append(unpaired)
     return "; ".join(problems)

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data import images
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.published import DataSource
-from fcn_repro.data.reading import read_ids, read_image
+from fcn_repro.data.reading import read_ids
 
 VOC_MEAN_BGR = (104.00699, 116.66877, 122.67892)
 """PASCAL VOC's mean colour. A data set's own is that of its data layer in shelhamer/fcn.berkeleyvision.org at
@@ -89,6 +90,8 @@ class Dataset:
     quirks: ClassVar[tuple[str, ...]] = ()
     rendered: ClassVar[bool] = False
     """Whether samples are made on demand: no folder is needed."""
+    own: ClassVar[bool] = False
+    """Whether it is the user's own: nothing was published of it, so its files are looked at first."""
     published: ClassVar[Mapping[str, DataSource]] = {}
     """Where it is published, by names for `--fetch`: its own, then those of parts that come apart."""
     source: ClassVar[str] = ""
@@ -148,11 +151,12 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Sample:
         identifier = self.ids[index]
-        path = self.image_path(identifier)
-        image_hwc = read_image(path)
         labels = self.labels(index) if self.labelled else {}
+        shape = next((label.shape for label in labels.values()), None)
+        image_hwc = self.read_image(identifier, shape)
         for label in labels.values():
             if label.shape != image_hwc.shape[:2]:
+                path = self.image_path(identifier)
                 raise ReadError(f"{path}: (H, W) is {image_hwc.shape[:2]}, of its label {label.shape}")
         return Sample(identifier, image_hwc, labels, self.read_depth(identifier), self.read_hha(identifier))
 
@@ -167,6 +171,10 @@ class Dataset:
                 raise ReadError(f"{path}: label {unknown[0]}; known are 0 to {known - 1}, and {IGNORE_LABEL}")
         return labels
 
+    def read_image(self, identifier: str, shape: tuple[int, ...] | None) -> npt.NDArray[np.uint8]:
+        """An image (H, W, 3), RGB, as stored; `shape` is its labels' (H, W), None without any."""
+        return images.read_image(self.image_path(identifier))
+
     def read_depth(self, identifier: str) -> npt.NDArray[np.uint16] | None:
         """An image's depth map (H, W), or None."""
         return None
@@ -179,6 +187,19 @@ class Dataset:
         """The ids in the split's list, or None without one."""
         path = self._path(self.list_file)
         return read_ids(path) if path.is_file() else None
+
+    def lists(self) -> Sequence[str]:
+        """The lists that are here, by the names of their splits."""
+        pattern = self.list_file.replace("{split}", "*")
+        return sorted(path.stem for path in self.folder.glob(pattern)) if pattern else ()
+
+    def unpaired(self, listed: Sequence[str]) -> str:
+        """Files that should come in pairs and do not, for a split that lists these ids; "" if all do."""
+        return ""
+
+    def left_out(self) -> Sequence[str]:
+        """Files that the split does not take, a sentence each."""
+        return ()
 
     def image_path(self, identifier: str) -> Path:
         """Where an image is."""

@@ -26,6 +26,8 @@ COLOURS = (
 )
 
 _VOID_LAST = (*range(11), IGNORE_LABEL)
+_ON_DISK = frozen([*COLOURS, (0, 0, 0)])
+"""The colours by the numbers on disk: void is black."""
 
 
 @register
@@ -81,4 +83,4 @@ class CamVid(Dataset):
 
     def read_label(self, path: Path, head: str) -> Label:
         """As on disk, with void moved to 255."""
-        return reading.lookup(reading.read_label(path), _VOID_LAST, path)
+        return reading.lookup(reading.read_label(path, _ON_DISK), _VOID_LAST, path)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from fcn_repro.data import reading, splits
 from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
+from fcn_repro.data.images import read_image
 from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 from fcn_repro.data.published import Archive, DataSource
@@ -80,4 +81,4 @@ class Nyudv2(Dataset):
     def read_hha(self, identifier: str) -> npt.NDArray[np.uint8] | None:
         """The encoded depth map (H, W, 3), its channels as on disk."""
         path = self._path("data/hha/img_{id}.png", identifier)
-        return reading.read_image(path) if path.exists() else None
+        return read_image(path) if path.exists() else None

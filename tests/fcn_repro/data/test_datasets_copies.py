@@ -150,7 +150,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path):
         path.write_bytes(b"broken")
     found = open_dataset("voc2012", next(tmp_path.iterdir()), "val", expected_count=3)
     assert found.labels(0)["sem"].shape == (11, 17)
-    with pytest.raises(ReadError, match="not a JPEG or PNG image"):
+    with pytest.raises(ReadError, match="not a JPEG, PNG, TIFF, BMP or WEBP image"):
         found[0]
 
 
@@ -257,7 +257,7 @@ def test_a_folder_of_the_users_own(tmp_path):
     found = open_dataset("folder", tmp_path, "all")
     assert found.ids == ("left 1", "right", "up")
     assert found.classes == ("road", "kerb stone", "grass")
-    assert found.palette.tolist() == [[128, 64, 128], [128, 0, 0], [0, 255, 0]]
+    assert found.palette.tolist() == [[128, 64, 128], [9, 8, 7], [0, 255, 0]]
     for sample in found:
         np.testing.assert_array_equal(sample.label, made.labels[sample.id]["sem"])
     miniatures.save_text(tmp_path / "some.txt", "up", "left 1", end="\r\n")
@@ -266,7 +266,7 @@ def test_a_folder_of_the_users_own(tmp_path):
     for part in ("images", "labels"):
         (tmp_path / part).rename(tmp_path / "night" / part)
     assert len(open_dataset("folder", tmp_path, "night")) == 3
-    with pytest.raises(MissingData, match="the list is empty"):
+    with pytest.raises(MissingData, match=r"no list 'all' here; here are night, some\.$"):
         open_dataset("folder", tmp_path, "all")
     with pytest.raises(MissingData, match="no list 'classes' here"):
         open_dataset("folder", tmp_path, "classes")
@@ -274,7 +274,21 @@ def test_a_folder_of_the_users_own(tmp_path):
 
 @pytest.mark.parametrize(
     ("lines", "problem"),
-    [([], "0 classes"), (["x"] * 256, "256 classes"), (["x 1 2 256"], "0 to 255")],
+    [
+        ([], "0 classes"),
+        (["x"], "1 class; expected 2 to 255, .* a single class is right everywhere"),
+        (["x"] * 256, "256 classes"),
+        (["x 1 2 256", "y 1 2 3"], "0 to 255"),
+        (["a", "b", "a"], r"classes\.txt:3: the name a is already that of line 1"),
+        (["a 1 2 3", "b 1 2 3"], r":2: the colour \[1, 2, 3\] is already that of line 1"),
+        (["a", "", "b"], ":2: '': no class, but each line is one"),
+        (["# my classes", "a", "b"], ":1: '# my classes': no class"),
+        (["a 1 2 3", "b"], ":2: 'b': expected NAME R G B, as on other lines"),
+        (["a 1 2 3", "b 1 2"], ":2: 'b 1 2': expected NAME R G B, as on other lines"),
+        (["a,1,2,3", "b,3,4,5"], ":1: 'a,1,2,3': expected NAME R G B, with spaces between"),
+        (["1: a", "2: b"], ":1: '1: a': the lines number the classes, but not from 0 on"),
+        (["1 b", "0 a"], ":1: '1 b': the lines number the classes, but not from 0 on"),
+    ],
 )
 def test_classes_that_cannot_be(tmp_path, lines, problem):
     miniatures.own_folder(tmp_path)

@@ -17,6 +17,7 @@ from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError
 from fcn_repro.data import reading
 from fcn_repro.data.datasets import matlab, open_dataset
 from fcn_repro.data.datasets.matlab import read_matrix
+from fcn_repro.data.images import read_image
 from tests.fcn_repro.miniatures import save_jpeg, save_mat, save_png, save_text
 from tests.places import GOLDEN
 
@@ -26,7 +27,7 @@ LABEL = np.arange(12, dtype=np.uint8).reshape(3, 4)
 @pytest.mark.parametrize(
     "read",
     [
-        reading.read_image,
+        read_image,
         reading.read_label,
         reading.read_depth,
         reading.read_lines,
@@ -40,10 +41,10 @@ def test_a_file_that_is_not_there(tmp_path, read):
 
 def test_grey_images_become_rgb_and_alpha_goes(tmp_path):
     save_png(tmp_path / "grey.png", LABEL)
-    assert reading.read_image(tmp_path / "grey.png").tolist() == np.stack([LABEL] * 3, 2).tolist()
+    assert read_image(tmp_path / "grey.png").tolist() == np.stack([LABEL] * 3, 2).tolist()
     rgba = np.dstack([LABEL, LABEL + 20, LABEL + 40, np.zeros_like(LABEL)])
     Image.fromarray(rgba, "RGBA").save(tmp_path / "rgba.png")
-    assert reading.read_image(tmp_path / "rgba.png").tolist() == rgba[:, :, :3].tolist()
+    assert read_image(tmp_path / "rgba.png").tolist() == rgba[:, :, :3].tolist()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ VOC = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)]
     ("colours", "problem"),
     [
         (VOC, ""),
-        ([(1, 2, 3), (200, 0, 0), (9, 9, 9), (8, 8, 7)], ""),  # other colours than the data set's
+        ([*VOC[:3], (8, 8, 7)], r"index 3 has the colour \(8, 8, 7\), not its label's, \(128, 128, 0\)"),
         ([VOC[0], VOC[2], VOC[1], VOC[3]], r"index 1 has the colour \(0, 128, 0\), which is that of label 2"),
         ([VOC[0], (255, 255, 255)], r"index 1 has the colour \(255, 255, 255\), which is that of label 255"),
         ([(i, i, i) for i in range(4)], ""),
@@ -133,7 +134,7 @@ def test_a_label_outside_the_classes_is_refused_with_its_file(tmp_path):
 
 
 def test_a_label_of_another_size_than_its_image(tmp_path):
-    save_text(tmp_path / "classes.txt", "a")
+    save_text(tmp_path / "classes.txt", "a", "b")
     save_png(tmp_path / "images" / "x.png", np.zeros((3, 4, 3), np.uint8))
     save_png(tmp_path / "labels" / "x.png", np.zeros((4, 3), np.uint8))
     with pytest.raises(ReadError, match=r"images/x\.png: \(H, W\) is \(3, 4\), of its label \(4, 3\)"):
@@ -266,7 +267,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(tmp_path, kind):
     make[kind]()
     (good,) = tmp_path.iterdir()
     read = {
-        "jpg": reading.read_image,
+        "jpg": read_image,
         "png": reading.read_label,
         "16 bit png": reading.read_depth,
         "struct": lambda path: read_matrix(path, "S", "L"),

@@ -13,6 +13,7 @@ from PIL import Image
 from caffe2torch.errors import MissingData, ReadError, WriteError
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.scoring.voc_server import ServerResult, pack, read_answer
+from tests.fcn_repro.miniatures import voc_colour
 
 DEVKIT_COLOURS = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128]  # background to boat, in the devkit
 IDS = ("2008_000006", "2008_000011", "2009_000999")
@@ -47,13 +48,7 @@ def test_set(tmp_path):
 
 
 def voc_colormap():
-    """The devkit's colours, the bits of each label spelled out."""
-    colours = []
-    for label in range(256):
-        bits = f"{label:08b}"[::-1]
-        channel = [bits[k::3].ljust(8, "0") for k in range(3)]
-        colours += [int(c, 2) for c in channel]
-    return colours
+    return [value for label in range(256) for value in voc_colour(label)]
 
 
 @pytest.fixture
