@@ -106,4 +106,4 @@ def test_processes_that_cannot_share_an_iteration_are_refused(work):
     for code, said in ends:
         assert code == 1
         assert said.startswith(message)
-    assert not (work / "three/training").exists()
+    assert not (work / "three/training/my").exists()
