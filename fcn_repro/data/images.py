@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from caffe2torch.errors import MissingData, ReadError
 
@@ -53,9 +53,10 @@ def read_image(path: Path, shape: tuple[int, ...] | None = None) -> npt.NDArray[
     With the `shape` (H, W) of its labels it is turned as its orientation tag says where only that fits them.
     """
     with opened(path, FORMATS) as image:
-        if shape is not None and _header(image).turned_for(shape):
+        header = _header(image)
+        if shape is not None and header.turned_for(shape):
             ImageOps.exif_transpose(image, in_place=True)
-        return _rgb(image, path)
+        return _rgb(image, header.bits, path)
 
 
 def read_header(path: Path) -> Header:
@@ -64,32 +65,32 @@ def read_header(path: Path) -> Header:
         return _header(image)
 
 
-def _header(image: Image.Image) -> Header:
+def _header(image: ImageFile.ImageFile) -> Header:
+    bits = _bits(image)  # before EXIF, for which a PNG is decoded: then its header is forgotten
     try:
         tag = image.getexif().get(_ORIENTATION, 1)
     except (SyntaxError, struct.error):  # damaged EXIF: what shows the image does not turn it, either
         tag = 1
     known = isinstance(tag, int) and 1 <= tag <= 8
-    return Header((image.height, image.width), tag if known else 1, _bits(image))
+    return Header((image.height, image.width), tag if known else 1, bits)
 
 
-def _bits(image: Image.Image) -> int:
+def _bits(image: ImageFile.ImageFile) -> int:
     """16 for PNG and TIFF of 16 bits per sample, which Pillow reads as they are or by their high bytes."""
     raw = [tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0] for tile in image.tile]
     deep = image.format in ("PNG", "TIFF") and any(";16" in str(mode) for mode in raw)
     return 16 if deep or image.mode.startswith("I;16") else 8
 
 
-def _rgb(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
+def _rgb(image: Image.Image, bits: int, path: Path) -> npt.NDArray[np.uint8]:
     if image.mode in ("I", "F"):
         raise ReadError(f"{path}: the image has 32 bits per sample; save it with 8, as it is to be seen")
-    deep = _bits(image) == 16  # asked before the pixels are decoded, when the file still says so
     if image.mode.startswith("I;16"):
         high = np.asarray(image).astype(np.uint16) >> 8  # Pillow's convert would clip to 255
         rgb = np.stack([high.astype(np.uint8)] * 3, 2)
     else:
         rgb = np.asarray(image.convert("RGB"))
-    if deep and rgb.max() < 16:
+    if bits == 16 and rgb.max() < 16:
         raise ReadError(
             f"{path}: the image has 16 bits per sample, but none over 4095 of 65535, as if 12 bits or fewer "
             "had been stored in them; save it with 8 bits, as it is to be seen"
@@ -98,7 +99,7 @@ def _rgb(image: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
 
 
 @contextmanager
-def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+def opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile]:
     """A single image that is not too large to decode, with only its header read so far.
 
     Raises MissingData without the file, ReadError for anything else.
@@ -119,7 +120,7 @@ def opened(path: Path, formats: tuple[str, ...]) -> Iterator[Image.Image]:
         raise ReadError(f"{path}: a broken image: {error}") from error
 
 
-def _refuse_unclear(image: Image.Image, path: Path) -> None:
+def _refuse_unclear(image: ImageFile.ImageFile, path: Path) -> None:
     """Raises ReadError for several images in a file, and for a TIFF that Pillow would turn by itself."""
     # A phone's JPEG may hold a second picture (MPO), but its first is the photo.
     if image.format != "MPO" and getattr(image, "is_animated", False):
