@@ -66,8 +66,8 @@ def _refuse_void(dataset: Dataset, head: str, pixels: npt.NDArray[np.int64]) -> 
     where = f"{dataset.folder}: {dataset.title}, split {dataset.split}"
     if used.tolist() == [IGNORE_LABEL]:
         raise ReadError(
-            f"{where}: all pixels of its {len(dataset)} labels are {IGNORE_LABEL}, which is void: there is "
-            f"nothing to learn or to score; label them with 0 to {last}"
+            f"{where}: all its labels are {IGNORE_LABEL}, void, in every pixel: there is nothing to learn or "
+            f"to score; label them with 0 to {last}"
         )
     if used.tolist() == [0, IGNORE_LABEL]:
         raise ReadError(

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro import cli
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.data.images import read_image
 from fcn_repro.data.survey import surveyed
@@ -228,7 +229,7 @@ def test_a_tiff_that_pillow_would_turn_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ([255], "all pixels of its 2 labels are 255, which is void: .*; label them with 0 to 2"),
+        ([255], "all its labels are 255, void, in every pixel: .*; label them with 0 to 2"),
         ([0, 255], "0 and 255 alone, as black and white masks do.*with 1 in the place of 255"),
     ],
 )
@@ -304,3 +305,37 @@ def test_a_renumbered_label_of_camvid_is_refused(tmp_path):
     small.save(tmp_path / "val/labels/a.png")
     found = open_dataset("camvid", tmp_path, "val", expected_count=1)
     assert found.labels(0)["sem"].tolist() == [[3, 8, 255]]
+
+
+# What the command says
+
+
+@pytest.mark.parametrize(
+    ("split", "value", "code", "said"),
+    [
+        (
+            "all",
+            255,
+            1,
+            "all its labels are 255, void, in every pixel: there is nothing to learn or to score",
+        ),
+        ("all", 7, 1, "labels/a.png: label 7; known are 0 to 2, and 255"),
+        ("al", 1, 3, "no list 'al' here; here are all; did you mean 'all'?."),
+    ],
+)
+def test_the_command_says_one_line_and_its_code(mine, capsys, split, value, code, said):
+    add(mine, "a.png", label=np.full_like(LABEL, value))
+    asked = [
+        "--evaluate",
+        "shapes-fcn8s",
+        "--on",
+        f"folder/{split}",
+        "--data",
+        str(mine),
+        "--home",
+        str(mine),
+    ]
+    assert cli.main(asked) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err

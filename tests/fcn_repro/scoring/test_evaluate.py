@@ -121,6 +121,13 @@ def test_the_counts_and_what_is_said_of_them(images):
     assert result.model_sha256 == model_sha256(Linear()) != model_sha256(Linear(seed=6))
 
 
+def test_labels_that_are_void_everywhere_have_no_scores(images):
+    for path in (images / "labels").iterdir():
+        Image.fromarray(np.full_like(np.asarray(Image.open(path)), 255)).save(path)
+    with pytest.raises(ReadError, match=r"split all: all labels 'sem' are 255, void, .*nothing to score"):
+        run(Linear(), open_dataset("folder", images, "all"))
+
+
 def test_the_model_comes_back_as_it_was(images):
     model = Linear().train()
     run(model, open_dataset("folder", images, "all"))
