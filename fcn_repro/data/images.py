@@ -43,8 +43,12 @@ class Header:
         """Whether labels of `shape` are of the image as shown, not as stored; None where that cannot tell."""
         if self.orientation == 1:
             return False
-        shown = self.shape[::-1] if self.orientation >= 5 else self.shape
-        return None if shown == self.shape else shape == shown
+        return None if self.shown == self.shape else shape == self.shown
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The shape (H, W) after turning: tags from 5 on swap height and width."""
+        return self.shape[::-1] if self.orientation >= 5 else self.shape
 
 
 def read_image(path: Path, shape: tuple[int, ...] | None = None) -> npt.NDArray[np.uint8]:

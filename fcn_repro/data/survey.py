@@ -14,6 +14,7 @@ import numpy.typing as npt
 from caffe2torch.command_line import Progress
 from caffe2torch.errors import ReadError
 from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
+from fcn_repro.data.datasets.base import refuse_other_size
 from fcn_repro.data.images import Header, read_header
 from fcn_repro.data.read_ahead import read_ahead
 from fcn_repro.data.reading import some
@@ -56,8 +57,10 @@ def surveyed(dataset: Dataset, progress: Progress | None = None) -> Dataset:
 def _look(dataset: Dataset, index: int) -> Seen:
     labels, identifier = dataset.labels(index), dataset.ids[index]
     pixels = {head: np.bincount(label.ravel(), minlength=256) for head, label in labels.items()}
-    shape = next(iter(labels.values())).shape
-    return Seen(identifier, read_header(dataset.image_path(identifier)), shape, pixels)
+    path, shape = dataset.image_path(identifier), next(iter(labels.values())).shape
+    header = read_header(path)
+    refuse_other_size(path, header.shown if header.turned_for(shape) else header.shape, shape)
+    return Seen(identifier, header, shape, pixels)
 
 
 def _refuse_void(dataset: Dataset, head: str, pixels: npt.NDArray[np.int64]) -> None:

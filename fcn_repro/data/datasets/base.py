@@ -155,9 +155,7 @@ class Dataset:
         shape = next((label.shape for label in labels.values()), None)
         image_hwc = self.read_image(identifier, shape)
         for label in labels.values():
-            if label.shape != image_hwc.shape[:2]:
-                path = self.image_path(identifier)
-                raise ReadError(f"{path}: (H, W) is {image_hwc.shape[:2]}, of its label {label.shape}")
+            refuse_other_size(self.image_path(identifier), image_hwc.shape[:2], label.shape)
         return Sample(identifier, image_hwc, labels, self.read_depth(identifier), self.read_hha(identifier))
 
     def labels(self, index: int) -> Mapping[str, Label]:
@@ -229,6 +227,12 @@ class Dataset:
     def how_to_get(cls) -> str:
         """What to do if the data are not there."""
         return f"get it with: fcn-repro --fetch {cls.source}"
+
+
+def refuse_other_size(path: Path, image: tuple[int, ...], label: tuple[int, ...]) -> None:
+    """Raises ReadError if an image and its label differ in (H, W)."""
+    if image != label:
+        raise ReadError(f"{path}: (H, W) is {image}, of its label {label}")
 
 
 def first_with(folder: Path, places: Sequence[str], marks: Sequence[str]) -> Path | None:

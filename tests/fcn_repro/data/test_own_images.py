@@ -263,6 +263,12 @@ def test_a_look_at_the_files_finds_what_cannot_be_read(mine):
         surveyed(open_dataset("folder", mine, "all"))
 
 
+def test_a_look_at_the_files_finds_labels_of_another_size(mine):
+    add(mine, "a.png", label=LABEL[:, :4], exif=tag(6))
+    with pytest.raises(ReadError, match=r"a\.png: \(H, W\) is \(3, 5\), of its label \(3, 4\)"):
+        surveyed(open_dataset("folder", mine, "all"))
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_grey_labels_of_fewer_bits_are_refused(mine, bits):
     add(mine, "a.png")
