@@ -31,7 +31,7 @@ def read_label(path: Path, palette: npt.NDArray[np.uint8] | None = None) -> npt.
     with opened(path, ("PNG",)) as image:
         if image.mode in ("1", "L") and (bits := _bits(path)) < 8:
             raise ReadError(
-                f"{path}: the PNG is grey, of {bits} bits, which readers scale to 0 to 255: whether the "
+                f"{path}: the PNG is grey, of bit depth {bits}, which readers scale to 0 to 255: whether the "
                 "scaled values are the labels cannot be told; save it with 8 bits"
             )
         if image.mode not in ("P", "L"):

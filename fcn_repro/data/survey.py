@@ -84,7 +84,7 @@ def _class_notes(classes: Sequence[str], pixels: npt.NDArray[np.int64]) -> list[
     absent = [name for name, count in zip(classes, pixels, strict=False) if not count]
     if not absent:
         return []
-    notes = [f"No label shows {', '.join(absent)}: it cannot be learned here, nor scored."]
+    notes = [f"No label shows {', '.join(absent)}: not to be learned from these, and IU 0 where predicted."]
     if len(absent) == len(classes) - 1:
         (only,) = set(classes) - set(absent)
         notes.append(f"All labels are {only}: whatever always answers that scores 100.")

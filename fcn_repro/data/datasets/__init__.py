@@ -101,7 +101,7 @@ def _lists(found: Dataset) -> str:
     parts += [f"here are {', '.join(here)}" if here else "there is none here"]
     near = difflib.get_close_matches(found.split, {*published, *here}, 1)
     parts += [f"did you mean {near[0]!r}?"] if near else []
-    return f"{'; '.join(parts)}. {found.facts.note}".rstrip()
+    return ". ".join(filter(None, ["; ".join(parts), found.facts.note]))
 
 
 def _is_complete(found: Dataset, identifier: str) -> bool:

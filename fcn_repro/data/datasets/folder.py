@@ -113,7 +113,9 @@ class Folder(Dataset):
     @classmethod
     def how_to_get(cls) -> str:
         """Only the user has it."""
-        return "put classes.txt (one class per line, in the order of the labels) next to images/ and labels/"
+        return (
+            "put images/ID.jpg and labels/ID.png beside classes.txt (a class per line, in the labels' order)"
+        )
 
 
 def _files(folder: Path) -> list[Path]:

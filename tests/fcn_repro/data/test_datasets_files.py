@@ -59,7 +59,7 @@ def test_a_label_that_is_no_index_image(tmp_path, pixels, mode):
 @pytest.mark.parametrize(
     ("case", "problem"),
     [
-        ("grey_labels_of_4_bits", "the PNG is grey, of 4 bits, which readers scale"),
+        ("grey_labels_of_4_bits", "the PNG is grey, of bit depth 4, which readers scale"),
         ("renumbered_grey_palette", r"index 1 has the colour \(15, 15, 15\), which is that of label 15"),
     ],
 )

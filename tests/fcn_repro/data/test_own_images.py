@@ -107,7 +107,7 @@ def test_a_misspelt_list_names_those_that_are_there(mine):
     shutil.copytree(mine / "images", mine / "night/images")
     with pytest.raises(MissingData) as caught:
         open_dataset("folder", mine, "trian")
-    said = "no list 'trian' here; here are all, night, train, val; did you mean 'train'?."
+    said = "no list 'trian' here; here are all, night, train, val; did you mean 'train'?"
     assert str(caught.value).endswith(said)
 
 
@@ -242,10 +242,10 @@ def test_labels_that_leave_nothing_to_learn_are_refused(mine, values, problem):
 
 def test_classes_that_no_label_shows_are_named(mine):
     add(mine, "a.png", label=np.minimum(LABEL, 1))
-    assert notes(mine) == "No label shows tree: it cannot be learned here, nor scored."
+    assert notes(mine) == "No label shows tree: not to be learned from these, and IU 0 where predicted."
     add(mine, "a.png", label=np.ones_like(LABEL))
     assert notes(mine) == (
-        "No label shows ground, tree: it cannot be learned here, nor scored.\n"
+        "No label shows ground, tree: not to be learned from these, and IU 0 where predicted.\n"
         "All labels are sky: whatever always answers that scores 100."
     )
 
@@ -274,7 +274,7 @@ def test_grey_labels_of_fewer_bits_are_refused(mine, bits):
     add(mine, "a.png")
     small = Image.fromarray(LABEL > 0) if bits == 1 else Image.fromarray(LABEL)
     small.save(mine / "labels/a.png", bits=bits)
-    with pytest.raises(ReadError, match=f"the PNG is grey, of {bits} bits, which readers scale"):
+    with pytest.raises(ReadError, match=f"the PNG is grey, of bit depth {bits}, which readers scale"):
         surveyed(open_dataset("folder", mine, "all"))
 
 
@@ -326,7 +326,7 @@ def test_a_renumbered_label_of_camvid_is_refused(tmp_path):
             "all its labels are 255, void, in every pixel: there is nothing to learn or to score",
         ),
         ("all", 7, 1, "labels/a.png: label 7; known are 0 to 2, and 255"),
-        ("al", 1, 3, "no list 'al' here; here are all; did you mean 'all'?."),
+        ("al", 1, 3, "no list 'al' here; here are all; did you mean 'all'?"),
     ],
 )
 def test_the_command_says_one_line_and_its_code(mine, capsys, split, value, code, said):

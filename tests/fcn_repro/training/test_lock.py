@@ -55,5 +55,7 @@ def test_what_to_know_about_the_images_is_said_before_the_first_step(work):
     (work / "mine/val/images/notes.txt").touch()
     said = Command("--train", work / "my.toml", "--home", work, "--iterations", 1).done()
     first, second, *_ = said.splitlines()
-    assert first == "fcn-repro: folder/train: No label shows sky: it cannot be learned here, nor scored."
+    assert first == (
+        "fcn-repro: folder/train: No label shows sky: not to be learned from these, and IU 0 where predicted."
+    )
     assert second.startswith("fcn-repro: folder/val: Left out of images, being none of JPEG, PNG, ")
