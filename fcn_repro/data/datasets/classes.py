@@ -15,6 +15,9 @@ from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.data.palette import colormap, frozen
 from fcn_repro.data.reading import text_lines
 
+MAX_LINE = 200
+"""Characters, so that no pattern below takes long."""
+
 _COLOURED = re.compile(r"(.+?)\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})")
 _OTHERWISE_COLOURED = re.compile(r".+[\s,;:(]\d{1,3}\s*[,;]\s*\d{1,3}\s*[,;]\s*\d{1,3}\)?")
 _NUMBERED = re.compile(r"(\d+)\s*[\s,;:.=]\s*\D.*")
@@ -30,6 +33,8 @@ def read_classes(path: Path) -> Labelling:
             f"{path}: {len(lines)} class{'es' if len(lines) != 1 else ''}; expected 2 to {IGNORE_LABEL}, the "
             "background among them if its pixels are labelled: a single class is right everywhere"
         )
+    if (longest := max(map(len, lines))) > MAX_LINE:
+        raise ReadError(f"{path}: a line of {longest} characters; a class takes at most {MAX_LINE}")
     _refuse_other_lines(path, lines)
     coloured = [match for match in map(_COLOURED.fullmatch, lines) if match]
     names = [match[1] for match in coloured] or lines
