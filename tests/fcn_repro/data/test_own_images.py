@@ -166,6 +166,12 @@ def test_several_pages_are_refused(tmp_path):
         read_image(tmp_path / "a.tif")
 
 
+def test_a_phones_second_picture_in_a_jpeg_is_not_meant(tmp_path):
+    first, second = (Image.new("RGB", (8, 16), colour) for colour in ("red", "blue"))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    assert read_image(tmp_path / "a.jpg")[:, :, 0].min() > 250
+
+
 SHOWN = {  # what EXIF 2.3 says of the tag: which side of the picture the first row and column are
     2: lambda x: x[:, ::-1],
     3: lambda x: x[::-1, ::-1],
