@@ -27,7 +27,7 @@ def test_a_second_training_is_refused_until_the_first_is_gone(work):
     first = Command(*asked)
     while first.process.is_alive() and not (work / "training/my/train.csv").is_file():
         time.sleep(0.01)
-    code, said = Command(*asked).wait()
+    code, said = Command(*asked, "--iterations", 1).wait()
     assert code == 1
     assert said == (
         f"fcn-repro: {work / 'training/my'}: another training works here, process {first.process.pid} on "
