@@ -25,16 +25,18 @@ def work(tmp_path):
 def test_a_second_training_is_refused_until_the_first_is_gone(work):
     asked = ("--train", work / "my.toml", "--home", work)
     first = Command(*asked)
-    while first.process.is_alive() and not (work / "training/my/train.csv").is_file():
-        time.sleep(0.01)
-    code, said = Command(*asked, "--iterations", 1).wait()
+    try:
+        while first.process.is_alive() and not (work / "training/my/train.csv").is_file():
+            time.sleep(0.01)
+        code, said = Command(*asked, "--iterations", 1).wait()
+    finally:
+        first.signal(signal.SIGKILL)
+    first.wait()
     assert code == 1
     assert said == (
         f"fcn-repro: {work / 'training/my'}: another training works here, process {first.process.pid} on "
         f"{os.uname().nodename}; wait until it ends, or train under another name or in another --home\n"
     )
-    first.signal(signal.SIGKILL)
-    first.wait()
     Command(*asked, "--iterations", 1).done()
 
 
