@@ -60,6 +60,8 @@ if TYPE_CHECKING:
     )
     from caffe2torch.modules.report import Report, verify
     from caffe2torch.net import Layer, Net
+    from caffe2torch.net.labelling import Labelling
+    from caffe2torch.net.preprocessing import Preprocessing
     from caffe2torch.net.reading import read
     from caffe2torch.opening.loading import from_safetensors, load
     from caffe2torch.plan.table import table_of
@@ -87,6 +89,8 @@ _NAMES = {
     "UnsupportedModule VerificationFailed WeightsError WriteError",
     "formats": "export",
     "opening.loading": "from_safetensors load",
+    "net.labelling": "Labelling",
+    "net.preprocessing": "Preprocessing",
     "net.reading": "read",
     "formats.safetensors": "read_safetensors",
     "hub": "HubNet",
@@ -128,10 +132,12 @@ __all__ = [
     "GeneralFCN",
     "Head",
     "HubNet",
+    "Labelling",
     "Layer",
     "MissingData",
     "Net",
     "NetError",
+    "Preprocessing",
     "ReadError",
     "Report",
     "Solver",

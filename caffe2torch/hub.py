@@ -15,6 +15,7 @@ from caffe2torch.errors import MissingData, ReadError
 from caffe2torch.formats.hub import planned
 from caffe2torch.formats.safetensors import FORMAT_VERSION
 from caffe2torch.modules.caffe_net import CaffeNet
+from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.plan import Plan
 from caffe2torch.plan.parameters import Parameter
 
@@ -29,8 +30,9 @@ class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):
 
     `net` is its definition as prototxt; `shapes` are those of its parameters by key; `diagonal` lists the
     keys of dense deconvolutions that are kept as their channel diagonal; `preprocessing` says for each input
-    what was done to an image before the net saw it (net/preprocessing.py). `from_pretrained` refuses tensors
-    other than the net's. Raises ReadError for an impossible definition.
+    how an image was prepared (net/preprocessing.py), `labellings` for each output which classes there are
+    (net/labelling.py). `from_pretrained` refuses tensors other than the net's. Raises ReadError for an
+    impossible definition.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):
         shapes: Mapping[str, Sequence[int]],
         diagonal: Sequence[str] = (),
         preprocessing: dict[str, Any] | None = None,
+        labellings: dict[str, Any] | None = None,
         format_version: str = FORMAT_VERSION,
     ) -> None:
         super().__init__(_shaped(planned(net, format_version), shapes, diagonal))
-        self.preprocessing = preprocessing or {}
+        known = Knowledge.from_data(preprocessing or {}, labellings or {})
+        vars(self).update(preprocessing=known.preprocessing, labellings=known.labellings)
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> HubNet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,6 +14,8 @@ from caffe2torch.errors import NetError
 from caffe2torch.modules.fillers import fill
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Net
+from caffe2torch.net.labelling import Labelling
+from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Plan, Step, plan
 from caffe2torch.plan.backward import propagated, with_gradient
 from caffe2torch.plan.in_place import gradient_notes, output_notes
@@ -65,13 +67,17 @@ class CaffeNet(nn.Module):
     """A Caffe net that takes any input size.
 
     `model(data=image, label=labels)` takes inputs by blob name, float32 unless noted otherwise, and returns
-    {output blob name: tensor}. State-dict keys are `<layer name>.weight`, `<layer name>.bias`, … Raises
-    NetError for inputs that are not the net's, and for images that its first convolution cannot take.
+    {output blob name: tensor}. State-dict keys are `<layer name>.weight`, `<layer name>.bias`, …
+    `preprocessing` says by input how images were prepared, `labellings` by output which classes there are, as
+    far as it is known. Raises NetError for inputs that are not the net's, and for images that its first
+    convolution cannot take.
     """
 
     def __init__(self, plan: Plan, *, bilinear: str = "master") -> None:
         super().__init__()
         self.plan = plan
+        self.preprocessing: Mapping[str, Preprocessing] = preprocessing(plan.net)
+        self.labellings: Mapping[str, Labelling] = {}
         self._last_use = _last_use(plan)
         self._images = _images(plan)
         parameters: dict[str, nn.Parameter | Tensor] = {}
@@ -92,6 +98,11 @@ class CaffeNet(nn.Module):
     def inputs(self) -> tuple[str, ...]:
         """The names of the input blobs, in the net's order."""
         return tuple(self.plan.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the output blobs, in the net's order."""
+        return tuple(self.plan.outputs)
 
     def train(self, mode: bool = True) -> CaffeNet:
         """Sets the mode of the net and its layers, also of one called `training`."""

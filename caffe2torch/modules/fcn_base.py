@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypedDict
@@ -14,6 +14,8 @@ from caffe2torch.blob import Blob, blob_of
 from caffe2torch.errors import NetError
 from caffe2torch.modules.inputs import by_name, check_image
 from caffe2torch.net import Layer, Net
+from caffe2torch.net.labelling import Labelling
+from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.weights.surgery import bilinear_weight
 from caffe2torch.zoo.fcn import Architecture, Head, Stream, deploy_net
 
@@ -58,19 +60,27 @@ class FCN(nn.Module):
 
     Call it with float32 images (N, C, H, W) of any size, in order or by the names of its inputs, as in
     `fcn(data=image)`; the zoo's nets expect BGR, 0 to 255, minus the mean. Returns scores (N, classes, H, W);
-    a net with several heads returns them by name, {"score_sem": ..., "score_geo": ...}. Raises NetError for
-    images of the wrong shape or type.
+    a net with several heads returns them by name, {"score_sem": ..., "score_geo": ...}. `preprocessing` says
+    by input how images were prepared, `labellings` by output which classes there are, as far as it is known.
+    Raises NetError for images of the wrong shape or type.
     """
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
         self._channels = architecture.channels
+        self.preprocessing: Mapping[str, Preprocessing] = {}
+        self.labellings: Mapping[str, Labelling] = {}
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, in order."""
         return tuple(self._channels)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the scores, one for each head."""
+        return tuple(head.layer("score") for head in self.architecture.heads)
 
     def initialize(self) -> None:
         """Sets the weights that training starts from: zero for scores, bilinear for upsampling.

@@ -253,10 +253,11 @@ def fcn_of(architecture: Architecture) -> FCN:
 
 
 def poured(net: CaffeNet, architecture: Architecture) -> FCN:
-    """The FCN with all the parameters of a CaffeNet, none of them copied."""
+    """The FCN with all the parameters of a CaffeNet, none of them copied, and with what that knows."""
     with torch.device("meta"):
         fcn = fcn_of(architecture)
     fcn.load_state_dict(net.state_dict(), assign=True)
     for parameter in net.plan.parameters():
         fcn.get_parameter(parameter.key).requires_grad_(parameter.trained)
+    fcn.preprocessing, fcn.labellings = net.preprocessing, net.labellings
     return fcn.eval()

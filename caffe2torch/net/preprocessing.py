@@ -7,7 +7,7 @@ The facts come from the file: `transform_param` (data_transformer.cpp), the `mea
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,15 @@ _LAYER_MEANS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 """Means written in the layers' own code (shelhamer/fcn.berkeleyvision.org, *_layers.py), by top."""
 
+ORDERS = ("BGR", "RGB", "")
+"""What `Preprocessing.channels` can be."""
+_READ_BGR = ("Data", "ImageData", "DenseImageData", "WindowData")
+"""Data layers whose images OpenCV has read."""
+_REVERSED = ("VOCSegDataLayer", "SBDDSegDataLayer", *_LAYER_MEANS)
+"""Data layers of the FCN reference implementation, which reverse an RGB image."""
+_COLOUR = ("data", "color")
+"""Their tops that are colour images."""
+
 MAX_PARAM_STR = 10_000
 
 
@@ -35,9 +44,12 @@ MAX_PARAM_STR = 10_000
 class Preprocessing:
     """(image - mean) * scale, centre-cropped: what a data layer produces in phase TEST.
 
-    `mean` is one value per channel, in the net's order (BGR for Caffe's images), or one for all, or none.
+    `mean` is one value per channel, in the net's order, or one for all, or none.
     `mean_file` names a file with a mean image, which `read_binaryproto` reads. `crop_size` is 0 for whole
-    images. `mirror` says that half of the images, drawn at random, were flipped.
+    images. `mirror` says that half of the images, drawn at random, were flipped. `channels` is the order of a
+    colour image's channels: "BGR" (Caffe's), "RGB", or "" where nobody says, or for what is no colour image.
+
+    An input that a mapping of these lacks is unknown: nothing is assumed for it.
     """
 
     mean: tuple[float, ...] = ()
@@ -45,6 +57,7 @@ class Preprocessing:
     crop_size: int = 0
     mirror: bool = False
     mean_file: str = ""
+    channels: str = ""
 
     def __call__(self, image_hwc: Array, mean_image: Array | None = None) -> npt.NDArray[np.float32]:
         """An image (H, W, C) in the net's channel order, 0 to 255, as the net's input (C, H, W), float32.
@@ -91,14 +104,16 @@ def preprocessing(net: Net) -> dict[str, Preprocessing]:
 
 def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
     if layer.type == "Python":
-        return {top: Preprocessing(mean) for top, mean in _python_means(layer).items()}
+        order = "BGR" if layer.fields.python_param.layer in _REVERSED else ""
+        means = _python_means(layer).items()
+        return {top: Preprocessing(mean, channels=order * (top in _COLOUR)) for top, mean in means}
     if layer.fields.has("transform_param"):
         p = layer.fields.transform_param
         mean, scale = tuple(map(_decimal, p.mean_value)), _decimal(p.scale)
         known = Preprocessing(mean, scale, p.crop_size, p.mirror, p.mean_file)
         # NaN and infinity state nothing, nor does a layer that leaves images as they are.
         if known != Preprocessing() and np.isfinite((*mean, scale)).all():
-            return {layer.tops[0]: known}
+            return {layer.tops[0]: replace(known, channels="BGR" * (layer.type in _READ_BGR))}
     return {}
 
 

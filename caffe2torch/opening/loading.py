@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from caffe2torch.formats.safetensors import read_safetensors
+from caffe2torch.formats.safetensors import read_preprocessed
 from caffe2torch.opening import open_model
 from caffe2torch.plan import Plan, plan
+from caffe2torch.writing.model import Model
 from caffe2torch.zoo.recognition import insist, recognize
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ def load(
     raise, and NetError if the net is not the one insisted on.
     """
     definition = None if prototxt is None else str(prototxt)
-    net = open_model(weights, definition, align_crops=align_crops).net
-    return _module(plan(net, stages=stages, allow_missing=allow_missing), arch)
+    model = open_model(weights, definition, align_crops=align_crops)
+    return _module(plan(model.net, stages=stages, allow_missing=allow_missing), arch, model)
 
 
 def from_safetensors(path: str | PathLike[str]) -> nn.Module:
@@ -42,13 +43,15 @@ def from_safetensors(path: str | PathLike[str]) -> nn.Module:
 
     Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
     """
-    return _module(plan(read_safetensors(path)), arch=None)
+    net, known = read_preprocessed(path)
+    return _module(plan(net), None, Model(net, preprocessing=known))
 
 
-def _module(planned: Plan, arch: str | None) -> nn.Module:
+def _module(planned: Plan, arch: str | None, model: Model) -> nn.Module:
     from caffe2torch.modules.caffe_net import CaffeNet  # listing the formats needs no torch
     from caffe2torch.modules.fcn_general import poured
 
     architecture = recognize(planned) if arch is None else insist(planned, arch)
     net = CaffeNet(planned)
+    vars(net).update(preprocessing=model.preprocessing, labellings=model.labellings)
     return net if architecture is None else poured(net, architecture)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from caffe2torch.blob import FLOAT32, Blob, blob_of, dense
 from caffe2torch.errors import WeightsError
 from caffe2torch.net import Layer, Net
+from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.parameters import Parameter
@@ -45,7 +46,9 @@ class Model:
     net: Net
     planned: Plan | None = None
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
-    """What the net's data layers did to its inputs, as far as they state it."""
+    """For each input, by blob, how an image was prepared, as far as it is known."""
+    labellings: Mapping[str, Labelling] = field(default_factory=dict)
+    """For each output, by blob, its classes, as far as they are known."""
     origin: Origin | None = None
     digest: Digest | None = None
     """Of the file that holds the values; None for a module."""
@@ -105,7 +108,12 @@ def model_of(model: nn.Module | Plan | Net) -> Model:
     if isinstance(model, Plan):
         return Model(model.net, model, digest=_digest(model.net.weights))
     planned = _planned(model)
-    return Model(planned.net, planned)
+    return Model(planned.net, planned, _told(model, "preprocessing"), _told(model, "labellings"))
+
+
+def _told(model: nn.Module, what: str) -> Mapping[str, Any]:
+    """What a module's attribute says; a layer may have its name, so it is not asked for by `getattr`."""
+    return dict(vars(model).get(what, {}))
 
 
 class _HasNet(Protocol):
