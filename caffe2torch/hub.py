@@ -46,7 +46,7 @@ class HubNet(CaffeNet, PyTorchModelHubMixin, library_name="caffe2torch"):
     ) -> None:
         super().__init__(_shaped(planned(net, format_version), shapes, diagonal))
         known = Knowledge.from_data(preprocessing or {}, labellings or {})
-        vars(self).update(preprocessing=known.preprocessing, labellings=known.labellings)
+        vars(self).update(vars(known))  # also beside a layer of that name
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> HubNet:

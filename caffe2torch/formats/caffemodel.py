@@ -12,9 +12,12 @@ from caffe2torch import schema
 from caffe2torch.blob import Blob
 from caffe2torch.errors import NetError
 from caffe2torch.net import Layer, Net, to_message
+from caffe2torch.net.knowledge import Knowledge
+from caffe2torch.net.preprocessing import preprocessing
 from caffe2torch.net.reading import read
 from caffe2torch.untrusted.forks import numbered
 from caffe2torch.untrusted.wire import varint
+from caffe2torch.writing.beside import write_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output, encoded
@@ -44,6 +47,12 @@ def write_caffemodel(model: Model, output: Output, dtype: str = "float32") -> No
     output.write(message.SerializeToString(deterministic=True))
     for layer, definition in zip(net.layers, definitions, strict=True):
         _write_layer(layer, definition, output)
+    write_beside(model, output, told(net))
+
+
+def told(net: Net) -> Knowledge:
+    """What a net's data layers say."""
+    return Knowledge(preprocessing(net))
 
 
 def refuse_alignment(net: Net) -> None:

@@ -17,6 +17,7 @@ from caffe2torch.formats.caffemodel import whole
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.sharing import stored_once, with_shared
 from caffe2torch.untrusted.binary import read_caffemodel
+from caffe2torch.writing.beside import write_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output, checked, patiently
@@ -56,6 +57,7 @@ def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") ->
         data = file.create_group("data")
         for layer, blobs in zip(layers, stored_once(layers), strict=True):
             _write_layer(data.create_group(layer.name), layer.name, blobs)
+    write_beside(model, output)
 
 
 def _check_names(layers: Sequence[Layer]) -> None:

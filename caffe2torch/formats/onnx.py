@@ -12,7 +12,6 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -124,8 +123,8 @@ def _name(proto: ModelProto, model: Model) -> None:
     for message in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *_values(proto.graph)):
         message.ClearField("metadata_props")
     proto.graph.ClearField("value_info")
-    known = {blob: asdict(p) for blob, p in model.preprocessing.items() if blob in model.plan.inputs}
-    proto.metadata_props.add(key="preprocessing", value=json.dumps(known))
+    for name, known in model.deployed_knowledge.as_data().items():
+        proto.metadata_props.add(key=name, value=json.dumps(known))
 
 
 def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import text_format
 
-from caffe2torch.formats.caffemodel import refuse_alignment
+from caffe2torch.formats.caffemodel import refuse_alignment, told
 from caffe2torch.net import Net, to_message
 from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
+from caffe2torch.writing.beside import write_beside
 from caffe2torch.writing.checking import as_function
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model, net_of
@@ -46,6 +47,7 @@ def write_prototxt(model: Model, output: Output, dtype: str = "float32") -> None
     """The net without its blobs."""
     refuse_alignment(model.caffe_net)
     output.write(definition(model.caffe_net).encode())
+    write_beside(model, output, told(model.caffe_net))
 
 
 def definition(net: Net) -> str:

@@ -9,6 +9,7 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import blob_of
 from caffe2torch.net import Net
 from caffe2torch.writing import DTYPES
+from caffe2torch.writing.beside import write_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model, with_state
 from caffe2torch.writing.output import Output, encoded, patiently
@@ -41,6 +42,7 @@ def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:
     parameters = (parameter for step in model.plan.steps for parameter in step.parameters)
     with patiently(output) as file:
         torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, file)
+    write_beside(model, output)  # a state dict holds tensors and nothing else
 
 
 def _tensor(parameter: Parameter, dtype: str) -> Tensor:

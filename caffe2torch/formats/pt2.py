@@ -1,7 +1,11 @@
-"""Plan -> pt2, a graph that runs without this package: `torch.export.load(path).module()(image)`."""
+"""Plan -> pt2, a graph that runs without this package: `torch.export.load(path).module()(image)`.
+
+Its extra files `preprocessing.json` and `labellings.json` are what safetensors.METADATA calls these.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from caffe2torch._torch import torch
@@ -31,8 +35,9 @@ def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
     from caffe2torch.writing.graph import graph, quiet
 
     program = graph(model)
+    known = {f"{name}.json": json.dumps(table) for name, table in model.deployed_knowledge.as_data().items()}
     with patiently(output) as file, quiet():
-        torch.export.save(program, file)
+        torch.export.save(program, file, extra_files=known)
 
 
 FORMAT = Format(

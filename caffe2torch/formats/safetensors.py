@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -20,11 +20,11 @@ from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import NetError, ReadError, VerificationFailed
 from caffe2torch.formats.prototxt import definition
 from caffe2torch.net import Net, from_message
-from caffe2torch.net.preprocessing import Preprocessing
+from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.parameters import Parameter
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
-from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, is_number, parsed_table, read_tensors
+from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, parsed_table, read_tensors
 from caffe2torch.untrusted.text import MAX_TEXT, parse_prototxt
 from caffe2torch.writing import DTYPES
 from caffe2torch.writing.digest import Digest
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 CONFIG = "config.json"
 """The file that defines the net, next to its tensors, in a folder in the hub's form."""
-_CONFIG_DEFAULTS = {"diagonal": "[]", "preprocessing": "{}"}
+_CONFIG_DEFAULTS = {"diagonal": "[]", "preprocessing": "{}", "labellings": "{}"}
 """What HubNet assumes of entries that are not there, as text."""
 FORMAT_VERSION = "1"
 METADATA = {
@@ -50,7 +50,8 @@ METADATA = {
     "layers": "JSON: for each layer its name, type, keys and shapes",
     "diagonal": "JSON: keys of dense deconvolutions, (C, C, h, w), kept as their diagonal, (C, 1, h, w)",
     "preprocessing": "JSON: for each input, as far as it is known: mean (one value per channel, in the net's "
-    "order, BGR), scale, crop_size, mirror, mean_file; see net/preprocessing.py",
+    "order), scale, crop_size, mirror, mean_file, channels (BGR or RGB); see net/preprocessing.py",
+    "labellings": "JSON: for each output, as far as it is known: classes (names by index), colours (RGB)",
 }
 """The entries of `__metadata__`, all text."""
 
@@ -134,9 +135,7 @@ def metadata_of(model: Model) -> dict[str, str]:
         "net": definition(model.plan.net),
         "layers": json.dumps(layers),
         "diagonal": json.dumps(diagonal),
-        "preprocessing": json.dumps(
-            {blob: asdict(p) for blob, p in model.preprocessing.items() if blob in model.plan.inputs}
-        ),
+        **{name: json.dumps(known) for name, known in model.deployed_knowledge.as_data().items()},
     }
 
 
@@ -175,15 +174,17 @@ def read_safetensors(path: AnyPath) -> Net:
     A file written by the hub's own tools has no metadata; the CONFIG in its folder defines its net.
     Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
     """
-    return read_preprocessed(path)[0]
+    return read_with_knowledge(path)[0]
 
 
-def read_preprocessed(path: AnyPath) -> tuple[Net, dict[str, Preprocessing]]:
-    """What `read_safetensors` reads, and for each input what was done to an image before the net saw it."""
+def read_with_knowledge(path: AnyPath) -> tuple[Net, Knowledge]:
+    """What `read_safetensors` reads, and what the model knows about its inputs and outputs."""
     stored, metadata = _described(path)
     with located(path):
         net = filled(defined(metadata), stored, _listed(metadata, "diagonal"))
-        known = {blob: _preprocessing(x) for blob, x in _json(metadata, "preprocessing", dict).items()}
+        metadata = {"labellings": "{}", **metadata}  # which older files lack
+        prepared, labellings = (_json(metadata, name, dict) for name in ("preprocessing", "labellings"))
+        known = Knowledge.from_data(prepared, labellings)
     return replace(net, read_from=str(path), weights=str(path)), known
 
 
@@ -213,24 +214,6 @@ def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str
     if problem := _difference(owners, set(stored)):
         raise ReadError(problem)
     return with_blobs(planned, lambda p: _blob(p, stored[p.owner], p.owner in diagonal))
-
-
-def _preprocessing(known: Any) -> Preprocessing:
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "mean": list,
-        "scale": (int, float),
-        "crop_size": int,
-        "mirror": bool,
-        "mean_file": str,
-    }
-    if (
-        not isinstance(known, dict)
-        or known.keys() != kinds.keys()
-        or not all(isinstance(known[name], kind) for name, kind in kinds.items())
-        or not all(map(is_number, [*known["mean"], known["scale"], known["crop_size"]]))
-    ):
-        raise ReadError("its metadata 'preprocessing' must give mean, scale, crop_size, mirror and mean_file")
-    return Preprocessing(**{**known, "mean": tuple(map(float, known["mean"]))})
 
 
 def defined(metadata: Mapping[str, str]) -> Plan:

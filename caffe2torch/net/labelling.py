@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
 
 Colour = tuple[int, int, int]
 """RGB, each from 0 to 255."""
@@ -10,9 +14,9 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Labelling:
-    """One labelling of the pixels: the classes by index, and the colours that they are painted with.
+    """One labelling of the pixels: its classes, by index, and the colours that they are painted with.
 
-    Raises ValueError for names that are empty or not unique, and for colours that are not one for each class.
+    Raises ValueError for names that are empty or occur twice, and unless each class has a colour.
     """
 
     classes: tuple[str, ...]
@@ -21,11 +25,19 @@ class Labelling:
     def __post_init__(self) -> None:
         if len(self.classes) != len(self.colours):
             raise ValueError(f"{len(self.classes)} classes, but {len(self.colours)} colours")
+        first = {name: label for label, name in reversed([*enumerate(self.classes)])}
         for label, name in enumerate(self.classes):
             if not name:
                 raise ValueError(f"class {label} has no name")
-            if (first := self.classes.index(name)) != label:
-                raise ValueError(f"classes {first} and {label} are both called {name!r}")
+            if first[name] != label:
+                raise ValueError(f"classes {first[name]} and {label} are both called {name!r}")
         for name, colour in zip(self.classes, self.colours, strict=True):
             if len(colour) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in colour):
                 raise ValueError(f"the colour of {name!r} is {colour}, not three integers from 0 to 255")
+
+    @cached_property
+    def palette(self) -> npt.NDArray[np.uint8]:
+        """The colours as an array (N, 3)."""
+        palette = np.array(self.colours, np.uint8).reshape(-1, 3)
+        palette.setflags(write=False)
+        return palette

@@ -10,16 +10,19 @@ VGG-16 from torchvision or Keras                   weights/vgg16.py
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from caffe2torch.errors import ReadError
 from caffe2torch.formats import formats
 from caffe2torch.formats.hub import WEIGHTS
-from caffe2torch.formats.safetensors import read_preprocessed
+from caffe2torch.formats.safetensors import read_with_knowledge
+from caffe2torch.net import Net
 from caffe2torch.net.preprocessing import preprocessing
 from caffe2torch.net.reading import read
 from caffe2torch.untrusted.kinds import File, Kind, look
 from caffe2torch.untrusted.mapped import AnyPath
+from caffe2torch.writing.beside import read_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model, Origin
 
@@ -72,7 +75,20 @@ def open_model(
     options = "".join(f", {name}=True" for name, value in given.items() if value)
     names = ", ".join(repr(None if name is None else str(name)) for name in files)
     origin = Origin(file, _FORMATS[net.weights_format], (f"net = c2t.read({names}{options})",))
-    return Model(net, preprocessing=preprocessing(net), origin=origin)
+    return replace(knowing(net, *files), origin=origin)
+
+
+def knowing(net: Net, definition: AnyPath | None, weights: AnyPath | None) -> Model:
+    """A net that was read from Caffe's files, with what its data layers and the files beside it say.
+
+    Raises ReadError for a file beside one of these that does not belong to it.
+    """
+    prepared, labellings = dict(preprocessing(net)), {}
+    for file in (definition, weights):
+        if file is not None and (known := read_beside(file)) is not None:
+            prepared |= known.preprocessing
+            labellings |= known.labellings
+    return Model(net, preprocessing=prepared, labellings=labellings)
 
 
 def look_at_model(path: AnyPath) -> File:
@@ -133,6 +149,6 @@ def _vgg16(
 def _safetensors(file: File, prototxt: AnyPath | None) -> Model:
     if prototxt is not None:
         raise ReadError(f"{file}: holds its own net; --prototxt is for Caffe's files")
-    net, known = read_preprocessed(file)
+    net, known = read_with_knowledge(file)
     code = (f"net = c2t.read_safetensors({file.path!r})",)
-    return Model(net, preprocessing=known, origin=Origin(file, "safetensors of this package", code))
+    return Model(net, **vars(known), origin=Origin(file, "safetensors of this package", code))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from caffe2torch.formats.safetensors import read_preprocessed
+from caffe2torch.formats.safetensors import read_with_knowledge
+from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.opening import open_model
 from caffe2torch.plan import Plan, plan
-from caffe2torch.writing.model import Model
 from caffe2torch.zoo.recognition import insist, recognize
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def load(
     """
     definition = None if prototxt is None else str(prototxt)
     model = open_model(weights, definition, align_crops=align_crops)
-    return _module(plan(model.net, stages=stages, allow_missing=allow_missing), arch, model)
+    return _module(plan(model.net, stages=stages, allow_missing=allow_missing), arch, model.knowledge)
 
 
 def from_safetensors(path: str | PathLike[str]) -> nn.Module:
@@ -43,15 +43,15 @@ def from_safetensors(path: str | PathLike[str]) -> nn.Module:
 
     Raises MissingData without the file, ReadError for one that is damaged or that something else wrote.
     """
-    net, known = read_preprocessed(path)
-    return _module(plan(net), None, Model(net, preprocessing=known))
+    net, known = read_with_knowledge(path)
+    return _module(plan(net), None, known)
 
 
-def _module(planned: Plan, arch: str | None, model: Model) -> nn.Module:
+def _module(planned: Plan, arch: str | None, known: Knowledge) -> nn.Module:
     from caffe2torch.modules.caffe_net import CaffeNet  # listing the formats needs no torch
     from caffe2torch.modules.fcn_general import poured
 
     architecture = recognize(planned) if arch is None else insist(planned, arch)
     net = CaffeNet(planned)
-    vars(net).update(preprocessing=model.preprocessing, labellings=model.labellings)
+    vars(net).update(vars(known.of(planned.inputs, planned.outputs)))  # also beside a layer of that name
     return net if architecture is None else poured(net, architecture)

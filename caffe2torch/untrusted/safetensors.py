@@ -103,11 +103,6 @@ def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
-def is_number(value: object) -> bool:
-    """Whether a value from JSON is a number; True and False are not."""
-    return type(value) in (int, float)
-
-
 def _check_cover(offsets: dict[str, list[int]], size: int) -> None:
     """Checks that the tensors follow each other and fill the file: no overlaps, nothing hidden between."""
     at = 0

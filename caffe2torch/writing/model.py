@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 from caffe2torch.blob import FLOAT32, Blob, blob_of, dense
 from caffe2torch.errors import WeightsError
 from caffe2torch.net import Layer, Net
+from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Plan, plan
@@ -59,6 +60,16 @@ class Model:
     def plan(self) -> Plan:
         """The net, ready to run."""
         return self.planned or plan(self.net)
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """What it knows, also about blobs that only training uses."""
+        return Knowledge(self.preprocessing, self.labellings)
+
+    @property
+    def deployed_knowledge(self) -> Knowledge:
+        """What it knows about the inputs and outputs of its deploy net."""
+        return self.knowledge.of(self.plan.inputs, self.plan.outputs)
 
     @cached_property
     def architecture(self) -> Architecture | None:
