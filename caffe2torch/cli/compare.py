@@ -37,4 +37,4 @@ def _side(options: argparse.Namespace, files: tuple[File, File], file: File) -> 
     with naming(str(file)):
         source = read_source(argparse.Namespace(**{**vars(options), **own}))
         planned = plan(source.net, allow_missing=options.allow_missing)
-    return replace(model_of(planned), preprocessing=source.preprocessing, origin=source.origin)
+    return replace(model_of(planned), **vars(source.knowledge), origin=source.origin)

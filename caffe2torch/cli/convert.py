@@ -5,19 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe2torch.cli.screen import Outcome, compared, verified
+from caffe2torch.cli.screen import Outcome, compared, numbers, verified
 from caffe2torch.cli.source import insisted, read_source
 from caffe2torch.command_line import Answer, NotVerified, ProgressLine, UsageError
 from caffe2torch.errors import MissingData
 from caffe2torch.formats import format_for, formats, write
 from caffe2torch.net import Net
+from caffe2torch.net.knowledge import Knowledge
+from caffe2torch.net.preprocessing import Preprocessing, with_mean
+from caffe2torch.opening import vgg16_origin
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.phase import without_splits
 from caffe2torch.plan.warnings import warnings_of
+from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.writing.digest import Digest
 from caffe2torch.writing.model import Model, model_of
 
@@ -47,10 +52,12 @@ def convert(options: argparse.Namespace) -> Answer:
         from caffe2torch.zoo.recognition import insist
 
         insist(planned, options.arch)
+    told = _told(options, planned, source)
+    warnings += tuple(_contradicted(options.file, source.preprocessing, told.preprocessing))
     model = replace(
         _complete(planned, source),
         digest=digest,
-        preprocessing=source.preprocessing,
+        **vars(told),
         origin=source.origin,
         shapes=shapes,
     )
@@ -66,6 +73,24 @@ def convert(options: argparse.Namespace) -> Answer:
     seconds = time.perf_counter() - start
     outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check, warnings)
     return Answer(str(outcome), outcome.facts(), warnings=warnings)
+
+
+def _told(options: argparse.Namespace, planned: Plan, source: Model) -> Knowledge:
+    """What the file says of its net, and what the user does."""
+    known = source.knowledge
+    if options.mean is None or vgg16_origin(options.file):
+        return known
+    return replace(known, preprocessing=with_mean(known.preprocessing, planned.inputs, options.mean))
+
+
+def _contradicted(
+    path: AnyPath, before: Mapping[str, Preprocessing], after: Mapping[str, Preprocessing]
+) -> Iterator[str]:
+    """Which means of the file another one replaces."""
+    for blob, known in before.items():
+        if known.mean and known.mean != after[blob].mean:
+            own, given = numbers(known.mean), numbers(after[blob].mean)
+            yield f"{path}: says that the mean of {blob} is {own}; --mean replaces it by {given}"
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, str]:

@@ -59,7 +59,12 @@ def _reading(group: Group) -> None:
         default=[],
         help="choose layers of an all-in-one net (DIGITS)",
     )
-    add("--mean", metavar="B,G,R", type=_mean, help="for VGG-16 from elsewhere: the net's own mean")
+    add(
+        "--mean",
+        metavar="B,G,R",
+        type=_mean,
+        help="what the net subtracts from an image; adapts VGG-16 from elsewhere",
+    )
     add("--trained-on", choices=TRAINED_ON, help="for VGG-16 with torchvision's keys: which images")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
     add("--align-crops", action="store_true",

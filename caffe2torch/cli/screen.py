@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch.formats import formats
 from caffe2torch.layers.converter import Shape
+from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.net.text import aligned
 from caffe2torch.plan.table import count_text, table_of
@@ -46,7 +47,8 @@ class Outcome:
             "parameter_layers": table.parameter_layers,
             "parameters": table.parameters,
             "inputs": dict(plan.inputs),
-            "preprocessing": {blob: asdict(known) for blob, known in self.model.preprocessing.items()},
+            **self.model.deployed_knowledge.as_data(),
+            "mean_unknown": self.mean_unknown,
             "outputs": plan.outputs,
             "notes": (*plan.net.notes, *self.warnings),
             "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
@@ -76,7 +78,9 @@ class Outcome:
             ("parameters", count_text(table.parameters)),
             *(("input", f"{blob} {_axes(shape)}") for blob, shape in plan.inputs.items()),
             *(line for blob, known in self.model.preprocessing.items() for line in _prepared(blob, known)),
+            *(("mean", f"unknown, of {blob}; --mean B,G,R tells it") for blob in self.mean_unknown),
             ("output", ", ".join(plan.outputs)),
+            *(("classes", _classes(blob, known)) for blob, known in self.model.labellings.items()),
             *(("changed", note) for note in plan.net.notes),
             *(("warning", warning) for warning in self.warnings),
             *(
@@ -84,6 +88,13 @@ class Outcome:
                 for key in diagonal
             ),
         ]
+
+    @property
+    def mean_unknown(self) -> list[str]:
+        """The images, by input, of which nobody says how they were prepared."""
+        inputs = self.model.plan.inputs
+        images = (blob for blob, shape in inputs.items() if shape is None or len(shape) == 4)
+        return [blob for blob in images if blob not in self.model.preprocessing]
 
     def load(self) -> list[str]:
         """Python that loads what was written, and runs it if the sizes of its inputs are known."""
@@ -153,6 +164,13 @@ def _prepared(blob: str, known: Preprocessing) -> Iterator[tuple[str, str]]:
         yield "scale", f"{known.scale:.8g}, to multiply {blob} by"
     if known.crop_size:
         yield "crop", f"{known.crop_size} pixels square, from the middle of {blob}"
+
+
+def _classes(blob: str, known: Labelling) -> str:
+    """A labelling's classes, for one line."""
+    first, *others = known.classes
+    more = f", …, {others[-1]}" if others else ""
+    return f"{len(known.classes)} of {blob}: {first}{more}"
 
 
 def numbers(values: Sequence[float]) -> str:

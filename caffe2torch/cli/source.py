@@ -39,8 +39,8 @@ def insisted(options: argparse.Namespace, run: bool) -> dict[str, tuple[int, ...
 def read_source(options: argparse.Namespace) -> Model:
     """FILE, with --prototxt and --convolutionalize; `origin` has the lines of Python that do the same."""
     file = look_at_model(options.file)
-    if options.mean is not None and not vgg16_origin(file):
-        raise UsageError("--mean is for weights of torchvision or Keras; other models have their own")
+    if options.mean is not None and (options.inspect or options.diff) and not vgg16_origin(file):
+        raise UsageError("--mean is for converting, or for weights of torchvision or Keras")
     if options.trained_on is not None and vgg16_origin(file) != "torchvision":
         raise UsageError("--trained-on is for weights with torchvision's keys; other models tell it")
     model = open_model(
@@ -48,7 +48,7 @@ def read_source(options: argparse.Namespace) -> Model:
         options.prototxt,
         ignore_unknown=options.ignore_unknown_fields,
         align_crops=options.align_crops,
-        mean=options.mean,
+        mean=options.mean if vgg16_origin(file) else None,
         trained_on=options.trained_on,
     )
     more = f", stages={options.stage}" if options.stage else ""

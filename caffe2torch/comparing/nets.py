@@ -206,7 +206,8 @@ def _means(a: Model, b: Model) -> Iterator[Change]:
     for blob, known in a.preprocessing.items():
         theirs = asdict(b.preprocessing.get(blob, known))
         for name, ours in asdict(known).items():
-            if ours != theirs[name]:
+            unsaid = name == "channels" and "" in (ours, theirs[name])
+            if ours != theirs[name] and not unsaid:
                 yield Change(blob, name, _text(ours), _text(theirs[name]))
 
 

@@ -7,6 +7,7 @@ The facts come from the file: `transform_param` (data_transformer.cpp), the `mea
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +50,8 @@ class Preprocessing:
     images. `mirror` says that half of the images, drawn at random, were flipped. `channels` is the order of a
     colour image's channels: "BGR" (Caffe's), "RGB", or "" where nobody says, or for what is no colour image.
 
-    An input that a mapping of these lacks is unknown: nothing is assumed for it.
+    An input that a mapping of these lacks is unknown: nothing is assumed for it. Raises ValueError for
+    another order.
     """
 
     mean: tuple[float, ...] = ()
@@ -58,6 +60,11 @@ class Preprocessing:
     mirror: bool = False
     mean_file: str = ""
     channels: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(map(float, self.mean)))
+        if self.channels not in ORDERS:
+            raise ValueError(f"channels are {self.channels!r}; they can be 'BGR', 'RGB' or '' (unknown)")
 
     def __call__(self, image_hwc: Array, mean_image: Array | None = None) -> npt.NDArray[np.float32]:
         """An image (H, W, C) in the net's channel order, 0 to 255, as the net's input (C, H, W), float32.
@@ -100,6 +107,33 @@ def preprocessing(net: Net) -> dict[str, Preprocessing]:
         for top, known in _of_layer(layer).items():
             found.setdefault(top, known)
     return found
+
+
+def with_mean(
+    known: Mapping[str, Preprocessing],
+    inputs: Mapping[str, Sequence[int | None] | None],
+    mean: Sequence[float],
+) -> dict[str, Preprocessing]:
+    """What is known, with the mean of a net's image as a user tells it: blue, green, red.
+
+    `inputs` are the shapes of the net's inputs, as far as they are known. Raises NetError unless one of them
+    must be the image.
+    """
+    able = [blob for blob, shape in inputs.items() if shape is None or _takes(shape, len(mean))]
+    named = [blob for blob in able if blob in _COLOUR]
+    images = able if len(able) == 1 else named
+    if len(images) != 1:
+        problem = f"{len(mean)} values are no mean of one of the inputs {', '.join(inputs)}"
+        raise NetError(f"mean {', '.join(f'{value:g}' for value in mean)}: {problem}")
+    (blob,) = images
+    before = known.get(blob, Preprocessing())
+    order = (before.channels or "BGR") if len(mean) == 3 else ""
+    values = tuple(mean[::-1] if order == "RGB" else mean)
+    return {**known, blob: replace(before, mean=values, mean_file="", channels=order)}
+
+
+def _takes(shape: Sequence[int | None], channels: int) -> bool:
+    return len(shape) == 4 and shape[1] in (None, channels)
 
 
 def _of_layer(layer: Layer) -> dict[str, Preprocessing]:

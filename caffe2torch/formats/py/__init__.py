@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from caffe2torch.errors import ReadError, WriteError
-from caffe2torch.formats.py.names import remark
+from caffe2torch.formats.py.lines import lines
+from caffe2torch.formats.py.names import literal, remark
 from caffe2torch.formats.py.running import run_fresh
 from caffe2torch.formats.safetensors import Kept, kept_shape, metadata_of, write_safetensors, write_tensors
 from caffe2torch.net.preprocessing import Preprocessing
@@ -38,6 +39,11 @@ _IMPORTS = {
     "F": "from torch.nn import functional as F",
 }
 """What the file imports if it uses a name, in the order that linters want."""
+_PREPROCESSING = (
+    "By input: (image - mean) * scale. `channels` is the order of image and mean,\n"
+    "`crop_size` a square from the middle if it is not 0."
+)
+_LABELLINGS = "By output: the classes by index, and their colours, RGB."
 _LOAD = '''\
 def load(path: str | Path = WEIGHTS) -> {0}:
     """The net with its weights, in eval mode."""
@@ -105,7 +111,18 @@ def _file(module: Module, model: Model, name: str) -> Iterator[str]:
     yield from _about(model, name)
     yield '"""\n\nfrom pathlib import Path\n'
     yield from (line for symbol, line in _IMPORTS.items() if symbol in used)
-    yield f'\nWEIGHTS = Path(__file__).with_suffix(".safetensors")\n\n\n{body}'
+    yield '\nWEIGHTS = Path(__file__).with_suffix(".safetensors")'
+    yield from _constants(model)
+    yield f"\n\n{body}"
+
+
+def _constants(model: Model) -> Iterator[str]:
+    """What the model knows, as dictionaries by input and by output; nothing where nothing is known."""
+    known = model.deployed_knowledge.as_data()
+    for name, about in (("preprocessing", _PREPROCESSING), ("labellings", _LABELLINGS)):
+        if known[name]:
+            yield from lines(f"{name.upper()} = ", literal(known[name]), indent=0)
+            yield f'"""{about}"""'
 
 
 def _title(model: Model) -> str:
@@ -120,15 +137,17 @@ def _about(model: Model, name: str) -> Iterator[str]:
         yield f"(SHA-256 {source.sha256()}):\n"
         yield f"    fcn-convert {remark(source.name)} -o {remark(name)}\n"
     yield "All it needs is torch and safetensors. `load()` gives the net with its weights, from"
-    yield "the .safetensors file beside this one. Inputs are float32; images are as Caffe reads"
-    yield "them, BGR from 0 to 255, and then:\n"
+    yield "the .safetensors file beside this one. Inputs are float32; images are from 0 to 255,"
+    yield "and then:\n"
     for blob in model.plan.inputs:
-        done = ", ".join(_steps(model.preprocessing.get(blob, Preprocessing())))
-        yield f"    {remark(blob)}: {done or 'as in training, which the model does not describe'}"
+        known = model.preprocessing.get(blob)
+        done = ", ".join(_steps(known)) if known else "as in training, which the model does not describe"
+        yield f"    {remark(blob)}: {done}"
 
 
 def _steps(known: Preprocessing) -> Iterator[str]:
     """What was done to an input before the net saw it."""
+    yield known.channels or "its channels as in training"
     if known.mean_file:
         yield f"minus the mean image {remark(known.mean_file)}"
     if known.mean:

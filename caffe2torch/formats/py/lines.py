@@ -8,9 +8,9 @@ from collections.abc import Iterator
 WIDTH = 88
 
 
-def lines(start: str, expression: str, end: str = "") -> list[str]:
-    """A statement of a method: an expression, such as a call, between two texts."""
-    return list(_lines(" " * 8, start, expression, end))
+def lines(start: str, expression: str, end: str = "", indent: int = 8) -> list[str]:
+    """A statement, by default of a method: an expression, such as a call, between two texts."""
+    return list(_lines(" " * indent, start, expression, end))
 
 
 def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:

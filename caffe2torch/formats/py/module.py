@@ -21,7 +21,8 @@ from caffe2torch.formats.safetensors import Kept
 from caffe2torch.plan.parameters import Parameter
 from caffe2torch.writing.model import Model
 
-_TAKEN = frozenset({"F", "Path", "Tensor", "WEIGHTS", "load", "load_file", "nn", "self", "torch", PASSING})
+_CONSTANTS = ("WEIGHTS", "PREPROCESSING", "LABELLINGS")
+_TAKEN = frozenset({*_CONSTANTS, "F", "Path", "Tensor", "load", "load_file", "nn", "self", "torch", PASSING})
 """Names that the file around the module uses."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, count
 
 MAX_NAME = 40
@@ -55,6 +55,17 @@ def class_name(name: str) -> str:
 def text(name: str) -> str:
     """A string literal of a name: printable ASCII in double quotes, everything else escaped."""
     return f'"{"".join(c if _is_plain(c) else _escaped(c) for c in name)}"'
+
+
+def literal(value: object) -> str:
+    """A literal of strings, numbers, sequences (as tuples) and dictionaries."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{literal(key)}: {literal(x)}' for key, x in value.items())}}}"
+    if isinstance(value, Sequence):
+        return f"({', '.join(map(literal, value))}{',' * (len(value) == 1)})"
+    return repr(value)
 
 
 def remark(name: str) -> str:
