@@ -101,7 +101,7 @@ def _run_options(group: Group) -> None:
     add = group.add_argument
     add("--on", metavar="SPLIT", help=_ON)
     add("--name", metavar="NAME", help="the model's name in results and tables (also --server-result)")
-    add("--mean", metavar="B,G,R", type=_mean, help="what the net subtracts (default: its data's)")
+    add("--mean", metavar="B,G,R", type=_mean, help="what the net subtracts, if it does not know it")
     add("--save-predictions", metavar="DIR", type=Path, help="a palette PNG for each image")
 
 

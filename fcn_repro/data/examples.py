@@ -18,7 +18,7 @@ from torch import Tensor
 from caffe2torch.errors import MissingData
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.read_ahead import read_ahead
-from fcn_repro.data.transforms import net_inputs
+from fcn_repro.data.transforms import net_inputs, prepared
 
 THREADS = 4
 """Images read at a time: decoding releases Python's lock."""
@@ -98,7 +98,7 @@ def dropout_seed(seed: int, number: int) -> int:
 
 
 def _example(number: int, sample: Sample, blobs: Sequence[str], mean_bgr: Sequence[float]) -> Example:
-    images = net_inputs(sample, blobs, mean_bgr)
+    images = net_inputs(sample, blobs, prepared(blobs, mean_bgr))
     inputs = {blob: torch.from_numpy(image)[None] for blob, image in images.items()}
     labels = {head: torch.from_numpy(label.astype(np.int64))[None] for head, label in sample.labels.items()}
     return Example(number, sample.id, inputs, labels)

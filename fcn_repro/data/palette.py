@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from caffe2torch import Labelling
+
 
 def colormap(count: int) -> npt.NDArray[np.uint8]:
     """PASCAL VOC's colours for the labels 0 to count - 1, (count, 3), RGB; count at most 256.
@@ -21,6 +23,12 @@ def colormap(count: int) -> npt.NDArray[np.uint8]:
             bit = label >> (3 * place + channel) & 1
             colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
     return frozen(colours)
+
+
+def labelling(classes: Sequence[str], colours: npt.NDArray[np.uint8] | Sequence[Sequence[int]]) -> Labelling:
+    """Classes with their colours (N, 3), RGB."""
+    red_green_blue = ((int(red), int(green), int(blue)) for red, green, blue in colours)
+    return Labelling(tuple(classes), tuple(red_green_blue))
 
 
 def frozen(colours: npt.NDArray[np.uint8] | Sequence[Sequence[int]]) -> npt.NDArray[np.uint8]:

@@ -6,10 +6,13 @@ ZooModel ─ obtain ─→ DIR/NAME.caffemodel, DIR/NAME.safetensors
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
+from typing import cast
 from urllib.parse import urlsplit
 
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData
+from fcn_repro.data.datasets import dataset
+from fcn_repro.data.knowledge import know
 from fcn_repro.fetching.archives import extract
 from fcn_repro.fetching.http import Expected, Progress, fetch, verify
 from fcn_repro.fetching.zoo import UNKNOWN, ZooModel
@@ -76,7 +79,10 @@ def obtain(
     if kept.suffix != ".caffemodel":
         return folder / name if (folder / name).exists() else extract(file, folder / name)
     converted = folder / f"{name}.safetensors"
-    c2t.export(c2t.load(file), converted)
+    module = cast("c2t.FCN | c2t.CaffeNet", c2t.load(file))
+    if model.dataset:
+        know(module, dataset(model.dataset).mean_bgr, dataset(model.dataset).labellings)
+    c2t.export(module, converted)
     return converted
 
 

@@ -27,6 +27,7 @@ class Score:
 class ZooModel:
     """Published weights. `address`, hashes and `licence` are "unknown" if no source gives them.
 
+    `dataset` is the one that an FCN was trained on, whose mean it subtracts and whose classes it tells apart.
     `about` is the file's size in bytes, from its number of parameters; 0 if that is not known.
     """
 
@@ -40,6 +41,7 @@ class ZooModel:
     gist: str = ""
     note: str = ""
     sha256: str = UNKNOWN
+    dataset: str = ""
     about: int = 0
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from caffe2torch.command_line import Progress, ProgressLine
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import hexadecimal
+from fcn_repro.data.transforms import Preparation, described
 from fcn_repro.scoring.device import Process, device_name, this_process
 from fcn_repro.scoring.journal import Done, Journal
 from fcn_repro.scoring.metrics import Confusion, Over
@@ -35,7 +36,7 @@ def evaluate(
     model: nn.Module,
     dataset: Dataset,
     *,
-    mean_bgr: Sequence[float],
+    preparation: Preparation,
     device: str | torch.device = "cpu",
     precision: str = "fp32",
     save_predictions: Path | None = None,
@@ -46,8 +47,8 @@ def evaluate(
 ) -> Evaluation:
     """The model's scores on a data set, the same in every process; for the model, see Predictor.
 
-    `mean_bgr` is what the model was trained with. `save_predictions` is a folder for palette PNGs, `resume`
-    one for the journal. `name` (the model's) and `command` (as typed) are for the record.
+    `preparation` is how the model was trained to see images. `save_predictions` is a folder for palette
+    PNGs, `resume` one for the journal. `name` (the model's) and `command` (as typed) are for the record.
 
     Raises NetError for scores that do not fit the data set, ReadError for a journal of another evaluation,
     MissingData for secret labels without `save_predictions`, DeviceError, and what reading raises.
@@ -55,7 +56,8 @@ def evaluate(
     if not dataset.labelled and save_predictions is None:
         raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret; save the predictions")
     with this_process(device) as process, inference(model, precision, process.device):
-        run = _Share(Predictor(model, dataset, mean_bgr, process.device), precision, save_predictions, resume)
+        predictor = Predictor(model, dataset, preparation, process.device)
+        run = _Share(predictor, precision, save_predictions, resume)
         before = run.before()
         process.wait_for_all()  # no process writes to the journal before all have read it
         known = frozenset(before.ids)
@@ -112,7 +114,7 @@ class _Share:
     def journal(self) -> Journal:
         key = {
             "model": self.sha256,
-            "mean": " ".join(map(str, self.predictor.mean_bgr)),
+            "preparation": described(self.predictor.preparation),
             "dataset": f"{self.dataset.name} {self.dataset.split}",
             "images": hashlib.sha256("\n".join(self.dataset.ids).encode()).hexdigest(),
             "precision": self.precision,

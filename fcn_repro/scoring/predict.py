@@ -16,7 +16,7 @@ from caffe2torch.errors import NetError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import label_png
 from fcn_repro.data.read_ahead import read_ahead
-from fcn_repro.data.transforms import net_inputs
+from fcn_repro.data.transforms import Preparation, net_inputs
 from fcn_repro.files import write
 from fcn_repro.scoring.device import arithmetic
 
@@ -29,15 +29,15 @@ _Ready = tuple[Sample, dict[str, npt.NDArray[np.float32]]]
 class Predictor:
     """A model, in eval mode on its device, and the data set whose images it sees.
 
-    `model(blob=image)` takes float32 images (1, C, H, W), BGR minus the mean, and returns scores
+    `model(blob=image)` takes float32 images (1, C, H, W), as `preparation` says, and returns scores
     (1, classes, H, W), or several of them by head; `model.inputs` names the blobs.
     """
 
     def __init__(
-        self, model: nn.Module, dataset: Dataset, mean_bgr: Sequence[float], device: torch.device
+        self, model: nn.Module, dataset: Dataset, preparation: Preparation, device: torch.device
     ) -> None:
         self.model, self.dataset, self.device = model, dataset, device
-        self.mean_bgr = tuple(mean_bgr)
+        self.preparation = preparation
 
     def heads(self) -> tuple[str, ...]:
         """The labellings of the data set that the model predicts, found by running it on one image."""
@@ -68,7 +68,7 @@ class Predictor:
 
     def _read(self, index: int) -> _Ready:
         sample = self.dataset[index]
-        return sample, net_inputs(sample, self.model.inputs, self.mean_bgr)  # type: ignore[arg-type]
+        return sample, net_inputs(sample, self.model.inputs, self.preparation)  # type: ignore[arg-type]
 
 
 def by_head(output: Tensor | Mapping[str, Tensor], heads: Sequence[str]) -> dict[str, Tensor]:

@@ -9,9 +9,6 @@ from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 
-from torch import nn
-
-import caffe2torch as c2t
 from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset
@@ -20,17 +17,19 @@ from fcn_repro.data.survey import surveyed
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.files import write_json
 from fcn_repro.scoring.evaluate import evaluate
+from fcn_repro.scoring.models import load, preparation
 from fcn_repro.scoring.result import Evaluation, read_json
 from fcn_repro.scoring.voc_server import ServerResult, pack, read_answer
-from fcn_repro.workspace import Workspace, weights_file
+from fcn_repro.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class ModelRun:
     """A model to run on a data set NAME/SPLIT, and how, as the command line says.
 
-    `model` is a name in the zoo or a file; `name` is the model's in the record, by default the file's. To
-    `show` images, their predictions are saved, by default with the results.
+    `model` is a name in the zoo or a file; `name` is the model's in the record, by default the file's.
+    `mean_bgr` is what the user says of the model, `trained_on` the data set of a model that has only a name.
+    To `show` images, their predictions are saved, by default with the results.
     """
 
     workspace: Workspace
@@ -42,6 +41,7 @@ class ModelRun:
     mean_bgr: tuple[float, ...] | None = None
     save_predictions: Path | None = None
     show: bool = False
+    trained_on: str = ""
     command: str = ""
 
     @property
@@ -85,12 +85,12 @@ class ModelRun:
         return pack(self.predictions, test, archive) if first_process() else ""
 
     def _over_images(self, folder: Path | None) -> Evaluation:
-        opened, module = self.opened, load(self.workspace, self.model)
+        opened, module = self.opened, load(self.workspace, self.model, self.trained_on)
         journal = self.workspace.results / f"{self.stem}.journal"
         evaluation = evaluate(
             module,
             opened,
-            mean_bgr=self.mean_bgr or opened.mean_bgr,
+            preparation=preparation(module, self.model, self.mean_bgr),
             device=self.device,
             precision=self.precision,
             save_predictions=folder,
@@ -101,11 +101,6 @@ class ModelRun:
         if first_process():
             shutil.rmtree(journal, ignore_errors=True)
         return evaluation
-
-
-def load(workspace: Workspace, model: str) -> nn.Module:
-    """A model by its name in the zoo or that of its recipe, or from a file. Raises what `c2t.load` raises."""
-    return c2t.load(weights_file(model, workspace))
 
 
 def keep_answer(workspace: Workspace, answer: Path, model: str, images: str, command: str) -> Path:

@@ -240,6 +240,7 @@ class Measurements:
             device=self.device,
             precision=self.precision,
             show=True,
+            trained_on=column.dataset,
             command=command,
         )
         evaluation = run.evaluate()

@@ -29,6 +29,7 @@ import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError, WriteError
 from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
 from fcn_repro.data.examples import Example, Order, dropout_seed, examples
+from fcn_repro.data.transforms import prepared
 from fcn_repro.recipes import Recipe, digest
 from fcn_repro.scoring.device import Process, arithmetic
 from fcn_repro.scoring.evaluate import evaluate
@@ -246,7 +247,7 @@ class Training:
         self.evaluation = evaluate(
             self.model,
             self.val,
-            mean_bgr=self.recipe.data.mean_bgr,
+            preparation=prepared(self.model.inputs, self.recipe.data.mean_bgr),  # type: ignore[arg-type]
             device=self.process.device,
             precision=self.options.precision,
             name=self.name,

@@ -20,6 +20,7 @@ import caffe2torch as c2t
 from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.data.datasets import Dataset
+from fcn_repro.data.knowledge import know
 from fcn_repro.data.survey import surveyed
 from fcn_repro.files import make_folder
 from fcn_repro.recipes import DataSpec, Recipe, Weights, recipe
@@ -123,6 +124,7 @@ def _trained(
             make_folder(workspace.models)  # now, not after days of training
         training.run()
         if process.rank == 0:
+            know(model, own.mean_bgr, train.heads)
             c2t.export(model, workspace.models / f"{name}.safetensors")
             if training.evaluation is not None:
                 training.evaluation.save(workspace.results / f"{name}-{own.val.replace('/', '-')}.json")

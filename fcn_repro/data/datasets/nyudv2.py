@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fcn_repro.data import reading, splits
-from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.images import read_image
 from fcn_repro.data.labels import IGNORE_LABEL
-from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.palette import colormap, labelling
 from fcn_repro.data.published import Archive, DataSource
 
 CLASSES = (
@@ -50,7 +50,7 @@ class Nyudv2(Dataset):
             "http://people.eecs.berkeley.edu/~sgupta/cvpr13/data.tgz",
         )
     }
-    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(colormap(41)[1:]))}
+    labellings: ClassVar = {"sem": labelling(CLASSES, colormap(41)[1:])}
     places = (".", "nyud", "data/nyud")
     marks = ("segmentation", "data/images")
     image_file = "data/images/img_{id}.png"

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
-from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, first_with, register
+from fcn_repro.data.datasets.base import Dataset, Label, Split, first_with, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.datasets.pascal_voc import OBJECTS
 from fcn_repro.data.labels import IGNORE_LABEL
-from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.palette import colormap, labelling
 from fcn_repro.data.published import Archive, DataSource
 from fcn_repro.data.reading import lookup, read_ids, read_lines
 
@@ -156,7 +156,7 @@ class PascalContext60(PascalContext):
 
     name = "pascal-context"
     title = "PASCAL-Context, 59 classes and background"
-    labellings: ClassVar = {"sem": Labelling(("background", *CLASSES_59), colormap(60))}
+    labellings: ClassVar = {"sem": labelling(("background", *CLASSES_59), colormap(60))}
     rest = 0
     quirks = ("The other 400 categories are class 0, which is learned and scored as a 60th.", _ALIASES_QUIRK)
 
@@ -167,7 +167,7 @@ class PascalContext59(PascalContext):
 
     name = "pascal-context-59"
     title = "PASCAL-Context, 59 classes"
-    labellings: ClassVar = {"sem": Labelling(CLASSES_59, frozen(colormap(60)[1:]))}
+    labellings: ClassVar = {"sem": labelling(CLASSES_59, colormap(60)[1:])}
     quirks = ("The other 400 categories are void.", _ALIASES_QUIRK)
 
 
@@ -177,5 +177,5 @@ class PascalContext33(PascalContext):
 
     name = "pascal-context-33"
     title = "PASCAL-Context, 33 classes"
-    labellings: ClassVar = {"sem": Labelling(CLASSES_33, frozen(colormap(34)[1:]))}
+    labellings: ClassVar = {"sem": labelling(CLASSES_33, colormap(34)[1:])}
     quirks = ("The other 426 categories are void.", _ALIASES_QUIRK)

@@ -15,8 +15,8 @@ from typing import ClassVar
 
 from caffe2torch.errors import MissingData
 from fcn_repro.data import reading, splits
-from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, first_with, register
-from fcn_repro.data.palette import colormap
+from fcn_repro.data.datasets.base import Dataset, Label, Split, first_with, register
+from fcn_repro.data.palette import colormap, labelling
 from fcn_repro.data.published import Archive, DataSource
 
 OBJECTS = (
@@ -25,7 +25,7 @@ OBJECTS = (
     "tvmonitor",
 )
 CLASSES = ("background", *OBJECTS)
-LABELLINGS = {"sem": Labelling(CLASSES, colormap(21))}
+LABELLINGS = {"sem": labelling(CLASSES, colormap(21))}
 
 _KITS = ("", "VOCdevkit/", "TrainVal/VOCdevkit/")  # the last is where VOC 2011 unpacks
 _SEG11VALID = Split(736, note="seg11valid: the images of VOC 2011 val that SBD's train does not have.")

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Sample, Split, register
-from fcn_repro.data.palette import frozen
+from fcn_repro.data.datasets.base import Dataset, Label, Sample, Split, register
+from fcn_repro.data.palette import labelling
 from fcn_repro.data.scenes.canvas import Canvas
 from fcn_repro.data.scenes.chance import Chance
 from fcn_repro.data.scenes.portrait import portrait
@@ -39,7 +39,7 @@ class Shapes(Dataset):
     name = "shapes"
     title = "rendered street scenes"
     rendered = True
-    labellings: ClassVar = {"sem": Labelling(CLASSES, frozen(COLOURS))}
+    labellings: ClassVar = {"sem": labelling(CLASSES, COLOURS)}
     splits: ClassVar = {
         "train": Split(10_000),
         "val": Split(100),

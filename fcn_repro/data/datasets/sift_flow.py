@@ -14,10 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from fcn_repro.data import splits
-from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
+from fcn_repro.data.datasets.base import Dataset, Label, Split, register
 from fcn_repro.data.datasets.matlab import read_matrix
 from fcn_repro.data.labels import IGNORE_LABEL
-from fcn_repro.data.palette import colormap, frozen
+from fcn_repro.data.palette import colormap, labelling
 from fcn_repro.data.published import Archive, DataSource
 from fcn_repro.data.reading import as_ids, lookup
 
@@ -53,8 +53,8 @@ class SiftFlow(Dataset):
         )
     }
     labellings: ClassVar = {
-        "sem": Labelling(CLASSES, frozen(colormap(34)[1:])),
-        "geo": Labelling(GEOMETRY, frozen([(70, 130, 220), (110, 90, 60), (190, 60, 60)])),
+        "sem": labelling(CLASSES, colormap(34)[1:]),
+        "geo": labelling(GEOMETRY, [(70, 130, 220), (110, 90, 60), (190, 60, 60)]),
     }
     places = (".", "SiftFlowDataset", "data/sift-flow")
     marks = (f"Images/{_SCENES}", f"SemanticLabels/{_SCENES}")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fcn_repro.data.datasets import Dataset, dataset, names, open_dataset
+from fcn_repro.data.transforms import prepared
 from fcn_repro.fetching.datasets import obtain, plan_fetch
 from fcn_repro.scoring.evaluate import evaluate
 from tests.fcn_repro.miniatures import MINIATURES, Miniature
@@ -57,7 +58,8 @@ class ByBrightness(torch.nn.Module):
 def assert_evaluates(found: Dataset) -> None:
     """One confusion matrix per labelling, equal to one that is counted pixel by pixel."""
     classes = {head: len(labelling.classes) for head, labelling in found.heads.items()}
-    evaluation = evaluate(ByBrightness(classes), found, mean_bgr=(128.0, 128.0, 128.0))
+    preparation = prepared(("data",), (128.0, 128.0, 128.0))
+    evaluation = evaluate(ByBrightness(classes), found, preparation=preparation)
     assert evaluation.images == len(found)
     assert list(evaluation.heads) == list(classes)
     for head, n in classes.items():

@@ -20,8 +20,9 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.errors import MissingData, NetError, ReadError
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.data.datasets.base import Dataset, Labelling, Sample, Split
-from fcn_repro.data.palette import colormap
+from fcn_repro.data.datasets.base import Dataset, Sample, Split
+from fcn_repro.data.palette import colormap, labelling
+from fcn_repro.data.transforms import prepared
 from fcn_repro.files import write
 from fcn_repro.scoring.device import DeviceError, arithmetic, usable
 from fcn_repro.scoring.evaluate import evaluate
@@ -99,7 +100,7 @@ def counts_by_loops(folder, model=None):
 
 
 def run(model, dataset, **options):
-    return evaluate(model, dataset, mean_bgr=MEAN_BGR, **options)
+    return evaluate(model, dataset, preparation=prepared(model.inputs, MEAN_BGR), **options)
 
 
 def test_the_counts_and_what_is_said_of_them(images):
@@ -210,8 +211,8 @@ def test_a_journal_of_another_evaluation_is_refused(images, tmp_path):
     dataset = open_dataset("folder", images, "all")
     with pytest.raises(ReadError, match=r"model was '\w{64}' and is '\w{64}' now.*delete .*j to start anew"):
         run(Stops(seed=9), dataset, resume=tmp_path / "j")
-    with pytest.raises(ReadError, match=r"mean was '104\.0 117\.0 123\.0' and is '0 0 0' now"):
-        evaluate(Stops(), dataset, mean_bgr=(0, 0, 0), resume=tmp_path / "j")
+    with pytest.raises(ReadError, match=r"preparation was 'data: BGR, minus \(104\.0, .* and is .* \(0\.0, "):
+        evaluate(Stops(), dataset, preparation=prepared(("data",), (0, 0, 0)), resume=tmp_path / "j")
     with pytest.raises(ReadError, match="precision was 'fp32' and is 'bf16' now"):
         run(Stops(), dataset, precision="bf16", resume=tmp_path / "j")
     with pytest.raises(ReadError, match="images was"):
@@ -242,8 +243,8 @@ class InMemory(Dataset):
 
     name, title = "in-memory", "a data set of two labellings"
     labellings: ClassVar = {
-        "sem": Labelling(CLASSES, colormap(4)),
-        "geo": Labelling(("flat", "up", "down"), colormap(3)),
+        "sem": labelling(CLASSES, colormap(4)),
+        "geo": labelling(("flat", "up", "down"), colormap(3)),
     }
     splits: ClassVar = {"test": Split(3, absent=("sky",)), "secret": Split(3, labelled=False)}
 
@@ -422,7 +423,7 @@ def test_a_zoo_net_on_real_images(golden, data, tmp_path, net, name, folder, spl
     dataset = replace(dataset, ids=dataset.ids[:3])
     weights, mean = golden / "fcn" / net / "weights.caffemodel", (104.00699, 116.66877, 122.67892)
     model = FirstClasses(c2t.load(weights), len(dataset.classes))
-    result = evaluate(model, dataset, mean_bgr=mean, save_predictions=tmp_path)
+    result = evaluate(model, dataset, preparation=prepared(model.inputs, mean), save_predictions=tmp_path)
     expected = counts_by_another_road(c2t.build(c2t.read(weights=weights)), dataset, mean)
     assert result.head.confusion.counts.tolist() == expected.tolist()
     assert len(list(tmp_path.glob("*.png"))) == 3

@@ -13,7 +13,7 @@ import caffe2torch as c2t
 from caffe2torch.errors import MissingData
 from fcn_repro import cli
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.data.transforms import bgr
+from fcn_repro.data.transforms import net_inputs, prepared
 from fcn_repro.scoring.metrics import Confusion
 from fcn_repro.tables.compare import Compared, How, Measured, exit_code
 from fcn_repro.tables.on_rendered import carried_over, counterpart
@@ -92,7 +92,8 @@ def test_the_nets_that_come_with_us_have_the_papers_order(tmp_path: Path) -> Non
         for index in range(0, len(test), 10):
             sample = test[index]
             with torch.inference_mode():
-                score = model(data=torch.from_numpy(bgr(sample.image_hwc, test.mean_bgr))[None])
+                image = net_inputs(sample, ("data",), prepared(("data",), test.mean_bgr))["data"]
+                score = model(data=torch.from_numpy(image)[None])
             label = torch.from_numpy(sample.label.copy())
             assert tuple(score.shape) == (1, 11, *label.shape)
             seen.add(label, score[0].argmax(0).to(torch.uint8))
