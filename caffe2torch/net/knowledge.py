@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from caffe2torch.errors import ReadError
 from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import ORDERS, Preprocessing
 
+Shape = tuple["int | None", ...]
 MAX_BLOBS = 1000
 MAX_CLASSES = 10_000
 MAX_NAME = 1000
@@ -28,12 +29,14 @@ class Knowledge:
     preprocessing: Mapping[str, Preprocessing] = field(default_factory=dict)
     labellings: Mapping[str, Labelling] = field(default_factory=dict)
 
-    def of(self, inputs: Collection[str], outputs: Collection[str]) -> Knowledge:
-        """What is known of these blobs."""
-        return Knowledge(
-            {blob: known for blob, known in self.preprocessing.items() if blob in inputs},
-            {blob: known for blob, known in self.labellings.items() if blob in outputs},
-        )
+    def of(self, inputs: Mapping[str, Shape | None], outputs: Collection[str]) -> Knowledge:
+        """What is known of these blobs; only three channels have an order."""
+        prepared = {
+            blob: replace(known, channels="") if _is_grey(inputs[blob]) else known
+            for blob, known in self.preprocessing.items()
+            if blob in inputs
+        }
+        return Knowledge(prepared, {blob: x for blob, x in self.labellings.items() if blob in outputs})
 
     def as_data(self) -> dict[str, dict[str, Any]]:
         """For JSON: {"preprocessing": {blob: ...}, "labellings": {blob: ...}}."""
@@ -49,6 +52,10 @@ class Knowledge:
             {blob: _preprocessing(blob, known) for blob, known in _items(preprocessing, "preprocessing")},
             {blob: _labelling(blob, known) for blob, known in _items(labellings, "labellings")},
         )
+
+
+def _is_grey(shape: Shape | None) -> bool:
+    return shape is not None and len(shape) == 4 and shape[1] not in (None, 3)
 
 
 def _items(table: object, what: str) -> Iterator[tuple[str, object]]:

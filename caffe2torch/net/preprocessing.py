@@ -31,8 +31,6 @@ _LAYER_MEANS: dict[str, dict[str, tuple[float, ...]]] = {
 
 ORDERS = ("BGR", "RGB", "")
 """What `Preprocessing.channels` can be."""
-_READ_BGR = ("Data", "ImageData", "DenseImageData", "WindowData")
-"""Data layers whose images OpenCV has read."""
 _REVERSED = ("VOCSegDataLayer", "SBDDSegDataLayer", *_LAYER_MEANS)
 """Data layers of the FCN reference implementation, which reverse an RGB image."""
 _COLOUR = ("data", "color")
@@ -147,7 +145,7 @@ def _of_layer(layer: Layer) -> dict[str, Preprocessing]:
         known = Preprocessing(mean, scale, p.crop_size, p.mirror, p.mean_file)
         # NaN and infinity state nothing, nor does a layer that leaves images as they are.
         if known != Preprocessing() and np.isfinite((*mean, scale)).all():
-            return {layer.tops[0]: replace(known, channels="BGR" * (layer.type in _READ_BGR))}
+            return {layer.tops[0]: replace(known, channels="BGR")}  # OpenCV reads the images
     return {}
 
 

@@ -24,8 +24,9 @@ import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.blob import Blob
 from caffe2torch.errors import MissingData, NetError, ReadError, WeightsError, WriteError
-from caffe2torch.formats.safetensors import METADATA, read_preprocessed, read_safetensors
+from caffe2torch.formats.safetensors import METADATA, read_safetensors, read_with_knowledge
 from caffe2torch.net import Net
+from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import plan
 from caffe2torch.writing import digest
@@ -140,9 +141,9 @@ def test_the_metadata_says_what_a_reader_needs(golden: Path, tmp_path: Path) -> 
     assert metadata["net_name"] == "voc-fcn16s"
     assert metadata["caffe2torch"] == c2t.__version__
     assert json.loads(metadata["diagonal"]) == ["upscore2.weight", "upscore16.weight"]
-    prepared = {"data": Preprocessing((104.00699, 116.66877, 122.67892))}
+    prepared = {"data": Preprocessing((104.00699, 116.66877, 122.67892), channels="BGR")}
     assert json.loads(metadata["preprocessing"])["data"]["mean"] == [104.00699, 116.66877, 122.67892]
-    assert read_preprocessed(tmp_path / "net.safetensors")[1] == prepared
+    assert read_with_knowledge(tmp_path / "net.safetensors")[1] == Knowledge(prepared)
     layers = {layer["name"]: layer for layer in json.loads(metadata["layers"])}
     assert layers["fc6"]["keys"] == ["fc6.weight", "fc6.bias"]
     assert layers["pool1"] == {"name": "pool1", "type": "Pooling", "keys": [], "shapes": []}
@@ -599,7 +600,9 @@ def test_a_mean_is_taken_from_the_data_layer_where_it_tells_one(
     assert {blob: p.mean for blob, p in preprocessing(net_of(text)).items()} == known
     transform = 'layer { name: "d" type: "Data" top: "data" transform_param { %s } }'
     told = transform % "mean_value: 103.939 scale: 0.017 crop_size: 7 mirror: true"
-    assert preprocessing(net_of(told)) == {"data": Preprocessing((103.939,), 0.017, 7, mirror=True)}
+    assert preprocessing(net_of(told)) == {
+        "data": Preprocessing((103.939,), 0.017, 7, mirror=True, channels="BGR")
+    }
     assert preprocessing(net_of(transform % "mean_value: inf")) == {}
     assert preprocessing(net_of(transform % "force_color: true")) == {}
 
@@ -607,12 +610,65 @@ def test_a_mean_is_taken_from_the_data_layer_where_it_tells_one(
 def test_preprocessing_that_cannot_be(written: Path) -> None:
     header, data = header_of(written)
     good = {"mean": [1.0], "scale": 1, "crop_size": 0, "mirror": False, "mean_file": ""}
-    bad = ({"mean": ["x"]}, {"mean": 3}, {"mean": [True]}, {"scale": "1"}, {"crop_size": True}, {"mirror": 0})
+    bad = (
+        *({"mean": mean} for mean in (["x"], 3, [True], [float("nan")], [1e7], [0] * 1001)),
+        *({"scale": "1"}, {"scale": float("inf")}, {"crop_size": True}, {"crop_size": -1}, {"mirror": 0}),
+        *(
+            {"mean_file": "a\nb"},
+            {"mean_file": "m" * 1001},
+            {"channels": "GBR"},
+            {"channels": []},
+            {"more": 1},
+        ),
+    )
     for known in ([], {"data": 3}, {"data": {}}, *({"data": {**good, **wrong}} for wrong in bad)):
         header["__metadata__"]["preprocessing"] = json.dumps(known)
         put(written, header, data)
         with pytest.raises(ReadError, match="'preprocessing'"):
-            read_preprocessed(written)
+            read_with_knowledge(written)
+
+
+def test_a_file_from_before_the_order_was_told_is_bgr(written: Path) -> None:
+    header, data = header_of(written)
+    del header["__metadata__"]["labellings"]
+    known = {"mean": [1, 2, 3], "scale": 1, "crop_size": 0, "mirror": False, "mean_file": ""}
+    header["__metadata__"]["preprocessing"] = json.dumps({"data": known})
+    put(written, header, data)
+    prepared = {"data": Preprocessing((1.0, 2.0, 3.0), channels="BGR")}
+    assert read_with_knowledge(written)[1] == Knowledge(prepared)
+
+
+@pytest.mark.parametrize(
+    ("known", "problem"),
+    [
+        ([], "'labellings' is not a JSON dict"),
+        ({"up": 3}, "its labelling of 'up' must give classes and colours"),
+        ({"up": {"classes": []}}, "must give classes and colours"),
+        ({"up": {"classes": [], "colours": []}}, "a list of 1 to 10000"),
+        ({"up": {"classes": ["a"] * 10_001, "colours": [[0, 0, 0]]}}, "a list of 1 to 10000"),
+        (
+            {"up": {"classes": ["a\x1b[31m"], "colours": [[0, 0, 0]]}},
+            r"a class 'a\x1b[31m', which is no name",
+        ),
+        ({"up": {"classes": ["a" * 1001], "colours": [[0, 0, 0]]}}, "which is no name"),
+        ({"up": {"classes": [""], "colours": [[0, 0, 0]]}}, "a class '', which is no name"),
+        ({"up": {"classes": ["a", "a"], "colours": [[0, 0, 0]] * 2}}, "classes 0 and 1 are both called 'a'"),
+        ({"up": {"classes": ["a"], "colours": [[0, 0, 0]] * 2}}, "1 classes, but 2 colours"),
+        ({"up": {"classes": ["a"], "colours": ["red"]}}, "a colour 'red', not three integers"),
+        ({"up": {"classes": ["a"], "colours": [[0, 256, 0]]}}, "the colour of 'a' is (0, 256, 0)"),
+        ({"up": {"classes": ["a"], "colours": [[0, True, 0]]}}, "the colour of 'a' is (0, True, 0)"),
+        ({str(n): 0 for n in range(1001)}, "is not a JSON object of at most 1000 blobs"),
+    ],
+)
+def test_labellings_that_cannot_be(written: Path, known: object, problem: str) -> None:
+    header, data = header_of(written)
+    header["__metadata__"]["labellings"] = json.dumps(known)
+    put(written, header, data)
+    with pytest.raises(ReadError) as refused:
+        read_with_knowledge(written)
+    assert str(refused.value).startswith(f"{written}: its ")
+    assert problem in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_file_on_the_way_has_a_short_name(tmp_path: Path) -> None:

@@ -27,13 +27,16 @@ def folder(tmp_path: Path) -> Path:
 def test_the_mixin_loads_it_and_what_it_saves(name: str, golden: Path, tmp_path: Path) -> None:
     source = golden / "fcn" / name / "weights.caffemodel"
     assert main([str(source), "-o", f"{tmp_path}/net/"]) == 0
-    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["config.json", "model.safetensors"]
+    processor = [] if name == "nyud-fcn32s-color-hha" else ["preprocessor_config.json"]  # for one image only
+    files = ["config.json", "model.safetensors", *processor]
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == files
     model = HubNet.from_pretrained(tmp_path / "net")
     model.save_pretrained(tmp_path / "saved")
     again = HubNet.from_pretrained(tmp_path / "saved")
     wanted = c2t.build(c2t.read(weights=source))
     for found in (model, again):
         assert not found.training
+        assert found.preprocessing == c2t.load(source).preprocessing
         assert found.preprocessing.keys() == set(wanted.inputs)
         assert found.state_dict().keys() == wanted.state_dict().keys()
         assert all(torch.equal(value, found.state_dict()[key]) for key, value in wanted.state_dict().items())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffe2torch.errors import NetError
-from caffe2torch.net.preprocessing import MAX_PARAM_STR, Preprocessing, preprocessing
+from caffe2torch.net.preprocessing import MAX_PARAM_STR, Preprocessing, preprocessing, with_mean
 from caffe2torch.net.reading import read
 from tests.nets import net_of
 
@@ -18,19 +18,19 @@ PYTHON = (
 
 
 @pytest.mark.parametrize(
-    ("name", "top", "mean"),
+    ("name", "top", "mean", "channels"),
     [
-        ("voc-fcn8s", "data", (104.00699, 116.66877, 122.67892)),
-        ("pascalcontext-fcn8s", "data", (104.00699, 116.66877, 122.67892)),
-        ("siftflow-fcn16s", "data", (114.578, 115.294, 108.353)),
-        ("nyud-fcn32s-color-hha", "hha", (132.431, 94.076, 118.477)),
-        ("nyud-fcn32s-color-d", "depth", (7.844,)),
+        ("voc-fcn8s", "data", (104.00699, 116.66877, 122.67892), "BGR"),
+        ("pascalcontext-fcn8s", "data", (104.00699, 116.66877, 122.67892), "BGR"),
+        ("siftflow-fcn16s", "data", (114.578, 115.294, 108.353), "BGR"),
+        ("nyud-fcn32s-color-hha", "color", (116.190, 97.203, 92.318), "BGR"),
+        ("nyud-fcn32s-color-hha", "hha", (132.431, 94.076, 118.477), ""),
+        ("nyud-fcn32s-color-d", "depth", (7.844,), ""),
     ],
 )
-def test_means_of_the_zoo(golden, name, top, mean):
-    assert preprocessing(read(weights=golden / "fcn" / name / "weights.caffemodel"))[top] == Preprocessing(
-        mean
-    )
+def test_means_of_the_zoo(golden, name, top, mean, channels):
+    known = preprocessing(read(weights=golden / "fcn" / name / "weights.caffemodel"))
+    assert known[top] == Preprocessing(mean, channels=channels)
 
 
 def test_transform_param():
@@ -39,7 +39,7 @@ def test_transform_param():
             DATA.format("mean_value: 10 mean_value: 20 mean_value: 30 scale: 0.5 crop_size: 3 mirror: true")
         )
     ).values()
-    assert known == Preprocessing((10.0, 20.0, 30.0), 0.5, 3, mirror=True)
+    assert known == Preprocessing((10.0, 20.0, 30.0), 0.5, 3, mirror=True, channels="BGR")
     expected = np.empty((3, 3, 3))
     for c in range(3):
         for y in range(3):
@@ -89,3 +89,22 @@ def test_a_param_str_that_tells_no_mean(text):
 def test_a_param_str_is_bounded():
     assert preprocessing(net_of(PYTHON.format("{'mean': (1, 2)}"))) == {"image": Preprocessing((1.0, 2.0))}
     assert preprocessing(net_of(PYTHON.format("{'mean': (1, 2)}" + " " * MAX_PARAM_STR))) == {}
+
+
+def test_a_mean_that_a_user_tells_is_that_of_the_image():
+    rgb, sizes = (
+        Preprocessing((9.0, 8.0, 7.0), 0.5, channels="RGB"),
+        {"color": (1, 3, 5, 7), "hha": (1, 3, 5, 7)},
+    )
+    told = with_mean({"color": rgb}, sizes, (1, 2, 3))
+    assert told == {"color": Preprocessing((3.0, 2.0, 1.0), 0.5, channels="RGB")}
+    assert with_mean({}, {"in": None}, (1, 2, 3)) == {"in": Preprocessing((1.0, 2.0, 3.0), channels="BGR")}
+    assert with_mean({}, {"in": (1, 1, 5, 7)}, (4,)) == {"in": Preprocessing((4.0,))}
+    for inputs in ({"hha": (1, 3, 5, 7), "other": (1, 3, 5, 7)}, {"grey": (1, 1, 5, 7)}):
+        with pytest.raises(NetError, match="mean 1, 2, 3: 3 values are no mean of one of the inputs"):
+            with_mean({}, inputs, (1, 2, 3))
+
+
+def test_an_order_of_channels_is_one_of_two():
+    with pytest.raises(ValueError, match="channels are 'GBR'; they can be 'BGR', 'RGB' or ''"):
+        Preprocessing(channels="GBR")

@@ -144,11 +144,15 @@ def features(vgg: nn.Module) -> dict[str, Tensor]:
 def test_the_file_tells_the_mean_that_was_chosen(vgg: Torchvision, tmp_path: Path) -> None:
     for mean, told in ((None, (103.53, 116.28, 123.675)), (CAFFES, CAFFES)):
         net = c2t.vgg16_from(vgg.state_dict(), mean)
-        assert preprocessing(net) == {"data": Preprocessing(told)}
+        assert preprocessing(net) == {"data": Preprocessing(told, channels="BGR")}
         for suffix in ("caffemodel", "prototxt"):
             c2t.export(net, tmp_path / f"a.{suffix}")
-        assert preprocessing(c2t.read(weights=tmp_path / "a.caffemodel")) == {"data": Preprocessing(told)}
-        assert preprocessing(c2t.read(tmp_path / "a.prototxt")) == {"data": Preprocessing(told)}
+        assert preprocessing(c2t.read(weights=tmp_path / "a.caffemodel")) == {
+            "data": Preprocessing(told, channels="BGR")
+        }
+        assert preprocessing(c2t.read(tmp_path / "a.prototxt")) == {
+            "data": Preprocessing(told, channels="BGR")
+        }
     with pytest.raises(NetError, match="three numbers"):
         c2t.vgg16_from(vgg.state_dict(), (1.0, float("nan"), 3.0))
 
@@ -444,7 +448,7 @@ LAYOUTS = {
 def test_keras_net_gives_the_same_scores(layout: str, keras: Weights, tmp_path: Path) -> None:
     rgb = image(SIZE, SIZE)
     net = c2t.vgg16_from(write_keras(tmp_path / "k.h5", keras, *LAYOUTS[layout]))
-    assert preprocessing(net) == {"data": Preprocessing(KERAS)}
+    assert preprocessing(net) == {"data": Preprocessing(KERAS, channels="BGR")}
     found, wanted = blobs(net, as_caffe(rgb, KERAS)), run_keras(keras, rgb)
     assert relative(found["pool5"][0].permute(1, 2, 0), wanted["pool5"]) < 1e-6
     for name in ("fc8", "prob"):
@@ -623,7 +627,8 @@ def test_what_the_command_refuses_of_them(
         ([path, "--prototxt", golden / "legacy" / "v1.prototxt"], 1, "leave out --prototxt"),
         ([path, "--mean", "1,2"], 1, "takes three numbers"),
         ([path, "--mean", "grey"], 2, "argument --mean: invalid"),
-        ([caffemodel, "--mean", "1,2,3"], 2, "--mean is for weights of torchvision or Keras"),
+        ([caffemodel, "--mean", "1,2,3", "--inspect"], 2, "--mean is for converting, or for weights of"),
+        ([caffemodel, "--mean", "1,2"], 1, "2 values are no mean of one of the inputs data"),
     ):
         assert main([str(option) for option in options]) == code
         assert message in capsys.readouterr().err
