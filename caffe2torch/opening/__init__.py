@@ -18,6 +18,7 @@ from caffe2torch.formats import formats
 from caffe2torch.formats.hub import WEIGHTS
 from caffe2torch.formats.safetensors import read_with_knowledge
 from caffe2torch.net import Net
+from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import preprocessing
 from caffe2torch.net.reading import read
 from caffe2torch.untrusted.kinds import File, Kind, look
@@ -83,7 +84,8 @@ def knowing(net: Net, definition: AnyPath | None, weights: AnyPath | None) -> Mo
 
     Raises ReadError for a file beside one of these that does not belong to it.
     """
-    prepared, labellings = dict(preprocessing(net)), {}
+    prepared = preprocessing(net)
+    labellings: dict[str, Labelling] = {}
     for file in (definition, weights):
         if file is not None and (known := read_beside(file)) is not None:
             prepared |= known.preprocessing

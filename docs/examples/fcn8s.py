@@ -6,10 +6,10 @@ Converted from weights.caffemodel
     fcn-convert weights.caffemodel -o fcn8s.py
 
 All it needs is torch and safetensors. `load()` gives the net with its weights, from
-the .safetensors file beside this one. Inputs are float32; images are as Caffe reads
-them, BGR from 0 to 255, and then:
+the .safetensors file beside this one. Inputs are float32; images are from 0 to 255,
+and then:
 
-    data: minus (104.00699, 116.66877, 122.67892)
+    data: BGR, minus (104.00699, 116.66877, 122.67892)
 """
 
 from pathlib import Path
@@ -19,6 +19,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
+PREPROCESSING = {
+    "data": {
+        "mean": (104.00699, 116.66877, 122.67892),
+        "scale": 1.0,
+        "crop_size": 0,
+        "mirror": False,
+        "mean_file": "",
+        "channels": "BGR",
+    },
+}
+"""By input: (image - mean) * scale. `channels` is the order of image and mean,
+`crop_size` a square from the middle if it is not 0."""
 
 
 def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:

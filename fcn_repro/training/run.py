@@ -124,8 +124,8 @@ def _trained(
             make_folder(workspace.models)  # now, not after days of training
         training.run()
         if process.rank == 0:
-            know(model, own.mean_bgr, train.heads)
-            c2t.export(model, workspace.models / f"{name}.safetensors")
+            know(module, own.mean_bgr, train.heads)
+            c2t.export(module, workspace.models / f"{name}.safetensors")
             if training.evaluation is not None:
                 training.evaluation.save(workspace.results / f"{name}-{own.val.replace('/', '-')}.json")
     return training

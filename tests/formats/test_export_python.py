@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import csv
 import re
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -419,3 +420,19 @@ def test_a_transposed_weight_is_written_as_linear_has_it(tmp_path):
     agrees(net, tmp_path / "a.py")
     loaded = module_of(tmp_path / "a.py").load()
     np.testing.assert_array_equal(loaded.ip.weight.detach().numpy(), weight.T)
+
+
+def test_what_a_model_knows_is_in_the_file_whatever_its_names_are(tmp_path):
+    """Names of classes are strangers' text: they come back as they were, and run nothing."""
+    names = ("sky", 'a"""b', "\\", "\u00e9\u202e", "{0}", "'; import os #")
+    model = c2t.FCN32s(len(names), widths=(2,) * 7)
+    model.preprocessing = {"data": c2t.Preprocessing((1, 2.5, 3), 0.5, 7, channels="RGB")}
+    model.labellings = {"score": c2t.Labelling(names, tuple((n, 0, 255) for n in range(len(names))))}
+    c2t.export(model, tmp_path / "net.py", check=False)
+    found = runpy.run_path(str(tmp_path / "net.py"))
+    assert c2t.Preprocessing(**found["PREPROCESSING"]["data"]) == model.preprocessing["data"]
+    assert c2t.Labelling(**found["LABELLINGS"]["score"]) == model.labellings["score"]
+    text = (tmp_path / "net.py").read_text()
+    assert text.isascii()
+    assert "data: RGB, minus (1, 2.5, 3), times 0.5, cut to 7 x 7" in text
+    assert_clean(tmp_path / "net.py")

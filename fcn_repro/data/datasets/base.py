@@ -10,7 +10,7 @@ from typing import ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from caffe2torch import Labelling
+from caffe2torch import Labelling as Labelling
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data import images
 from fcn_repro.data.labels import IGNORE_LABEL

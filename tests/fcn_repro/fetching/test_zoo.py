@@ -59,6 +59,13 @@ def test_the_gists_of_2015_are_all_different() -> None:
     assert len(set(gists)) == len(gists) == 10
 
 
+def test_every_fcn_has_the_data_set_that_tells_its_mean_and_classes() -> None:
+    for name, model in zoo().models.items():
+        of = {"nyud": "nyudv2", "siftflow": "sift-flow", "pascalcontext": "pascal-context"}
+        told = next((data for word, data in of.items() if word in name), "voc2011")
+        assert model.dataset == ("" if model.family == "base" or name == "clockwork-nets" else told), name
+
+
 @pytest.mark.parametrize(
     ("name", "metric", "split", "scores"),
     [
