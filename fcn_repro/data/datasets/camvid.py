@@ -13,7 +13,7 @@ from typing import ClassVar
 from fcn_repro.data import reading
 from fcn_repro.data.datasets.base import Dataset, Label, Split, register
 from fcn_repro.data.labels import IGNORE_LABEL
-from fcn_repro.data.palette import labelling
+from fcn_repro.data.palette import frozen, labelling
 from fcn_repro.data.published import Archive, DataSource
 
 CLASSES = (
