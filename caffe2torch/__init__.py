@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from caffe2torch.tracing import from_torch
     from caffe2torch.weights.surgery import bilinear_kernel, convolutionalize, transplant
     from caffe2torch.weights.vgg16 import vgg16_from
-    from caffe2torch.zoo import define
+    from caffe2torch.zoo import DEFINED, define
     from caffe2torch.zoo.fcn import (
         CAFFENET,
         COLOR_DEPTH,
@@ -106,7 +106,7 @@ _NAMES = {
     "tracing": "from_torch",
     "weights.surgery": "bilinear_kernel convolutionalize transplant",
     "weights.vgg16": "vgg16_from",
-    "zoo": "define",
+    "zoo": "DEFINED define",
     "zoo.fcn": "Architecture CAFFENET COLOR_DEPTH COLOR_HHA Head SIFT_FLOW Stream VGG16",
 }
 """The public names by module. Each loads when it is first used, since most need torch."""
@@ -116,6 +116,7 @@ __all__ = [
     "CAFFENET",
     "COLOR_DEPTH",
     "COLOR_HHA",
+    "DEFINED",
     "FCN",
     "SIFT_FLOW",
     "VGG16",

@@ -10,7 +10,7 @@ import pytest
 
 import caffe2torch as c2t
 
-CONSTANTS = {"CAFFENET", "COLOR_DEPTH", "COLOR_HHA", "SIFT_FLOW", "VGG16"}
+CONSTANTS = {"CAFFENET", "COLOR_DEPTH", "COLOR_HHA", "DEFINED", "SIFT_FLOW", "VGG16"}
 """Their docstrings are for readers of the source; Python keeps none."""
 
 

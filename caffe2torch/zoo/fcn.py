@@ -81,8 +81,9 @@ COLOR_HHA = (Stream("color", (("color", 3),)), Stream("hha", (("hha", 3),)))
 class Architecture:
     """One of the FCN papers' nets, of any width, with any number of classes.
 
-    `name` is one of `NAMES`. Only FCN32sLateFusion has more than one stream. Raises NetError unless `widths`
-    are as many as published, and for suffixes that cannot be part of an attribute's name.
+    `name` is one of `NAMES`. Only FCN32sLateFusion has several streams, and one head. Raises NetError for
+    another name, number or width than a net can have, and for suffixes that cannot be part of an attribute's
+    name.
     """
 
     name: str
@@ -110,15 +111,33 @@ class Architecture:
 
     def __post_init__(self) -> None:
         published = (CAFFENET if self.name == "FCNAlexNet" else VGG16)[: LAST_STAGE.get(self.name)]
-        if len(self.widths or published) != len(published):
-            of = "one for each stage" if self.name in LAST_STAGE else "for five stages, fc6 and fc7"
-            raise NetError(f"{self.name}: widths are {self.widths}; give {len(published)}, {of}")
         object.__setattr__(self, "widths", self.widths or published)
+        if problem := self._problem(len(published)):
+            raise NetError(problem)
         parts: tuple[Head | Stream, ...] = (*self.heads, *self.streams)
         for layer in (part.layer("conv1_1") for part in parts):
             # Layer names become attributes of a module, and a file may hold any name.
             if not layer.startswith("conv1_1") or not layer.isidentifier():
                 raise NetError(f"{self.name}: {layer!r} cannot name a layer; conv1_1 and conv1_1_rgb can")
+
+    def _problem(self, stages: int) -> str:
+        """What of it no net has, that has as many widths as `stages`; empty where all is well."""
+        if self.name not in NAMES:
+            return f"no net is called {self.name!r}; known are {', '.join(NAMES)}"
+        fused, streams, heads = self.name == "FCN32sLateFusion", len(self.streams), len(self.heads)
+        if (streams > 1) != fused:
+            return f"{self.name}: streams are {streams}, expected {'2 or more' if fused else '1'}"
+        if fused and heads != 1:
+            return f"{self.name}: heads are {heads}, expected 1"
+        if len(self.widths) != stages or min(self.widths) < 1:
+            of = "one for each stage" if self.name in LAST_STAGE else "for five stages, fc6 and fc7"
+            return f"{self.name}: widths are {self.widths}; give {stages}, {of}"
+        if self.name == "FCNAlexNet" and any(width % 2 for width in self.widths[:5]):
+            return f"{self.name}: widths are {self.widths}; the first five are even, for two groups"
+        if any(head.classes < 1 for head in self.heads):
+            classes = [head.classes for head in self.heads]
+            return f"{self.name}: classes of its heads are {classes}, expected 1 or more"
+        return ""
 
 
 @dataclass(frozen=True)

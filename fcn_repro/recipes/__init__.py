@@ -23,6 +23,8 @@ INPUTS = ("data", "color", "hha", "color-depth", "color-hha")
 """What a net sees: a BGR image, or NYUDv2's colour and depth: one of them, early fusion or late fusion."""
 ORDERS = ("random", "epochs")
 """Images drawn with replacement, as the reference implementation does (voc_layers.py), or shuffled passes."""
+MAX_CLASSES = 255
+"""The labels of 8 bits but for 255, which is none."""
 SolverValue = str | int | float | tuple[str | int | float, ...]
 """The value of a field of SolverParameter; several values for a repeated field."""
 
@@ -50,7 +52,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class NetSpec:
-    """A net of the FCN papers, by its name in `caffe2torch.zoo`, with a head for each labelling.
+    """A net of the FCN papers, by a name that `c2t.define` takes, with a head for each labelling.
 
     `classes` is one number per head, by default that of the data set; `heads` are their names if there are
     several; `widths` are the channels of the stages, fc6 and fc7, if not the published ones. `learned`
@@ -70,10 +72,14 @@ class NetSpec:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
+        if self.name not in c2t.DEFINED:
+            raise ValueError(f"name is {self.name!r}; known are {', '.join(c2t.DEFINED)}")
         if self.input not in INPUTS:
             raise ValueError(f"input is {self.input!r}; known are {', '.join(INPUTS)}")
         if self.classes and len(self.classes) != max(1, len(self.heads)):
             raise ValueError(f"{len(self.classes)} numbers of classes for {max(1, len(self.heads))} heads")
+        if not all(1 <= classes <= MAX_CLASSES for classes in self.classes):
+            raise ValueError(f"classes are {list(self.classes)}; labels of 8 bits name 1 to {MAX_CLASSES}")
         if self.frozen and self.trained:
             raise ValueError("give the frozen layers or the trained ones, not both")
         if not 0 <= self.dropout < 1:

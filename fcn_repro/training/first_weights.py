@@ -109,8 +109,13 @@ def dropping(net: c2t.Net, share: float) -> c2t.Net:
 
 
 def counted(recipe: Recipe, heads: Mapping[str, Labelling]) -> Recipe:
-    """The recipe with its numbers of classes, by default those of the data set's labellings."""
+    """The recipe with its numbers of classes, by default those of the data set's labellings.
+
+    Raises NetError for a head that the data set does not label.
+    """
     named = recipe.net.heads or tuple(heads)[:1]
+    if unknown := [head for head in named if head not in heads]:
+        raise NetError(f"no labels are called {unknown[0]!r}; {recipe.data.train} has {', '.join(heads)}")
     counts = recipe.net.classes or tuple(len(heads[head].classes) for head in named)
     return replace(recipe, net=replace(recipe.net, classes=counts))
 

@@ -51,6 +51,27 @@ def changed(architecture, change):
 
 
 @pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"name": "FCN8"}, f"no net is called 'FCN8'; known are {', '.join(NAMES)}"),
+        ({"streams": COLOR_HHA}, "FCN8s: streams are 2, expected 1"),
+        ({"name": "FCN32sLateFusion"}, "FCN32sLateFusion: streams are 1, expected 2 or more"),
+        ({"name": "FCN32sLateFusion", "streams": COLOR_HHA, "heads": SIFT_FLOW},
+            "FCN32sLateFusion: heads are 2, expected 1"),
+        ({"widths": (-1, *NARROW[1:])},
+            "FCN8s: widths are (-1, 8, 16, 20, 24, 28, 36); give 7, for five stages, fc6 and fc7"),
+        ({"name": "FCNAlexNet", "widths": (3, *NARROW[1:])},
+            "FCNAlexNet: widths are (3, 8, 16, 20, 24, 28, 36); the first five are even, for two groups"),
+        ({"heads": (Head(classes=0),)}, "FCN8s: classes of its heads are [0], expected 1 or more"),
+    ],
+)  # fmt: skip
+def test_a_net_that_there_is_not(parts, message):
+    with pytest.raises(NetError) as refused:
+        Architecture(**{"name": "FCN8s", **parts})
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize(
     ("name", "count"),
     [
         ("FCN32s", 136_152_917),

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
-from caffe2torch.errors import ReadError, WriteError
+from caffe2torch.errors import NetError, ReadError, WriteError
 from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset, open_dataset
 from fcn_repro.fetching.zoo import zoo
 from fcn_repro.recipes import NetSpec, Recipe, recipe
 from fcn_repro.tables.papers import SCORES, papers
 from fcn_repro.training import known_mistakes
-from fcn_repro.training.first_weights import blank, initial
+from fcn_repro.training.first_weights import blank, counted, initial
 from fcn_repro.training.loop import Options
 from fcn_repro.training.run import adjusted, train
 from fcn_repro.workspace import Workspace
@@ -298,6 +298,30 @@ def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: s
     with pytest.raises(ReadError) as refused:
         recipe(str(own))
     assert str(refused.value) == f"my.toml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('name = "FCN8"', "name is 'FCN8'; known are FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, "
+            "FCNAlexNet, FCNGoogLeNet, FCNGoogLeNetPooled"),
+        ('name = "FCN8s"\nclasses = [0]', "classes are [0]; labels of 8 bits name 1 to 255"),
+        ('name = "FCN8s"\nclasses = [256]', "classes are [256]; labels of 8 bits name 1 to 255"),
+    ],
+)  # fmt: skip
+def test_a_net_that_there_is_not(tmp_path: Path, line: str, message: str) -> None:
+    own = tmp_path / "my.toml"
+    own.write_text(RECIPE.replace('name = "FCN32s"', line))
+    with pytest.raises(ReadError) as refused:
+        recipe(str(own))
+    assert str(refused.value) == f"my.toml: net: {message}"
+
+
+def test_heads_that_the_images_have_no_labels_for() -> None:
+    spec = replace(recipe("voc-fcn32s").net, heads=("sem", "geo"), classes=())
+    labels = dataset("sbd").labellings
+    with pytest.raises(NetError, match=r"^no labels are called 'geo'; sbd/train has sem$"):
+        counted(replace(recipe("voc-fcn32s"), net=spec), labels)
 
 
 def test_a_number_that_is_too_large_for_caffe_is_refused_by_the_recipes_name() -> None:
