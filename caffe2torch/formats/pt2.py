@@ -36,6 +36,9 @@ def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
 
     program = graph(model)
     known = {f"{name}.json": json.dumps(table) for name, table in model.deployed_knowledge.as_data().items()}
+    _, traced_on = program.example_inputs
+    # A compiler of the file asks for their shapes; each is stored as one number.
+    program.example_inputs = ((), {name: x.new_zeros(()).expand(x.shape) for name, x in traced_on.items()})
     with patiently(output) as file, quiet():
         torch.export.save(program, file, extra_files=known)
 
