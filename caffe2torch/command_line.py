@@ -18,15 +18,20 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, NoReturn, TextIO, TypedDict, TypeVar
 
 from caffe2torch.errors import Caffe2TorchError, VerificationFailed
+from caffe2torch.interrupts import noticed
+from caffe2torch.partial import PARTIALS
 from caffe2torch.version import __version__
 
 BROKEN_PIPE = 141
 INTERRUPTED = 130
 ALWAYS = ("--json", "--debug")
 """The options that every verb of every command takes; --version and --help need no verb."""
+
+_STDERR = 2  # even while a library's output is kept from sys.stderr
 
 Progress = Callable[[int, int], None]
 """Called with how much is done, and of how much."""
@@ -187,25 +192,27 @@ def run(
     """Calls `act` with `argv` or the process's arguments; returns the exit code.
 
     A failure is one line on stderr. With --json among the arguments it is also an object on stdout: error,
-    kind, exit_code, and the data of a NotVerified's answer. `interrupted` is advice to print after Ctrl-C.
+    kind, exit_code, and the data of a NotVerified's answer. `interrupted` is advice to print after Ctrl-C, of
+    a command that saves its work then; one that does not, and is the process's, ends at once.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    try:
+    said = f"{program}: interrupted{interrupted}"
+    with noticed(None if interrupted or argv is not None else partial(_end, said)) as came:
         try:
-            return act(given)
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-        return BROKEN_PIPE
-    except KeyboardInterrupt:
-        end_of_line = "\n" if sys.stderr.isatty() else ""  # the terminal shows ^C or a progress line there
-        sys.stderr.write(f"{end_of_line}{program}: interrupted{interrupted}\n")
-        return INTERRUPTED
-    except Exception as error:
-        if "--debug" in given:
-            traceback.print_exc()
-        return _refuse(program, error, "--json" in given)
+            try:
+                return act(given)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
+            return BROKEN_PIPE
+        except (KeyboardInterrupt, Exception) as error:
+            if came() or isinstance(error, KeyboardInterrupt):  # a library may have made another error of it
+                sys.stderr.write(_on_its_own(said))
+                return INTERRUPTED
+            if "--debug" in given:
+                traceback.print_exc()
+            return _refuse(program, error, "--json" in given)
 
 
 def show(text: str) -> None:
@@ -316,6 +323,18 @@ class _Once(_OnlyOnce, argparse._StoreAction):
 
 class _OnceTrue(_OnlyOnce, argparse._StoreTrueAction):
     """A flag."""
+
+
+def _end(said: str) -> None:
+    """Ends the process and leaves nothing, unless all is written but for the answer."""
+    if PARTIALS.discard():
+        os.write(_STDERR, _on_its_own(said).encode())
+        os._exit(INTERRUPTED)
+
+
+def _on_its_own(line: str) -> str:
+    """A line for stderr, where a terminal shows ^C or a progress line."""
+    return f"\n{line}\n" if os.isatty(_STDERR) else f"{line}\n"
 
 
 def _refuse(program: str, error: Exception, as_json: bool) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from caffe2torch.errors import WriteError
+from caffe2torch.partial import partial
 
 
 def make_folder(folder: Path) -> None:
@@ -22,15 +22,13 @@ def make_folder(folder: Path) -> None:
 def write(path: Path, content: bytes | str) -> None:
     """Writes or replaces a file, and creates its folders. Raises WriteError."""
     data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.part")
     make_folder(path.parent)
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with partial(path) as unfinished:
+            unfinished.write_bytes(data)
+            unfinished.replace(path)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

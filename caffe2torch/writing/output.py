@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -15,6 +13,7 @@ import numpy as np
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import WeightsError, WriteError
+from caffe2torch.partial import finishing, partial
 
 Progress = Callable[[int, int], None]
 
@@ -128,22 +127,20 @@ def create(
     cannot be written, or would be one of the files `inputs`.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name[:200]}.{os.urandom(4).hex()}.part")
     try:
         _check(target, inputs, folder)
-        partial.mkdir()
-        output = Output(partial / target.name, target, progress)
-        if folder:
-            output.path.mkdir()
-        try:
-            yield output
-        finally:
-            output.close()
-        _move(output.path, target, inputs)
+        with partial(target, folder=True) as place:
+            output = Output(place / target.name, target, progress)
+            if folder:
+                output.path.mkdir()
+            try:
+                yield output
+            finally:
+                output.close()
+            with finishing():
+                _move(output.path, target, inputs)
     except OSError as error:
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _move(made: Path, target: Path, inputs: Sequence[str]) -> None:

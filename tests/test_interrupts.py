@@ -1,0 +1,174 @@
+"""Ctrl-C where libraries get it wrong: 130, one line, no file. And what a killed process leaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from caffe2torch.cli.main import main
+from caffe2torch.interrupts import noticed, put_off
+from caffe2torch.partial import partial
+from fcn_repro.files import write
+from tests.places import GOLDEN, ROOT
+
+SOURCE = GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel"
+PROGRAM = """
+import signal, sys
+from pathlib import Path
+from caffe2torch.cli.main import main
+def lost(*arguments, **options):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except BaseException:
+        raise RuntimeError("of a library") from None
+{patch}
+sys.exit(main())
+"""
+WRITES = """
+import torch
+from caffe2torch.formats import formats
+formats()[{format!r}].__dict__["write"] = lost
+"""
+EXPORTS = """
+import torch
+torch.export.export = lost
+"""
+CHECKS = """
+import caffe2torch.writing.checking as checking
+checking.check = lost
+"""
+MOVES = """
+before = Path.replace
+def replace(self, target):
+    signal.raise_signal(signal.SIGINT)
+    return before(self, target)
+Path.replace = replace
+"""
+
+
+def converted(folder: Path, output: str, patch: str) -> subprocess.CompletedProcess[str]:
+    """fcn-convert in a process of its own, with `patch` in its program."""
+    return subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(patch=patch), str(SOURCE), "-o", f"{folder}/{output}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+MOMENTS = [
+    *((f"out{suffix}", CHECKS) for suffix in ("/", ".py", ".safetensors", ".pt")),
+    *((f"out{suffix}", EXPORTS) for suffix in (".onnx", ".pt2")),
+    ("out.onnx", WRITES.format(format="onnx")),
+]
+
+
+@pytest.mark.parametrize(("output", "patch"), MOMENTS)
+def test_an_interrupt_that_a_library_makes_another_error(tmp_path: Path, output: str, patch: str) -> None:
+    run = converted(tmp_path, output, patch)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "fcn-convert: interrupted\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "files"),
+    [
+        ("out.safetensors", ["out.safetensors"]),
+        ("out.py", ["out.py", "out.safetensors"]),
+        ("out/", ["out"]),
+    ],
+)
+def test_too_late(tmp_path: Path, output: str, files: Sequence[str]) -> None:
+    """Files that belong together get their names together; then there is nothing to interrupt."""
+    run = converted(tmp_path, output, MOVES)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+
+
+def test_also_where_the_process_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                        monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    def lost(*_: object, **__: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except BaseException:
+            raise RuntimeError("of a library") from None
+
+    monkeypatch.setattr("caffe2torch.writing.checking.check", lost)
+    before = signal.getsignal(signal.SIGINT)
+    assert main([str(SOURCE), "-o", str(tmp_path / "out.safetensors")]) == 130
+    assert capsys.readouterr().err == "fcn-convert: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with noticed() as came:
+            signal.raise_signal(signal.SIGINT)
+            assert not came()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_put_off_until_the_end() -> None:
+    done = []
+
+    def interrupted() -> None:
+        with put_off():
+            signal.raise_signal(signal.SIGINT)
+            done.append(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done == [1]
+
+
+# --- what a killed process leaves
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from caffe2torch.partial import partial
+with partial(Path("{target}"), folder={folder}) as path:
+    (path / "half" if {folder} else path).write_bytes(bytes(99))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_the_next_write_removes_what_a_killed_one_left(tmp_path: Path, folder: bool) -> None:
+    for name in ("a.bin", "other.bin"):
+        program = KILLED.format(target=tmp_path / name, folder=folder)
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
+        assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    write(tmp_path / "a.bin", b"new")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert (left[0][:11], left[1:]) == (".other.bin.", ["a.bin"])
+
+
+def test_but_not_what_somebody_writes_now(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    with partial(target) as slow:
+        slow.write_bytes(b"slow")
+        with partial(target) as quick:
+            quick.write_bytes(b"quick")
+            assert {slow, quick} == set(tmp_path.iterdir())
+        slow.replace(target)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.bin", b"slow")]
+
+
+def test_nor_what_only_looks_like_it(tmp_path: Path) -> None:
+    for name in (".a.bin.part", ".a.bin.0123abcg.part", ".a.bin.0123abcd.part2", "a.bin.part"):
+        (tmp_path / name).touch()
+    write(tmp_path / "a.bin", b"new")
+    assert len(list(tmp_path.iterdir())) == 5
