@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+import caffe2torch as c2t
 from caffe2torch.errors import NetError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import label_png
@@ -30,7 +31,8 @@ class Predictor:
     """A model, in eval mode on its device, and the data set whose images it sees.
 
     `model(blob=image)` takes float32 images (1, C, H, W), as `preparation` says, and returns scores
-    (1, classes, H, W), or several of them by head; `model.inputs` names the blobs.
+    (1, classes, H, W), or several of them by head; `model.inputs` names the blobs. Raises NetError for a
+    classifier.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class Predictor:
     ) -> None:
         self.model, self.dataset, self.device = model, dataset, device
         self.preparation = preparation
+        if isinstance(model, c2t.CaffeNet):
+            _refuse_classifier(model)
 
     def heads(self) -> tuple[str, ...]:
         """The labellings of the data set that the model predicts, found by running it on one image."""
@@ -69,6 +73,23 @@ class Predictor:
     def _read(self, index: int) -> _Ready:
         sample = self.dataset[index]
         return sample, net_inputs(sample, self.model.inputs, self.preparation)  # type: ignore[arg-type]
+
+
+def _refuse_classifier(model: c2t.CaffeNet) -> None:
+    """Raises NetError for a net that does not score pixels; which sizes of image it takes need not be known."""
+    shapes = {
+        top: shape
+        for step in model.plan.steps
+        for top, shape in zip(step.layer.tops, step.tops, strict=True)
+    }
+    for blob in model.plan.outputs:
+        shape = shapes.get(blob)
+        if shape is not None and len(shape) != 4:
+            sizes = ", ".join(["N", *(str(size or "?") for size in shape[1:])][: len(shape)])
+            raise NetError(
+                f"net {model.plan.net.name!r}: output {blob!r} is ({sizes}), as a classifier's; only a net that "
+                f"scores each pixel, (N, classes, H, W), predicts a segmentation"
+            )
 
 
 def by_head(output: Tensor | Mapping[str, Tensor], heads: Sequence[str]) -> dict[str, Tensor]:

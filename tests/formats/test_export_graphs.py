@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,17 @@ def exported(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             assert check is not None
             assert len(set(check.sizes)) == 2
     return {name: folder / name for name in FCNS}
+
+
+def test_a_pt2_says_what_it_was_traced_on_but_does_not_hold_it(exported: dict[str, Path]) -> None:
+    path = exported["siftflow-fcn16s"].with_suffix(".pt2")
+    with zipfile.ZipFile(path) as archive:
+        (samples,) = (info for info in archive.infolist() if "sample_inputs" in info.filename)
+    ((), inputs) = torch.export.load(path).example_inputs
+    (image,) = inputs.values()
+    assert image.shape[:2] == (2, 3)
+    assert image.numel() * 4 > 100_000  # as pixels
+    assert samples.file_size < 10_000
 
 
 @pytest.mark.parametrize("suffix", ["pt2", "onnx"])

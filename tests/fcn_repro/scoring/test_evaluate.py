@@ -29,6 +29,7 @@ from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.metrics import Over
 from fcn_repro.scoring.predict import by_head, model_sha256
 from fcn_repro.scoring.result import Evaluation, stored_evaluations
+from tests.nets import net_of
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 CLASSES = ("ground", "sky", "tree", "road")
@@ -295,6 +296,25 @@ def test_a_split_of_secret_labels_is_predicted_only(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 3
     with pytest.raises(MissingData, match="secret"):
         _ = result.scores
+
+
+@pytest.mark.parametrize("height", [9, 24])
+def test_a_classifier_is_refused(images, height):
+    """Whether or not its fully connected layer takes images of the size at hand."""
+    net = net_of(
+        f"""name: "a classifier"
+        layer {{ name: "data" type: "Input" top: "data"
+                input_param {{ shape {{ dim: 1 dim: 3 dim: {height} dim: 31 }} }} }}
+        layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+                inner_product_param {{ num_output: 4 weight_filler {{ type: "xavier" }} }} }}
+        layer {{ name: "prob" type: "Softmax" bottom: "fc" top: "prob" }}"""
+    )
+    with pytest.raises(NetError) as refused:
+        run(c2t.build(net), open_dataset("folder", images, "all"))
+    assert str(refused.value) == (
+        "net 'a classifier': output 'prob' is (N, 4), as a classifier's; only a net that scores each pixel, "
+        "(N, classes, H, W), predicts a segmentation"
+    )
 
 
 def test_a_model_that_does_not_fit_is_refused(images):
