@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffe2torch.cli.existing import replaced
 from caffe2torch.cli.screen import Outcome, compared, numbers, verified
 from caffe2torch.cli.source import insisted, read_source
 from caffe2torch.command_line import Answer, NotVerified, ProgressLine, UsageError
@@ -38,6 +39,7 @@ def convert(options: argparse.Namespace) -> Answer:
     """Writes what FILE holds, verified if asked for."""
     start, digest = time.perf_counter(), Digest(options.file)
     target, kind = _target(options)
+    old = replaced(target, kind, Path(options.file), options.force)
     run = options.check == "run" or formats()[kind].read is None
     shapes = insisted(options, run)
     if kind == "safetensors":
@@ -67,11 +69,11 @@ def convert(options: argparse.Namespace) -> Answer:
     rest = "running it on random inputs of two sizes, to compare" if run else ""
     progress = ProgressLine("MB", 1e6, rest)
     try:
-        check = write(model, target, kind, options.dtype, progress, True, run)
+        check = write(model, target, kind, options.dtype, progress, True, run, options.force)
     finally:
         progress.wipe()
     seconds = time.perf_counter() - start
-    outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check, warnings)
+    outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check, warnings, old)
     return Answer(str(outcome), outcome.facts(), warnings=warnings)
 
 

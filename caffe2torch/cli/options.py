@@ -84,6 +84,7 @@ def _writing(group: Group) -> None:
         default="float32",
         help="of the written parameters (default: float32)",
     )
+    add("--force", action="store_true", help="replace what is at OUT, even if it was not converted from FILE")
     add("--form", choices=("deploy", "train"), default="deploy", help=_FORM)
     add("--arch", metavar="NAME", help="insist on an architecture, such as FCN8s")
     add("--verify", metavar="REF.npz", help="compare with Caffe's blobs first; write only if they agree")

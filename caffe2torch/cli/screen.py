@@ -35,6 +35,8 @@ class Outcome:
     """How the written file was checked."""
     warnings: tuple[str, ...] = ()
     """What may make it useless; in JSON they are among the notes."""
+    replaced: tuple[str, ...] = ()
+    """The files that were there before, under the same names."""
 
     def facts(self) -> dict[str, Any]:
         """The result for JSON."""
@@ -54,7 +56,12 @@ class Outcome:
             "diagonal": [parameter.key for parameter in plan.parameters() if parameter.diagonal],
             "verified": verified(self.reports),
             "checked": self.check and self.check.facts(),
-            "output": {"file": self.target, "format": self.format, "dtype": self.dtype},
+            "output": {
+                "file": self.target,
+                "format": self.format,
+                "dtype": self.dtype,
+                "replaced": self.replaced,
+            },
             "seconds": round(self.seconds, 3),
             "load": self.load(),
         }
@@ -63,7 +70,8 @@ class Outcome:
         head = origin_text(self.model)
         lines = aligned([(f"  {name}", value) for name, value in self._lines()])
         checked = f"checked {self.check}" if self.check else ""
-        written = f"wrote {self.target}: {size_text(self.target)} in {self.seconds:.2f} s; it loads with"
+        old = f"replaced what was at {' and '.join(self.replaced)}\n" if self.replaced else ""
+        written = f"{old}wrote {self.target}: {size_text(self.target)} in {self.seconds:.2f} s; it loads with"
         code = "\n".join(f"    {line}" for line in self.load())
         parts = ["\n".join((head, *lines)), compared(self.reports), checked, f"{written}\n\n{code}"]
         return "\n\n".join(part for part in parts if part)

@@ -11,7 +11,7 @@ from caffe2torch.command_line import Answer, UsageError, Verb
 
 _MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields", "--align-crops")
 _READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
-_WRITING = ("-o", "--format", "--dtype", "--form", "--arch", "--verify", "--check", "--shape")
+_WRITING = ("-o", "--force", "--format", "--dtype", "--form", "--arch", "--verify", "--check", "--shape")
 
 
 def _convert(options: argparse.Namespace) -> Answer:

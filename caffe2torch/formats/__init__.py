@@ -92,8 +92,12 @@ def write(
     progress: Progress | None = None,
     check: bool = True,
     run: bool = False,
+    force: bool = False,
 ) -> Check | None:
-    """Writes a model as `export` does; `progress` is called with the bytes written and the total."""
+    """Writes a model as `export` does; `progress` is called with the bytes written and the total.
+
+    With `force`, a file that comes with the one at `path` may replace anything.
+    """
     from caffe2torch.writing import DTYPES
     from caffe2torch.writing.checking import check as compared
     from caffe2torch.writing.model import valued
@@ -107,7 +111,7 @@ def write(
     if chosen.needs_values:
         for parameter in model.plan.parameters():
             valued(parameter)
-    with create(path, model.inputs, progress, chosen.is_folder) as output:
+    with create(path, model.inputs, progress, chosen.is_folder, force) as output:
         chosen.write(model, output, dtype)
         output.close()
         found = compared(model, chosen, output.path, dtype, run) if check else None

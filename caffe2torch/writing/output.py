@@ -24,12 +24,15 @@ PIECE = 1 << 22
 class Output:
     """A file, or a folder of files, on its way: nobody sees it under its name before it is whole.
 
-    `expected` is its size, once the format knows it.
+    `expected` is its size, once the format knows it. With `force`, what comes with it may replace anything.
     """
 
-    def __init__(self, path: Path, target: Path, progress: Progress | None = None) -> None:
+    def __init__(
+        self, path: Path, target: Path, progress: Progress | None = None, force: bool = False
+    ) -> None:
         self.path, self.target, self._progress = path, target, progress
         """Where it lies meanwhile, under its own name, for libraries that write by path; and at the end."""
+        self.force = force
         self.expected = self.written = 0
         self._others: list[Output] = []
         self._last: Callable[[IO[bytes]], None] | None = None
@@ -119,6 +122,7 @@ def create(
     inputs: Sequence[str] = (),
     progress: Progress | None = None,
     folder: bool = False,
+    force: bool = False,
 ) -> Iterator[Output]:
     """A new file or folder that takes the name `path` at the end; nothing is left of it when anything fails.
 
@@ -130,7 +134,7 @@ def create(
     try:
         _check(target, inputs, folder)
         with partial(target, folder=True) as place:
-            output = Output(place / target.name, target, progress)
+            output = Output(place / target.name, target, progress, force)
             if folder:
                 output.path.mkdir()
             try:

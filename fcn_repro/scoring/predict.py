@@ -76,19 +76,17 @@ class Predictor:
 
 
 def _refuse_classifier(model: c2t.CaffeNet) -> None:
-    """Raises NetError for a net that does not score pixels; which sizes of image it takes need not be known."""
+    """Raises NetError for a net that does not score pixels, whatever sizes of image it takes."""
     shapes = {
-        top: shape
-        for step in model.plan.steps
-        for top, shape in zip(step.layer.tops, step.tops, strict=True)
+        top: shape for step in model.plan.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)
     }
     for blob in model.plan.outputs:
         shape = shapes.get(blob)
         if shape is not None and len(shape) != 4:
             sizes = ", ".join(["N", *(str(size or "?") for size in shape[1:])][: len(shape)])
             raise NetError(
-                f"net {model.plan.net.name!r}: output {blob!r} is ({sizes}), as a classifier's; only a net that "
-                f"scores each pixel, (N, classes, H, W), predicts a segmentation"
+                f"net {model.plan.net.name!r}: output {blob!r} is ({sizes}), as a classifier's; only a net "
+                f"that scores each pixel, (N, classes, H, W), predicts a segmentation"
             )
 
 

@@ -65,7 +65,8 @@ def write_python(model: Model, output: Output, dtype: str = "float32") -> None:
     output.write("\n".join(_file(module, model, name)).encode())
     state, tensors = module.state(), output.another(weights)
     kept = _is_kept(state, model)
-    _check_free(tensors.target, kept, name)
+    if not output.force:
+        _check_free(tensors.target, kept, name)
     if kept:
         # With the net's definition next to its tensors, this package can read the file, too.
         write_safetensors(model, tensors, dtype)
@@ -81,11 +82,13 @@ def _check_free(weights: Path, kept: bool, name: str) -> None:
         _, metadata = read_tensors(weights)
     except ReadError:
         metadata = {}
-    if "caffe2torch" not in metadata or ("net" in metadata and not kept):
-        raise WriteError(
-            f"{weights}: exists and is not from an earlier {name}, whose weights would replace it; "
-            f"name another .py file with -o"
-        )
+    if "caffe2torch" not in metadata:
+        problem = f"exists and is not from an earlier {name}, whose weights would replace it"
+    elif "net" in metadata and not kept:
+        problem = f"is a whole net, and the weights of {name} alone would replace it"
+    else:
+        return
+    raise WriteError(f"{weights}: {problem}; name another .py file with -o")
 
 
 def _is_kept(state: Mapping[str, Kept], model: Model) -> bool:
