@@ -45,6 +45,7 @@ exit codes: 0 done, 1 refused or a cell outside its tolerance, 2 usage, 3 data o
             130 interrupted, 141 broken pipe
 """
 _OUTPUT = "--table, --evaluate: a report; --predict: the archive; --render, --caffe: the folder"
+_FORCE = "with -o of --table, --evaluate, --predict, --caffe: replace what is there"
 _DATA = "--list, --table, --evaluate, --predict, --train, --caffe: where your copy of the data set is"
 _ON = "seg11valid, or DATASET/SPLIT: nyudv2/test (also --server-result, and --table 8 of pami2017)"
 _DEVICE = "--table, --evaluate, --predict, --train: cpu (default), cuda, cuda:1"
@@ -91,6 +92,7 @@ def _shared_options(group: Group) -> None:
     add = group.add_argument
     add("--home", metavar="DIR", type=Path, help="all: where data, models and results are (default: .)")
     add("-o", "--report", metavar="PATH", type=Path, dest="output", help=_OUTPUT)
+    add("--force", action="store_true", help=_FORCE)
     add("--data", metavar="DIR", type=Path, help=_DATA)
     add("--partial", action="store_true", help="with --data: accept an incomplete copy")
     add("--device", metavar="D", default="cpu", help=_DEVICE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,12 @@ def write(path: Path, content: bytes | str) -> None:
             unfinished.replace(path)
     except OSError as error:
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def refuse_existing(paths: Iterable[Path], force: bool) -> None:
+    """Raises WriteError for files that are there, unless they may be replaced."""
+    if not force and (existing := [path for path in paths if path.exists()]):
+        raise WriteError(f"{existing[0]}: exists; name another place with -o, or replace it with --force")
 
 
 def write_json(path: Path, content: Any) -> None:

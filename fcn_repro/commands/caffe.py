@@ -18,7 +18,8 @@ def for_caffe(args: argparse.Namespace) -> int:
         raise UsageError("--caffe needs -o DIR, the folder to write to")
     recipe = adjusted(args.caffe)
     place = at_home(args.caffe, recipe, workspace(args))
-    files = [str(path) for path in write_for_caffe(Path(args.caffe).stem, recipe, place, args.output)]
+    written = write_for_caffe(Path(args.caffe).stem, recipe, place, args.output, args.force)
+    files = [str(path) for path in written]
     print_answer(Answer("\n".join(files), {"files": files}), args.json)
     return 0
 
@@ -26,7 +27,7 @@ def for_caffe(args: argparse.Namespace) -> int:
 VERB = Verb(
     "--caffe",
     for_caffe,
-    ("-o", "--data", "--partial"),
+    ("-o", "--force", "--data", "--partial"),
     "its train.prototxt and solver.prototxt, into -o DIR",
     {"metavar": "RECIPE"},
 )

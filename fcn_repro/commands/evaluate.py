@@ -20,7 +20,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from fcn_repro.scoring.run import first_process
     from fcn_repro.tables.zoo_scores import stated
 
-    run, folder = run_of(args, args.evaluate), report_folder(args)
+    run = run_of(args, args.evaluate)
+    folder = report_folder(args, run.stem)
     evaluation = run.evaluate()
     if not first_process():
         return 0
@@ -57,7 +58,7 @@ def scores_text(evaluation: Evaluation) -> str:
 VERB = Verb(
     "--evaluate",
     evaluate,
-    RUN,
+    (*RUN, "--force"),
     "the scores of a model, of the zoo or in a file, --on SPLIT",
     {"metavar": "MODEL"},
 )

@@ -22,7 +22,8 @@ from fcn_repro.workspace import named
 def table(args: argparse.Namespace) -> int:
     """One table: ours, published, difference."""
     paper, number = _asked(args)
-    folder = report_folder(args)
+    name = f"{args.paper}-table-{number}"
+    folder = report_folder(args, name)
     found = Measurements(
         workspace(args),
         program(args),
@@ -45,7 +46,7 @@ def table(args: argparse.Namespace) -> int:
         from fcn_repro.report.report import TableReport, sections_of
 
         shown = [section for run in found.used for section in sections_of(run, found.images_of(run))]
-        publish(TableReport(paper, number, compared, notes, shown), folder, f"{args.paper}-table-{number}")
+        publish(TableReport(paper, number, compared, notes, shown), folder, name)
     return compare.exit_code(compared)
 
 
@@ -102,7 +103,7 @@ VERB = Verb(
     table,
     (
         *("--paper", "--stored", "--time", "--protocol", "--on", "--fill"),
-        *("--data", "--partial", "--device", "--precision", "-o"),
+        *("--data", "--partial", "--device", "--precision", "-o", "--force"),
     ),
     "one table, by its number in the paper: 3, A",
     {"metavar": "N"},

@@ -15,6 +15,8 @@ from fcn_repro.scoring.result import HeadScores
 from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 from fcn_repro.tables.papers import Column
 
+GENERATOR = "fcn-repro"
+"""What a page says that it was written by."""
 _NOTHING_IS_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The page's Content-Security-Policy: it holds whatever an untrusted file put into the page."""
 
@@ -38,6 +40,7 @@ def document(title: str, *content: Content) -> str:
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        element("meta", name="generator", content=GENERATOR),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", http_equiv="Content-Security-Policy", content=_NOTHING_IS_FETCHED),
         element("title", title),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import caffe2torch as c2t
 from fcn_repro.data.datasets import dataset
-from fcn_repro.files import make_folder, write
+from fcn_repro.files import make_folder, refuse_existing, write
 from fcn_repro.recipes import Recipe
 from fcn_repro.training.first_weights import blank, counted, dropping, freeze
 from fcn_repro.workspace import Workspace
@@ -26,16 +26,21 @@ _PYTHON = {
 """By data set, as the nets of shelhamer/fcn.berkeleyvision.org at 1305c73 have them."""
 
 
-def write_for_caffe(name: str, recipe: Recipe, workspace: Workspace, folder: Path) -> tuple[Path, Path]:
-    """Writes a recipe's two files into a folder; returns their paths. Raises WriteError, NetError.
+def write_for_caffe(
+    name: str, recipe: Recipe, workspace: Workspace, folder: Path, force: bool = False
+) -> tuple[Path, Path]:
+    """Writes a recipe's two files into a folder; returns their paths. Raises NetError, and WriteError.
+
+    Files that are there are replaced only by `force`.
 
     A recipe that takes its number of classes from a folder of images needs that folder, else MissingData.
     """
     data = recipe.data
     heads = dataset(data.train.partition("/")[0]).labellings or workspace.open(data.train).heads
     recipe = counted(recipe, heads)
-    make_folder(folder)
     net, solver = folder / "train.prototxt", folder / "solver.prototxt"
+    refuse_existing((net, solver), force)
+    make_folder(folder)
     normalize = recipe.loss.normalize
     trained = c2t.training_net(_net(recipe), normalize=normalize, python_param=python_param(recipe))
     c2t.export(trained, net)
