@@ -5,10 +5,10 @@ This is what `build` runs and what the commands print and write; the checks are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, count
+from functools import cached_property
 
 from caffe2torch.errors import NetError, UnsupportedLayer
 from caffe2torch.layers.converter import Converter, Shape
@@ -23,6 +23,10 @@ from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
 from caffe2torch.plan.phase import check_stages, for_phase
 
+MAX_VIEWED = 32
+"""How many inputs the views of layers are followed from: enough for any net with images, and for a net of a
+thousand inputs it takes no thousand views of each layer."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -34,7 +38,7 @@ class Step:
     tops: tuple[Shape | None, ...]
     parameters: tuple[Parameter, ...]
     views: Mapping[str, View]
-    """How the first top sees each input of the net."""
+    """How the first top sees each of the net's first inputs (MAX_VIEWED)."""
     overwrites: Mapping[str, str]
     """Later needed blobs in the memory of a top that is computed in place, each with the top."""
 
@@ -88,20 +92,30 @@ def _filled_once(net: Net) -> Net:
 
 def _with_loss_tops(net: Net) -> Net:
     """The net with a top for every loss that names none, named after the layer."""
-    taken = {top for layer in net.layers for top in layer.tops}
+    names = Names(top for layer in net.layers for top in layer.tops)
     layers = []
     for layer in net.layers:
         if not layer.tops and getattr(converter_of(layer), "auto_top", False):
-            layer = replace(layer, tops=(_unused(layer.name or layer.type, taken),))
-            taken |= set(layer.tops)
+            layer = replace(layer, tops=(names.unused(layer.name or layer.type),))
         layers.append(layer)
     return replace(net, layers=tuple(layers))
 
 
-def _unused(name: str, taken: set[str]) -> str:
-    """The name, numbered from 2 if it is taken."""
-    names = chain([name], (f"{name}#{n}" for n in count(2)))
-    return next(name for name in names if name not in taken)
+class Names:
+    """Names that are taken. Each new one costs the same, however many layers a file gives one name."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self.taken = set(taken)
+        self._next: dict[str, int] = {}
+
+    def unused(self, name: str) -> str:
+        """The name, numbered from 2 if it is taken; now it is."""
+        unused, number = name, self._next.get(name, 2)
+        while unused in self.taken:
+            unused, number = f"{name}#{number}", number + 1
+        self.taken.add(unused)
+        self._next[name] = number
+        return unused
 
 
 class _Planner:
@@ -112,7 +126,7 @@ class _Planner:
         self.shapes: dict[str, Shape | None] = {}
         self.views: dict[str, dict[str, View]] = {}
         self.inputs: dict[str, Shape | None] = {}
-        self.keys: set[str] = set()
+        self.keys = Names(())
         self.unaligned: list[tuple[str, tuple[int, ...]]] = []
         self.parameters = Parameters(net, allow_missing, phase == "TRAIN" and net.force_backward)
         self.memory = Memory()
@@ -158,9 +172,7 @@ class _Planner:
 
     def _key(self, layer: Layer) -> str:
         """A unique name: Caffe allows layers without one, and two of one name."""
-        key = _unused(layer.name or layer.type, self.keys)
-        self.keys.add(key)
-        return key
+        return self.keys.unused(layer.name or layer.type)
 
     def _tops(self, layer: Layer, converter: Converter) -> tuple[Shape | None, ...]:
         tops = converter.top_shapes()
@@ -188,15 +200,22 @@ class _Planner:
         return tuple(b if a is None else a for a, b in zip(shape, known, strict=True))
 
     def _by_weights(self, blob: str) -> Shape | None:
-        for layer in self.net.layers:
-            if blob in layer.bottoms[:1]:
-                bottoms = (None,) * len(layer.bottoms)
-                with _refusing(layer, bottoms):
-                    return converter_for(layer, bottoms).shape_by_weights()
-        return None
+        layer = self._readers.get(blob)
+        if layer is None:
+            return None
+        bottoms = (None,) * len(layer.bottoms)
+        with _refusing(layer, bottoms):
+            return converter_for(layer, bottoms).shape_by_weights()
+
+    @cached_property
+    def _readers(self) -> dict[str, Layer]:
+        """The first layer whose first bottom a blob is."""
+        return {bottom: layer for layer in reversed(self.net.layers) for bottom in layer.bottoms[:1]}
 
     def _look(self, layer: Layer, converter: Converter) -> dict[str, View]:
         if layer.type == "Input":
+            if len(self.inputs) > MAX_VIEWED:
+                return {}
             axes = {top: len(self.shapes[top] or (1,) * 4) - 2 for top in layer.tops}
             return {top: View.of_input(n) for top, n in axes.items() if n > 0}
         seen: dict[str, View] = {}
