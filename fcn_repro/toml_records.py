@@ -24,6 +24,9 @@ else:
 
 _R = TypeVar("_R")
 
+MAX_BYTES = 1 << 20
+"""Of a file; the longest of ours has 50 kB."""
+
 
 def load(path: Path, kind: type[_R]) -> _R:
     """The record in a TOML file.
@@ -32,10 +35,14 @@ def load(path: Path, kind: type[_R]) -> _R:
     `kind` asks for.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise ReadError(f"{path.name}: is over {MAX_BYTES} bytes, more than any recipe or table needs")
+        content = tomllib.loads(text.decode())
     except FileNotFoundError as error:
         raise MissingData(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ReadError(f"{path.name}: not readable as TOML: {error}") from error
     record: _R = _read(kind, content, path.name)
     return record
