@@ -107,6 +107,8 @@ def _unpack_tar(stream: io.BufferedIOBase, writer: _Writer) -> None:
 def _unpack_zip(archive: Path, writer: _Writer) -> None:
     with zipfile.ZipFile(archive) as zipped:
         for member in zipped.infolist():
+            if not member.filename:
+                raise writer.refusal("", "is no name of a member")
             kind = stat.S_IFMT(member.external_attr >> 16)  # 0 from systems without modes
             if member.is_dir():
                 writer.add_folder(member.filename)
@@ -167,16 +169,27 @@ class _Writer:
 
     def add_link(self, name: str, target: str) -> None:
         self._path(name)
-        self.links[name] = posixpath.normpath(target)
+        if (link := posixpath.normpath(name)) in self.links:
+            raise self.refusal(name, "comes twice")
+        self.links[link] = posixpath.normpath(target)
 
     def copy_links(self) -> None:
         """Links as copies, once all files are there; a link may name another one."""
-        while ready := [name for name, target in self.links.items() if self._has_file(target)]:
-            for name in ready:
-                with (self.root / self.links.pop(name)).open("rb") as content:
-                    self.add_file(name, content)
-        for name, target in self.links.items():
-            raise self.refusal(name, f"is a link to {target!r}, which is not a file in the archive")
+        for name, target in list(self.links.items()):
+            end = self._end(name)
+            if not self._has_file(end):
+                raise self.refusal(name, f"is a link to {target!r}, which is not a file in the archive")
+            with (self.root / end).open("rb") as content:
+                self.add_file(name, content)
+
+    def _end(self, name: str) -> str:
+        """What a chain of links ends at; each leads straight there from now on: none is walked twice."""
+        chain: dict[str, None] = {}
+        while name in self.links and name not in chain:
+            chain[name] = None
+            name = self.links[name]
+        self.links |= dict.fromkeys(chain, name)
+        return name
 
     def _path(self, name: str) -> Path:
         self.members += 1

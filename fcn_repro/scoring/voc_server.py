@@ -127,6 +127,7 @@ def read_answer(path: Path) -> ServerResult:
         raise ReadError(f"{path}: {error}") from error
 
 
+_TITLE = re.compile(r"[A-Za-z/ ]+")
 _NAMES = {name: name for name in CLASSES} | {"mean": "mean", "average": "mean", "averageaccuracy": "mean"}
 
 
@@ -141,8 +142,8 @@ def _bare_number(text: str) -> dict[str, float]:
 
 
 def _listing(text: str) -> dict[str, float]:
-    lines = re.findall(r"^\s*([A-Za-z/ ]+?)\s*[:=]\s*([\d.]+)\s*%?\s*$", text, re.MULTILINE)
-    values = ((_name(title), _number(value)) for title, value in lines)
+    lines = (line.replace("=", ":").partition(":") for line in text.splitlines())
+    values = ((_name(title), _number(value)) for title, _, value in lines if _TITLE.fullmatch(title.strip()))
     return {name: value for name, value in values if name and value is not None}
 
 
@@ -161,7 +162,7 @@ def _page(text: str) -> dict[str, float]:
 
 
 def _number(text: str) -> float | None:
-    match = re.fullmatch(r"\s*(\d{1,3}(?:\.\d+)?)\s*%?\s*", text)
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%?", text.strip())
     return float(match[1]) if match else None
 
 
