@@ -39,7 +39,7 @@ def convert(options: argparse.Namespace) -> Answer:
     """Writes what FILE holds, verified if asked for."""
     start, digest = time.perf_counter(), Digest(options.file)
     target, kind = _target(options)
-    old = replaced(target, kind, Path(options.file), options.force)
+    old = replaced(target, kind, [*filter(None, (options.file, options.prototxt))], options.force)
     run = options.check == "run" or formats()[kind].read is None
     shapes = insisted(options, run)
     if kind == "safetensors":

@@ -7,6 +7,8 @@ edited, and files of formats that do not say where they come from are replaced o
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from caffe2torch.errors import Caffe2TorchError, WriteError
@@ -14,14 +16,16 @@ from caffe2torch.formats.hub import WEIGHTS
 from caffe2torch.untrusted.safetensors import read_tensors
 
 
-def replaced(target: Path, kind: str, source: Path, force: bool) -> tuple[str, ...]:
-    """The files and folders that a conversion of `source` to `target` replaces.
+def replaced(target: Path, kind: str, inputs: Sequence[str], force: bool) -> tuple[str, ...]:
+    """The files and folders that a conversion to `target` replaces, of `inputs`: FILE, perhaps its prototxt.
 
-    Raises WriteError for one that is `source` itself and, unless `force`, for one that is not ours.
+    Raises WriteError for one of `inputs` itself and, unless `force`, for one that is not ours.
     """
-    existing = tuple(path for path in _written(target, kind) if path.exists() and not _is_empty(path))
+    source = Path(inputs[0])
+    # A name that no file can have, as os.path knows, is refused where it is written.
+    existing = tuple(x for x in _written(target, kind) if os.path.exists(x) and not _is_empty(x))  # noqa: PTH110
     for path in existing:
-        if path.samefile(source):
+        if any(os.path.exists(name) and path.samefile(name) for name in inputs):  # noqa: PTH110
             keeps = f", and {target.name} keeps its weights under this name" if path != target else ""
             raise WriteError(f"{path}: is the file that is converted{keeps}; name another with -o")
         if not force and _source(path) != source.name:
