@@ -304,7 +304,7 @@ def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: s
     ("line", "message"),
     [
         ('name = "FCN8"', "name is 'FCN8'; known are FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, "
-            "FCNAlexNet, FCNGoogLeNet, FCNGoogLeNetPooled"),
+            "FCNAlexNet, FCNPool5, FCNPool4, FCNPool3, FCNGoogLeNet, FCNGoogLeNetPooled"),
         ('name = "FCN8s"\nclasses = [0]', "classes are [0]; labels of 8 bits name 1 to 255"),
         ('name = "FCN8s"\nclasses = [256]', "classes are [256]; labels of 8 bits name 1 to 255"),
     ],
