@@ -40,16 +40,17 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def scores_text(evaluation: Evaluation) -> str:
-    """An evaluation for the terminal: scores, and IU by class."""
+    """An evaluation for the terminal: the scores, over which classes they are means, and IU by class."""
+    from fcn_repro.report.scores import SCORES, averaged_over
+
     lines = [
         f"{evaluation.model} on {evaluation.dataset} {evaluation.split}: {evaluation.images} images, "
         f"{evaluation.precision}, {evaluation.device}, {evaluation.seconds:.1f} s"
     ]
     for name, head in evaluation.heads.items():
-        percent = head.scores.percent().items()
-        scores = ", ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in percent)
-        width = max(map(len, head.classes))
-        lines += ["", f"{name}: {scores}"]
+        percent, width = head.scores.percent(), max(map(len, head.classes))
+        scores = ", ".join(f"{score.name} {percent[score.key]:.2f}" for score in SCORES)
+        lines += ["", f"{name}: {scores}", averaged_over(head)]
         for label, iu in zip(head.classes, head.per_class_iu, strict=True):
             lines.append(f"  {label:{width}}  {'-' if math.isnan(iu) else f'{100 * iu:6.2f}':>6}")
     return "\n".join([*lines, "", *evaluation.notes])

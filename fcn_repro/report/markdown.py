@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from fcn_repro.report.report import SCORES, Section, TableReport
+from fcn_repro.report.report import Section, TableReport
+from fcn_repro.report.scores import SCORES, averaged_over
 from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
 from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 
@@ -14,25 +15,41 @@ from fcn_repro.tables.compare import BASELINE, Compared, cited, summary
 def as_markdown(report: TableReport) -> str:
     """The table with its notes, and the scores by class of each result."""
     table = report.paper.tables[report.number]
+    parts = [
+        f"# {_plain(table.title)}",
+        *(_comparison(report) if table.rows else [_plain(table.note)]),
+        _listed(report.remarks),
+        *_legend(report),
+        *(_section(section, titled=section.title != table.title) for section in report.sections),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _comparison(report: TableReport) -> list[str]:
+    """What was measured, and the table with its footnotes."""
+    table = report.paper.tables[report.number]
     titles = [_plain(f"{c.metric}, {c.unit}; {c.split}".removesuffix("; -")) for c in table.columns.values()]
     rows = [
         [_plain(row.name), *(_cell(report, cell) for cell in cells)]
         for row, cells in zip(table.rows, report.rows(), strict=True)
     ]
-    signs = {mark(cell.cell) for cell in report.compared}
-    parts = [
-        f"# {_plain(table.title)}",
+    return [
         f"{_plain(report.paper.title)}, {_plain(report.paper.venue)}, Table {report.number}: "
         f"{summary(report.compared)}. Each cell: **ours** \\| published \\| difference.",
         _plain(table.note),
         _table(["", *titles], rows),
         "\n".join(f"{i}. {_note(said)}" for i, said in enumerate(report.footnotes, start=1)),
-        _listed(report.remarks),
-        _listed([f"{sign}: {meaning}" for sign, meaning in LEGEND.items() if sign in signs]),
-        _listed([f"{code}: {meaning}" for code, meaning in cited(report.paper, table).items()]),
-        *(_section(section) for section in report.sections),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _legend(report: TableReport) -> list[str]:
+    """The signs and sources that the table's cells have."""
+    signs = {mark(cell.cell) for cell in report.compared}
+    sources = cited(report.paper, report.paper.tables[report.number])
+    return [
+        _listed([f"{sign}: {meaning}" for sign, meaning in LEGEND.items() if sign in signs]),
+        _listed([f"{code}: {meaning}" for code, meaning in sources.items()]),
+    ]
 
 
 def _cell(report: TableReport, cell: Compared | None) -> str:
@@ -46,23 +63,25 @@ def _cell(report: TableReport, cell: Compared | None) -> str:
     return f"{ours} \\| {published} \\| {difference}" + (f" [{number}]" if number else "")
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, *, titled: bool) -> str:
     head, percent = section.head, section.head.scores.percent()
-    scores = [_number(percent[key]) for key in SCORES.values()]
+    scores = [[score.name, _number(percent[score.key]), score.meaning] for score in SCORES]
     by_class = [
         [_plain(name), _number(100 * iu)] for name, iu in zip(head.classes, head.per_class_iu, strict=True)
     ]
     parts = [
-        f"## {_plain(section.title)}",
+        f"## {_plain(section.title)}" if titled else "",
         _plain(section.about),
-        _table([*SCORES], [scores]),
+        _table(["", "%", "what it is"], scores, ("---", "---:", "---")),
+        _plain(averaged_over(head)),
         _table(["class", "IU"], by_class),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *rows]
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], aligned: Sequence[str] = ()) -> str:
+    """By default the first column is aligned left, the others right."""
+    lines = [titles, aligned or ["---"] + ["---:"] * (len(titles) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

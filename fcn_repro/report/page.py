@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from fcn_repro.report.charts import class_bars, confusion_picture
 from fcn_repro.report.html import Content, Markup, element, joined
 from fcn_repro.report.panels import panels_view
-from fcn_repro.report.report import SCORES, Section, TableReport
+from fcn_repro.report.report import Section, TableReport
+from fcn_repro.report.scores import SCORES, Score, averaged_over
 from fcn_repro.report.style import STYLE
 from fcn_repro.report.text import LEGEND, difference_text, mark, ours_text
 from fcn_repro.scoring.result import HeadScores
@@ -24,6 +25,8 @@ _NOTHING_IS_FETCHED = "default-src 'none'; img-src data:; style-src 'unsafe-inli
 def page(report: TableReport) -> str:
     """The whole page. The same report gives the same bytes."""
     table, name = report.paper.tables[report.number], f"{report.paper.venue}, Table {report.number}"
+    if not table.rows:
+        return _scores_page(report)
     return document(
         name,
         element("div", f"{report.paper.title} · {name}", class_="venue"),
@@ -32,6 +35,20 @@ def page(report: TableReport) -> str:
         _table_section(report),
         [_model_section(section) for section in report.sections],
         element("footer", "Written by fcn-repro. A difference is ours minus published."),
+    )
+
+
+def _scores_page(report: TableReport) -> str:
+    """Scores that nothing was published to compare with."""
+    table = report.paper.tables[report.number]
+    notes = [element("p", note, class_="soft") for note in (table.note, *report.remarks) if note]
+    return document(
+        table.title,
+        element("div", "Evaluation", class_="venue"),
+        element("h1", table.title),
+        notes,
+        [_model_section(section, titled=section.title != table.title) for section in report.sections],
+        element("footer", "Written by fcn-repro."),
     )
 
 
@@ -136,11 +153,11 @@ def _footnotes(report: TableReport) -> list[Markup]:
     return notes
 
 
-def _model_section(section: Section) -> Markup:
+def _model_section(section: Section, *, titled: bool = True) -> Markup:
     head = section.head
     return element(
         "section",
-        element("h2", section.title),
+        element("h2", section.title) if titled else "",
         element("p", section.about, class_="soft"),
         scores_view(head),
         element("h3", "By class"),
@@ -160,14 +177,19 @@ def _model_section(section: Section) -> Markup:
 
 
 def scores_view(head: HeadScores) -> Markup:
-    """The four scores, large."""
+    """The four scores, large, with what each of them is, and over which classes the means go."""
     percent = head.scores.percent()
-    return element("div", [_score(name, percent[key]) for name, key in SCORES.items()], class_="scores")
+    return joined(
+        element("div", [_score(score, percent[score.key]) for score in SCORES], class_="scores"),
+        element("p", averaged_over(head), class_="soft"),
+    )
 
 
-def _score(name: str, percent: float) -> Markup:
+def _score(score: Score, percent: float) -> Markup:
     number = "–" if math.isnan(percent) else f"{percent:.2f}"
-    return element("div", element("b", number), element("span", f"{name}, %", class_="soft"))
+    return element(
+        "div", element("b", number), element("span", f"{score.name}, %"), element("p", score.meaning)
+    )
 
 
 def _figure(picture: Content, caption: str) -> Markup:

@@ -21,14 +21,6 @@ from fcn_repro.tables.compare import Compared
 from fcn_repro.tables.compare import as_data as table_data
 from fcn_repro.tables.papers import Paper
 
-SCORES = {
-    "pixel acc.": "pixel_accuracy",
-    "mean acc.": "mean_accuracy",
-    "mean IU": "mean_iu",
-    "f.w. IU": "fw_iu",
-}
-
-
 PANELS = 6
 """How many images of a split are shown."""
 

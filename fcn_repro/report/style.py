@@ -67,8 +67,12 @@ code {
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; }
 dt { font-weight: 600; }
 dd { margin: 0; }
-.scores { display: flex; flex-wrap: wrap; gap: 12px 36px; margin: 16px 0 0; }
+.scores {
+  display: grid; gap: 16px 32px; margin: 16px 0 12px;
+  grid-template-columns: repeat(auto-fit, minmax(min(200px, 100%), 1fr));
+}
 .scores div { line-height: 1.25; }
+.scores p { margin: 4px 0 0; font-size: 13px; line-height: 1.4; color: var(--soft); }
 .scores b { display: block; font-size: 26px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .charts {
   display: grid; gap: 8px 32px; align-items: start;

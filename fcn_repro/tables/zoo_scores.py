@@ -29,7 +29,7 @@ def stated(evaluation: Evaluation) -> Stated:
     scores = [s for s in model.scores if s.split in names and s.metric in columns] if model else []
     rows = tuple(_row(code, evaluation.model, columns, scores) for code in {s.source: None for s in scores})
     title = f"{evaluation.model} on {evaluation.dataset} {evaluation.split}"
-    note = "" if rows else "No scores are stated for this model on these images."
+    note = "No scores are stated for this model on these images." if model and not rows else ""
     table = PaperTable(title, columns if rows else {}, rows, note)
     paper = Paper(model.title if model else title, "the model zoo", zoo().sources, {NUMBER: table})
 
