@@ -7,12 +7,12 @@ import argparse
 from caffe2torch.command_line import Verb, show, show_json
 from fcn_repro.commands.asked import tell, workspace
 from fcn_repro.commands.evaluate import scores_text
-from fcn_repro.files import write
 
 
 def train(args: argparse.Namespace) -> int:
     """A net by its recipe: trained, exported, scored, with its curves."""
-    from fcn_repro.report.curves import training_page
+    from fcn_repro.files import write
+    from fcn_repro.report.training_page import TrainingPage, page_path, training_page
     from fcn_repro.scoring.device import training_precision
     from fcn_repro.scoring.run import first_process
     from fcn_repro.training import run
@@ -22,12 +22,12 @@ def train(args: argparse.Namespace) -> int:
     solver = {field: value for field, value in given.items() if value is not None}
     recipe = run.adjusted(args.train, init=args.init, seed=args.seed, solver=solver)
     precision = args.precision or training_precision(args.device)
-    options = Options(precision, args.compile, args.tensorboard, args.resume)
+    options = Options(precision, args.compile, args.tensorboard, args.resume, show=TrainingPage())
     say = tell if first_process() else lambda text: None
     training = run.train(args.train, recipe, workspace(args), device=args.device, options=options, say=say)
     if not first_process():
         return 0
-    page = training.folder / f"{training.name}.html"
+    page = page_path(training)
     write(page, training_page(training))
     evaluation = training.evaluation
     if args.json:

@@ -14,7 +14,7 @@ from fcn_repro.scoring.result import HeadScores
 LABELLED_UP_TO = 60
 """The most classes whose names are shown next to the confusion matrix."""
 
-_ROW, _BAR_WIDTH = 20, 340
+_ROW, _BAR_WIDTH = 20, 240
 
 
 def class_bars(head: HeadScores) -> Markup:
@@ -25,9 +25,9 @@ def class_bars(head: HeadScores) -> Markup:
     return element(
         "svg",
         [_percent_line(tick, left + _BAR_WIDTH * tick / 100, height) for tick in range(0, 101, 25)],
-        [_bar(*row, left=left, top=24 + _ROW * index) for index, row in enumerate(rows)],
         _mean_line(mean, left + _BAR_WIDTH * mean, height) if not math.isnan(mean) else "",
-        viewBox=f"0 0 {left + _BAR_WIDTH + 40} {height}",
+        [_bar(*row, left=left, top=24 + _ROW * index) for index, row in enumerate(rows)],
+        **sized(left + _BAR_WIDTH + 40, height),
         role="img",
         aria_label=f"IU of each of {len(head.classes)} classes",
         class_="bars",
@@ -50,7 +50,7 @@ def confusion_picture(head: HeadScores) -> Markup:
         element("rect", width=side, height=side, x=margin, y=margin, class_="frame"),
         element("g", squares, transform=f"translate({margin} {margin})"),
         _names(classes, size, margin) if named else "",
-        viewBox=f"0 0 {end + 2} {end + 2}",
+        **sized(end + 2, end + 2),
         role="img",
         aria_label=f"Confusion matrix of {len(classes)} classes",
         class_="confusion",
@@ -67,6 +67,11 @@ def _bar(name: str, colour: str, iu: float, *, left: int, top: int) -> Markup:
         element("rect", x=left, y=top + 3, width=_short(length), height=13, class_="bar"),
         element("text", value, x=_short(left + length + 6), y=top + 13, class_=style),
     )
+
+
+def sized(width: float, height: float) -> dict[str, str]:
+    """A picture as wide as its place, but little wider than drawn, so that its text is as large as others."""
+    return {"viewBox": f"0 0 {width} {height}", "style": f"max-width: {round(1.2 * width)}px"}
 
 
 def swatch(colour: str, *, x: float, y: float, size: int) -> Markup:

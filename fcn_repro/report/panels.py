@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,18 @@ import numpy.typing as npt
 from PIL import Image
 
 from fcn_repro.data import reading
-from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
+from fcn_repro.data.datasets import IGNORE_LABEL, Dataset, Labelling
 from fcn_repro.data.png import VOID_COLOUR, encoded, from_hexadecimal, hexadecimal, label_png
 from fcn_repro.report.charts import swatch
 from fcn_repro.report.html import Markup, element, joined
 from fcn_repro.scoring.predict import PredictionFolder
 from fcn_repro.scoring.result import HeadScores
+from fcn_repro.training.pictures import Pictures
 
 MAX_SIDE = 640
 """Pixels; larger images are shrunk."""
+MAX_SIDE_OF_MANY = 320
+"""The same where each image has many pictures."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -32,6 +35,55 @@ class Panel:
     image_hwc: Pixels
     truth: Pixels | None
     prediction: Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Growth:
+    """An image (H, W, 3), RGB, its labels (H, W), and what a net in training predicted, by iteration."""
+
+    id: str
+    image_hwc: Pixels
+    truth: Pixels
+    predictions: Mapping[int, Pixels]
+
+
+def read_growth(pictures: Pictures, head: str) -> list[Growth]:
+    """A training's images with the predictions that are kept. Raises MissingData, ReadError."""
+    found = []
+    for sample in (pictures.val[index] for index in pictures.indices):
+        paths = {at: pictures.at(at).paths(sample.id)[head] for at in pictures.iterations()}
+        predictions = {at: reading.read_label(path) for at, path in paths.items() if path.is_file()}
+        found.append(Growth(sample.id, sample.image_hwc, sample.labels[head], predictions))
+    return found
+
+
+def growth_view(rows: Sequence[Growth], labelling: Labelling) -> Markup:
+    """A row for each image: photo, truth, and the predictions by iteration; and what the colours mean."""
+    maps = [label for row in rows for label in (row.truth, *row.predictions.values())]
+    return joined(
+        [_growth(row, labelling.palette) for row in rows],
+        _legend(maps, labelling.classes, hexadecimal(labelling.palette)),
+    )
+
+
+def _growth(row: Growth, palette: Pixels) -> Markup:
+    side, name = MAX_SIDE_OF_MANY, row.id
+    pictures = {
+        "photo": _photo(row.image_hwc, f"{name}, photo", side),
+        "truth": _painted(row.truth, palette, f"{name}, truth", side),
+        **{
+            f"iteration {at:,}": _painted(label, palette, f"{name}, iteration {at}", side)
+            for at, label in row.predictions.items()
+        },
+    }
+    return joined(
+        element("h3", name),
+        element(
+            "div",
+            [element("figure", shown, element("figcaption", said)) for said, shown in pictures.items()],
+            class_="growth",
+        ),
+    )
 
 
 def read_panels(dataset: Dataset, folder: PredictionFolder, head: str, count: int) -> list[Panel]:
@@ -52,15 +104,18 @@ def panels_view(panels: Sequence[Panel], head: HeadScores) -> Markup:
         element("h3", "Images"),
         element("div", titles, class_="columns"),
         [_panel(panel, palette) for panel in panels],
-        _legend(panels, head),
+        _legend(
+            [label for panel in panels for label in (panel.truth, panel.prediction) if label is not None],
+            head.classes,
+            head.colours,
+        ),
     )
 
 
 def _panel(panel: Panel, palette: Pixels) -> Markup:
-    photo = encoded(_shrunk(panel.image_hwc, Image.Resampling.BILINEAR), "JPEG")
     return element(
         "figure",
-        _image("jpeg", photo, f"{panel.id}, image"),
+        _photo(panel.image_hwc, f"{panel.id}, image"),
         _painted(panel.truth, palette, f"{panel.id}, truth"),
         _painted(panel.prediction, palette, f"{panel.id}, prediction"),
         element("figcaption", panel.id),
@@ -68,10 +123,14 @@ def _panel(panel: Panel, palette: Pixels) -> Markup:
     )
 
 
-def _painted(label: Pixels | None, palette: Pixels, text: str) -> Markup:
+def _photo(image_hwc: Pixels, text: str, side: int = MAX_SIDE) -> Markup:
+    return _image("jpeg", encoded(_shrunk(image_hwc, Image.Resampling.BILINEAR, side), "JPEG"), text)
+
+
+def _painted(label: Pixels | None, palette: Pixels, text: str, side: int = MAX_SIDE) -> Markup:
     if label is None:
         return element("span", "the labels are secret", class_="soft")
-    small = np.asarray(_shrunk(label, Image.Resampling.NEAREST))
+    small = np.asarray(_shrunk(label, Image.Resampling.NEAREST, side))
     return _image("png", label_png(small, palette), text)
 
 
@@ -79,17 +138,16 @@ def _image(kind: str, content: bytes, text: str) -> Markup:
     return element("img", src=f"data:image/{kind};base64,{base64.b64encode(content).decode()}", alt=text)
 
 
-def _shrunk(pixels: Pixels, resampling: Image.Resampling) -> Image.Image:
+def _shrunk(pixels: Pixels, resampling: Image.Resampling, side: int) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((MAX_SIDE, MAX_SIDE), resampling)
+    image.thumbnail((side, side), resampling)
     return image
 
 
-def _legend(panels: Sequence[Panel], head: HeadScores) -> Markup:
-    """The colours that the panels show."""
-    maps = [label for panel in panels for label in (panel.truth, panel.prediction) if label is not None]
+def _legend(maps: Iterable[Pixels], classes: Sequence[str], colours: Sequence[str]) -> Markup:
+    """The colours that label maps show."""
     present = {int(k) for label in maps for k in np.unique(label)}
-    named = zip(head.classes, head.colours, strict=True)
+    named = zip(classes, colours, strict=True)
     entries = [entry for index, entry in enumerate(named) if index in present]
     if IGNORE_LABEL in present:
         (void,) = hexadecimal(np.array([VOID_COLOUR], np.uint8))

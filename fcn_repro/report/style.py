@@ -68,14 +68,14 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 14px; }
 dt { font-weight: 600; }
 dd { margin: 0; }
 .scores {
-  display: grid; gap: 16px 32px; margin: 16px 0 12px;
-  grid-template-columns: repeat(auto-fit, minmax(min(200px, 100%), 1fr));
+  display: grid; gap: 16px 24px; margin: 16px 0 12px;
+  grid-template-columns: repeat(auto-fit, minmax(140px, 1fr));
 }
 .scores div { line-height: 1.25; }
 .scores p { margin: 4px 0 0; font-size: 13px; line-height: 1.4; color: var(--soft); }
 .scores b { display: block; font-size: 26px; font-weight: 600; font-variant-numeric: tabular-nums; }
 .charts {
-  display: grid; gap: 8px 32px; align-items: start;
+  display: grid; gap: 20px 32px; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr));
 }
 figure { margin: 0; }
@@ -84,12 +84,13 @@ svg {
   display: block; width: 100%; height: auto;
   font: 12px system-ui, -apple-system, "Segoe UI", sans-serif;
 }
-svg text { fill: var(--ink); }
+svg text { fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 svg .axis, svg .absent { fill: var(--soft); }
 .bars .grid { stroke: var(--line); }
 .bars .bar { fill: var(--bar); }
 .bars .mean { stroke: var(--mean); stroke-width: 1.5; stroke-dasharray: 4 3; }
 .bars .curve { fill: none; stroke: var(--bar); stroke-width: 1.5; }
+.bars .dot { fill: var(--bar); }
 .swatch { stroke: var(--line); }
 .confusion .frame { fill: none; stroke: var(--line); }
 .confusion .hit { fill: var(--hit); }
@@ -100,6 +101,9 @@ svg .axis, svg .absent { fill: var(--soft); }
 .panel img { display: block; width: 100%; height: auto; border-radius: 6px; }
 .columns { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; margin-bottom: 4px; }
 .columns span { font-size: 13px; color: var(--soft); }
+.growth { display: grid; grid-template-columns: repeat(auto-fill, minmax(136px, 1fr)); gap: 12px 8px; }
+.growth img { display: block; width: 100%; height: auto; border-radius: 6px; }
+.growth figcaption { margin: 2px 0 0; }
 .legend {
   display: flex; flex-wrap: wrap; gap: 4px 18px;
   padding: 0; margin: 8px 0 0; list-style: none; font-size: 13px;
@@ -107,5 +111,11 @@ svg .axis, svg .absent { fill: var(--soft); }
 .legend li { display: flex; align-items: center; gap: 6px; margin: 0; }
 .legend svg { width: 14px; height: 14px; }
 footer { margin-top: 32px; font-size: 13px; color: var(--soft); }
+@media (max-width: 600px) {
+  body { padding: 24px 12px 48px; }
+  section { padding: 16px; margin: 20px 0; }
+  h1 { font-size: 24px; }
+  .bars .axis { font-size: 15px; }
+}
 @media print { body { padding: 0; } section { break-inside: avoid; border: 0; padding: 12px 0; } }
 """

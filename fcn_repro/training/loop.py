@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,9 +33,10 @@ from fcn_repro.data.transforms import prepared
 from fcn_repro.recipes import Recipe, digest
 from fcn_repro.scoring.device import Process, arithmetic
 from fcn_repro.scoring.evaluate import evaluate
-from fcn_repro.scoring.predict import by_head
+from fcn_repro.scoring.predict import Predictor, by_head, inference
 from fcn_repro.scoring.result import Evaluation
 from fcn_repro.training.log import TrainingLog
+from fcn_repro.training.pictures import Pictures
 from fcn_repro.training.signals import Wish, wish_to_stop
 from fcn_repro.training.snapshots import Snapshot, Snapshots
 
@@ -55,12 +56,16 @@ class Interrupted(TrainingStopped):
 
 @dataclass(frozen=True)
 class Options:
-    """How a recipe is run: precision, torch.compile, TensorBoard's events, resuming."""
+    """How a recipe is run: precision, torch.compile, TensorBoard's events, resuming.
+
+    `show` is called by the first process after each row of the log and each validation.
+    """
 
     precision: str = "fp32"
     compiled: bool = False
     tensorboard: bool = False
     resume: bool = False
+    show: Callable[[Training], None] | None = None
 
 
 @dataclass(eq=False)
@@ -132,6 +137,14 @@ class Training:
         return TrainingLog(self.folder, self.solver.iter, rank=rank, tensorboard=events)
 
     @cached_property
+    def pictures(self) -> Pictures | None:
+        """What it predicts for a few images at each validation; None without a validation split."""
+        if self.val is None:
+            return None
+        heads = self.recipe.net.heads or tuple(self.val.heads)[:1]
+        return Pictures(self.folder / "pictures", self.val, heads)
+
+    @cached_property
     def _forward(self) -> nn.Module:
         """The module as it is called: compiled, and with its gradients summed over the processes."""
         compiled: Any = torch.compile(self.model, dynamic=True) if self.options.compiled else self.model
@@ -172,6 +185,8 @@ class Training:
             self.losses = list(self.snapshot.losses)
         self._reported = self.solver.iter, time.perf_counter()
         self.process.wait_for_all()  # no process writes before all have read
+        if self.pictures is not None and self.process.rank == 0:
+            self.pictures.drop_from(self.solver.iter)
 
     def _iterate(self) -> None:
         """Caffe's iteration: the gradients of `iter_size` images, one step."""
@@ -216,6 +231,7 @@ class Training:
             "images_per_s": done * self.solver.iter_size / seconds,
         }
         self.log.train(row, self.solver.fields.max_iter, seconds / done)
+        self._show()
 
     def _look(self) -> None:
         """Moves the pending losses to `losses`. Raises TrainingStopped if one is not finite."""
@@ -253,6 +269,20 @@ class Training:
             name=self.name,
         )
         self.log.val({"iteration": self.solver.iter, **self.evaluation.scores.percent()})
+        if self.pictures is not None and self.process.rank == 0:
+            self._picture(self.pictures)
+        self._show()
+
+    def _picture(self, pictures: Pictures) -> None:
+        device = self.process.device
+        with inference(self.model, self.options.precision, device):
+            pictures.save(
+                self.solver.iter, Predictor(self.model, pictures.val, self.recipe.data.mean_bgr, device)
+            )
+
+    def _show(self) -> None:
+        if self.options.show is not None and self.process.rank == 0:
+            self.options.show(self)
 
     def _agreed(self, wish: bool) -> bool:
         """Whether any process was asked to stop: then all do, at the same iteration."""

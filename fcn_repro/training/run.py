@@ -2,7 +2,7 @@
 
 models/NAME.safetensors          the trained net, where the papers' tables look for it
 results/NAME-DATASET-SPLIT.json  its scores on the validation split
-training/NAME/                   snapshots, train.csv, val.csv
+training/NAME/                   snapshots, train.csv, val.csv, pictures
 """
 
 from __future__ import annotations

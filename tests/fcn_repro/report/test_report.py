@@ -167,12 +167,12 @@ def test_the_same_report_gives_the_same_bytes():
 def test_bars_are_as_long_as_the_iu(shown):
     bars = [float(attrs["width"]) for _, attrs in shown.all("rect", class_="bar")]
     iu = [60 / 110, 30 / 60, 0 / 7, 3 / 30]
-    assert bars == pytest.approx([340 * value for value in iu], abs=0.06)
+    assert bars == pytest.approx([240 * value for value in iu], abs=0.06)
     values = [text for text, _ in shown.all("text") if re.fullmatch(r"[\d.]+", text)]
     assert values[-4:] == ["54.5", "50.0", "0.0", "10.0"]
     (mean,) = shown.all("line", class_="mean")
     left = float(shown.all("rect", class_="bar")[0][1]["x"])
-    assert float(mean[1]["x1"]) == pytest.approx(left + 340 * np.mean(iu), abs=0.06)
+    assert float(mean[1]["x1"]) == pytest.approx(left + 240 * np.mean(iu), abs=0.06)
 
 
 def test_a_class_that_is_left_out_has_no_value():
