@@ -91,7 +91,7 @@ def _table_section(report: TableReport) -> Markup:
 
 def _title(column: Column) -> Markup:
     split = element("span", column.split, class_="split") if column.split != "-" else ""
-    return element("th", f"{column.metric}, {column.unit}", split, scope="col")
+    return element("th", f"{column.metric},\N{NO-BREAK SPACE}{column.unit}", split, scope="col")
 
 
 def _cell(report: TableReport, cell: Compared | None) -> Markup:

@@ -30,7 +30,13 @@ section {
   margin: 28px 0; padding: 24px;
   background: var(--card); border: 1px solid var(--line); border-radius: 12px;
 }
-.wide { overflow-x: auto; }
+.wide {  /* a shadow at the side where there is more to scroll to */
+  overflow-x: auto; background:
+    linear-gradient(to right, var(--card) 12px, transparent 40px) local,
+    linear-gradient(to left, var(--card) 12px, transparent 40px) right / 40px local no-repeat,
+    linear-gradient(to right, var(--line), transparent 14px),
+    linear-gradient(to left, var(--line), transparent 14px);
+}
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { padding: 8px 16px 8px 8px; text-align: left; vertical-align: bottom; font-weight: 600; font-size: 13px; }
 thead > tr > * { border-bottom: 2px solid var(--line); }
@@ -115,6 +121,8 @@ footer { margin-top: 32px; font-size: 13px; color: var(--soft); }
   body { padding: 24px 12px 48px; }
   section { padding: 16px; margin: 20px 0; }
   h1 { font-size: 24px; }
+  th, td { padding: 8px 10px 8px 2px; }
+  tbody th { min-width: 80px; }
   .bars .axis { font-size: 15px; }
 }
 @media print { body { padding: 0; } section { break-inside: avoid; border: 0; padding: 12px 0; } }
