@@ -39,7 +39,7 @@ VERBS = (
 )
 EVERYWHERE = (*ALWAYS, "--home")
 """The options that every verb takes."""
-PROTOCOLS = (DEFAULT_PROTOCOL, "area", "majority", "nearest")
+PROTOCOLS = (DEFAULT_PROTOCOL, "area", "majority", "nearest", "nearest-top-left")
 _EPILOG = """\
 exit codes: 0 done, 1 refused or a cell outside its tolerance, 2 usage, 3 data or weights missing,
             130 interrupted, 141 broken pipe

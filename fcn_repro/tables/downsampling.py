@@ -25,7 +25,7 @@ class Protocol:
     """How labels are resized: the kernels down and up, and what becomes of void (255).
 
     Kernels: "triangle" of half-width `factor`, the bilinear filler of size 2 * factor at that stride; "box"
-    over the cell; "point", only the pixel at the cell's centre.
+    over the cell; "centre" and "top left", only that pixel of the cell.
     Void is "background" while resizing, or "left out": a pixel that comes back as void is not scored.
     """
 
@@ -43,8 +43,22 @@ PROTOCOLS = {
         "bilinear down, bilinear up, as FCN's own layers; void as background",
     ),
     "area": Protocol("box", "triangle", "background", "area average down, bilinear up; void as background"),
-    "majority": Protocol("box", "box", "background", "majority down, nearest up; void as background"),
-    "nearest": Protocol("point", "box", "left out", "nearest at the cell's centre, both ways; void left out"),
+    "majority": Protocol(
+        "box", "box", "background", "majority down, its class for the whole cell up; void as background"
+    ),
+    "nearest": Protocol(
+        "centre",
+        "box",
+        "left out",
+        "nearest by centres, as in Pillow and torch's nearest-exact, both ways; void left out",
+    ),
+    "nearest-top-left": Protocol(
+        "top left",
+        "box",
+        "left out",
+        "nearest by top left corners, as in OpenCV's INTER_NEAREST and torch's nearest, both ways; "
+        "void left out",
+    ),
 }
 """By name; the first is the one that gives the published row (arXiv 1411.4038v2, Appendix A)."""
 
@@ -111,8 +125,9 @@ def _axis(pixels: int, factor: int, protocol: Protocol) -> tuple[csr_array, csr_
     cells = np.arange(-(-pixels // factor))
     centre = (factor - 1) / 2 + factor * cells
     distance = np.abs(centre[:, None] - np.arange(pixels)) / factor  # in cells
-    if protocol.down == "point":
-        nearest = np.minimum(factor // 2 + factor * cells, pixels - 1)
+    if protocol.down in ("centre", "top left"):
+        first = factor // 2 if protocol.down == "centre" else 0
+        nearest = np.minimum(first + factor * cells, pixels - 1)
         weight = (np.arange(pixels) == nearest[:, None]).astype(np.float64)
     else:
         weight = _kernel(protocol.down, distance)
