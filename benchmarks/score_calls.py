@@ -127,7 +127,8 @@ def keras(classes: int) -> list[Call]:
 
 def ignite(classes: int) -> list[Call]:
     """Functions of its confusion matrix, which takes scores and labels."""
-    from ignite.metrics import ConfusionMatrix, IoU, cmAccuracy, cmRecall, mIoU
+    from ignite.metrics import ConfusionMatrix, IoU, mIoU
+    from ignite.metrics.confusion_matrix import cmAccuracy, cmRecall
 
     def of(kind: Any, images: Images) -> float:
         metric = kind(ConfusionMatrix(classes))
@@ -193,10 +194,8 @@ def monai(classes: int) -> list[Call]:
         call("MeanIoU()", LABELLED, MeanIoU),
         call("MeanIoU(ignore_empty=False)", MEAN, MeanIoU, ignore_empty=False),
         *(
-            call(
-                f'ConfusionMatrixMetric(metric_name="{name}")', meant, ConfusionMatrixMetric, metric_name=name
-            )
-            for name, meant in (("sensitivity", PIXELS), ("accuracy", PIXELS))
+            call(f'ConfusionMatrixMetric("{name}")', PIXELS, ConfusionMatrixMetric, metric_name=name)
+            for name in ("sensitivity", "accuracy")
         ),
     ]
 

@@ -1,7 +1,7 @@
-"""`python benchmarks/scores.py [--library NAME ...] [--nearest]`: the papers' scores here and in other libraries.
+"""`python benchmarks/scores.py [--library NAME ...] [--nearest]`: the papers' scores, here and elsewhere.
 
 Prints the tables of docs/scores.md, on cases of 4 classes that a reader can count by hand. Each library needs
-an environment of its own with this package, in the version that score_calls.py pins: pip install NAME==VERSION.
+an environment of its own with this package, in the version that score_calls.py names, from pip.
 `--nearest` prints what two conventions of nearest leave of the labels of shapes/val.
 """
 
@@ -95,7 +95,7 @@ def scored(score: Callable[[Images], float]) -> Scored:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 found[case] = float(score(images(case)))
-        except Exception as error:  # noqa: BLE001 (any library's own)
+        except Exception as error:  # each library has its own
             found[case] = type(error).__name__
     return found
 
