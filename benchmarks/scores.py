@@ -133,9 +133,12 @@ def cell(value: float | str) -> str:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """As Markdown."""
-    for line in (titles, ["---"] * len(titles), *rows):
-        print(f"| {' | '.join(line)} |")
+    """As Markdown, in columns."""
+    lines = [list(titles), [""] * len(titles), *map(list, rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
+    lines[1] = ["-" * width for width in widths]
+    for line in lines:
+        print("|", " | ".join(map(str.ljust, line, widths)), "|")
 
 
 def print_nearest() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,8 @@ Row = Mapping[str, float]
 class TrainingPage:
     """NAME.html in a training's folder, kept up to date: call it whenever there may be something new."""
 
-    _written: float = -EVERY_S
-    _shown: Evaluation | None = field(default=None)
+    _written: float = -math.inf
+    _shown: Evaluation | None = None
 
     def __call__(self, training: Training) -> None:
         """Writes the page if a validation or some time has passed. Raises WriteError, ReadError."""

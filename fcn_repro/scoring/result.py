@@ -53,6 +53,9 @@ class HeadScores:
             "colours": self.colours,
             "over": self.over.value,
             "scores_percent": {name: _or_null(score) for name, score in self.scores.percent().items()},
+            "mean_iu_percent": {
+                over.value: _or_null(100 * self.confusion.scores(over).mean_iu) for over in Over
+            },
             "iu_percent": [_or_null(100 * iu) for iu in self.per_class_iu],
             "confusion": self.confusion.counts.tolist(),
         }

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
-import shutil
-import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -26,6 +21,7 @@ from fcn_repro.scoring.metrics import Confusion, Over
 from fcn_repro.scoring.result import Evaluation, HeadScores
 from fcn_repro.tables.compare import BASELINE, Compared, How, Measured, Missing
 from fcn_repro.tables.papers import Cell, Column, Paper, PaperTable, Row
+from tests.fcn_repro.pages import BROWSER_ITSELF, CHROMIUM, Page, browsed, decoded
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | *bold*"
 CLASSES = ("ground", "sky & sea", "tree", HOSTILE)
@@ -80,35 +76,6 @@ def report():
     shown = [Panel("2007_000033", image, label(1), label(2)), Panel(HOSTILE, image, None, label(3))]
     section = Section(f"m on {HOSTILE}", "736 images", head(), shown)
     return TableReport(PAPER, "7", compared, [f"Our note: {HOSTILE}"], [section])
-
-
-class Page(HTMLParser):
-    """The page's elements, each with its attributes and text; every tag must close."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.elements, self.rows = [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs), []))
-        if tag not in ("img", "meta"):
-            self.open.append(self.elements[-1])
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data):
-        for _, _, text in self.open:
-            text.append(data)
-
-    def all(self, tag, **attributes):
-        return [
-            (" ".join("".join(text).split()), attrs)
-            for name, attrs, text in self.elements
-            if name == tag and all(attrs.get(key.rstrip("_")) == value for key, value in attributes.items())
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -221,10 +188,6 @@ def test_panels_have_the_pixels_in_the_data_sets_colours(shown):
     assert "the labels are secret" in [text for text, _ in shown.all("span")]
 
 
-def decoded(address):
-    return io.BytesIO(base64.b64decode(address.split(",")[1]))
-
-
 def test_the_legend_has_the_colours_that_are_shown(shown):
     named = [text for text, attrs in shown.all("li") if "id" not in attrs]
     assert named[-4:] == ["ground", "sky & sea", HOSTILE, "void, not scored"]
@@ -247,7 +210,7 @@ def test_markdown_is_a_table_that_no_name_breaks():
     lines = as_markdown(report()).splitlines()
     table = [line for line in lines if line.startswith("|")]
     columns = [len(re.findall(r"(?<!\\)\|", line)) - 1 for line in table]
-    assert columns == [3] * (2 + 4) + [4] * 3 + [2] * (2 + 4)
+    assert columns == [3] * (2 + 4) + [3] * (2 + 4) + [2] * (2 + 4)
     assert "| FCN-32s | **63.63** \\| 63.6 \\| +0.03 [1] | **21** \\| 210 \\| -189 [2] |" in table
     assert "| others | 48.5 |  |" in table
     assert not [line for line in lines if "<script" in line.replace("\\<script", "")]
@@ -283,31 +246,6 @@ def test_an_evaluation_is_shown_with_its_images(tmp_path):
     assert (section.panels[1].truth == label(2)).all()
     assert (section.panels[1].prediction == label(92)).all()
     assert sections_of(evaluation)[0].panels == []
-
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"),
-    *("--disable-component-update", "--no-first-run", "--disable-extensions", "--enable-logging=stderr"),
-)
-
-
-def browsed(folder, text):
-    """The page after Chromium had it, what it said on its console, and who made requests."""
-    (folder / "report.html").write_text(text)
-    nowhere = ("--proxy-server=127.0.0.1:9", f"--user-data-dir={folder / 'profile'}")
-    seen = subprocess.run(
-        [CHROMIUM, *QUIET, *nowhere, f"--log-net-log={folder / 'net'}", "--dump-dom", folder / "report.html"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert seen.returncode == 0, seen.stderr[-2000:]
-    said = [line for line in seen.stderr.splitlines() if "CONSOLE" in line]
-    return seen.stdout, said, set(re.findall(r'"initiator":"([^"]*)"', (folder / "net").read_text()))
-
-
-BROWSER_ITSELF = {"not an origin"}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")

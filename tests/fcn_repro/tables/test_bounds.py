@@ -11,6 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from caffe2torch.errors import ReadError
+from fcn_repro import cli
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.tables.bounds import FACTORS, tolerance, upper_bounds
 from fcn_repro.tables.downsampling import PROTOCOLS, confusions, resized
@@ -74,6 +75,26 @@ def test_majority_and_nearest_by_loops(protocol, factor):
                 votes = Counter(cell.ravel().tolist())
                 wanted = {k for k, count in votes.items() if count == max(votes.values())}
             assert set(back[top : top + factor, left : left + factor].ravel().tolist()) <= wanted
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mode"), [("nearest", "nearest-exact"), ("nearest-top-left", "nearest")]
+)
+@pytest.mark.parametrize("factor", [2, 3, 8])
+def test_each_nearest_is_the_library_function_that_its_text_names(protocol, mode, factor):
+    label = np.random.default_rng(factor).integers(0, 9, (5 * factor, 7 * factor), np.uint8)
+    maps = torch.from_numpy(label)[None, None].double()
+    back = F.interpolate(F.interpolate(maps, (5, 7), mode=mode), label.shape, mode=mode)
+    (ours,) = resized(label, [factor], PROTOCOLS[protocol])
+    assert f"torch's {mode}," in PROTOCOLS[protocol].text
+    assert (ours == back[0, 0].numpy()).all()
+    if protocol == "nearest":
+        small = Image.fromarray(label).resize((7, 5), Image.Resampling.NEAREST)
+        assert (ours == np.asarray(small.resize(label.shape[::-1], Image.Resampling.NEAREST))).all()
+
+
+def test_the_command_takes_every_protocol():
+    assert set(cli.PROTOCOLS) == PROTOCOLS.keys()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

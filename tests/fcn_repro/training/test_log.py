@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import html.parser
 import resource
 import sys
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
 from caffe2torch.errors import MissingData, WriteError
 from fcn_repro.data.datasets import open_dataset
-from fcn_repro.report.curves import curve, training_page
 from fcn_repro.training.log import TRAIN, VAL, TrainingLog, read_rows
 from fcn_repro.training.loop import Options
 from tests.fcn_repro.trainings import CLASSES, small_recipe, training, write_images
@@ -125,74 +122,20 @@ def test_without_tensorboard_the_option_says_how_to_get_it(tmp_path, monkeypatch
     assert missing.value.exit_code == 3
 
 
-class Elements(html.parser.HTMLParser):
-    """The elements of a page, and whether each is closed in turn."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.seen, self.texts = [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.seen.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A training of classes and with a title that would be markup."""
-    folder = tmp_path_factory.mktemp("page")
-    names = ("<script>alert(1)</script>", 'a"b', "c&d<b>")
-    images = write_images(folder / "mine", classes=names)
-    recipe = replace(small_recipe(max_iter=6, snapshot=3, average_loss=4), title="<img src=x> & co")
-    own = training(
-        recipe, images, folder / "training", val=open_dataset("folder", images, "val"), options=Options()
-    )
+    """A training that validates twice."""
+    folder = tmp_path_factory.mktemp("training")
+    images = write_images(folder / "mine")
+    recipe = small_recipe(max_iter=6, snapshot=3, average_loss=4)
+    val = open_dataset("folder", images, "val")
+    own = training(recipe, images, folder / "training", val=val, options=Options())
     own.run()
-    return own, names
-
-
-def test_the_page_is_well_formed_and_runs_nothing(trained):
-    own, names = trained
-    page = Elements(training_page(own))
-    tags = [tag for tag, _ in page.seen]
-    assert "script" not in tags
-    assert "img" not in tags
-    assert not [name for _, attributes in page.seen for name in attributes if name.startswith("on")]
-    assert {*names, own.recipe.title} <= set(page.texts), "as text"
-    assert len([tag for tag in tags if tag == "polyline"]) == 2, "loss and mean IU"
-
-
-def test_the_curve_is_where_its_numbers_are():
-    """Along x from 64 to 640 and, upside down, along y from 8 to 212, as its axes say."""
-    svg = curve([(10, 4.0), (20, float("nan")), (30, 1.0), (40, 2.5)], "loss")
-    (points,) = [attributes["points"] for tag, attributes in Elements(svg).seen if tag == "polyline"]
-    assert points == "208.0,8.0 496.0,212.0 640.0,110.0"
-
-
-def test_a_long_curve_is_drawn_by_means():
-    svg = curve([(n, float(n % 2)) for n in range(1, 4001)], "loss")
-    (points,) = [attributes["points"] for tag, attributes in Elements(svg).seen if tag == "polyline"]
-    assert len(points.split()) == 400
-    assert {point.split(",")[1] for point in points.split()} == {"8.0"}, "all pieces have one mean"
-
-
-def test_a_curve_of_nothing_says_so():
-    assert "nothing yet" in curve([(1, float("inf"))], "loss")
+    return own
 
 
 def test_the_smoothed_loss_is_the_mean_of_the_last_ones(trained):
-    own, _ = trained
-    rows = read_rows(own.folder / "train.csv", TRAIN)
+    rows = read_rows(trained.folder / "train.csv", TRAIN)
     losses = [found["loss"] for found in rows]
     assert [found["iteration"] for found in rows] == [1, 2, 3, 4, 5, 6]
     for number, found in enumerate(rows, start=1):
@@ -201,10 +144,9 @@ def test_the_smoothed_loss_is_the_mean_of_the_last_ones(trained):
 
 
 def test_validation_comes_with_the_snapshots(trained):
-    own, _ = trained
-    rows = read_rows(own.folder / "val.csv", VAL)
+    rows = read_rows(trained.folder / "val.csv", VAL)
     assert [found["iteration"] for found in rows] == [3, 6]
-    percent = own.evaluation.scores.percent()
+    percent = trained.evaluation.scores.percent()
     assert {name: rows[-1][name] for name in VAL[1:]} == pytest.approx(percent, rel=1e-7)
-    assert own.evaluation.head.classes == open_dataset("folder", own.train.folder, "val").classes
-    assert len(own.evaluation.head.classes) == len(CLASSES)
+    assert trained.evaluation.head.classes == open_dataset("folder", trained.train.folder, "val").classes
+    assert len(trained.evaluation.head.classes) == len(CLASSES)
