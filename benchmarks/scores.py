@@ -126,9 +126,9 @@ def same(found: float | str, ours: float | str) -> bool:
 
 
 def cell(value: float | str) -> str:
-    """A score with three digits, or the kind of error."""
+    """A score with three digits, or that there was an error."""
     if isinstance(value, str):
-        return value
+        return "error"
     return "nan" if math.isnan(value) else f"{value:.3f}"
 
 

@@ -111,7 +111,7 @@ def training(recipe: Recipe, images: Path, folder: Path, **parts: Any) -> Traini
 
 _forking = multiprocessing.get_context("forkserver")
 _forking.set_forkserver_preload(
-    ["fcn_repro.cli", "fcn_repro.report.curves", "fcn_repro.training.run", "torch._dynamo", __name__]
+    ["fcn_repro.cli", "fcn_repro.report.training_page", "fcn_repro.training.run", "torch._dynamo", __name__]
 )
 
 
