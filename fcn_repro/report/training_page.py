@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from fcn_repro.training.loop import Training
 
 EVERY_S = 10.0
-"""Seconds between writes, but each validation is shown at once."""
+"""Seconds between writes, at least; each validation is shown at once."""
+SHARE = 0.01
+"""The share of the time, at most, that writing may take between validations."""
 PACE_ROWS = 50
 """The rows of the log over which the speed is taken."""
 
@@ -35,15 +37,16 @@ Row = Mapping[str, float]
 class TrainingPage:
     """NAME.html in a training's folder, kept up to date: call it whenever there may be something new."""
 
-    _written: float = -math.inf
+    _due: float = -math.inf
     _shown: Evaluation | None = None
 
     def __call__(self, training: Training) -> None:
         """Writes the page if a validation or some time has passed. Raises WriteError, ReadError."""
-        now = time.monotonic()
-        if training.evaluation is not self._shown or now - self._written >= EVERY_S:
-            self._written, self._shown = now, training.evaluation
+        begin = time.monotonic()
+        if training.evaluation is not self._shown or begin >= self._due:
             write(page_path(training), training_page(training))
+            now = time.monotonic()
+            self._due, self._shown = now + max(EVERY_S, (now - begin) / SHARE), training.evaluation
 
 
 def page_path(training: Training) -> Path:
