@@ -19,7 +19,7 @@ ITERATIONS, SNAPSHOT = 42, 3
 LAST = f"my_iter_{ITERATIONS}"
 NAMES = sorted(
     [f"my_iter_{n}.{suffix}" for n in (39, 42) for suffix in ("caffemodel", "json", "solverstate")]
-    + ["my.html", "train.csv", "val.csv"]
+    + ["my.html", "pictures", "train.csv", "val.csv"]
 )
 
 
@@ -151,12 +151,11 @@ def test_a_second_signal_ends_it_as_it_always_does():
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
-@pytest.mark.parametrize(("limit", "file"), [(50_000, "my_iter_9.caffemodel"), (None, "train.csv")])
+@pytest.mark.parametrize(("limit", "file"), [(50_000, "my_iter_9.caffemodel"), (600, "pictures/6/val0.png")])
 def test_a_full_disk_ends_it_at_the_last_snapshot(work, undisturbed, begun, tmp_path, limit, file):
-    """The kernel refuses to let any file grow beyond a size: that of the weights, or of the log."""
+    """The kernel refuses to let any file grow beyond a size: that of the weights, or of a picture."""
     home = shutil.copytree(begun, tmp_path / "home")
     folder = home / "training/my"
-    limit = limit or (folder / "train.csv").stat().st_size + 5
     before = sorted(path.name for path in folder.iterdir())
     code, said = train(work, home, "--resume", limit=limit).wait()
     assert code == 1
