@@ -1,7 +1,7 @@
 """`python benchmarks/scores.py [--library NAME ...] [--nearest]`: the papers' scores, here and elsewhere.
 
-Prints the tables of docs/scores.md, on cases of 4 classes that a reader can count by hand. Each library needs
-an environment of its own with this package, in the version that score_calls.py names, from pip.
+Prints the tables of docs/scores.md, on cases of 4 classes that a reader can count by hand. A library must be
+installed with pip, best in an environment made for it; score_calls.py names the version that was tried.
 `--nearest` prints what two conventions of nearest leave of the labels of shapes/val.
 """
 
