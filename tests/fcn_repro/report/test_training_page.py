@@ -35,8 +35,7 @@ def started(images, folder, *, show=None, resume=False, **solver):
         images,
         folder,
         val=open_dataset("folder", images, "val"),
-        options=Options(resume=resume),
-        show=show,
+        options=Options(resume=resume, show=show),
     )
 
 
