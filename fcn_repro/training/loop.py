@@ -29,7 +29,7 @@ import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError, WriteError
 from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
 from fcn_repro.data.examples import Example, Order, dropout_seed, examples
-from fcn_repro.data.transforms import prepared
+from fcn_repro.data.transforms import Preparation, prepared
 from fcn_repro.recipes import Recipe, digest
 from fcn_repro.scoring.device import Process, arithmetic
 from fcn_repro.scoring.evaluate import evaluate
@@ -143,6 +143,11 @@ class Training:
             return None
         heads = self.recipe.net.heads or tuple(self.val.heads)[:1]
         return Pictures(self.folder / "pictures", self.val, heads)
+
+    @cached_property
+    def _preparation(self) -> Preparation:
+        """How the net sees an image."""
+        return prepared(self.model.inputs, self.recipe.data.mean_bgr)  # type: ignore[arg-type]
 
     @cached_property
     def _forward(self) -> nn.Module:
@@ -263,7 +268,7 @@ class Training:
         self.evaluation = evaluate(
             self.model,
             self.val,
-            preparation=prepared(self.model.inputs, self.recipe.data.mean_bgr),  # type: ignore[arg-type]
+            preparation=self._preparation,
             device=self.process.device,
             precision=self.options.precision,
             name=self.name,
@@ -276,9 +281,8 @@ class Training:
     def _picture(self, pictures: Pictures) -> None:
         device = self.process.device
         with inference(self.model, self.options.precision, device):
-            pictures.save(
-                self.solver.iter, Predictor(self.model, pictures.val, self.recipe.data.mean_bgr, device)
-            )
+            predictor = Predictor(self.model, pictures.val, self._preparation, device)
+            pictures.save(self.solver.iter, predictor)
 
     def _show(self) -> None:
         if self.options.show is not None and self.process.rank == 0:
