@@ -127,9 +127,9 @@ def test_verbs_and_options_agree(command: Command) -> None:
 
 def test_several_options_are_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     repro, convert = COMMANDS["fcn-repro"], COMMANDS["fcn-convert"]
-    arguments = ["--table", "1", "--seed", "5", "--on", "nonsense", "--yes"]
+    arguments = ["--table", "1", "--seed", "5", "--name", "nonsense", "--yes"]
     assert refused(repro, arguments, capsys) == (
-        "fcn-repro: --on belongs to --evaluate, --predict and --server-result, --seed to --train, "
+        "fcn-repro: --name belongs to --evaluate, --predict and --server-result, --seed to --train, "
         "--yes to --fetch; --table takes none of them; see fcn-repro --help\n"
     )
     assert "--table takes neither" in refused(repro, arguments[:-1], capsys)
