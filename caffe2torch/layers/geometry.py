@@ -61,6 +61,10 @@ class View:
         start = tuple(s + step * o for s, step, o in zip(self.start, self.stride, offset, strict=True))
         return View(self.stride, start, self.receptive_field)
 
+    def whole(self) -> View:
+        """The view of a blob whose every pixel sees the whole image."""
+        return View(self.stride, self.start, None)
+
     def merged(self, other: View) -> View:
         """The view of a blob made of two; its receptive field is the wider one."""
         if None in (self.receptive_field, other.receptive_field):

@@ -43,7 +43,7 @@ class InnerProduct(Converter):
         return (None if bottom is None else (*bottom[: self._axis(bottom)], self.p.num_output),)
 
     def look(self, view: View) -> View:
-        return View(view.stride, view.start, None)
+        return view.whole()
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         weight = blobs["weight"].T if self.p.transpose else blobs["weight"]

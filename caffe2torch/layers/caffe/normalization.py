@@ -11,6 +11,7 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.layers.caffe.scale import Scale
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.gradients import valued
 from caffe2torch.layers.python_form import Place, PythonForm, call, literal, unless
 from caffe2torch.layers.registry import converts
@@ -43,6 +44,9 @@ class BatchNorm(Converter):
         bottom = self.bottoms[0]
         channels = None if bottom is None else 1 if len(bottom) == 1 else bottom[1]
         return BlobSpec("mean", (channels,)), BlobSpec("variance", (channels,)), BlobSpec("factor", (1,))
+
+    def look(self, view: View) -> View | None:
+        return view if self._uses_stored(training=False) else view.whole()
 
     def _uses_stored(self, training: bool) -> bool:
         return bool(self.p.use_global_stats) if self.p.has("use_global_stats") else not training
@@ -95,6 +99,9 @@ class MVN(Converter):
 
     `eps` is added to the standard deviation.
     """
+
+    def look(self, view: View) -> View | None:
+        return view.whole()
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,), p = bottoms, self.layer.fields.mvn_param

@@ -80,7 +80,7 @@ class Pooling(Converter):
 
     def look(self, view: View) -> View | None:
         if self.p.global_pooling:
-            return View(view.stride, view.start, None)
+            return view.whole()
         return view.through(Window(self.kernel, self.stride, self.pad))
 
     def top_shapes(self) -> tuple[Shape | None, ...]:

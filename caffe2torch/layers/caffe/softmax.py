@@ -10,6 +10,7 @@ from caffe2torch.errors import UnsupportedLayer
 from caffe2torch.layers.axes import canonical
 from caffe2torch.layers.caffe.losses import LOG_THRESHOLD, Loss, normalizer
 from caffe2torch.layers.converter import Converter, Shape
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.gradients import valued
 from caffe2torch.layers.python_form import Place, PythonForm
 from caffe2torch.layers.registry import converts
@@ -30,6 +31,9 @@ class Softmax(Converter):
         super().__init__(layer, bottoms)
         if bottoms[0] is not None:
             canonical(self, bottoms[0], layer.fields.softmax_param.axis)
+
+    def look(self, view: View) -> View | None:
+        return view if self.layer.fields.softmax_param.axis in (0, 1) else view.whole()
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         return bottoms[0].softmax(self.layer.fields.softmax_param.axis)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 from caffe2torch.net.fields import Fields
@@ -90,6 +91,10 @@ class BN(Converter):
         statistics = BlobSpec("mean", shape, statistic=True), BlobSpec("variance", shape, one, statistic=True)
         return learned + statistics
 
+    def look(self, view: View) -> View | None:
+        only_scales = self.fork == "SegNet" and self.p.bn_mode == "INFERENCE"
+        return view if only_scales or self._uses_stored(training=False) else view.whole()
+
     def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> tuple[Tensor, ...]:
         (x,) = bottoms
         shape = (1, -1, *(1,) * (x.ndim - 2))
@@ -101,9 +106,12 @@ class BN(Converter):
         # Caffe's backward pass knows the first top alone.
         return (y, *(s.detach().view(1, -1, 1, 1) for s in (mean, variance)))[: len(self.layer.tops)]
 
-    def _statistics(self, x: Tensor, training: bool, blobs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _uses_stored(self, training: bool) -> bool:
         stored = {"SegNet": False, "the first PSPNet": self.p.moving_average and not training}
-        if stored.get(self.fork, self.p.frozen or not training):
+        return stored.get(self.fork, self.p.frozen or not training)
+
+    def _statistics(self, x: Tensor, training: bool, blobs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        if self._uses_stored(training):
             return blobs["mean"], blobs["variance"]
         variance, mean = torch.var_mean(x, [axis for axis in range(x.ndim) if axis != 1], correction=0)
         if training and self.fork != "SegNet":

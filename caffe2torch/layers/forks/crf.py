@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.forks.permutohedral import Lattice, lattice
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
@@ -39,6 +40,9 @@ class MultiStageMeanfield(Converter):
         return tuple(
             BlobSpec(name, (1, 1, labels, labels)) for name in ("spatial", "bilateral", "compatibility")
         )
+
+    def look(self, view: View) -> View | None:
+        return view.whole()
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         unary, start, image = bottoms

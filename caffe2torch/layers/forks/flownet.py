@@ -85,6 +85,9 @@ class FlowWarp(Converter):
     held_against = "NumPy loops"
     fork_fields = frozenset({"flow_warp_param"})
 
+    def look(self, view: View) -> View | None:
+        return view.whole()
+
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         image, flow = bottoms
         height, width = image.shape[2:]

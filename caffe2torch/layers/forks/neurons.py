@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.layers.converter import Converter, Shape
+from caffe2torch.layers.geometry import View
 from caffe2torch.layers.python_form import Place, PythonForm
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
@@ -48,6 +49,9 @@ class TopK(Converter):
         p = self.p = layer.fields.topk_param
         if not p.has("a") or p.k < 1 or p.k * p.a < 1:
             raise self.refuse(f"needs positive k, a and k times a; has {p}")
+
+    def look(self, view: View) -> View | None:
+        return view.whole()
 
     def forward(self, *bottoms: Tensor, training: bool = False, **blobs: Tensor) -> Tensor:
         items = bottoms[0].flatten(1)

@@ -83,6 +83,9 @@ class Normalize(Converter):
         channels = None if self.bottoms[0] is None else self.bottoms[0][1]
         return (BlobSpec("weight", () if self.p.channel_shared else (channels,), filler),)
 
+    def look(self, view: View) -> View | None:
+        return view.whole() if self.p.across_spatial else view
+
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
         axes = list(range(1, x.ndim)) if self.p.across_spatial else [1]
