@@ -1,0 +1,132 @@
+"""Photos from anywhere -> pixels as a person sees them: RGB, 8 bits, upright.
+
+The format is judged by the content. The size is checked before any pixel is decoded.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from caffe2torch.errors import ReadError
+from caffe2torch.untrusted.mapped import MISTAKEN, AnyPath, mapped
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+MAX_PIXELS = 1 << 27
+"""What is decoded at most; Pillow itself refuses a third more."""
+BACKGROUND = (255, 255, 255)
+"""The colour behind transparent pixels: white."""
+
+Pixels = npt.NDArray[np.uint8]
+
+_MISTAKEN = {
+    start: what for start, what in MISTAKEN.items() if what.startswith(("a git-LFS", "AppleDouble", "a web"))
+}
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
+    *(struct.error, zlib.error, MemoryError, Image.DecompressionBombError),
+)
+"""What Pillow raises for files that are not what they claim to be."""
+_BITS, _PHOTOMETRIC = 258, 262
+"""Tags of TIFF."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An image (H, W, 3), RGB, and what was done to the file's pixels to get it, for its reader to know."""
+
+    image_hwc: Pixels
+    notes: tuple[str, ...] = ()
+
+
+def read_photo(path: AnyPath) -> Photo:
+    """A JPEG, PNG, TIFF, BMP or WebP file, turned as its EXIF data say.
+
+    Grey, palettes, CMYK and 16 bits (the upper 8) become RGB of 8 bits, transparency is laid on white, and
+    of several pictures the first is taken; colour profiles are not applied. Raises MissingData without the
+    file, ReadError for one that is broken, too large or of another kind.
+    """
+    buffer = mapped(path, _MISTAKEN)
+    with _one_line(path, bytes(buffer[:16])), _opened(buffer) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ReadError(
+                f"{path}: {image.width}x{image.height} pixels (width x height), at most {MAX_PIXELS} are "
+                f"decoded; make it smaller"
+            )
+        count = getattr(image, "n_frames", 1)
+        notes = [f"the first of {count} pictures in the file"] * (count > 1)
+        image.load()
+        _turn(image)
+        pixels, more = _rgb(image, path)
+        return Photo(pixels, (*notes, *more))
+
+
+def read_image(image: Image.Image) -> Photo:
+    """The same for an image that Pillow holds. Raises ReadError for a mode that has no colours."""
+    own = image.copy()
+    _turn(own)
+    return Photo(*_rgb(own, "the image"))
+
+
+@contextmanager
+def _one_line(path: AnyPath, start: bytes) -> Iterator[None]:
+    """Turns what Pillow raises for a file that begins with `start` into a ReadError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, and of large images, which are bounded here
+            yield
+    except UnidentifiedImageError as error:
+        what = "HEIC or AVIF, which is not read" if start[4:8] == b"ftyp" else "of no kind that is read"
+        raise ReadError(f"{path}: is {what}; save it as JPEG, PNG, TIFF, BMP or WebP") from error
+    except _BROKEN as error:
+        raise ReadError(f"{path}: a broken image: {' '.join(str(error).split())}") from error
+
+
+def _opened(buffer: mmap.mmap) -> Image.Image:
+    return Image.open(cast(IO[bytes], buffer), formats=FORMATS)
+
+
+def _turn(image: Image.Image) -> None:
+    """Turns an image as its EXIF data say; a TIFF turned itself when it was loaded, and says nothing."""
+    with suppress(*_BROKEN):  # damaged metadata say nothing
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _rgb(image: Image.Image, path: AnyPath) -> tuple[Pixels, tuple[str, ...]]:
+    """The pixels (H, W, 3) of an image of any mode, and a note if something shows through."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return np.repeat(_upper_bits(image)[:, :, None], 3, axis=2), ()
+    if image.mode in ("I", "F"):
+        raise ReadError(
+            f"{path}: its pixels have 32 bits, and which value is white is not known; save it with 8"
+        )
+    if image.mode in ("LAB", "HSV"):
+        raise ReadError(f"{path}: is of the colour space {image.mode}; save it as RGB")
+    if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
+        return _on_background(image.convert("RGBA"))
+    return np.asarray(image.convert("RGB")), ()
+
+
+def _upper_bits(image: Image.Image) -> Pixels:
+    """The upper 8 bits of grey pixels of 12 or 16."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = (tags.get(_BITS) or (16,))[0]
+    grey = (np.asarray(image).astype(np.uint32) >> (bits - 8)).astype(np.uint8)
+    return 255 - grey if tags.get(_PHOTOMETRIC) == 0 else grey  # 0 is white in fax machines
+
+
+def _on_background(image: Image.Image) -> tuple[Pixels, tuple[str, ...]]:
+    if image.getchannel("A").getextrema() == (255, 255):
+        return np.asarray(image.convert("RGB")), ()
+    below = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+    return np.asarray(Image.alpha_composite(below, image).convert("RGB")), ("transparency laid on white",)
