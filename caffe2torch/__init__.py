@@ -14,6 +14,7 @@ Each folder is a stage, in the order in which data passes:
                 file ──── load ───────→ CaffeNet, FCN8s, ...
                 model ─── export ─────→ file                   safetensors, onnx, py, caffemodel, ...
     comparing/  models ── diff ───────→ Difference
+    segmenting/ photo ─── segment ────→ labels                 and `overlay`: what a person sees of them
     solving/    model ─── Solver ─────→ a trained model        Caffe's solvers as torch optimizers
     tracing/    module ── from_torch ─→ Net                    PyTorch to Caffe
     cli/                                                       fcn-convert
@@ -65,9 +66,12 @@ if TYPE_CHECKING:
     from caffe2torch.net.reading import read
     from caffe2torch.opening.loading import from_safetensors, load
     from caffe2torch.plan.table import table_of
+    from caffe2torch.segmenting.overlay import overlay
+    from caffe2torch.segmenting.segmenter import Segmentation, Segmenter, segment
     from caffe2torch.solving.solver import Solver
     from caffe2torch.solving.training_nets import solver_prototxt, training_net
     from caffe2torch.tracing import from_torch
+    from caffe2torch.untrusted.photos import Photo, read_photo
     from caffe2torch.weights.surgery import bilinear_kernel, convolutionalize, transplant
     from caffe2torch.weights.vgg16 import vgg16_from
     from caffe2torch.zoo import DEFINED, define
@@ -101,9 +105,12 @@ _NAMES = {
     "modules.report": "Report verify",
     "net": "Layer Net",
     "plan.table": "table_of",
+    "segmenting.overlay": "overlay",
+    "segmenting.segmenter": "Segmentation Segmenter segment",
     "solving.solver": "Solver",
     "solving.training_nets": "solver_prototxt training_net",
     "tracing": "from_torch",
+    "untrusted.photos": "Photo read_photo",
     "weights.surgery": "bilinear_kernel convolutionalize transplant",
     "weights.vgg16": "vgg16_from",
     "zoo": "DEFINED define",
@@ -138,9 +145,12 @@ __all__ = [
     "MissingData",
     "Net",
     "NetError",
+    "Photo",
     "Preprocessing",
     "ReadError",
     "Report",
+    "Segmentation",
+    "Segmenter",
     "Solver",
     "Stream",
     "SyntaxRefused",
@@ -159,8 +169,11 @@ __all__ = [
     "from_safetensors",
     "from_torch",
     "load",
+    "overlay",
     "read",
+    "read_photo",
     "read_safetensors",
+    "segment",
     "solver_prototxt",
     "table_of",
     "training_net",

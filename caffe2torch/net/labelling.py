@@ -41,3 +41,21 @@ class Labelling:
         palette = np.array(self.colours, np.uint8).reshape(-1, 3)
         palette.setflags(write=False)
         return palette
+
+    @staticmethod
+    def numbered(count: int) -> Labelling:
+        """Classes of which only the number is known, in PASCAL VOC's colours."""
+        return Labelling(tuple(f"class {label}" for label in range(count)), voc_colours(count))
+
+
+def voc_colours(count: int) -> tuple[Colour, ...]:
+    """PASCAL VOC's colours for the labels 0 to count - 1; count at most 256.
+
+    The devkit deals a label's bits out to red, green and blue, the lowest three to their highest bits: 0 is
+    black, and neighbouring labels get distant colours.
+    """
+    return tuple((_dealt(label, 0), _dealt(label, 1), _dealt(label, 2)) for label in range(count))
+
+
+def _dealt(label: int, channel: int) -> int:
+    return sum((label >> (3 * place + channel) & 1) << (7 - place) for place in range(8))

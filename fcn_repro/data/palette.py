@@ -11,18 +11,8 @@ from caffe2torch import Labelling
 
 
 def colormap(count: int) -> npt.NDArray[np.uint8]:
-    """PASCAL VOC's colours for the labels 0 to count - 1, (count, 3), RGB; count at most 256.
-
-    The devkit deals a label's bits out to red, green and blue, the lowest three to their highest bits: 0 is
-    black, and neighbouring labels get distant colours.
-    """
-    label = np.arange(count)
-    colours = np.zeros((count, 3), np.uint8)
-    for place in range(8):
-        for channel in range(3):
-            bit = label >> (3 * place + channel) & 1
-            colours[:, channel] |= (bit << (7 - place)).astype(np.uint8)
-    return frozen(colours)
+    """PASCAL VOC's colours for the labels 0 to count - 1, (count, 3), RGB; count at most 256."""
+    return frozen(Labelling.numbered(count).colours)
 
 
 def labelling(classes: Sequence[str], colours: npt.NDArray[np.uint8] | Sequence[Sequence[int]]) -> Labelling:
