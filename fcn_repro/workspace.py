@@ -14,6 +14,8 @@ from fcn_repro.fetching.zoo import folder, zoo
 
 HOME = "FCN_REPRO_HOME"
 """The environment variable that names the folder; the default is the current one."""
+HUB_WEIGHTS = "model.safetensors"
+"""What marks a folder as a model in the form of Hugging Face's hub."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ def count(images: str) -> int | None:
 
 
 def weights_file(name: str, workspace: Workspace) -> Path:
-    """The file of a zoo model or of a recipe's result, or the one named. Raises MissingData."""
-    if Path(name).is_file():
+    """The file of a zoo model or of a recipe's result, or the file or folder named. Raises MissingData."""
+    if Path(name).is_file() or Path(name, HUB_WEIGHTS).is_file():
         return Path(name)
     if found := workspace.model(name):
         return found

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 Content: TypeAlias = "str | Iterable[Content]"
 
-_WITHOUT_CONTENT = ("img", "meta", "br")
+_WITHOUT_CONTENT = ("img", "input", "meta", "br")
 
 
 class Markup(str):

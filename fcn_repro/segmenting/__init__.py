@@ -1,0 +1,1 @@
+"""fcn-segment: photos into pictures of what a model sees in them."""

@@ -1,0 +1,106 @@
+"""Photos and a model -> files, a page, and what to say about them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import caffe2torch as c2t
+from caffe2torch.command_line import Answer, ProgressLine, UsageError
+from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
+from fcn_repro.data.png import encoded, label_png
+from fcn_repro.files import write
+from fcn_repro.segmenting.page import PAGE, Figure, Head, figure_of, page
+from fcn_repro.segmenting.photos import Found, Photo, find
+from fcn_repro.segmenting.told import Outcome, Pictured, answer
+from fcn_repro.workspace import Workspace
+
+
+def segment(options: argparse.Namespace) -> Answer:
+    """Segments what the command line asks for, and writes it to its folder.
+
+    A single photo that cannot be read is an error; of several, each is told, and the others are segmented.
+    """
+    found = find(options.photos)
+    if any(folder.resolve() == options.output.resolve() for folder in found.folders):
+        raise UsageError(f"-o {options.output}: the photos are there; name another folder")
+    with _about(options.model):
+        segmenter = _segmenter(options)
+    run = _Run(segmenter, options.output, with_page=len(found.photos) > 1 or bool(found.folders))
+    unit = "photos" if len(found.photos) > 1 else "tiles"
+    outcome = run.over(found, ProgressLine(unit, quiet=options.json))
+    if run.figures:
+        heads = [Head(name, labelling) for name, labelling in segmenter.labellings.items()]
+        write(options.output / PAGE, page(options.model, heads, run.figures, outcome))
+    return answer(options.model, outcome, segmenter, options.output / PAGE if run.figures else None)
+
+
+def _segmenter(options: argparse.Namespace) -> c2t.Segmenter:
+    from fcn_repro.scoring.device import usable
+    from fcn_repro.scoring.models import load
+
+    model = load(Workspace.at(options.home), options.model).to(usable(options.device))
+    return c2t.Segmenter(model, options.mean, options.memory)
+
+
+class _Run:
+    """One model over many photos, which are written to a folder."""
+
+    def __init__(self, segmenter: c2t.Segmenter, folder: Path, with_page: bool) -> None:
+        self.segmenter, self.folder, self.with_page = segmenter, folder, with_page
+        self.figures: list[Figure] = []
+        self.replaced = 0
+
+    def over(self, found: Found, progress: ProgressLine) -> Outcome:
+        """Segments each photo that can be."""
+        pictured, failed, left_out = list[Pictured](), dict[Path, str](), list(found.left_out)
+        several = len(found.photos) > 1
+        for done, photo in enumerate(found.photos):
+            try:
+                pictured.append(self._picture(photo, None if several else progress))
+            except Caffe2TorchError as error:
+                if not several:
+                    raise
+                if isinstance(error, ReadError) and not photo.listed:
+                    left_out.append(str(photo.path))
+                else:
+                    failed[photo.path] = str(error)
+            if several:
+                progress(done + 1, len(found.photos))
+        progress.wipe()
+        return Outcome(tuple(pictured), failed, tuple(left_out), self.replaced)
+
+    def _picture(self, photo: Photo, progress: ProgressLine | None) -> Pictured:
+        """Segments one photo, and writes its files. Raises what reading, the net and writing raise."""
+        read = c2t.read_photo(photo.path)
+        with _about(str(photo.path)):
+            found = self.segmenter(read.image_hwc, progress)
+        files = {head: self._write(photo.name, head, read, found[head]) for head in found}
+        if self.with_page:
+            self.figures.append(figure_of(photo, read, list(found.values()), files))
+        shares = {head: segmentation.shares() for head, segmentation in found.items()}
+        return Pictured(photo.path, read.image_hwc.shape[:2], read.notes, shares, files)
+
+    def _write(self, name: str, head: str, photo: c2t.Photo, found: c2t.Segmentation) -> Mapping[str, Path]:
+        """The files of one head: its labels, and the picture."""
+        labelling = self.segmenter.labellings[head]
+        of_head = f"-{head}" if len(self.segmenter.labellings) > 1 else ""
+        labels = self.folder / f"{name}{of_head}-labels.png"
+        overlay = self.folder / f"{name}{of_head}-overlay.jpg"
+        self.replaced += labels.exists() + overlay.exists()
+        write(labels, label_png(found.labels, labelling.palette))
+        write(overlay, encoded(c2t.overlay(photo.image_hwc, found.labels, labelling), "JPEG"))
+        return {"labels": labels, "overlay": overlay}
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Puts the model or the photo in front of what the net refuses."""
+    try:
+        yield
+    except NetError as error:
+        if what in str(error):
+            raise
+        raise NetError(f"{what}: {error}") from error
