@@ -1,4 +1,4 @@
-# `make demo` converts, verifies and scores small FCNs; `make test` runs every check. Both set up .venv.
+# `make demo` converts, verifies and scores small FCNs, and makes a picture; `make test` runs every check. Both set up .venv.
 # Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -20,6 +20,8 @@ demo: $(VENV)/installed
 	$(BIN)/fcn-convert weights/shapes-fcn8s.caffemodel -o demo/models/shapes-fcn8s.safetensors
 	OMP_NUM_THREADS=1 $(BIN)/fcn-repro --home demo --table 2 --data shapes -o demo/report
 	@printf '\nImages, labels and predictions are in demo/report/cvpr2015-table-2.html.\n'
+	@printf '\nWhat the FCN-8s sees in docs/street/image.png:\n'
+	OMP_NUM_THREADS=1 $(BIN)/fcn-segment docs/street/image.png --model shapes-fcn8s -o demo/picture
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m ruff check .

@@ -231,16 +231,22 @@ def test_make_demo_ends_with_pictures(tmp_path: Path) -> None:
     for name in ("voc-fcn8s.safetensors", "models/shapes-fcn8s.safetensors"):
         c2t.from_safetensors(tmp_path / "demo" / name)
     shows_what_the_readme_shows(tmp_path / "demo/results/shapes-fcn8s-shapes-test-predictions/test-00062.png")
+    assert printed.splitlines()[-1].endswith("demo/picture/image-overlay.jpg")
+    shows_what_the_readme_shows(tmp_path / "demo/picture/image-labels.png")
 
 
 def the_readmes_pictures(folder: Path, workshop: Workshop) -> None:
-    """docs/street is image 62 of the test split, its labels, and the prediction that a block makes."""
+    """docs/street is image 62 of the test split, its labels, and what a block makes of it."""
     scene = open_dataset("shapes", ".", "test")[62]
     np.testing.assert_array_equal(pixels(STREET / "image.png"), scene.image_hwc)
     np.testing.assert_array_equal(pixels(STREET / "labels.png"), scene.label)
-    shows_what_the_readme_shows(folder / "prediction.png")
+    shows_what_the_readme_shows(folder / "picture/image-labels.png")
+    shown, made = (
+        pixels(path).astype(int) for path in (STREET / "overlay.jpg", folder / "picture/image-overlay.jpg")
+    )
+    assert abs(shown - made).mean() < 1
+    assert pixels(folder / "picture.png").shape[1] == made.shape[1]
     assert "<figure" in (folder / "street/shapes-fcn8s-shapes-val.html").read_text()
-    assert len(list((folder / "street/predictions").glob("*.png"))) == 100
 
 
 STREET = ROOT / "docs" / "street"
