@@ -63,11 +63,16 @@ def read_photo(path: AnyPath) -> Photo:
                 f"{path}: {image.width}x{image.height} pixels (width x height), at most {MAX_PIXELS} are "
                 f"decoded; make it smaller"
             )
-        count = getattr(image, "n_frames", 1)
+        count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # phones add depth to a JPEG
         notes = [f"the first of {count} pictures in the file"] * (count > 1)
+        is_deep = image.format in ("PNG", "TIFF") and any(";16" in str(tile.args) for tile in image.tile)
         image.load()
         _turn(image)
         pixels, more = _rgb(image, path)
+        if is_deep and pixels.max() < 16:
+            raise ReadError(
+                f"{path}: has 16 bits, but no value above 4095 of 65535, as if there were 12; save it with 8"
+            )
         return Photo(pixels, (*notes, *more))
 
 

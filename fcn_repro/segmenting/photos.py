@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe2torch.errors import MissingData, ReadError
+from fcn_repro.data import images
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".heic", ".avif")
-)
+SUFFIXES = (*images.SUFFIXES, ".dib", ".avif", ".heic", ".heif")
 """What photos are called, in any case: a file of a folder that is called so must be one."""
 
 

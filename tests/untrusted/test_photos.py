@@ -147,6 +147,25 @@ def test_deep_tiffs(tmp_path: Path, order: str, white_is_zero: bool) -> None:
     assert_shows(tmp_path / "deep.tif", three(255 - grey if white_is_zero else grey))
 
 
+@pytest.mark.parametrize("colour", [0, 2])
+def test_12_bits_in_16_are_refused(tmp_path: Path, colour: int) -> None:
+    """They would be almost black."""
+    channels = 1 if colour == 0 else 3
+    rows = b"".join(
+        b"\0" + row.tobytes() for row in RANDOM.integers(0, 4096, (5, 7 * channels)).astype(">u2")
+    )
+    (tmp_path / "dark.png").write_bytes(png(7, 5, bits=16, colour=colour, pixels=rows))
+    with pytest.raises(ReadError, match=r"dark.png: has 16 bits, but no value above 4095 of 65535"):
+        read_photo(tmp_path / "dark.png")
+
+
+def test_a_phones_second_picture_is_not_told_of(tmp_path: Path) -> None:
+    halves = np.full((16, 16, 3), (200, 30, 90), np.uint8)
+    image = Image.fromarray(halves)
+    path = saved(tmp_path, image, "MPO", save_all=True, append_images=[image.resize((8, 8))], quality=100)
+    assert assert_shows(path, halves, within=3) == ()
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_values_without_a_known_white_are_refused(tmp_path: Path, dtype: type) -> None:
     path = saved(tmp_path, Image.fromarray(GREY.astype(dtype)), "TIFF")
