@@ -231,7 +231,7 @@ def test_make_demo_ends_with_pictures(tmp_path: Path) -> None:
     for name in ("voc-fcn8s.safetensors", "models/shapes-fcn8s.safetensors"):
         c2t.from_safetensors(tmp_path / "demo" / name)
     shows_what_the_readme_shows(tmp_path / "demo/results/shapes-fcn8s-shapes-test-predictions/test-00062.png")
-    assert printed.splitlines()[-1].endswith("demo/picture/image-overlay.jpg")
+    assert "\nwrote demo/picture/image-labels.png and demo/picture/image-overlay.jpg\n" in printed
     shows_what_the_readme_shows(tmp_path / "demo/picture/image-labels.png")
 
 
