@@ -1,4 +1,4 @@
-"""The rules that fcn-convert and fcn-repro share: options, exit codes, and what may reach the terminal.
+"""The rules that all commands share: options, exit codes, and what may reach the terminal.
 
 A command is a set of verbs. Each `Verb` states the options it takes; any other option is refused, even when
 it is given its default value. A mistake on the command line is answered in one line, and `run` turns

@@ -70,10 +70,8 @@ class Segmenter:
 
     def __call__(self, image_hwc: Labels, progress: Progress | None = None) -> dict[str, Segmentation]:
         """A photo (H, W, 3), RGB, by head. Raises NetError for one that is too large for the net."""
-        height, width = size = image_hwc.shape[0], image_hwc.shape[1]
-        found = {
-            head: Segmentation(np.zeros(size, np.uint8), np.zeros(size, np.uint8)) for head in self.labellings
-        }
+        height, width = image_hwc.shape[:2]
+        found = {head: Segmentation(*np.zeros((2, height, width), np.uint8)) for head in self.labellings}
         parts = tiles((height, width), self.plan, self.blob, self.memory)
         with _inference(self.model):
             for done, (row, column) in enumerate(parts):

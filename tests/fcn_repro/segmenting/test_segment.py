@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import caffe2torch as c2t
+from fcn_repro.data.datasets import open_dataset
+from fcn_repro.scoring import models
+from fcn_repro.scoring.predict import Predictor
 from fcn_repro.segmenting import cli
+from fcn_repro.workspace import Workspace
 from tests.nets import net_of
 from tests.places import ROOT
 
@@ -154,6 +159,21 @@ def test_a_model_by_its_name(place: Path, capsys: pytest.CaptureFixture[str]) ->
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "a.png: 7x6 pixels\n" in printed.out
+
+
+def test_labels_are_those_that_are_scored(place: Path) -> None:
+    """What --evaluate scores, on rendered streets."""
+    streets, workspace = open_dataset("shapes", ".", "val"), Workspace.at(place)
+    model = models.load(workspace, "shapes-fcn8s")
+    prepared = models.preparation(model, "shapes-fcn8s", None)
+    with torch.inference_mode():
+        scored = list(Predictor(model, streets, prepared, torch.device("cpu")).predictions([3, 8]))
+    for sample, _ in scored:
+        Image.fromarray(sample.image_hwc).save(place / f"{sample.id}.png")
+    assert segment(*(f"{sample.id}.png" for sample, _ in scored), "--model", "shapes-fcn8s") == 0
+    for sample, predictions in scored:
+        with Image.open(place / "segmented" / f"{sample.id}-labels.png") as found:
+            np.testing.assert_array_equal(np.asarray(found), predictions["sem"].numpy())
 
 
 @pytest.mark.parametrize(
