@@ -22,7 +22,7 @@ exit codes: 0 done, 1 refused, or a photo that cannot be read, 2 usage, 3 a phot
 _MODEL = "a caffemodel, a safetensors file or folder, or the name of a recipe or of a zoo model"
 _MEAN = "what the model subtracts, if it does not know"
 _MEMORY = "what a net may take; larger photos are segmented in tiles (default: 2)"
-_TAKES = ("PHOTO", "--model", "-o", "--mean", "--device", "--memory", "--home")
+_TAKES = ("PHOTO", "--model", "-o", "--force", "--mean", "--device", "--memory", "--home")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +61,7 @@ def parser() -> Parser:
     add("photos", metavar="PHOTO", type=Path, nargs="*", default=[], help="files, or folders of files")
     add("-o", "--output", metavar="DIR", type=Path, default=OUTPUT,
         help=f"the folder to write to (default: {OUTPUT})")  # fmt: skip
+    add("--force", action="store_true", help="replace an index.html in DIR that is not ours")
     add = parser.add_argument_group("the model").add_argument
     add("--model", metavar="MODEL", help=_MODEL)
     add("--mean", metavar="B,G,R", type=_mean, help=_MEAN)

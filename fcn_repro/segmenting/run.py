@@ -9,9 +9,10 @@ from pathlib import Path
 
 import caffe2torch as c2t
 from caffe2torch.command_line import Answer, ProgressLine, UsageError
-from caffe2torch.errors import Caffe2TorchError, NetError, ReadError
+from caffe2torch.errors import Caffe2TorchError, NetError, ReadError, WriteError
 from fcn_repro.data.png import encoded, label_png
-from fcn_repro.files import write
+from fcn_repro.files import refuse_existing, write
+from fcn_repro.report.files import is_ours
 from fcn_repro.segmenting.page import PAGE, Figure, Head, figure_of, page
 from fcn_repro.segmenting.photos import Found, Photo, find
 from fcn_repro.segmenting.told import Outcome, Pictured, answer
@@ -26,15 +27,18 @@ def segment(options: argparse.Namespace) -> Answer:
     found = find(options.photos)
     if any(folder.resolve() == options.output.resolve() for folder in found.folders):
         raise UsageError(f"-o {options.output}: the photos are there; name another folder")
+    place, with_page = options.output / PAGE, len(found.photos) > 1 or bool(found.folders)
+    if with_page:
+        refuse_existing([place], options.force or is_ours(options.output, place.stem))
     with _about(options.model):
         segmenter = _segmenter(options)
-    run = _Run(segmenter, options.output, with_page=len(found.photos) > 1 or bool(found.folders))
+    run = _Run(segmenter, options.output, with_page)
     unit = "photos" if len(found.photos) > 1 else "tiles"
     outcome = run.over(found, ProgressLine(unit, quiet=options.json))
     if run.figures:
         heads = [Head(name, labelling) for name, labelling in segmenter.labellings.items()]
-        write(options.output / PAGE, page(options.model, heads, run.figures, outcome))
-    return answer(options.model, outcome, segmenter, options.output / PAGE if run.figures else None)
+        write(place, page(options.model, heads, run.figures, outcome))
+    return answer(options.model, outcome, segmenter, place if run.figures else None)
 
 
 def _segmenter(options: argparse.Namespace) -> c2t.Segmenter:
@@ -52,9 +56,11 @@ class _Run:
         self.segmenter, self.folder, self.with_page = segmenter, folder, with_page
         self.figures: list[Figure] = []
         self.replaced = 0
+        self.photos: set[Path] = set()
 
     def over(self, found: Found, progress: ProgressLine) -> Outcome:
         """Segments each photo that can be."""
+        self.photos = {photo.path.resolve() for photo in found.photos}
         pictured, failed, left_out = list[Pictured](), dict[Path, str](), list(found.left_out)
         several = len(found.photos) > 1
         for done, photo in enumerate(found.photos):
@@ -89,6 +95,8 @@ class _Run:
         of_head = f"-{head}" if len(self.segmenter.labellings) > 1 else ""
         labels = self.folder / f"{name}{of_head}-labels.png"
         overlay = self.folder / f"{name}{of_head}-overlay.jpg"
+        if taken := [path for path in (labels, overlay) if path.resolve() in self.photos]:
+            raise WriteError(f"{taken[0]}: is one of the photos; name another folder with -o")
         self.replaced += labels.exists() + overlay.exists()
         write(labels, label_png(found.labels, labelling.palette))
         write(overlay, encoded(c2t.overlay(photo.image_hwc, found.labels, labelling), "JPEG"))

@@ -130,6 +130,21 @@ def test_a_folder_of_all_sorts(place: Path, capsys: pytest.CaptureFixture[str]) 
     assert "fcn-segment: replaced 8 files of an earlier run" in again.err
 
 
+def test_what_is_not_ours_is_not_replaced(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(place / "photos/a.png")
+    (place / "out").mkdir()
+    (place / "out/index.html").write_text("my own page")
+    assert segment("photos", "--model", "known.safetensors", "-o", "out") == 1
+    assert "out/index.html: exists; name another place with -o, or" in capsys.readouterr().err
+    assert segment("photos", "--model", "known.safetensors", "-o", "out", "--force") == 0
+    assert "<canvas" in (place / "out/index.html").read_text()
+    assert segment("photos", "--model", "known.safetensors", "-o", "out") == 0  # it is ours now
+    before = photo(place / "a-labels.png").tobytes()
+    assert segment("photos/a.png", "a-labels.png", "--model", "known.safetensors", "-o", ".") == 1
+    assert "a-labels.png: is one of the photos; name another folder with -o" in capsys.readouterr().err
+    assert np.asarray(Image.open(place / "a-labels.png")).tobytes() == before
+
+
 def test_what_was_done_to_a_photo_is_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photo(place / "a.png", save_all=True, append_images=[Image.new("RGB", (7, 6))])
     assert segment("a.png", "--model", "known.safetensors") == 0
