@@ -1,23 +1,30 @@
 """`python benchmarks/mutations.py [FOLDER...] [--count 20000]`: damaged nets give results, or our own errors.
 
-Takes every prototxt and caffemodel in the folders (by default tests/golden), changes one to three fields of
-each net (removed, doubled, negated, made huge, emptied, renamed after another), reads it, plans it in both
-phases, prints it as --inspect does, builds and runs it. Prints with its file whatever ends otherwise, takes
-over two seconds, or over 300 MB and three times the file.
+Takes the prototxts and caffemodels in the folders (by default tests/golden), the smaller the more often,
+and changes one to three fields of each net (removed, doubled, negated, made huge, emptied, renamed after
+another). Half the prototxts stay text, and half become binary, which parses faster. Each is read, planned in
+both phases, printed as --inspect does, built and run. Prints with its file whatever ends otherwise, takes over
+two seconds, or over 300 MB and three times the file. Ctrl-C ends with the summary so far; `--from 4711
+--count 1` repeats one case of a seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import math
+import mmap
 import random
 import resource
-import tempfile
+import sys
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -25,17 +32,21 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError
+from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.net.reading import read
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.table import table_of
 from caffe2torch.schema import Message
+from caffe2torch.untrusted.mapped import MappedFile
 from caffe2torch.untrusted.text import read_prototxt
 
 ROOT = Path(__file__).parents[1]
 SECONDS, MEGABYTES = 2.0, 300
 MAX_VALUES = 1 << 20
-"""Nets with more parameters, or inputs of more values, are planned and not built."""
+"""Nets with more values in their parameters, or in the blobs of a pass, are planned and not built."""
 MAX_FILE = 1 << 20
+EVERY = 10_000
+"""After so many cases, the progress is printed."""
 
 Field = tuple[Message, FieldDescriptor, "int | None"]
 
@@ -47,6 +58,7 @@ class Bad:
     source: str
     what: str
     content: bytes
+    binary: bool
 
 
 def fields(message: Message) -> list[Field]:
@@ -119,33 +131,52 @@ def _another(field: FieldDescriptor, value: object, draw: random.Random, others:
     return draw.choice(["", str(taken if place is None else taken[place]), f"{value}x"])
 
 
-def run(path: Path, binary: bool) -> str:
+def run(name: str, content: bytes, binary: bool) -> str:
     """Reads, plans, prints, builds and runs a file; returns how far it got, or the kind of its error."""
     done = "nothing"
     try:
+        path = MappedFile(name, in_memory(content))
         net = read(weights=path) if binary else read(path)
         done = "read"
-        str(table_of(net)), str(net)
+        str(net)
+        built = None
         for phase in ("TEST", "TRAIN"):
             planned = plan(net, phase, allow_missing=True)
-            done = "planned"
-            if _is_small(planned):
-                _build(planned)
-                done = "ran"
+            done = "planned" if built is None else done
+            str(table_of(planned))
+            if is_small(planned) and (built is None or differs(planned, built)):
+                build(planned)
+                built, done = planned, "ran"
     except Caffe2TorchError as error:
+        if done == "read":
+            str(table_of(net))
         return f"{done}, then {type(error).__name__}"
     return done
 
 
-def _is_small(planned: Plan) -> bool:
-    sizes = [p.shape for p in planned.parameters()] + [shape or () for shape in planned.inputs.values()]
-    counts = [torch.Size([size or 1 for size in shape]).numel() for shape in sizes]
-    return max(counts, default=0) <= MAX_VALUES and sum(counts) <= MAX_VALUES
+def in_memory(content: bytes) -> mmap.mmap:
+    """What `mapped` makes of a file, without one; Linux maps at least one byte."""
+    buffer = mmap.mmap(-1, max(len(content), 1))
+    buffer[: len(content)] = content
+    return buffer
 
 
-def _build(planned: Plan) -> None:
-    from caffe2torch.modules.caffe_net import CaffeNet
+def is_small(planned: Plan) -> bool:
+    """Whether building and running a net takes little memory, as far as its shapes are known."""
+    inputs = (shape or (1, 3, 32, 32) for shape in planned.inputs.values())
+    blobs = (shape or () for step in planned.steps for shape in step.tops)
+    shapes = [*(p.shape for p in planned.parameters()), *inputs, *blobs]
+    return sum(math.prod(size or 32 for size in shape) for shape in shapes) <= MAX_VALUES
 
+
+def differs(planned: Plan, built: Plan) -> bool:
+    """Whether a net does not run in its phase as it does in the other one."""
+    layers = (tuple(step.layer for step in p.steps) for p in (planned, built))
+    return len({*layers}) > 1 or any(step.converter.depends_on_phase for step in planned.steps)
+
+
+def build(planned: Plan) -> None:
+    """Builds a net and runs it on ones."""
     model = CaffeNet(planned)
     inputs = {blob: torch.ones([size or 32 for size in shape or (1, 3, 32, 32)])
               for blob, shape in planned.inputs.items()}  # fmt: skip
@@ -153,38 +184,94 @@ def _build(planned: Plan) -> None:
         model(**inputs)
 
 
-def cases(folders: list[Path]) -> list[tuple[Path, Message, bool]]:
-    """Every net under the folders that reads: its file, its message, and whether it is binary."""
+@dataclass(frozen=True)
+class Source:
+    """A file that reads: its net as it was serialized, and whether the file is binary."""
+
+    path: Path
+    net: bytes
+    binary: bool
+
+
+def sources(folders: list[Path]) -> list[Source]:
+    """Every net under the folders that reads."""
     found = []
     for path in sorted(path for folder in folders for path in folder.rglob("*")):
         if path.suffix not in (".prototxt", ".caffemodel") or path.stat().st_size > MAX_FILE:
             continue
         binary = path.suffix == ".caffemodel"
         try:
-            net = (
-                schema.message("NetParameter").FromString(path.read_bytes())
-                if binary
-                else read_prototxt(path)
-            )
             read(weights=path) if binary else read(path)
+            content = path.read_bytes() if binary else read_prototxt(path).SerializePartialToString()
         except Exception as error:  # a fork's, or broken on purpose
-            print(f"left out: {path}: {type(error).__name__}")
+            print(f"left out: {path}: {type(error).__name__}", file=sys.stderr)
             continue
-        found.append((path, net, binary))
+        found.append(Source(path, content, binary))
     return found
 
 
-def mutations(folders: list[Path], count: int, seed: int) -> Iterator[tuple[str, bytes, bool]]:
-    """`count` damaged files: where each is from, its bytes, and whether it is binary."""
-    nets = cases(folders)
-    for number in range(count):
+def mutations(folders: list[Path], numbers: range, seed: int) -> Iterator[tuple[str, bytes, bool]]:
+    """The damaged files of these numbers: where each is from, its bytes, and whether it is binary."""
+    found, kind = sources(folders), schema.message("NetParameter")
+    often = [*accumulate(1 / (500 + len(source.net)) for source in found)]
+    for number in numbers:
         draw = random.Random(seed * 1_000_003 + number)  # noqa: S311 (no secret)
-        source, net, binary = draw.choice(nets)
-        changed = type(net)()
-        changed.CopyFrom(net)
-        mutate(changed, draw)
-        content = changed.SerializePartialToString() if binary else str(changed).encode()
-        yield f"{source} #{number}", content, binary
+        (source,) = draw.choices(found, cum_weights=often)
+        net = kind.FromString(source.net)
+        mutate(net, draw)
+        binary = source.binary or draw.random() < 0.5
+        content = net.SerializePartialToString() if binary else str(net).encode()
+        yield f"{source.path} #{number}", content, binary
+
+
+class Tally:
+    """How the cases ended, and one bad case of each kind."""
+
+    def __init__(self) -> None:
+        self.ends: Counter[str] = Counter()
+        self.bad: dict[str, Bad] = {}
+        self.slowest, self.start = 0.0, time.monotonic()
+
+    def add(self, source: str, content: bytes, binary: bool) -> None:
+        """Runs a case and counts it."""
+        before, start = peak(), time.process_time()
+        try:
+            end = run(source, content, binary)
+        except (Exception, RecursionError) as error:
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            end = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {error}"[:150]
+            self._bad(end.partition(": ")[0], Bad(source, end, content, binary))
+        else:
+            self.ends[end] += 1
+        seconds, grown = time.process_time() - start, peak() - before
+        self.slowest = max(self.slowest, seconds)
+        if seconds > SECONDS or grown > MEGABYTES + 3 * len(content) / 1e6:
+            what = f"{seconds:.1f} s, {grown:.0f} MB, {end}"
+            self._bad(f"slow or large: {end}", Bad(source, what, content, binary))
+
+    def _bad(self, kind: str, case: Bad) -> None:
+        self.ends["BAD"] += 1
+        if kind not in self.bad:
+            print(f"BAD {case.source}: {case.what}", file=sys.stderr, flush=True)
+            self.bad[kind] = case
+
+    def progress(self) -> str:
+        """How many so far, at what rate, and how many of them bad."""
+        done = self.ends.total()
+        rate = done / (time.monotonic() - self.start)
+        return f"{done} cases, {rate:.0f} a second, {self.ends['BAD']} bad"
+
+    def report(self, into: Path | None) -> None:
+        """Prints everything, and writes the files of bad cases to a folder."""
+        for end, count in self.ends.most_common():
+            print(f"{count:8} {end}")
+        print(f"{self.progress()}; slowest {self.slowest:.2f} s; peak {peak():.0f} MB")
+        for number, case in enumerate(self.bad.values()):
+            print(f"BAD {case.source}: {case.what}")
+            if into is not None:
+                into.mkdir(exist_ok=True)
+                suffix = "caffemodel" if case.binary else "prototxt"
+                (into / f"{number}.{suffix}").write_bytes(case.content)
 
 
 def main() -> int:
@@ -192,45 +279,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path, default=[ROOT / "tests/golden"])
     parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--into", type=Path, help="a folder for the files of bad cases")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    ends: Counter[str] = Counter()
-    bad: dict[str, Bad] = {}
-    slowest = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        for source, content, binary in mutations(options.folders, options.count, options.seed):
-            path = Path(folder, "net.caffemodel" if binary else "net.prototxt")
-            path.write_bytes(content)
-            before, start = _peak(), time.process_time()
-            try:
-                end = run(path, binary)
-            except (Exception, RecursionError) as error:
-                frame = traceback.extract_tb(error.__traceback__)[-1]
-                end = f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {error}"[:150]
-                bad.setdefault(end.partition(": ")[0], Bad(source, end, content))
-                ends["BAD"] += 1
-            else:
-                ends[end] += 1
-            seconds, grown = time.process_time() - start, _peak() - before
-            slowest = max(slowest, seconds)
-            if seconds > SECONDS or grown > MEGABYTES + 3 * len(content) / 1e6:
-                end = f"{seconds:.1f} s, {grown:.0f} MB, {end}"
-                bad.setdefault(f"slow or large: {end}", Bad(source, end, content))
-                ends["BAD"] += 1
-    for end, count in ends.most_common():
-        print(f"{count:8} {end}")
-    print(f"slowest {slowest:.2f} s; peak {_peak():.0f} MB")
-    for number, case in enumerate(bad.values()):
-        print(f"BAD {case.source}: {case.what}")
-        if options.into is not None:
-            options.into.mkdir(exist_ok=True)
-            (options.into / f"{number}{Path(case.source.split(' #')[0]).suffix}").write_bytes(case.content)
-    return bool(bad)
+    warnings.simplefilter("ignore")
+    gc.freeze()
+    tally = Tally()
+    numbers = range(options.first, options.first + options.count)
+    with contextlib.suppress(KeyboardInterrupt):
+        for count, case in enumerate(mutations(options.folders, numbers, options.seed), 1):
+            tally.add(*case)
+            if count % EVERY == 0:
+                print(tally.progress(), file=sys.stderr, flush=True)
+    tally.report(options.into)
+    return bool(tally.bad)
 
 
-def _peak() -> float:
+def peak() -> float:
+    """The most memory so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
