@@ -133,10 +133,16 @@ class Backward:
         return tuple(terms)
 
     def _losses(self) -> Iterator[tuple[Layer, str, float, list[int]]]:
-        """Each top with a weight in the loss, with its layer and the layers that read it."""
+        """Each top with a weight in the loss, with its layer and the layers that read it.
+
+        Where one that is read has a weight of its own, Caffe moves it to a copy of that top and clears all
+        weights of the layer, also those of tops that nothing reads (insert_splits.cpp).
+        """
         for layer, readers in zip(self._layers, self._readers, strict=True):
-            for top, weight, by in zip(layer.tops, loss_weights(layer), readers, strict=False):
-                if weight:
+            weighted = [x for x in zip(layer.tops, loss_weights(layer), readers, strict=False) if x[1]]
+            cleared = bool(layer.fields.loss_weight) and any(by for _, _, by in weighted)
+            for top, weight, by in weighted:
+                if by or not cleared:
                     yield layer, top, weight, [reader for reader, _ in by]
 
 

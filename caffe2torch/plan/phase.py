@@ -248,7 +248,7 @@ def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
 
 
 def without_splits(net: Net) -> Net:
-    """The net without Split layers: each of their tops is their bottom under another name."""
+    """The net without Split layers, but for losses: their tops are their bottom under other names."""
     source: dict[str, str] = {}
     layers, splits = [], 0
     for layer in net.layers:
@@ -263,7 +263,9 @@ def without_splits(net: Net) -> Net:
 
 
 def _can_go(split: Layer, net: Net) -> bool:
-    """Whether no later layer overwrites a blob of the Split, and no top of it is an output."""
+    """Whether no later layer overwrites a blob of the Split, and no top of it is an output or a loss."""
+    if any(split.fields.loss_weight):
+        return False
     after = net.layers[[layer is split for layer in net.layers].index(True) + 1 :]
     blobs = {*split.bottoms, *split.tops}
     return set(split.tops) <= _used(after) and not any(blobs & set(layer.tops) for layer in after)

@@ -90,6 +90,19 @@ def test_a_trained_net_gives_caffes_blobs_and_gradients(case: str) -> None:
             assert_like_caffe(tensor.grad.numpy(), wanted[f"gi0.{blob}"], blob, 1e-4)
 
 
+@pytest.mark.parametrize("case", ["lw_some_tops_read", "lw_split_tops_read"])
+def test_of_a_layers_weighted_tops_those_count_that_are_read(case: str) -> None:
+    """If any is; with `loss0`, the sum of all losses. A Split is no exception."""
+    net, fed = corner(case, "TRAIN"), {b: tensor.requires_grad_() for b, tensor in inputs(case).items()}
+    loss = net.loss(net(**fed))
+    loss.backward()
+    wanted = caffe(case)
+    assert loss.item() == pytest.approx(float(wanted["loss0"]), rel=1e-6)
+    for blob, tensor in fed.items():
+        assert tensor.grad is not None
+        assert_like_caffe(tensor.grad.numpy(), wanted[f"gi0.{blob}"], blob, 1e-6)
+
+
 @pytest.mark.parametrize(
     ("case", "phase", "problem"),
     [
