@@ -33,12 +33,6 @@ class LayerText:
         given = " ".join(filter(None, (*bottoms, *tops, self.fields)))
         return f'layer {{ name: "{self.name}" type: "{self.kind}" {given} }}'
 
-    def copied(self) -> LayerText:
-        """A layer that copies its bottom, where this one gives it on as it is."""
-        if self.kind not in ("Slice", "Concat") or (len(self.bottoms), len(self.tops)) != (1, 1):
-            return self
-        return replace(self, kind="Power", fields=re.sub(r"(slice|concat)_param { [^}]*}", "", self.fields))
-
 
 @dataclass(frozen=True)
 class DrawnNet:
@@ -50,8 +44,8 @@ class DrawnNet:
     labels: frozenset[str]
     """The inputs that take no gradient."""
     phase: str
-    overwrites: bool
-    """Whether Caffe keeps the last of the gradients that are to be summed up; see drawn_parts.py."""
+    shapes: dict[str, Shape]
+    """Of blobs that layers may go on from."""
 
     def __str__(self) -> str:
         return "".join(f"{line}\n" for line in (*self.head, *self.layers))
@@ -60,23 +54,6 @@ class DrawnNet:
     def force_backward(self) -> bool:
         """Whether the inputs get gradients."""
         return "force_backward: true" in self.head
-
-    def apart(self, kind: str = "") -> tuple[DrawnNet, dict[str, str]]:
-        """The same function with no layer in place, or none of a kind: each has a top of its own.
-
-        Without a kind, there is no Slice or Concat either that is its bottom's memory, gradients and all.
-        Also returns the last name that each blob then has.
-        """
-        now: dict[str, str] = {}
-        layers = []
-        for number, layer in enumerate(layer for layer in self.layers if layer.included):
-            bottoms = tuple(now.get(bottom, bottom) for bottom in layer.bottoms)
-            if kind in ("", layer.kind):
-                now |= {top: f"{top}_{number}" for top in layer.tops if top in layer.bottoms}
-            tops = tuple(now.get(top, top) for top in layer.tops)
-            layer = replace(layer, bottoms=bottoms, tops=tops)
-            layers.append(layer if kind else layer.copied())
-        return replace(self, layers=tuple(layers)), now
 
     def unshared(self) -> DrawnNet:
         """The net whose layers have all their parameters to themselves."""
@@ -90,7 +67,7 @@ class Sketch(Draw):
     def __init__(self, seed: int, phase: str) -> None:
         super().__init__(seed)
         self.phase, self.stages = phase, self.choice(((), (), ("a",), ("a", "b")))
-        self.forced, self.overwrites = self.random() < 0.3, False
+        self.forced = self.random() < 0.3
         self.layers: list[LayerText] = []
         self.inputs: dict[str, np.ndarray] = {}
         self.labelled: set[str] = set()
@@ -212,4 +189,4 @@ class Sketch(Draw):
         )
         labels = frozenset(self.labelled)
         layers = tuple(self.layers)
-        return DrawnNet(tuple(filter(None, head)), layers, self.inputs, labels, self.phase, self.overwrites)
+        return DrawnNet(tuple(filter(None, head)), layers, self.inputs, labels, self.phase, self.shapes)

@@ -1,8 +1,7 @@
 """The layers that drawn nets are made of. Each function adds some to a Sketch, where they fit.
 
-Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; gradients that are to be
-summed up (a shared blob, iter_size) for the scale of a batch of one, where Caffe keeps the last one alone;
-sequences that go on from one run to the next; a HingeLoss of weight 0, whose forward pass leaves in its
+Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; shared parameters for the
+Scale of a batch of one, where Caffe keeps the last of the gradients that are to be summed up; sequences that go on from one run to the next; a HingeLoss of weight 0, whose forward pass leaves in its
 bottom's gradient what another reader's is then added to.
 """
 
@@ -213,10 +212,7 @@ def along(s: Sketch) -> None:
 
 
 def _scale_params(s: Sketch, x: str, *shapes: Shape) -> str:
-    if s.shapes[x][0] > 1:
-        return s.params(*shapes)
-    s.overwrites = True
-    return ""
+    return s.params(*shapes) if s.shapes[x][0] > 1 else ""
 
 
 def whole_image(s: Sketch) -> None:

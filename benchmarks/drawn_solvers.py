@@ -41,6 +41,7 @@ class DrawnSolver:
     inputs: tuple[dict[str, np.ndarray], ...]
     hdf5: bool
     """The format of its snapshots."""
+    iter_size: int
 
 
 def drawn_solver(seed: int) -> DrawnSolver:
@@ -48,13 +49,14 @@ def drawn_solver(seed: int) -> DrawnSolver:
     draw = Draw(seed)
     net = drawn_net(draw.getrandbits(32), "TRAIN", (convolution,), parts=7)
     kind, hdf5 = draw.choice(list(OWN)), draw.random() < 0.5
+    iter_size = draw.choice((1, 1, 1, 1, 2, 3))
     rate, *others = OWN[kind]
     fields = [
         *(f'type: "{kind}"', rate, draw.choice(others)),
         draw.choice(WRONG if draw.random() < 0.04 else POLICIES),
         draw.maybe(f"weight_decay: {draw.choice((0.01, 0.1))}"),
         draw.maybe('regularization_type: "L1"', 0.3),
-        draw.maybe(f"iter_size: {draw.randint(2, 3)}", 0 if net.overwrites else 0.3),
+        f"iter_size: {iter_size}" if iter_size > 1 else "",
         draw.maybe(f"clip_gradients: {draw.choice((0.1, 1, 10))}", 0.3),
     ]
     own = f"snapshot_format: {'HDF5' if hdf5 else 'BINARYPROTO'}"
@@ -63,7 +65,7 @@ def drawn_solver(seed: int) -> DrawnSolver:
         {blob: x if blob in net.labels else _next(draw, x) for blob, x in net.inputs.items()}
         for _ in range(STEPS)
     )
-    return DrawnSolver("".join(f"{line}\n" for line in lines if line), net, inputs, hdf5)
+    return DrawnSolver("".join(f"{line}\n" for line in lines if line), net, inputs, hdf5, iter_size)
 
 
 def _next(draw: Draw, values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from apart import Apart
 from cases import Arrays, Case, differences, found, loss_of
 from drawn_layers import Draw
 from drawn_parts import drawn_net
@@ -87,7 +88,7 @@ class NetCase(Case):
     def _write_apart(self, name: str, kind: str) -> None:
         folder = self.folder / name
         self.write(folder, self.net.inputs, **self._case(filled="", weights=f"../{self.weights}"))
-        (folder / "net.prototxt").write_text(str(self.net.apart(kind)[0]))
+        (folder / "net.prototxt").write_text(str(Apart(self.net, kind).rewritten()))
 
     def _write_back(self) -> None:
         """What we write of the net: all of it, or in TEST what one deploys."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from cases import Arrays, Case, differences, found, loss_of
+from apart import Apart
+from cases import EXPLAINED, SCALE, Arrays, Case, differences, found, loss_of
 from drawn_layers import Draw
 from drawn_solvers import STEPS, STOP, drawn_solver
 
@@ -20,6 +22,8 @@ class SolverCase(Case):
         draw = Draw(seed)
         self.drawn = drawn_solver(draw.getrandbits(32))
         super().__init__(folder, self.drawn.net)
+        self.overwriting = False
+        """Whether to do as Caffe does with the Scale of a batch of one."""
         self.suffix = ".h5" if self.drawn.hdf5 else ""
         self.inputs = {f"{i}.{blob}": x for i, one in enumerate(self.drawn.inputs) for blob, x in one.items()}
         self._write(folder, str(self.net), filled="net.prototxt", weights="init.caffemodel")
@@ -62,15 +66,34 @@ class SolverCase(Case):
         solver.zero_grad()
         for _ in range(solver.iter_size):
             loss = loss_of(model, model(**inputs))
+            if self.overwriting:
+                for weight in self._overwritten(model):
+                    weight.grad = None
             if loss.requires_grad:
                 loss.backward()
         solver.step()
+
+    def _overwritten(self, model: c2t.CaffeNet) -> list[torch.Tensor]:
+        """The weights whose gradients Caffe does not add up: of Scales at a batch of one, but for one number."""
+        scales = [x for x in self.net.layers if x.included and x.kind == "Scale" and len(x.bottoms) == 1]
+        sizes = {x.name: self.net.shapes[x.bottoms[0]] for x in scales}
+        blobs = {name: own[0] for name, own in model.blobs().items() if sizes.get(name, (0,))[0] == 1}
+        return [x for name, x in blobs.items() if x.numel() > 1 or math.prod(sizes[name]) == 1]
+
+    def compared(self) -> str:
+        """The verdict, perhaps with the gradients of Scale overwritten as in Caffe."""
+        verdict = super().compared()
+        if verdict in EXPLAINED or self.drawn.iter_size == 1:
+            return verdict
+        self.overwriting, plain = True, self.here
+        self.here = self.run(torch.float32)
+        return SCALE if differences(self.here, plain) and super().compared() in EXPLAINED else verdict
 
     def follow_up(self) -> None:
         """The net apart where something differs; Caffe from our snapshot where nothing does."""
         if differences(self.here, self.wanted()):
             weights = "../init.caffemodel"
-            self._write(self.folder / "apart", str(self.net.apart()[0]), filled="", weights=weights)
+            self._write(self.folder / "apart", str(Apart(self.net).rewritten()), filled="", weights=weights)
         else:
             state = f"../ours_iter_{STOP}.solverstate{self.suffix}"
             self._write(self.folder / "back", str(self.net), filled="", weights="", restored=state)

@@ -70,7 +70,7 @@ class LossTerm:
     blob: str
     weight: float
     learns: bool
-    """Whether its weight has a gradient: in Caffe, a reader that leads to another loss overwrites it."""
+    """Whether its weight has a gradient: in Caffe, not where a layer reads the top and the weight is not given."""
 
 
 def loss_weights(layer: Layer) -> tuple[float, ...]:
@@ -125,8 +125,7 @@ class Backward:
         terms = []
         for layer, top, weight, readers in self._losses():
             given = bool(layer.fields.loss_weight)
-            overwritten = any(self._under_loss[reader] for reader in readers)
-            terms.append(LossTerm(top, weight, given or not overwritten))
+            terms.append(LossTerm(top, weight, given or not readers))
             if given and readers and layer.type.endswith("Loss"):
                 # The weight goes to a copy of the top (insert_splits.cpp), and the layer takes its default.
                 terms.append(LossTerm(top, 1, False))

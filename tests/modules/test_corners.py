@@ -73,7 +73,10 @@ def test_a_deployed_net_gives_caffes_blobs(case: str) -> None:
     blobs_agree(case, corner(case))
 
 
-@pytest.mark.parametrize("case", ["bn_shared", "lw_consumed", "rnet_1181", "two_losses_sum_shown"])
+@pytest.mark.parametrize(
+    "case",
+    ["bn_shared", "loss_read", "loss_read_forced", "lw_consumed", "rnet_1181", "two_losses_sum_shown"],
+)
 def test_a_trained_net_gives_caffes_blobs_and_gradients(case: str) -> None:
     wanted, net = caffe(case), corner(case, "TRAIN")
     blobs_agree(case, net)
