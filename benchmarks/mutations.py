@@ -2,10 +2,10 @@
 
 Takes the prototxts and caffemodels in the folders (by default tests/golden), the smaller the more often,
 and changes one to three fields of each net (removed, doubled, negated, made huge, emptied, renamed after
-another). Half the prototxts stay text, and half become binary, which parses faster. Each is read, planned in
-both phases, printed as --inspect does, built and run. Prints with its file whatever ends otherwise, takes over
-two seconds, or over 300 MB and three times the file. Ctrl-C ends with the summary so far; `--from 4711
---count 1` repeats one case of a seed.
+another). A quarter of the prototxts stay text, and the others become binary, which parses faster. Each is
+read, planned in both phases, printed as --inspect does, built and run. Prints with its file whatever ends
+otherwise, takes over two seconds, or over 300 MB and three times the file. Ctrl-C ends with the summary so
+far; `--from 4711 --count 1` repeats one case of a seed.
 """
 
 from __future__ import annotations
@@ -213,13 +213,13 @@ def sources(folders: list[Path]) -> list[Source]:
 def mutations(folders: list[Path], numbers: range, seed: int) -> Iterator[tuple[str, bytes, bool]]:
     """The damaged files of these numbers: where each is from, its bytes, and whether it is binary."""
     found, kind = sources(folders), schema.message("NetParameter")
-    often = [*accumulate(1 / (500 + len(source.net)) for source in found)]
+    often = [*accumulate(1 / (200 + len(source.net)) for source in found)]
     for number in numbers:
         draw = random.Random(seed * 1_000_003 + number)  # noqa: S311 (no secret)
         (source,) = draw.choices(found, cum_weights=often)
         net = kind.FromString(source.net)
         mutate(net, draw)
-        binary = source.binary or draw.random() < 0.5
+        binary = source.binary or draw.random() < 0.75
         content = net.SerializePartialToString() if binary else str(net).encode()
         yield f"{source.path} #{number}", content, binary
 

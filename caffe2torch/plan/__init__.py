@@ -250,6 +250,8 @@ def _fits(view: View, shape: Shape | None) -> bool:
 
 def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:
     """The steps without what they overwrite for nobody: for no later reader, and no output."""
+    if not any(step.overwrites for step in steps):
+        return tuple(steps)
     wanted, kept = set(outputs), list[Step]()
     for step in reversed(steps):
         overwrites = {blob: top for blob, top in step.overwrites.items() if blob in wanted}

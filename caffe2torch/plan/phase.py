@@ -94,6 +94,8 @@ def of_other_stages(net: Net, stages: Sequence[str] = ()) -> tuple[str, ...]:
 
 def _free_of_rules(layer: Layer) -> Layer:
     """A layer that was chosen, without the rules by which it was: the net can be planned again."""
+    if not (layer.fields.include or layer.fields.exclude):
+        return layer
     return replace(layer, fields=layer.fields.replace(include=None, exclude=None))
 
 
@@ -249,6 +251,8 @@ def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
 
 def without_splits(net: Net) -> Net:
     """The net without Split layers, but for losses: their tops are their bottom under other names."""
+    if not any(layer.type == "Split" for layer in net.layers):
+        return net
     source: dict[str, str] = {}
     layers, splits = [], 0
     for layer in net.layers:
