@@ -93,7 +93,8 @@ class Case:
         off = differences(self.here, self.wanted())
         if not off:
             return self.back() or SAME
-        if self.is_rounding(off):
+        off = self.without_rounding(off)
+        if not off:
             return ROUNDING
         if self.is_in_place(off):
             return SHARED if any("in the same memory" in warning for warning in self.warned) else IN_PLACE
@@ -113,34 +114,38 @@ class Case:
         if (folder / "ended").exists():
             return f"Caffe refuses what we wrote: {said(folder)}"
         off = differences(found(folder), found(self.folder))
-        if not off or self.is_rounding(off):
+        if not self.without_rounding(off):
             return ""
         return "what we wrote gives " + "; ".join(f"{key} off by {by:.1e}" for key, by in off.items())
 
-    def is_rounding(self, off: dict[str, float]) -> bool:
-        """Whether our float32 is as far from our float64 as it is from Caffe."""
+    def without_rounding(self, off: dict[str, float]) -> dict[str, float]:
+        """What differs without that where our float32 is as far from our float64 as it is from Caffe."""
         precise = self.guarded(lambda: self.run(torch.float64))
         if precise is None:
-            return False
+            return off
         noise: dict[str, float] = {}
         for key, x in self.here.items():
             noise[_kind(key)] = max(noise.get(_kind(key), 0), error(x, precise[key]))
-        return all(off[key] < 20 * noise.get(_kind(key), 0) or self.is_nothing(key) for key in off)
+        return {
+            key: by
+            for key, by in off.items()
+            if by >= 20 * noise.get(_kind(key), 0) and not self.is_nothing(key)
+        }
 
     def is_nothing(self, key: str) -> bool:
-        """Whether it is a loss that is as good as 0: Caffe takes the logarithm of 1 and a little in float32."""
+        """Whether it is a loss of next to 0: Caffe takes the logarithm of 1 and a little in float32."""
         wanted = self.wanted()[key]
         return key in self.here and wanted.shape == () and abs(self.here[key] - wanted) < 1e-6
 
     def is_in_place(self, off: dict[str, float]) -> bool:
-        """Whether only what is learned differs, and is what Caffe learns where nothing is in place or shared."""
+        """Whether only what is learned differs, and is what Caffe learns with nothing in place or shared."""
         apart = self.folder / "apart" / "found.npz"
         return _is_learned(off) and apart.exists() and self.learns(apart.parent)
 
     def learns(self, folder: Path) -> bool:
         """Whether what is learned here is what a follow-up learns in Caffe, rounding aside."""
         off = differences(self.here, found(folder), TRAINED)
-        return not off or self.is_rounding(off)
+        return not self.without_rounding(off)
 
     def is_eltwise(self) -> bool:
         """Whether all is that of the net without Eltwise in place, gradients perhaps of that without any."""
@@ -180,7 +185,7 @@ def differences(ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> di
         kind = _kind(key)
         if (kinds and kind not in kinds) or kind not in set(map(_kind, ours)):
             continue
-        by = float("inf") if key not in ours else error(_shaped(ours[key], wanted), wanted)
+        by = float("inf") if key not in ours else error(_shaped(ours[key], wanted, kind), wanted)
         # Caffe sums a loss up in float32, one number after the other.
         if by > (1e-5 if kind == "out" and wanted.shape else 1e-4):
             off[key] = by
@@ -201,10 +206,13 @@ def _renamed(key: str, names: dict[str, str]) -> str:
     return f"out.{names.get(blob, blob)}" if kind == "out" else key
 
 
-def _shaped(ours: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Ours, but zeros for a frozen blob that we keep as its diagonal."""
-    frozen = ours.shape != wanted.shape and not ours.any() and not wanted.any()
-    return np.zeros_like(wanted) if frozen else ours
+def _shaped(ours: np.ndarray, wanted: np.ndarray, kind: str) -> np.ndarray:
+    """Ours, but a shared blob in its layer's shape, and zeros for one that we keep as its diagonal."""
+    if kind in ("out", "loss") or ours.shape == wanted.shape:
+        return ours
+    if ours.size == wanted.size:
+        return ours.reshape(wanted.shape)
+    return ours if ours.any() or wanted.any() else np.zeros_like(wanted)
 
 
 def said(folder: Path) -> str:

@@ -1,8 +1,9 @@
 """The layers that drawn nets are made of. Each function adds some to a Sketch, where they fit.
 
 Not drawn: ArgMax, Threshold and Accuracy with `force_backward`, where Caffe ends; shared parameters for the
-Scale of a batch of one, where Caffe keeps the last of the gradients that are to be summed up; sequences that go on from one run to the next; a HingeLoss of weight 0, whose forward pass leaves in its
-bottom's gradient what another reader's is then added to.
+Scale of a batch of one, where Caffe keeps the last of the gradients that are to be summed up; sequences that
+go on from one run to the next; a HingeLoss of weight 0, whose forward pass leaves in its bottom's gradient
+what another reader's is then added to.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import math
 import mmap
 import random
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -286,6 +287,7 @@ def main() -> int:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     gc.freeze()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     tally = Tally()
     numbers = range(options.first, options.first + options.count)
     with contextlib.suppress(KeyboardInterrupt):

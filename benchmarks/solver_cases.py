@@ -74,7 +74,7 @@ class SolverCase(Case):
         solver.step()
 
     def _overwritten(self, model: c2t.CaffeNet) -> list[torch.Tensor]:
-        """The weights whose gradients Caffe does not add up: of Scales at a batch of one, but for one number."""
+        """Weights whose gradients Caffe does not add up: of Scale at a batch of one, but a single number."""
         scales = [x for x in self.net.layers if x.included and x.kind == "Scale" and len(x.bottoms) == 1]
         sizes = {x.name: self.net.shapes[x.bottoms[0]] for x in scales}
         blobs = {name: own[0] for name, own in model.blobs().items() if sizes.get(name, (0,))[0] == 1}
