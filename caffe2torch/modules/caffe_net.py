@@ -17,7 +17,7 @@ from caffe2torch.net import Net
 from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Plan, Step, plan
-from caffe2torch.plan.backward import propagated, with_gradient
+from caffe2torch.plan.backward import loss_notes, propagated, with_gradient
 from caffe2torch.plan.in_place import gradient_notes, output_notes
 from caffe2torch.plan.parameters import Parameter
 
@@ -180,11 +180,12 @@ def build(
     Phase "TEST" gives the deploy net, in eval mode; "TRAIN" keeps losses and train-only layers, in train
     mode. `stages` choose layers of an all-in-one net. A net read without weights gets Caffe's fillers, with
     torch's random numbers; `bilinear="1.0"` asks for the bilinear filler of Caffe's release 1.0 and before
-    (see fillers.fill). Warns where Caffe spoils its own numbers by computing in place (plan/in_place.py).
-    Raises UnsupportedLayer, NetError, WeightsError (see plan).
+    (see fillers.fill). Warns where Caffe spoils its own numbers by computing in place (plan/in_place.py), and
+    of losses that train nothing. Raises UnsupportedLayer, NetError, WeightsError (see plan).
     """
     planned = plan(net, phase, stages=stages, allow_missing=allow_missing)
-    for note in (*output_notes(planned), *(gradient_notes(planned) if phase == "TRAIN" else ())):
+    of_training = (*gradient_notes(planned), *loss_notes(planned)) if phase == "TRAIN" else ()
+    for note in (*output_notes(planned), *of_training):
         warnings.warn(note, stacklevel=2)
     return CaffeNet(planned, bilinear=bilinear)
 

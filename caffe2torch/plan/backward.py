@@ -70,13 +70,25 @@ class LossTerm:
     blob: str
     weight: float
     learns: bool
-    """Whether its weight has a gradient: in Caffe, not where a layer reads the top and the weight is not given."""
+    """Whether its weight has a gradient: in Caffe, a default weight has none if a layer reads the top."""
 
 
 def loss_weights(layer: Layer) -> tuple[float, ...]:
     """The weights of the layer's first tops in the loss of the net."""
     given: tuple[float, ...] = layer.fields.loss_weight
     return given or ((1.0,) if layer.type.endswith("Loss") else ())
+
+
+def loss_notes(plan: Plan) -> tuple[str, ...]:
+    """A sentence for a net with losses that train nothing, though nobody may have meant that."""
+    learned = {term.blob for term in plan.losses if term.learns}
+    silent = dict.fromkeys(repr(term.blob) for term in plan.losses if term.blob not in learned)
+    if not silent:
+        return ()
+    return (
+        f"as in Caffe, {', '.join(silent)} trains nothing: a layer reads the loss, and its loss_weight is "
+        f"not given; give one (docs/caffe.md)",
+    )
 
 
 class Backward:

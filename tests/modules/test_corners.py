@@ -77,6 +77,7 @@ def test_a_deployed_net_gives_caffes_blobs(case: str) -> None:
     "case",
     ["bn_shared", "loss_read", "loss_read_forced", "lw_consumed", "rnet_1181", "two_losses_sum_shown"],
 )
+@pytest.mark.filterwarnings("ignore:as in Caffe, 'l' trains nothing")
 def test_a_trained_net_gives_caffes_blobs_and_gradients(case: str) -> None:
     wanted, net = caffe(case), corner(case, "TRAIN")
     blobs_agree(case, net)
@@ -91,6 +92,11 @@ def test_a_trained_net_gives_caffes_blobs_and_gradients(case: str) -> None:
     for blob, tensor in fed.items():
         if f"gi0.{blob}" in wanted and tensor.grad is not None:
             assert_like_caffe(tensor.grad.numpy(), wanted[f"gi0.{blob}"], blob, 1e-4)
+
+
+def test_a_loss_that_trains_nothing_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="as in Caffe, 'l' trains nothing: a layer reads the loss"):
+        corner("loss_read", "TRAIN")
 
 
 @pytest.mark.parametrize("case", ["lw_some_tops_read", "lw_split_tops_read"])
