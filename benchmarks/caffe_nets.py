@@ -24,7 +24,7 @@ from net_cases import NetCase
 from solver_cases import SolverCase
 
 PROGRAM = (Path(__file__).parent / "in_caffe" / "cases.py").read_text()
-BATCH = 100
+BATCH = 250
 Kind = type[NetCase] | type[SolverCase]
 
 
