@@ -4,13 +4,16 @@ PYTHON is an interpreter that imports BVLC Caffe's `caffe`. Each net is drawn at
 layers in place, shared parameters, losses with weights on blobs that are read, stages and phases, odd sizes.
 Both run it forward and backward from weights that Caffe wrote, and outputs agree to 1e-5, gradients to 1e-4.
 Each solver (drawn_solvers.py) takes a few steps in both, and each goes on from the other's snapshot. What
-differs and is no documented difference goes to a folder with its prototxt, and the exit code is 1.
+differs and is no documented difference goes to a folder with its prototxt, and the exit code is 1. Ctrl-C
+ends with the counts so far.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,7 +27,7 @@ from net_cases import NetCase
 from solver_cases import SolverCase
 
 PROGRAM = (Path(__file__).parent / "in_caffe" / "cases.py").read_text()
-BATCH = 250
+BATCH = 100
 Kind = type[NetCase] | type[SolverCase]
 
 
@@ -34,11 +37,8 @@ def batches(seeds: Sequence[int]) -> Iterator[Sequence[int]]:
         yield seeds[start : start + BATCH]
 
 
-def run(
-    kind: type[NetCase] | type[SolverCase], seeds: Sequence[int], python: str, into: Path
-) -> Counter[str]:
-    """Counts the verdicts on cases of a kind, and keeps those that nothing explains."""
-    counts: Counter[str] = Counter()
+def verdicts(kind: Kind, seeds: Sequence[int], python: str) -> Iterator[tuple[Case, str]]:
+    """Runs cases of a kind in both; each folder is gone after the next one."""
     for some in batches(seeds):
         with tempfile.TemporaryDirectory() as folder:
             caffe, root = Caffe(python, Path(folder)), Path(folder, "cases")
@@ -48,11 +48,17 @@ def run(
             for case in cases:
                 case.run_here()
             caffe.say(PROGRAM, root)
-            for case in cases:
-                verdict = case.verdict()
-                counts[verdict if verdict in EXPLAINED else "unexplained"] += 1
-                if verdict not in EXPLAINED:
-                    keep(case, verdict, into)
+            yield from ((case, case.verdict()) for case in cases)
+
+
+def counted(kind: Kind, seeds: Sequence[int], python: str, into: Path) -> Counter[str]:
+    """Counts the verdicts, and keeps the cases that nothing explains; Ctrl-C ends with those so far."""
+    counts: Counter[str] = Counter()
+    with contextlib.suppress(KeyboardInterrupt):
+        for case, verdict in verdicts(kind, seeds, python):
+            counts[verdict if verdict in EXPLAINED else "unexplained"] += 1
+            if verdict not in EXPLAINED:
+                keep(case, verdict, into)
     return counts
 
 
@@ -71,18 +77,20 @@ def main() -> int:
     parser.add_argument("python", help="an interpreter that imports caffe")
     parser.add_argument("--nets", type=int, default=2000)
     parser.add_argument("--solvers", type=int, default=500)
+    parser.add_argument("--from", type=int, default=0, dest="first", help="so many of the nets are done")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--into", type=Path, default=Path("unexplained"), help="for what nothing explains")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     draw = Draw(options.seed)
     unexplained = 0
-    for kind, count in ((NetCase, options.nets), (SolverCase, options.solvers)):
-        seeds = [draw.getrandbits(32) for _ in range(count)]
-        counts = run(kind, seeds, options.python, options.into)
-        print(f"{count} {'nets' if kind is NetCase else 'solvers'}")
+    for kind, count, first in ((NetCase, options.nets, options.first), (SolverCase, options.solvers, 0)):
+        seeds = [draw.getrandbits(32) for _ in range(count)][first:]
+        counts = counted(kind, seeds, options.python, options.into)
+        print(f"{counts.total()} of {len(seeds)} {'nets' if kind is NetCase else 'solvers'}")
         for verdict, number in counts.most_common():
-            print(f"{number:7} {verdict}")
+            print(f"{number:7} {verdict}", flush=True)
         unexplained += counts["unexplained"]
     return int(unexplained > 0)
 
