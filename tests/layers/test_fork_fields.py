@@ -218,6 +218,7 @@ def test_refusals(layer, bottoms, names):
         ("type: 'Accum'", [IMAGE, (2, 6, 4, 7)], "differ in size"),
         ("type: 'Downsample'", [IMAGE, IMAGE], "wanted size"),
         ("type: 'Resample' resample_param { height: 10 width: 7 }", [IMAGE], "differ"),
+        ("type: 'Resample'", [(1, 2, 4, 4, 4)] * 2, "height and width"),
         ("type: 'FlowWarp'", [IMAGE, (2, 2, 5, 6)], "does not fit"),
         ("type: 'SimpleCrop'", [IMAGE, (2, 6, 5, 8)], "5 x 8"),
         ("type: 'TopK' topk_param { k: 6 a: 0.5 }", [(2, 5)], "6 values"),

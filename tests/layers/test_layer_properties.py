@@ -6,6 +6,7 @@ import math
 from itertools import product
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,20 @@ def test_pooling(data, window, method, ceil, wants_mask):
     assert_close(ours[0], y)
     if len(ours) == 2:
         np.testing.assert_array_equal(ours[1], mask)
+
+
+@pytest.mark.parametrize("method", ["AVE", "MAX"])
+def test_a_stride_far_over_the_image_takes_no_memory(method):
+    """Padding up to the windows beyond the image would take terabytes. The numbers are Caffe's, too."""
+    x, kernel, stride = np.arange(256.0).reshape(1, 1, 16, 16), (3, 3), (1_000_000, 1_000_000)
+    y, mask = pool(x, kernel, stride, (0, 0), (2, 2), method)
+    fields = f"pool: {method} kernel_size: 3 stride: 1000000"
+    ours = run(f"type: 'Pooling' pooling_param {{ {fields} }}", x, tops=2 if method == "MAX" else 1)
+    assert_close(ours[0], y)
+    assert y.ravel()[0] == (17 if method == "AVE" else 34)
+    if method == "MAX":
+        np.testing.assert_array_equal(ours[1], mask)
+        assert mask.ravel().tolist() == [34, -1, -1, -1]
 
 
 @few

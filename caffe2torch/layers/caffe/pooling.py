@@ -178,16 +178,22 @@ class Pooling(Converter):
         """Pads the image so that every window fits, then pools without padding."""
         size = x.shape[2:]
         tops = [self._size(size[axis], axis) for axis in (0, 1)]
-        after = [(tops[i] - 1) * self.stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
+        stride = self._stride_within(size)
+        after = [(tops[i] - 1) * stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
         if self.p.pool == "MAX":
-            y = self._max(torch.nn.functional.pad(x, sides, value=-FLT_MAX), self.kernel, self.stride)
+            y = self._max(torch.nn.functional.pad(x, sides, value=-FLT_MAX), self.kernel, stride)
             return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[0], y[1], sides, size))
-        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, self.stride) * math.prod(
-            self.kernel
-        )
+        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, stride) * math.prod(self.kernel)
         rows, columns = (self._counts(tops[axis], size[axis], axis) for axis in (0, 1))
         return total / torch.outer(rows, columns).to(x)
+
+    def _stride_within(self, size: Sequence[int]) -> _Pair:
+        """The stride, but no further than just past the image: nothing is there, and padding takes memory."""
+        if torch.compiler.is_exporting():  # for any size
+            return self.stride
+        rows, columns = (min(self.stride[i], size[i] + self.pad[i]) for i in (0, 1))
+        return rows, columns
 
     def _counts(self, top: int, size: int, axis: int) -> Tensor:
         """How many pixels Caffe divides by along one axis: those of the image and of its leading padding."""

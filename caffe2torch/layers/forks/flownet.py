@@ -186,7 +186,7 @@ class Resample(_Sized):
             return x.repeat_interleave(self.factor, 2).repeat_interleave(self.factor, 3)
         scales = tuple(size / top for size, top in zip(x.shape[2:], to, strict=True))
         # resample_layer.cu shifts x by half of y's scale and vice versa.
-        if not math.isclose(*scales, rel_tol=1e-6):
+        if len(scales) != 2 or not math.isclose(*scales, rel_tol=1e-6):
             raise self.refuse(f"scales {scales} of height and width differ")
         rows, columns = (self._weights(size, top).to(x) for size, top in zip(x.shape[2:], to, strict=True))
         return self._filtered(x, rows, columns)
