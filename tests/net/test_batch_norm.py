@@ -80,6 +80,7 @@ def test_one_channel_could_be_in_either_order(tmp_path: Path) -> None:
 def test_weights_for_a_net_that_was_split_before(tmp_path: Path) -> None:
     prototxt = tmp_path / "net.prototxt"
     prototxt.write_text(definition("batch_norm_param { scale_bias: true }"))
+    assert [layer.name for layer in read(prototxt).layers] == ["data", "bn", "bn_scale"]
     net = with_weights(read(prototxt), caffemodel(tmp_path / "w", MEAN, VARIANCE, [1.0], SCALE, SHIFT))
     assert [layer.name for layer in net.layers] == ["data", "bn", "bn_scale"]
     np.testing.assert_allclose(output(net), normalized(MEAN, VARIANCE) * SCALE + SHIFT, rtol=1e-5)
