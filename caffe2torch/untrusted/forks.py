@@ -65,7 +65,7 @@ def resolved(net: Message, data: bytes, unknown: tuple[str, ...]) -> tuple[Messa
     not hold. Only current layers are settled.
     """
     if any(path.startswith("#") for path in unknown) and (told := _told_net(net)) is not None:
-        net, unknown = told, tuple(path for path in unknown if not path.startswith("#"))
+        net, unknown = told, tuple(path for path in unknown if path[0] != "#" or _is_private(path))
     layers = [data[field.payload : field.end] for field in fields(data) if field.number == _LAYERS]
     candidates = [_candidates(layer, own) for layer, own in zip(net.layer, layers, strict=True)]
     settled = {fork for found in candidates if _only(found) is not None for fork in found}
@@ -79,7 +79,7 @@ def resolved(net: Message, data: bytes, unknown: tuple[str, ...]) -> tuple[Messa
             layer.CopyFrom(told)
         (left if told is None else done).add(place)
     gone = tuple(done - left)
-    return net, tuple(path for path in unknown if _is_private(path) or not path.startswith(gone))
+    return net, tuple(path for path in unknown if not path.startswith(gone))
 
 
 def _is_private(path: str) -> bool:

@@ -128,13 +128,16 @@ def test_private_numbers_are_not_believed_beside_a_forks_own(tmp_path: Path) -> 
 def test_a_private_number_in_a_blob_is_not_believed_either(tmp_path: Path) -> None:
     order = w.delimited(202, w.delimited(1, bytes([0, 2, 3, 1])))
     found = stored(tmp_path, w.layer("p", w.integer(schema.PRIVATE + 7, 1), type_name="Permute", more=order))
-    assert found.unknown == (f"layer 'p'.blobs[0].#{schema.PRIVATE + 7}",)
+    assert found.unknown == ("layer 'p'.#202", f"layer 'p'.blobs[0].#{schema.PRIVATE + 7}")
 
 
 def test_fields_of_the_net_itself(tmp_path: Path) -> None:
-    found = stored(tmp_path, w.layer("r", type_name="ReLU"), w.integer(20, 0))
+    relu, nvidias = w.layer("r", type_name="ReLU"), w.integer(20, 0)
+    found = stored(tmp_path, relu, nvidias)
     assert found.unknown == ()
-    assert found.message.HasField("eltwise_mem_sharing")  # NVIDIA's
+    assert found.message.HasField("eltwise_mem_sharing")
+    private = schema.descriptor("NetParameter").fields_by_name["eltwise_mem_sharing"].number
+    assert stored(tmp_path, relu, nvidias, w.integer(private, 0)).unknown == (f"#{private}",)
 
 
 def test_numbers_that_no_fork_is_known_for_stay_unknown(tmp_path: Path) -> None:
