@@ -126,11 +126,16 @@ class Case:
         noise: dict[str, float] = {}
         for key, x in self.here.items():
             noise[_kind(key)] = max(noise.get(_kind(key), 0), error(x, precise[key]))
-        return {
-            key: by
-            for key, by in off.items()
-            if by >= 20 * noise.get(_kind(key), 0) and not self.is_nothing(key)
-        }
+
+        def is_rounding(key: str, by: float) -> bool:
+            ours, wanted = self.here.get(key), self.wanted()[key]
+            if by < 20 * noise.get(_kind(key), 0) or self.is_nothing(key):
+                return True
+            # Where it is nearly 0, only how far it is counts.
+            near = ours is not None and ours.size == wanted.size
+            return near and 20 * _distance(ours, precise[key]) >= _distance(ours, wanted)
+
+        return {key: by for key, by in off.items() if not is_rounding(key, by)}
 
     def is_nothing(self, key: str) -> bool:
         """Whether it is a loss of next to 0: Caffe takes the logarithm of 1 and a little in float32."""
@@ -190,6 +195,10 @@ def differences(ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> di
         if by > (1e-5 if kind == "out" and wanted.shape else 1e-4):
             off[key] = by
     return off
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a.ravel().astype(np.float64) - b.ravel()))
 
 
 def _is_learned(off: dict[str, float]) -> bool:

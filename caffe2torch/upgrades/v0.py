@@ -152,7 +152,10 @@ def v1_layer(layer: Message, source: str) -> Message:
     for field, value in v0.ListFields():
         if field.name not in _DROPPED:
             message, name = _place(v1, kind, field.name, where)
-            _put(message, name, value)
+            try:
+                _put(message, name, value)
+            except ValueError:  # signed in V0 alone
+                raise NetError(f"{where}: {field.name} is {value}; it must be 0 or more") from None
     return v1
 
 
