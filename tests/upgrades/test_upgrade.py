@@ -492,7 +492,10 @@ def test_parameters_that_came_in_through_bottoms() -> None:
     [
         ("layers { type: RELU } layer { type: 'ReLU' }", r"has `layers` \(V0, V1\) and `layer` \(current\)"),
         ("layers { layer { type: 'relu' } } layers { name: 'b' type: RELU }", "layer 'b' is V1 in a V0 net"),
-        ("layers { layer { name: 'l' type: 'images' new_height: -2 } }", "layer 'l': new_height is -2; it must"),
+        (
+            "layers { layer { name: 'l' type: 'images' new_height: -2 } }",
+            "layer 'l': new_height is -2; it must",
+        ),
         (
             "layers { layer { name: 'a' type: 'relu' } include { } }",
             "layer 'a' has V1's include next to V0's `layer`",
