@@ -90,10 +90,9 @@ class Case:
 
     def compared(self) -> str:
         """The verdict where both answer."""
-        off = differences(self.here, self.wanted())
-        if not off:
+        if not differences(self.here, self.wanted()):
             return self.back() or SAME
-        off = self.without_rounding(off)
+        off = self.different(self.here, self.wanted())
         if not off:
             return ROUNDING
         if self.is_in_place(off):
@@ -113,34 +112,27 @@ class Case:
             return ""
         if (folder / "ended").exists():
             return f"Caffe refuses what we wrote: {said(folder)}"
-        off = differences(found(folder), found(self.folder))
-        if not self.without_rounding(off):
+        off = self.different(found(folder), found(self.folder))
+        if not off:
             return ""
         return "what we wrote gives " + "; ".join(f"{key} off by {by:.1e}" for key, by in off.items())
 
-    def without_rounding(self, off: dict[str, float]) -> dict[str, float]:
-        """What differs without that where our float32 is as far from our float64 as it is from Caffe."""
-        precise = self.guarded(lambda: self.run(torch.float64))
+    def different(self, ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> dict[str, float]:
+        """What differs by more than rounding: than 20 times as far as our float32 is from our float64."""
+        off = differences(ours, caffes, kinds)
+        precise = self.guarded(lambda: self.run(torch.float64)) if off else None
         if precise is None:
             return off
-        noise: dict[str, float] = {}
-        for key, x in self.here.items():
-            noise[_kind(key)] = max(noise.get(_kind(key), 0), error(x, precise[key]))
 
-        def is_rounding(key: str, by: float) -> bool:
-            ours, wanted = self.here.get(key), self.wanted()[key]
-            if by < 20 * noise.get(_kind(key), 0) or self.is_nothing(key):
-                return True
-            # Where it is nearly 0, only how far it is counts.
-            near = ours is not None and ours.size == wanted.size
-            return near and 20 * _distance(ours, precise[key]) >= _distance(ours, wanted)
+        def is_rounding(key: str) -> bool:
+            if key not in ours or key not in self.here or ours[key].size != caffes[key].size:
+                return False
+            by = _distance(ours[key], caffes[key])
+            # Caffe takes the logarithm of 1 and a little in float32, for a loss of next to 0.
+            is_nothing = _kind(key) in ("out", "loss") and not caffes[key].shape and by < 1e-6
+            return is_nothing or by <= 20 * _distance(self.here[key], precise[key])
 
-        return {key: by for key, by in off.items() if not is_rounding(key, by)}
-
-    def is_nothing(self, key: str) -> bool:
-        """Whether it is a loss of next to 0: Caffe takes the logarithm of 1 and a little in float32."""
-        wanted = self.wanted()[key]
-        return key in self.here and wanted.shape == () and abs(self.here[key] - wanted) < 1e-6
+        return {key: by for key, by in off.items() if not is_rounding(key)}
 
     def is_in_place(self, off: dict[str, float]) -> bool:
         """Whether only what is learned differs, and is what Caffe learns with nothing in place or shared."""
@@ -149,8 +141,7 @@ class Case:
 
     def learns(self, folder: Path) -> bool:
         """Whether what is learned here is what a follow-up learns in Caffe, rounding aside."""
-        off = differences(self.here, found(folder), TRAINED)
-        return not self.without_rounding(off)
+        return not self.different(self.here, found(folder), TRAINED)
 
     def is_eltwise(self) -> bool:
         """Whether all is that of the net without Eltwise in place, gradients perhaps of that without any."""
@@ -198,7 +189,10 @@ def differences(ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> di
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a.ravel().astype(np.float64) - b.ravel()))
+    """Of two arrays of one size; infinities and NaN that agree do not count."""
+    a, b = (x.ravel().astype(np.float64) for x in (a, b))
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.linalg.norm(np.where(same, 0, a - np.where(same, 0, b))))
 
 
 def _is_learned(off: dict[str, float]) -> bool:
