@@ -118,7 +118,10 @@ class Case:
         return "what we wrote gives " + "; ".join(f"{key} off by {by:.1e}" for key, by in off.items())
 
     def different(self, ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> dict[str, float]:
-        """What differs by more than rounding: than 20 times as far as our float32 is from our float64."""
+        """What differs by more than rounding: than 50 times as far as our float32 is from our float64.
+
+        Caffe adds float32 one after the other, where torch adds them in pairs.
+        """
         off = differences(ours, caffes, kinds)
         precise = self.guarded(lambda: self.run(torch.float64)) if off else None
         if precise is None:
@@ -130,7 +133,7 @@ class Case:
             by = _distance(ours[key], caffes[key])
             # Caffe takes the logarithm of 1 and a little in float32, for a loss of next to 0.
             is_nothing = _kind(key) in ("out", "loss") and not caffes[key].shape and by < 1e-6
-            return is_nothing or by <= 20 * _distance(self.here[key], precise[key])
+            return is_nothing or by <= 50 * _distance(self.here[key], precise[key])
 
         return {key: by for key, by in off.items() if not is_rounding(key)}
 
