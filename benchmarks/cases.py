@@ -120,12 +120,16 @@ class Case:
     def different(self, ours: Arrays, caffes: Arrays, kinds: tuple[str, ...] = ()) -> dict[str, float]:
         """What differs by more than rounding: than 50 times as far as our float32 is from our float64.
 
-        Caffe adds float32 one after the other, where torch adds them in pairs.
+        Caffe adds float32 one after the other, where torch adds them in pairs. Of a layer's blobs, the one
+        that suffers most from rounding counts.
         """
         off = differences(ours, caffes, kinds)
         precise = self.guarded(lambda: self.run(torch.float64)) if off else None
         if precise is None:
             return off
+        noise: dict[str, float] = {}
+        for key, x in self.here.items():
+            noise[_layer(key)] = max(noise.get(_layer(key), 0), error(x, precise[key]))
 
         def is_rounding(key: str) -> bool:
             if key not in ours or key not in self.here or ours[key].size != caffes[key].size:
@@ -133,7 +137,7 @@ class Case:
             by = _distance(ours[key], caffes[key])
             # Caffe takes the logarithm of 1 and a little in float32, for a loss of next to 0.
             is_nothing = _kind(key) in ("out", "loss") and not caffes[key].shape and by < 1e-6
-            return is_nothing or by <= 50 * _distance(self.here[key], precise[key])
+            return is_nothing or by <= 50 * noise[_layer(key)] * _distance(precise[key], 0 * precise[key])
 
         return {key: by for key, by in off.items() if not is_rounding(key)}
 
@@ -204,6 +208,11 @@ def _is_learned(off: dict[str, float]) -> bool:
 
 def _kind(key: str) -> str:
     return key.partition(".")[0]
+
+
+def _layer(key: str) -> str:
+    """The kind and the layer of a parameter's key; any other key as it is."""
+    return key.rpartition(".")[0] if key.count(".") == 2 else key
 
 
 def _renamed(key: str, names: dict[str, str]) -> str:
