@@ -27,6 +27,7 @@ from fcn_repro.recipes import DataSpec, Recipe, Weights, recipe
 from fcn_repro.scoring.device import this_process
 from fcn_repro.scoring.run import first_process
 from fcn_repro.training.first_weights import counted, initial, unfilled
+from fcn_repro.training.frame import narrowed
 from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
 from fcn_repro.training.lock import locked
 from fcn_repro.training.loop import Options, Training
@@ -122,7 +123,8 @@ def _trained(
         training = Training(name, recipe, model, train, val, folder, process, options)
         if process.rank == 0:
             make_folder(workspace.models)  # now, not after days of training
-        training.run()
+        with narrowed(model):
+            training.run()
         if process.rank == 0:
             know(module, own.mean_bgr, train.heads)
             c2t.export(module, workspace.models / f"{name}.safetensors")
