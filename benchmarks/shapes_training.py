@@ -2,6 +2,7 @@
 
 Trains each recipe for the data set shapes with each seed, scores it on shapes/test, and prints mean IU with
 its mean and spread over the seeds. What DIR/sSEED already has is kept; an interrupted run is resumed.
+`--weights` then writes the first seed's nets into weights/, without the zeros of their upsampling.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import caffe2torch as c2t
+from caffe2torch.blob import Blob, diagonal_of, is_diagonal
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
 STAGES = (
     "shapes-classifier",
     "shapes-fcn32s-fixed",
@@ -51,6 +57,25 @@ def _scored(home: Path, seed: int) -> Any:
         yield stage, json.loads(stored.read_text())["heads"]["sem"]["scores_percent"]["mean_iu"]
 
 
+def write_weights(models: Path, folder: Path = WEIGHTS) -> None:
+    """Writes the trained nets as caffemodels with a group per channel in each frozen deconvolution.
+
+    Dense, as the published nets have them, ten elevenths of these kernels are zeros.
+    """
+    for stage in STAGES[1:]:
+        net = c2t.load(models / f"{stage}.safetensors").net()
+        c2t.export(replace(net, layers=tuple(map(_grouped, net.layers))), folder / f"{stage}.caffemodel")
+
+
+def _grouped(layer: c2t.Layer) -> c2t.Layer:
+    """A layer, its frozen deconvolution's kernel kept as its channel diagonal: the same numbers."""
+    if layer.type != "Deconvolution" or not is_diagonal(kernel := layer.blobs[0].read()):
+        return layer
+    p = layer.fields.convolution_param
+    fields = layer.fields.replace(convolution_param=p.replace(group=p.num_output))
+    return replace(layer, blobs=(Blob.of(diagonal_of(kernel)),), fields=fields)
+
+
 def _run(*arguments: str) -> None:
     command = [sys.executable, "-m", "fcn_repro.cli", *arguments]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -60,5 +85,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=Path("demo"), help="where the runs are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1337, 1, 2])
+    parser.add_argument("--weights", action="store_true", help="write the first seed's nets into weights/")
     args = parser.parse_args()
     main(args.home, args.seeds)
+    if args.weights:
+        write_weights(args.home / f"s{args.seeds[0]}" / "models")

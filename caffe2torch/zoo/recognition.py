@@ -115,7 +115,17 @@ def _is_learned(found: Plan, step: Step) -> bool:
     if step.layer.type != "Deconvolution":
         return False
     weight = step.parameters[0]
-    return not weight.diagonal if found.net.weights else weight.trained
+    if found.net.weights:
+        return not (weight.diagonal or _is_channelwise(step))
+    return weight.trained
+
+
+def _is_channelwise(step: Step) -> bool:
+    """Whether it is a frozen deconvolution with a group per channel: the zoo's, without its zeros."""
+    p = step.layer.fields.convolution_param
+    return (
+        step.layer.type == "Deconvolution" and p.group == p.num_output > 1 and not step.parameters[0].trained
+    )
 
 
 def difference(found: Plan, architecture: Architecture) -> str | None:
@@ -157,6 +167,8 @@ def _differs(step: Step, own: Layer, theirs: Mapping[str, str], ours: Mapping[st
         if parameter.owner != parameter.key:
             return f"{shown} shares its values with '{parameter.owner}', unlike"
     found = _settings(step.converter)
+    if _is_channelwise(step):
+        found["group"] = converter.layer.fields.convolution_param.group
     for name, value in _settings(converter).items():
         if found[name] != value:
             pair = (f"{x:g}" if isinstance(x, float) else x for x in (found[name], value))

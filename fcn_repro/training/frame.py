@@ -1,4 +1,4 @@
-"""The frame of 100 pixels that VGG-16's first convolution puts around an image, computed once and not everywhere.
+"""The frame of 100 pixels that VGG-16's first convolution puts around an image, without the repetitions.
 
 Around a small image the frame is most of what a net computes, and nearly all of it is the same row or column
 again and again. `narrowed` leaves these out and puts them back where the next stage needs them.

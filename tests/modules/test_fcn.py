@@ -7,6 +7,7 @@ import inspect
 import pickle
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -234,6 +235,32 @@ def test_structure_tells_not_the_name(golden, tmp_path):
     misnamed = tmp_path / "voc-fcn32s.h5"
     shutil.copy(golden / "fcn" / "voc-fcn8s" / "weights.caffemodel", misnamed)
     assert type(load(misnamed)) is FCN8s
+
+
+def test_upsampling_without_its_zeros(golden, tmp_path):
+    """A group per channel in each deconvolution: the module, and the numbers, of the dense ones."""
+    folder = golden / "fcn" / "voc-fcn8s"
+    net = read(None, folder / "weights.caffemodel")
+    c2t.export(replace(net, layers=tuple(map(channelwise, net.layers))), tmp_path / "grouped.caffemodel")
+    model = load(tmp_path / "grouped.caffemodel")
+    assert type(model) is FCN8s
+    assert {name for name, p in model.named_parameters() if not p.requires_grad} == {
+        "upscore2.weight",
+        "upscore_pool4.weight",
+        "upscore8.weight",
+    }
+    with np.load(folder / "io.npz") as caffe, torch.no_grad():
+        score = model(torch.from_numpy(caffe["0.in.data"]))
+        np.testing.assert_allclose(score, caffe["0.out.score"], rtol=1e-4, atol=1e-4)
+
+
+def channelwise(layer):
+    if layer.type != "Deconvolution":
+        return layer
+    dense, p = layer.blobs[0].read(), layer.fields.convolution_param
+    diagonal = np.stack([dense[i, i : i + 1] for i in range(len(dense))])
+    fields = layer.fields.replace(convolution_param=p.replace(group=p.num_output))
+    return replace(layer, blobs=(Blob.of(diagonal),), fields=fields)
 
 
 def test_insisting(golden):

@@ -252,6 +252,36 @@ def test_heads_streams_and_learned_layers_come_back(architecture):
     assert recognize(plan(from_message(message(architecture, (49, 66))))) == architecture
 
 
+UPSAMPLING = ("upscore2", "upscore_pool4", "upscore8")
+
+
+def channelwise(text):
+    """With a group per channel in each deconvolution, as a caffemodel without the zeros has it."""
+    for name in UPSAMPLING:
+        text = inside(name, "num_output: 7", "num_output: 7 group: 7")(text)
+    return text
+
+
+def test_frozen_upsampling_may_have_a_group_per_channel():
+    architecture = narrow("FCN8s")
+    assert recognize(changed(architecture, channelwise)) == architecture
+    found = changed(
+        architecture, lambda text: inside("upscore2", "lr_mult: 0.0", "lr_mult: 1.0")(channelwise(text))
+    )
+    assert recognize(found) is None
+    with pytest.raises(NetError, match=r"'upscore2' .* has group 7, not 1"):
+        insist(found, "FCN8s")
+
+
+def test_upsampling_in_other_groups_is_not_the_zoos():
+    found = changed(
+        narrow("FCN8s", heads=(Head(classes=6),)),
+        inside("upscore2", "num_output: 6", "num_output: 6 group: 3"),
+    )
+    with pytest.raises(NetError, match=r"'upscore2' .* has group 3, not 1"):
+        insist(found, "FCN8s")
+
+
 def without(name):
     return lambda text: re.sub(rf'layer {{\n  name: "{name}"\n(  .*\n)*}}\n', "", text)
 
