@@ -209,13 +209,18 @@ class Training:
 
     def _learn(self, example: Example) -> Tensor:
         """Adds an image's gradients; its loss."""
-        torch.manual_seed(dropout_seed(self.recipe.seed, example.number))
+        self._seed(dropout_seed(self.recipe.seed, example.number))
         # Autocast keeps its copies of the weights until it ends, so it must not outlive a step.
         with arithmetic(self.options.precision, self.process.device):
             scores = by_head(self._forward(**example.inputs), tuple(self.train.heads))
             loss = softmax_loss(scores, example.labels, normalize=self.recipe.loss.normalize)
             torch.autograd.backward(loss * self.process.world)  # DistributedDataParallel takes the mean
         return loss.detach()
+
+    def _seed(self, seed: int) -> None:
+        """Seeds torch; on a CPU nothing else, because torch formats a traceback for CUDA every time."""
+        generator = torch.default_generator if self.process.device.type == "cpu" else torch
+        generator.manual_seed(seed)
 
     def _report(self) -> None:
         """Checks the losses since the last time; writes a row of the log when one is due."""
