@@ -43,11 +43,10 @@ def _repeating(row: int, times: int) -> Callable[[nn.Module, tuple[Tensor, ...],
 
     def repeat(layer: nn.Module, bottoms: tuple[Tensor, ...], top: Tensor) -> Tensor:
         for axis in (2, 3):
-            first, last = row, top.shape[axis] - 1 - row
-            before, between, behind = top.tensor_split([first + 1, last], axis)
-            shape = [times if i == axis else length for i, length in enumerate(top.shape)]
-            copies = [top.narrow(axis, place, 1).expand(shape) for place in (first, last)]
-            top = torch.cat([before, copies[0], between, copies[1], behind], axis)
+            inner = top.shape[axis] - 2 * (row + 1)
+            before, first, between, last, behind = top.split([row, 1, inner, 1, row], axis)
+            shape = [times + 1 if i == axis else length for i, length in enumerate(top.shape)]
+            top = torch.cat([before, first.expand(shape), between, last.expand(shape), behind], axis)
         return top
 
     return repeat
