@@ -44,7 +44,7 @@ def _repeating(row: int, times: int) -> Callable[[nn.Module, tuple[Tensor, ...],
     def repeat(layer: nn.Module, bottoms: tuple[Tensor, ...], top: Tensor) -> Tensor:
         for axis in (2, 3):
             inner = top.shape[axis] - 2 * (row + 1)
-            before, first, between, last, behind = top.split([row, 1, inner, 1, row], axis)
+            before, first, between, last, behind = torch.split(top, [row, 1, inner, 1, row], axis)
             shape = [times + 1 if i == axis else length for i, length in enumerate(top.shape)]
             top = torch.cat([before, first.expand(shape), between, last.expand(shape), behind], axis)
         return top
