@@ -103,3 +103,10 @@ def test_the_nets_that_come_with_us_have_the_papers_order(tmp_path: Path) -> Non
     assert found == sorted(found), numbers
     assert found[0] > 100 * constant.scores().mean_iu, numbers
     assert found[-1] > found[1] + 5, numbers
+    assert found[-1] > 40, numbers  # the first picture that is shown must be worth a look
+
+
+def test_the_nets_that_come_with_us_are_small(tmp_path: Path) -> None:
+    """Dense upsampling, as in the published files, would make them 10 MB."""
+    files = [Workspace(tmp_path).model(name) for name in NETS]
+    assert sum(file.stat().st_size for file in files if file) < 6_000_000
