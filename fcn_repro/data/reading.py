@@ -18,15 +18,20 @@ from fcn_repro.data.images import opened
 from fcn_repro.data.labels import IGNORE_LABEL
 
 MAX_LIST_BYTES = 1 << 24
+WHITE = (255, 255, 255)
+_PACKING = np.array([1 << 16, 1 << 8, 1], np.uint32)
+"""Red, green and blue in one number."""
 
 
-def read_label(path: Path, palette: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+def read_label(
+    path: Path, palette: npt.NDArray[np.uint8] | None = None, *, by_colour: bool = False
+) -> npt.NDArray[np.uint8]:
     """The indices (H, W) in a palette PNG, or in a grey one of 8 bits.
 
     With the data set's `palette` (N, 3), RGB, each index in use must have its label's colour in the file, or
     be grey, (i, i, i); an index beyond the palette, as void is, may have any that is no other label's.
     Programs that shrink PNGs renumber palettes, and turn grey files into such with palettes: then only the
-    colours still tell the labels.
+    colours still tell the labels. With `by_colour`, so do those of an RGB file, as annotation tools write.
     """
     with opened(path, ("PNG",)) as image:
         if image.mode in ("1", "L") and (bits := _bits(path)) < 8:
@@ -34,15 +39,40 @@ def read_label(path: Path, palette: npt.NDArray[np.uint8] | None = None) -> npt.
                 f"{path}: the PNG is grey, of bit depth {bits}, which readers scale to 0 to 255: whether the "
                 "scaled values are the labels cannot be told; save it with 8 bits"
             )
+        if image.mode in ("RGB", "RGBA") and palette is not None and by_colour:
+            return _of_colours(path, np.asarray(image), palette)
         if image.mode not in ("P", "L"):
             raise ReadError(
-                f"{path}: the PNG is of mode {image.mode}; labels are indices, in a palette or grey PNG"
+                f"{path}: the PNG is of mode {image.mode}; labels are indices, in a palette or grey PNG, or "
+                "in your own folder RGB, where classes.txt gives each class its colour: NAME R G B"
             )
         label = np.asarray(image)
         if image.mode == "P" and palette is not None:
             found = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
             _check_palette(path, np.unique(label).tolist(), found.tolist(), palette.tolist())
         return label
+
+
+def _of_colours(
+    path: Path, pixels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """The labels (H, W) of pixels (H, W, 3 or 4) in the colours of a palette (N, 3), with white as void."""
+    if (pixels[..., 3:] < 255).any():
+        raise ReadError(f"{path}: the PNG has transparent pixels, whose labels nobody can tell; flatten it")
+    colours = {WHITE: IGNORE_LABEL, **{tuple(colour): i for i, colour in enumerate(palette.tolist())}}
+    packed = pixels[..., :3].astype(np.uint32) @ _PACKING
+    label, known = np.zeros(packed.shape, np.uint8), np.zeros(packed.shape, bool)
+    for colour, index in colours.items():
+        here = packed == np.uint32(colour) @ _PACKING
+        label[here], known = index, known | here
+    if not known.all():
+        y, x = np.argwhere(~known)[0].tolist()
+        raise ReadError(
+            f"{path}: {np.count_nonzero(~known)} pixels have no class's colour in classes.txt, nor white, "
+            f"which is void; the first, at row {y}, column {x}, has {tuple(pixels[y, x, :3].tolist())}. Smoothed "
+            "edges mix colours: draw without antialiasing"
+        )
+    return label
 
 
 def _bits(path: Path) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import caffe2torch as c2t
-from caffe2torch.errors import NetError
+from caffe2torch.errors import NetError, WeightsError
 from fcn_repro import recipes
 from fcn_repro.data.datasets import Dataset, Labelling
 from fcn_repro.data.examples import Order, examples
@@ -55,7 +55,7 @@ def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
         kept = {*fresh, *_frozen_upsampling(model)}
         untouched = set(layers) - kept
         for source, suffix in _sources(recipe.init, workspace):
-            untouched &= set(c2t.transplant(model, source, suffix, leave=kept).untouched)
+            untouched &= set(_copied(model, source, suffix, kept))
             if recipe.init.depth_from_color:
                 untouched -= set(_fill_depth(model, source))
         drawn = [name for name in fresh if not name.startswith(_AS_DEFINED)]
@@ -66,6 +66,15 @@ def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
     return Initial(
         model.train(), tuple(x for x in layers if x in untouched and not x.startswith(_AS_DEFINED))
     )
+
+
+def _copied(model: nn.Module, source: nn.Module, suffix: str, kept: Iterable[str]) -> Sequence[str]:
+    """The layers that a source leaves untouched. Raises WeightsError for a shape that does not fit."""
+    try:
+        return c2t.transplant(model, source, suffix, leave=kept).untouched
+    except WeightsError as error:
+        way_out = "give net.widths those of the source, or name the layer in init.fresh to learn it anew"
+        raise WeightsError(f"{error}; {way_out}") from error
 
 
 def unfilled(recipe: Recipe) -> c2t.FCN | c2t.CaffeNet:

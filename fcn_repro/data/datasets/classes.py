@@ -23,8 +23,11 @@ _OTHERWISE_COLOURED = re.compile(r".+[\s,;:(]\d{1,3}\s*[,;]\s*\d{1,3}\s*[,;]\s*\
 _NUMBERED = re.compile(r"(\d+)\s*[\s,;:.=]\s*\D.*")
 
 
-def read_classes(path: Path) -> Labelling:
-    """The names and their colours, by default PASCAL VOC's. Raises ReadError for a list that is malformed."""
+def read_classes(path: Path) -> tuple[Labelling, bool]:
+    """The names with their colours, and whether the list gives these; by default they are PASCAL VOC's.
+
+    Raises ReadError for a list that is malformed.
+    """
     lines = text_lines(path)
     while lines and not lines[-1]:
         del lines[-1]
@@ -43,7 +46,7 @@ def read_classes(path: Path) -> Labelling:
         raise ReadError(f"{path}: a colour is three numbers from 0 to 255")
     _refuse_twice(path, "name", names)
     _refuse_twice(path, "colour", colours)
-    return labelling(names, colours or colormap(len(lines)))
+    return labelling(names, colours or colormap(len(lines))), bool(colours)
 
 
 def _refuse_other_lines(path: Path, lines: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 classes.txt                     one class per line, in the order of the labels: NAME, or NAME R G B
 images/ID.jpg (.png, .tif, ...) the split "all", or the part of it whose ids are in SPLIT.txt
-labels/ID.png                   8 bits, palette or grey: 0 is the first class, 255 void
+labels/ID.png                   8 bits, palette or grey: 0 is the first class, 255 void;
+                                or RGB, in the colours that classes.txt gives, with white as void
 SPLIT/images, SPLIT/labels      or each split in its own folder
 """
 
@@ -39,11 +40,11 @@ class Folder(Dataset):
     @property
     def heads(self) -> Mapping[str, Labelling]:
         """One head, with the classes in classes.txt."""
-        return self._heads
+        return {"sem": self._classes[0]}
 
     @cached_property
-    def _heads(self) -> Mapping[str, Labelling]:
-        return {"sem": read_classes(self.folder / "classes.txt")}
+    def _classes(self) -> tuple[Labelling, bool]:
+        return read_classes(self.folder / "classes.txt")
 
     @cached_property
     def _root(self) -> Path:
@@ -90,8 +91,9 @@ class Folder(Dataset):
         return images.read_image(self.image_path(identifier), shape)
 
     def read_label(self, path: Path, head: str) -> Label:
-        """As on disk."""
-        return reading.read_label(path, self.heads[head].palette)
+        """The indices on disk or, where classes.txt gives colours, those of an RGB file's colours."""
+        labelling, coloured = self._classes
+        return reading.read_label(path, labelling.palette, by_colour=coloured)
 
     def unpaired(self, listed: Sequence[str]) -> str:
         """Images without a label and, unless a list says which count, files in labels that are no image's."""

@@ -303,6 +303,53 @@ def test_a_palette_of_other_colours_is_refused(mine, coloured):
         surveyed(open_dataset("folder", mine, "all"))
 
 
+COLOURS = [(0, 0, 0), (10, 20, 30), (10, 30, 20)]
+
+
+def painted(path: Path, *, void: tuple[int, ...] = (255, 255, 255), alpha: tuple[int, ...] = ()) -> None:
+    """LABEL in COLOURS, pixel by pixel, as annotation tools export it."""
+    colours = {**dict(enumerate(COLOURS)), 255: void}
+    rows = [[(*colours[value], *alpha) for value in row] for row in LABEL.tolist()]
+    Image.fromarray(np.array(rows, np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("alpha", [(), (255,)])
+def test_labels_in_the_colours_of_the_classes(mine, alpha):
+    add(mine, "a.png")
+    save_text(mine / "classes.txt", "ground 0 0 0", "sky 10 20 30", "tree 10 30 20")
+    painted(mine / "labels/a.png", alpha=alpha)
+    assert open_dataset("folder", mine, "all")[0].label.tolist() == LABEL.tolist()
+    assert notes(mine) == ""
+    save_text(mine / "classes.txt", "ground 0 0 0", "sky 10 20 30", "tree 10 30 20", "snow 255 255 255")
+    white = open_dataset("folder", mine, "all")[0].label
+    assert white.tolist() == np.where(LABEL == 255, 3, LABEL).tolist()
+
+
+def test_colours_between_those_of_the_classes_are_refused(mine):
+    add(mine, "a.png")
+    save_text(mine / "classes.txt", "ground 0 0 0", "sky 10 20 30", "tree 10 30 20")
+    painted(mine / "labels/a.png", void=(10, 25, 25))
+    said = r"1 pixels have no class's colour .* row 0, column 3, has \(10, 25, 25\)\. .*without antialiasing"
+    with pytest.raises(ReadError, match=said):
+        notes(mine)
+
+
+def test_transparent_labels_are_refused(mine):
+    add(mine, "a.png")
+    save_text(mine / "classes.txt", "ground 0 0 0", "sky 10 20 30", "tree 10 30 20")
+    painted(mine / "labels/a.png", alpha=(254,))
+    with pytest.raises(ReadError, match="transparent pixels, whose labels nobody can tell; flatten it"):
+        notes(mine)
+
+
+def test_colours_tell_nothing_where_no_class_has_one(mine):
+    """PASCAL VOC's colours are a default for pictures, not what the user said of the labels."""
+    add(mine, "a.png")
+    Image.new("RGB", (5, 3), (128, 0, 0)).save(mine / "labels/a.png")
+    with pytest.raises(ReadError, match=r"mode RGB; .* where classes\.txt gives each class its colour"):
+        notes(mine)
+
+
 def test_a_renumbered_label_of_camvid_is_refused(tmp_path):
     for split in ("train", "val", "test"):
         (tmp_path / split / "labels").mkdir(parents=True)
