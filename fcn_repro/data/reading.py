@@ -69,8 +69,8 @@ def _of_colours(
         y, x = np.argwhere(~known)[0].tolist()
         raise ReadError(
             f"{path}: {np.count_nonzero(~known)} pixels have no class's colour in classes.txt, nor white, "
-            f"which is void; the first, at row {y}, column {x}, has {tuple(pixels[y, x, :3].tolist())}. Smoothed "
-            "edges mix colours: draw without antialiasing"
+            f"which is void; the first, at row {y}, column {x}, has {tuple(pixels[y, x, :3].tolist())}. "
+            "Smoothed edges mix colours: draw without antialiasing"
         )
     return label
 
