@@ -287,7 +287,22 @@ def caffes_files(folder: Path, workshop: Workshop) -> None:
     }
 
 
-AFTERWARDS = {"README.md": the_readmes_pictures, "docs/caffe.md": caffes_files}
+def a_picture_of_each_new_photo(folder: Path, workshop: Workshop) -> None:
+    """docs/your-own-images.md leaves a model that knows its classes, and pages with pictures."""
+    names = [line.split()[0] for line in (folder / "scenes/classes.txt").read_text().splitlines()]
+    assert list(c2t.load(folder / "models/my.safetensors").labellings["score"].classes) == names
+    for made in ("pictures", "earlier"):
+        assert len(list((folder / made).glob("val-*-overlay.jpg"))) == 10
+        assert (folder / made / "index.html").is_file()
+    for page in ("training/my/my.html", "scores/my-folder-val.html"):
+        assert "<img" in (folder / page).read_text()
+
+
+AFTERWARDS = {
+    "README.md": the_readmes_pictures,
+    "docs/your-own-images.md": a_picture_of_each_new_photo,
+    "docs/caffe.md": caffes_files,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)

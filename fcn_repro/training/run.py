@@ -118,6 +118,7 @@ def _trained(
         first = initial(placed, workspace, train)
         refuse_mistakes(placed, first.model, first.unfilled, train, val)
         module = first.model
+    know(module, own.mean_bgr, train.heads)  # before the first snapshot, which says so, too
     with this_process(device) as process:
         model = _channels_last(module.to(process.device))
         training = Training(name, recipe, model, train, val, folder, process, options)
@@ -126,7 +127,6 @@ def _trained(
         with narrowed(model):
             training.run()
         if process.rank == 0:
-            know(module, own.mean_bgr, train.heads)
             c2t.export(module, workspace.models / f"{name}.safetensors")
             if training.evaluation is not None:
                 training.evaluation.save(workspace.results / f"{name}-{own.val.replace('/', '-')}.json")

@@ -1,9 +1,10 @@
 """A training's state as Caffe's own snapshots, so that Caffe can continue from them, too.
 
-    NAME_iter_N.caffemodel    the weights
-    NAME_iter_N.solverstate   the solver's iteration and history
-    NAME_iter_N.json          written last: what they belong to, their hashes, and the losses so far; without
-                              it the other two do not count
+    NAME_iter_N.caffemodel       the weights
+    NAME_iter_N.caffemodel.json  what the net knows: its mean, its classes
+    NAME_iter_N.solverstate      the solver's iteration and history
+    NAME_iter_N.json             written last: what they belong to, their hashes, and the losses so far;
+                                 without it the others do not count
 
 Examples and dropout follow from the iteration (examples.py), so this is all there is to a training's state.
 """
@@ -64,7 +65,7 @@ class Snapshots:
         return Snapshot(solver.iter, caffemodel, solverstate, tuple(losses))
 
     def _iterations(self) -> list[int]:
-        return [iteration for path, iteration in _files(self.folder, self.name) if path.suffix == ".json"]
+        return [iteration for path, iteration in _files(self.folder, self.name) if _is_marker(path)]
 
     def _marker(self, iteration: int) -> Path:
         return self.folder / f"{self.name}_iter_{iteration}.json"
@@ -108,14 +109,18 @@ class Snapshots:
 
 def is_begun(folder: Path, name: str) -> bool:
     """Whether the folder has a snapshot, which may still turn out to be another training's."""
-    return any(path.suffix == ".json" for path, _ in _files(folder, name))
+    return any(_is_marker(path) for path, _ in _files(folder, name))
+
+
+def _is_marker(path: Path) -> bool:
+    return path.suffix == ".json" and not path.stem.endswith(".caffemodel")
 
 
 def _files(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
     """Files of snapshots, with or without a marker, and their iteration; markers first."""
-    pattern = re.compile(rf"{re.escape(name)}_iter_(\d+)\.(json|solverstate|caffemodel)")
+    pattern = re.compile(rf"{re.escape(name)}_iter_(\d+)\.(json|solverstate|caffemodel(\.json)?)")
     there = folder.iterdir() if folder.is_dir() else ()
-    for path in sorted(there, key=lambda path: path.suffix != ".json"):
+    for path in sorted(there, key=lambda path: not _is_marker(path)):
         if match := pattern.fullmatch(path.name):
             yield path, int(match[1])
 

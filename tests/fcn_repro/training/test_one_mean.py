@@ -113,7 +113,9 @@ def stored(home: Path) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("file", ["models/odd.safetensors", "caffemodel/odd.caffemodel"])
+@pytest.mark.parametrize(
+    "file", ["models/odd.safetensors", "caffemodel/odd.caffemodel", "training/odd/odd_iter_1.caffemodel"]
+)
 def test_the_documented_command_gives_the_trainings_scores(
     home: Path, stored: dict[str, Any], file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,20 @@ def test_what_killed_processes_left_is_removed_by_the_next_snapshot(folder):
     assert listed(folder) == sorted([*files(3, 4), *kept])
 
 
+def test_what_the_net_knows_comes_and_goes_with_its_snapshot(tmp_path):
+    snapshots, solver = Snapshots(tmp_path, "a-net", KEY), new_solver()
+    solver.model.preprocessing = {"data": c2t.Preprocessing(mean=(1.0, 2.0, 3.0))}
+    for _ in range(3):
+        advance(solver)
+        saved = snapshots.save(solver, [1.0])
+    assert listed(tmp_path) == sorted([*files(2, 3), *(f"a-net_iter_{n}.caffemodel.json" for n in (2, 3))])
+    assert snapshots.latest() == saved
+    assert c2t.load(saved.caffemodel).preprocessing["data"].mean == (1.0, 2.0, 3.0)
+    for n in (2, 3):
+        (tmp_path / f"a-net_iter_{n}.json").unlink()
+    assert snapshots.latest() is None
+
+
 def test_a_name_is_no_pattern(tmp_path):
     snapshots, solver = Snapshots(tmp_path, "my[1]*", KEY), new_solver()
     advance(solver)
