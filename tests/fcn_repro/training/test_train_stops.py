@@ -18,7 +18,11 @@ from tests.fcn_repro.trainings import Command, write_images, write_recipe
 ITERATIONS, SNAPSHOT = 42, 3
 LAST = f"my_iter_{ITERATIONS}"
 NAMES = sorted(
-    [f"my_iter_{n}.{suffix}" for n in (39, 42) for suffix in ("caffemodel", "json", "solverstate")]
+    [
+        f"my_iter_{n}.{suffix}"
+        for n in (39, 42)
+        for suffix in ("caffemodel", "caffemodel.json", "json", "solverstate")
+    ]
     + ["my.html", "pictures", "train.csv", "val.csv"]
 )
 
