@@ -63,7 +63,7 @@ def _of_colours(
     packed = pixels[..., :3].astype(np.uint32) @ _PACKING
     label, known = np.zeros(packed.shape, np.uint8), np.zeros(packed.shape, bool)
     for colour, index in colours.items():
-        here = packed == np.uint32(colour) @ _PACKING
+        here = packed == np.array(colour, np.uint32) @ _PACKING
         label[here], known = index, known | here
     if not known.all():
         y, x = np.argwhere(~known)[0].tolist()

@@ -5,7 +5,7 @@ Recipe ─ initial ─→ Initial: a module, and the layers left unfilled
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 
@@ -68,7 +68,7 @@ def initial(recipe: Recipe, workspace: Workspace, train: Dataset) -> Initial:
     )
 
 
-def _copied(model: nn.Module, source: nn.Module, suffix: str, kept: Iterable[str]) -> Sequence[str]:
+def _copied(model: nn.Module, source: nn.Module, suffix: str, kept: Collection[str]) -> Sequence[str]:
     """The layers that a source leaves untouched. Raises WeightsError for a shape that does not fit."""
     try:
         return c2t.transplant(model, source, suffix, leave=kept).untouched
