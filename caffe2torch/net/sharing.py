@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from caffe2torch.blob import ABSENT, Blob
 from caffe2torch.errors import WeightsError
 from caffe2torch.net import Layer, Net
+
+Rules = list[tuple[str, str]]
+_WHEN = ("include", "exclude", "phase")
 
 
 def with_shared(net: Net, weights: str) -> Net:
@@ -46,20 +50,25 @@ def _kept(blob: Blob, shared: Blob) -> Blob:
 def stored_once(layers: Sequence[Layer]) -> list[dict[int, Blob]]:
     """For each layer the blobs that Caffe stores with it, by position: a shared one with its first layer.
 
-    Where copies of one differ, Caffe would have kept the last.
+    A later layer that is in the net where the first is not, by its phase or stage, stores its own. Where
+    copies of one differ, Caffe would have kept the last.
     """
-    last, seen = last_stored(layers), set[str]()
+    last, seen = last_stored(layers), defaultdict[str, list[Rules]](list)
     kept = []
     for layer in layers:
-        own = {}
+        own, rules = {}, _rules(layer)
         for position, blob in enumerate(layer.blobs):
             name = layer.share_name(position)
-            shared = last.get(name, blob)
-            if name not in seen:
-                own[position] = _kept(blob, shared)
-            seen |= {name} - {""}
+            if not name or not any(earlier in ([], rules) for earlier in seen[name]):
+                own[position] = _kept(blob, last.get(name, blob))
+            seen[name].append(rules)
         kept.append(own)
     return kept
+
+
+def _rules(layer: Layer) -> Rules:
+    """What says when a layer is in its net."""
+    return [(name, repr(value)) for name, value in layer.fields.given() if name in _WHEN]
 
 
 def last_stored(layers: Sequence[Layer]) -> dict[str, Blob]:

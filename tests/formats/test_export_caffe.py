@@ -113,6 +113,21 @@ def test_an_hdf5_snapshot_holds_each_blob_at_its_layer(name: str, golden: Path, 
     assert target.read_bytes() == first, "the same net, other bytes"
 
 
+def test_a_sharer_stores_what_its_first_layer_does_not_bring_in_its_phase(tmp_path: Path) -> None:
+    """Without it Caffe, in phase TRAIN, says "Incompatible number of blobs for layer b" and aborts."""
+    layer = """layer {{ name: "{0}" type: "Bias" bottom: "data" top: "{0}" {1} param {{ name: "p" }} }}"""
+    rules = {"a": "include { phase: TEST }", "b": "", "c": "", "d": "include { phase: TEST }"}
+    net = net_of(
+        INPUT + "".join(layer.format(*named) for named in rules.items()),
+        **dict.fromkeys(rules, [np.arange(3)]),
+    )
+    c2t.export(net, tmp_path / "net.caffemodel.h5")
+    with h5py.File(tmp_path / "net.caffemodel.h5") as file:
+        assert {name: list(group) for name, group in file["data"].items()} == {
+            "a": ["0"], "b": ["0"], "c": [], "d": [],
+        }  # fmt: skip
+
+
 @pytest.mark.parametrize("names", [("x", "x"), ("inception_3a/1x1",), ("/x",), (".",), ("",)])
 def test_names_that_hdf5_cannot_hold(names: tuple[str, ...], tmp_path: Path) -> None:
     layers = (f'layer {{ name: "{n}" type: "Bias" bottom: "data" top: "{i}" }}' for i, n in enumerate(names))
