@@ -119,7 +119,7 @@ def test_a_sharer_stores_what_its_first_layer_does_not_bring_in_its_phase(tmp_pa
     rules = {"a": "include { phase: TEST }", "b": "", "c": "", "d": "include { phase: TEST }"}
     net = net_of(
         INPUT + "".join(layer.format(*named) for named in rules.items()),
-        **dict.fromkeys(rules, [np.arange(3)]),
+        **{name: [np.arange(3)] for name in rules},
     )
     c2t.export(net, tmp_path / "net.caffemodel.h5")
     with h5py.File(tmp_path / "net.caffemodel.h5") as file:
