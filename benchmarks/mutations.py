@@ -33,9 +33,11 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from caffe2torch import schema
 from caffe2torch.errors import Caffe2TorchError
+from caffe2torch.layers.converter import Shape
 from caffe2torch.modules.caffe_net import CaffeNet
 from caffe2torch.net.reading import read
 from caffe2torch.plan import Plan, plan
+from caffe2torch.plan.sizes import tops_at
 from caffe2torch.plan.table import table_of
 from caffe2torch.schema import Message
 from caffe2torch.untrusted.mapped import MappedFile
@@ -45,6 +47,8 @@ ROOT = Path(__file__).parents[1]
 SECONDS, MEGABYTES = 2.0, 300
 MAX_VALUES = 1 << 20
 """Nets with more values in their parameters, or in the blobs of a pass, are planned and not built."""
+MAX_WORK = 1 << 29
+"""So are nets that multiply more values in a pass."""
 MAX_FILE = 1 << 20
 EVERY = 10_000
 """After so many cases, the progress is printed."""
@@ -162,12 +166,31 @@ def in_memory(content: bytes) -> mmap.mmap:
     return buffer
 
 
+def given(planned: Plan) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs on which a net is run."""
+    shapes = {blob: shape or (1, 3, 32, 32) for blob, shape in planned.inputs.items()}
+    return {blob: tuple(size or 32 for size in shape) for blob, shape in shapes.items()}
+
+
 def is_small(planned: Plan) -> bool:
-    """Whether building and running a net takes little memory, as far as its shapes are known."""
-    inputs = (shape or (1, 3, 32, 32) for shape in planned.inputs.values())
-    blobs = (shape or () for step in planned.steps for shape in step.tops)
-    shapes = [*(p.shape for p in planned.parameters()), *inputs, *blobs]
-    return sum(math.prod(size or 32 for size in shape) for shape in shapes) <= MAX_VALUES
+    """Whether building and running a net takes little memory and time, as far as its shapes are known."""
+    shapes: dict[str, Shape | None] = dict(given(planned))
+    values = sum(map(_count, [*shapes.values(), *(p.shape for p in planned.parameters())]))
+    work = 0
+    with contextlib.suppress(Caffe2TorchError, ValueError):  # where running ends, too
+        for step in planned.steps:
+            tops = tops_at(step, shapes)
+            values += sum(map(_count, tops))
+            pixels = max((_count((top or ())[2:]) for top in tops), default=1)
+            work += pixels * sum(_count(p.shape) for p in step.parameters)
+            if max(values / MAX_VALUES, work / MAX_WORK) > 1:
+                return False
+    return values <= MAX_VALUES
+
+
+def _count(shape: Shape | None) -> int:
+    """How many values are in a blob; 32 along an axis of a size that only running tells."""
+    return math.prod(size or 32 for size in shape or ())
 
 
 def differs(planned: Plan, built: Plan) -> bool:
@@ -179,8 +202,7 @@ def differs(planned: Plan, built: Plan) -> bool:
 def build(planned: Plan) -> None:
     """Builds a net and runs it on ones."""
     model = CaffeNet(planned)
-    inputs = {blob: torch.ones([size or 32 for size in shape or (1, 3, 32, 32)])
-              for blob, shape in planned.inputs.items()}  # fmt: skip
+    inputs = {blob: torch.ones(shape) for blob, shape in given(planned).items()}
     with torch.no_grad():
         model(**inputs)
 
