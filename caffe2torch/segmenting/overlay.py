@@ -46,6 +46,8 @@ def overlay(
     large as the photo, but 512 to 2048 pixels on its longer side. Raises NetError for labels that do not fit.
     """
     pixels = as_pixels(image)
+    if not isinstance(labels, np.ndarray):
+        raise TypeError(f"the labels are {type(labels)}; give one head's, a uint8 array (H, W)")
     if labels.shape != pixels.shape[:2] or labels.dtype != np.uint8:
         raise NetError(
             f"the labels are {labels.dtype} {labels.shape}, the photo is {pixels.shape[:2]}; give one "

@@ -58,6 +58,8 @@ class Segmenter:
     """
 
     def __init__(self, model: nn.Module, mean: Sequence[float] | None = None, memory: float = MEMORY) -> None:
+        if not memory > 0:
+            raise NetError(f"memory={memory}: give bytes, more than 0")
         self.model, self.memory = model, memory
         known = model_of(model)
         self.plan: Plan = known.plan
@@ -86,7 +88,7 @@ class Segmenter:
         """Labels one tile."""
         part = image_hwc[row.start : row.end, column.start : column.end]
         part = part[:, :, ::-1] if self.prepared.channels == "BGR" else part
-        image = torch.from_numpy(self.prepared(part))[None].to(_device(self.model))  # (1, 3, h, w)
+        image = torch.from_numpy(self.prepared(part))[None].to(_like(self.model))  # (1, 3, h, w)
         rows = slice(row.keep_start - row.start, row.keep_end - row.start)
         columns = slice(column.keep_start - column.start, column.keep_end - column.start)
         kept = slice(row.keep_start, row.keep_end), slice(column.keep_start, column.keep_end)
@@ -136,7 +138,11 @@ def as_pixels(image: str | PathLike[str] | Image | npt.NDArray[np.uint8]) -> Lab
     if isinstance(image, str | PathLike):
         return read_photo(image).image_hwc
     if not isinstance(image, np.ndarray):
-        return read_image(image).image_hwc
+        from PIL import Image
+
+        if not isinstance(image, Image.Image):
+            raise TypeError(f"the image is {type(image)}; give a file, a PIL image, or uint8 RGB (H, W, 3)")
+        return as_pixels(read_image(image).image_hwc)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise NetError(f"the image is {image.dtype} {image.shape}; give uint8 (H, W, 3), RGB")
     return image
@@ -166,6 +172,8 @@ def _prepared(
     if mean is not None:
         if len(mean) != 3:
             raise NetError(f"the mean has {len(mean)} values; give three: blue, green, red")
+        if not np.isfinite([*mean]).all():
+            raise NetError(f"the mean is {', '.join(map(str, mean))}; give finite numbers")
         known = known or Preprocessing()
         order = known.channels or "BGR"
         own = tuple(mean) if order == "BGR" else tuple(reversed(tuple(mean)))
@@ -238,5 +246,6 @@ def _inference(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _device(model: nn.Module) -> Any:
-    return next((parameter.device for parameter in model.parameters()), "cpu")
+def _like(model: nn.Module) -> Tensor:
+    """A tensor of a model's device and dtype."""
+    return next(model.parameters(), torch.zeros(()))

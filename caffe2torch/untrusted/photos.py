@@ -78,9 +78,10 @@ def read_photo(path: AnyPath) -> Photo:
 
 def read_image(image: Image.Image) -> Photo:
     """The same for an image that Pillow holds. Raises ReadError for a mode that has no colours."""
-    own = image.copy()
-    _turn(own)
-    return Photo(*_rgb(own, "the image"))
+    with _one_line("the image", b""):  # it may have been opened, and not read yet
+        own = image.copy()
+        _turn(own)
+        return Photo(*_rgb(own, "the image"))
 
 
 @contextmanager

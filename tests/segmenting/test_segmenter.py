@@ -240,3 +240,39 @@ def test_odd_names_are_shown_on_one_line() -> None:
     plain = c2t.Labelling(("a?b?[31m" + "c" * 31 + "…", "d"), ((1, 2, 3), (4, 5, 6)))
     labels = (PHOTO[:, :, 0] > 99).astype(np.uint8)
     assert c2t.overlay(PHOTO, labels, odd).tobytes() == c2t.overlay(PHOTO, labels, plain).tobytes()
+
+
+@pytest.mark.parametrize("image", [None, b"photo.png", PHOTO.tolist(), torch.from_numpy(PHOTO)])
+def test_what_is_no_image_is_refused(image: object) -> None:
+    with pytest.raises(TypeError, match="give a file, a PIL image, or uint8 RGB"):
+        c2t.segment(tiny(), image, MEAN)
+
+
+@pytest.mark.parametrize("labels", [None, [[0, 1]], {"score": np.zeros((6, 5), np.uint8)}])
+def test_what_is_no_array_of_labels_is_refused(labels: object) -> None:
+    with pytest.raises(TypeError, match="give one head's, a uint8 array"):
+        c2t.overlay(PHOTO, labels)
+
+
+def test_pil_images_without_colours_or_pixels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="the image: a broken image: conversion from La"):
+        c2t.segment(tiny(), Image.new("La", (5, 6)), MEAN)
+    with pytest.raises(NetError, match=r"the image is uint8 \(5, 0, 3\)"):
+        c2t.segment(tiny(), Image.new("RGB", (0, 5)), MEAN)
+    cut = tmp_path / "cut.png"
+    Image.fromarray(PHOTO).save(cut)
+    cut.write_bytes(cut.read_bytes()[:60])
+    with Image.open(cut) as image, pytest.raises(ReadError, match="the image: a broken image"):
+        c2t.segment(tiny(), image, MEAN)
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    with pytest.raises(NetError, match="the mean is nan, 1, 2; give finite numbers"):
+        c2t.Segmenter(tiny(), (float("nan"), 1, 2))
+    for memory in (0, -1, float("nan")):
+        with pytest.raises(NetError, match="give bytes, more than 0"):
+            c2t.Segmenter(tiny(), MEAN, memory)
+
+
+def test_a_model_of_another_precision() -> None:
+    np.testing.assert_array_equal(c2t.segment(tiny().double(), PHOTO, MEAN), expected()[0])
