@@ -121,4 +121,6 @@ def weights_file(name: str, workspace: Workspace) -> Path:
     ways += [f"get it with: fcn-repro --fetch {name}"] if name in zoo().models else []
     if ways:
         raise MissingData(f"{name} is not in {workspace.models}; {', or '.join(ways)}")
-    raise MissingData(f"{name}: neither a file, nor a recipe, nor a model of the zoo; --list has both")
+    raise MissingData(
+        f"{name}: neither a file, nor a recipe, nor a model of the zoo; fcn-repro --list has both"
+    )

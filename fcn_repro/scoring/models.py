@@ -62,12 +62,19 @@ def preparation(model: c2t.FCN | c2t.CaffeNet, name: str, mean_bgr: Sequence[flo
             known = {**prepared([blob], ()), **known}
         elif mean_bgr is not None:
             known[blob] = _with_mean(own, mean_bgr)
-            if own is not None and own.mean != known[blob].mean:
-                say("fcn-repro", f"{name}: its own mean is {_text(own)}; --mean is {_text(known[blob])}")
+            for line in contradicted(name, own, known[blob]):
+                say("fcn-repro", line)
         elif own is None or own.mean_file or not own.channels:
             problem = "mean" if own is None or own.mean_file else "order of channels"
             raise NetError(f"{name}: the {problem} of its images is unknown; give it with --mean B,G,R")
     return known
+
+
+def contradicted(name: str, own: c2t.Preprocessing | None, used: c2t.Preprocessing) -> tuple[str, ...]:
+    """A line where a model's own mean is another than the one that is used; the user gave it."""
+    if own is None or own.mean == used.mean:
+        return ()
+    return (f"{name}: its own mean is {_text(own)}; --mean is {_text(used)}",)
 
 
 def _with_mean(own: c2t.Preprocessing | None, mean_bgr: Sequence[float]) -> c2t.Preprocessing:

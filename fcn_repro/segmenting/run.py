@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import caffe2torch as c2t
@@ -18,6 +21,9 @@ from fcn_repro.segmenting.photos import Found, Photo, find
 from fcn_repro.segmenting.told import Outcome, Pictured, answer
 from fcn_repro.workspace import Workspace
 
+_MAX_HEAD = 40
+"""Characters of a head's name in those of its files."""
+
 
 def segment(options: argparse.Namespace) -> Answer:
     """Segments what the command line asks for, and writes it to its folder.
@@ -25,28 +31,42 @@ def segment(options: argparse.Namespace) -> Answer:
     A single photo that cannot be read is an error; of several, each is told, and the others are segmented.
     """
     found = find(options.photos)
-    if any(folder.resolve() == options.output.resolve() for folder in found.folders):
+    if os.path.realpath(options.output) in map(os.path.realpath, found.folders):
         raise UsageError(f"-o {options.output}: the photos are there; name another folder")
+    _refuse_unwritable(options.output)
     place, with_page = options.output / PAGE, len(found.photos) > 1 or bool(found.folders)
     if with_page:
         refuse_existing([place], options.force or is_ours(options.output, place.stem))
     with _about(options.model):
-        segmenter = _segmenter(options)
+        segmenter, said = _segmenter(options)
     run = _Run(segmenter, options.output, with_page)
     unit = "photos" if len(found.photos) > 1 else "tiles"
     outcome = run.over(found, ProgressLine(unit, quiet=options.json))
     if run.figures:
         heads = [Head(name, labelling) for name, labelling in segmenter.labellings.items()]
         write(place, page(options.model, heads, run.figures, outcome))
-    return answer(options.model, outcome, segmenter, place if run.figures else None)
+    found_out = answer(options.model, outcome, segmenter, place if run.figures else None)
+    return replace(found_out, warnings=(*said, *found_out.warnings))
 
 
-def _segmenter(options: argparse.Namespace) -> c2t.Segmenter:
+def _segmenter(options: argparse.Namespace) -> tuple[c2t.Segmenter, tuple[str, ...]]:
+    """The model, and what to say of the mean that the user gives."""
     from fcn_repro.scoring.device import usable
-    from fcn_repro.scoring.models import load
+    from fcn_repro.scoring.models import contradicted, load
 
     model = load(Workspace.at(options.home), options.model).to(usable(options.device))
-    return c2t.Segmenter(model, options.mean, options.memory)
+    segmenter = c2t.Segmenter(model, options.mean, options.memory)
+    own = model.preprocessing.get(segmenter.blob)
+    return segmenter, contradicted(options.model, own, segmenter.prepared)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    """Raises WriteError, before any photo is segmented, where the folder can be neither written nor made."""
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))  # noqa: PTH110
+    if not there.is_dir():
+        raise WriteError(f"{there}: is a file; name a folder with -o")
+    if not os.access(there, os.W_OK):
+        raise WriteError(f"{there}: may not be written to; name another folder with -o")
 
 
 class _Run:
@@ -54,13 +74,14 @@ class _Run:
 
     def __init__(self, segmenter: c2t.Segmenter, folder: Path, with_page: bool) -> None:
         self.segmenter, self.folder, self.with_page = segmenter, folder, with_page
+        self.endings = _endings(segmenter.labellings)
         self.figures: list[Figure] = []
         self.replaced = 0
-        self.photos: set[Path] = set()
+        self.photos: set[str] = set()
 
     def over(self, found: Found, progress: ProgressLine) -> Outcome:
         """Segments each photo that can be."""
-        self.photos = {photo.path.resolve() for photo in found.photos}
+        self.photos = {os.path.realpath(photo.path) for photo in found.photos}
         pictured, failed, left_out = list[Pictured](), dict[Path, str](), list(found.left_out)
         several = len(found.photos) > 1
         for done, photo in enumerate(found.photos):
@@ -92,15 +113,26 @@ class _Run:
     def _write(self, name: str, head: str, photo: c2t.Photo, found: c2t.Segmentation) -> Mapping[str, Path]:
         """The files of one head: its labels, and the picture."""
         labelling = self.segmenter.labellings[head]
-        of_head = f"-{head}" if len(self.segmenter.labellings) > 1 else ""
-        labels = self.folder / f"{name}{of_head}-labels.png"
-        overlay = self.folder / f"{name}{of_head}-overlay.jpg"
-        if taken := [path for path in (labels, overlay) if path.resolve() in self.photos]:
+        labels = self.folder / f"{name}{self.endings[head]}-labels.png"
+        overlay = self.folder / f"{name}{self.endings[head]}-overlay.jpg"
+        if taken := [path for path in (labels, overlay) if os.path.realpath(path) in self.photos]:
             raise WriteError(f"{taken[0]}: is one of the photos; name another folder with -o")
         self.replaced += labels.exists() + overlay.exists()
         write(labels, label_png(found.labels, labelling.palette))
         write(overlay, encoded(c2t.overlay(photo.image_hwc, found.labels, labelling), "JPEG"))
         return {"labels": labels, "overlay": overlay}
+
+
+def _endings(heads: Iterable[str]) -> dict[str, str]:
+    """What the files of each head end with, before what they are; nothing where there is one head.
+
+    A stranger names the heads: what is no letter or digit of theirs, such as a slash, stays out of a path.
+    """
+    endings = dict[str, str]()
+    for number, head in enumerate(heads):
+        plain = "-" + re.sub(r"[^\w.]", "_", head)[:_MAX_HEAD]
+        endings[head] = f"{plain}-{number}" if plain in endings.values() else plain
+    return endings if len(endings) > 1 else dict.fromkeys(endings, "")
 
 
 @contextmanager

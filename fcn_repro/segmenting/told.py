@@ -81,14 +81,15 @@ def _lines(outcome: Outcome, segmenter: c2t.Segmenter, page: Path | None) -> Ite
         yield ""
     if page is not None:
         yield f"{page} shows them; labels and pictures are beside it"
-    else:
+    elif outcome.pictured:
         heads = (head for picture in outcome.pictured for head in picture.files.values())
         yield f"wrote {listed([file for head in heads for file in head.values()])}"
 
 
 def _title(picture: Pictured) -> str:
     height, width = picture.size
-    return f"{picture.path}: {width}x{height} pixels"
+    name = " ".join(str(picture.path).splitlines())  # a stranger may have named it
+    return f"{name}: {width}x{height} pixels"
 
 
 def _table(shares: Shares, labelling: c2t.Labelling) -> Iterator[str]:

@@ -202,7 +202,7 @@ def test_labels_are_those_that_are_scored(place: Path) -> None:
         (["photos", "--model", "known.safetensors", "-o", "photos"], 2, "-o photos: the photos are there"),
         (["absent.png", "--model", "known.safetensors"], 3, "absent.png: no such file"),
         (["empty", "--model", "known.safetensors"], 3, "empty: no file in this folder"),
-        (["a.png", "--model", "absent"], 3, "absent: neither a file, nor a recipe"),
+        (["a.png", "--model", "absent"], 3, "nor a model of the zoo; fcn-repro --list has both"),
         (["a.png", "--model", "a.png"], 1, "a.png"),
         (["words.png", "--model", "known.safetensors"], 1, "words.png: is of no kind that is read"),
         (["a.png", "--model", "known.safetensors", "--device", "no"], 1, "device 'no' cannot be used"),
@@ -239,3 +239,68 @@ def test_help_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_mean_that_contradicts_the_models_own_is_said(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(place / "a.png")
+    assert segment("a.png", "--model", "known.safetensors", "--mean", "0,0,0") == 0
+    assert capsys.readouterr().err == ""
+    assert segment("a.png", "--model", "known.safetensors", "--mean", "1,2,3", "-o", "out") == 0
+    assert capsys.readouterr().err == (
+        "fcn-segment: known.safetensors: its own mean is 0, 0, 0; --mean is 1, 2, 3\n"
+    )
+
+
+def test_no_photo_can_be_segmented(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.png"):
+        (place / name).write_text("no photo")
+    assert segment("a.png", "b.png", "--model", "known.safetensors") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.endswith("fcn-segment: 2 of 2 photos could not be segmented\n")
+
+
+def test_an_output_that_is_a_file(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.png"):
+        photo(place / name)
+    (place / "file").write_text("mine")
+    assert segment("a.png", "b.png", "--model", "known.safetensors", "-o", "file/deep") == 1
+    assert capsys.readouterr().err == "fcn-segment: file: is a file; name a folder with -o\n"
+
+
+def test_links_in_a_circle_are_no_photos(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo(place / "photos/a.png")
+    (place / "photos/circle.png").symlink_to("circle.png")
+    assert segment("photos", "--model", "known.safetensors", "-o", "out") == 1
+    assert (place / "out/a-labels.png").exists()
+    assert "fcn-segment: 1 of 2 photos could not be segmented" in capsys.readouterr().err
+
+
+def test_names_of_files_and_of_heads_stay_where_they_are(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A head's name goes into a file's, and a photo's onto a line of its own, whatever they are."""
+    names = ["../../up", "a/b", "a:b"]
+    heads = "".join(
+        f"""
+        layer {{
+          name: '{number}' type: 'Convolution' bottom: 'data' top: '{name}'
+          convolution_param {{ num_output: 3 kernel_size: 1 bias_term: false }}
+        }}
+        """
+        for number, name in enumerate(names)
+    )
+    kernels = {str(number): [np.eye(3)[:, :, None, None]] for number in range(3)}
+    net = net_of(NET[: NET.index("layer", 2)] + heads, **kernels)
+    c2t.export(c2t.build(net), "heads.safetensors")
+    photo(place / "work/b\nc.png")
+    output = place / "work/out"
+    assert segment("work/b\nc.png", "--model", "heads.safetensors", "--mean", "0,0,0", "-o", output) == 0
+    endings = ("-.._.._up", "-a_b", "-a_b-2")
+    kinds = ("labels.png", "overlay.jpg")
+    expected = {f"b\nc{ending}-{kind}" for ending in endings for kind in kinds}
+    assert {path.name for path in output.iterdir()} == expected
+    assert {path.name for path in (place / "work").iterdir()} == {"b\nc.png", "out"}
+    assert "work/b c.png: 7x6 pixels, a/b\n" in capsys.readouterr().out
