@@ -17,7 +17,7 @@ from caffe2torch.net.preprocessing import preprocessing
 from caffe2torch.net.reading import read
 from caffe2torch.untrusted.forks import numbered
 from caffe2torch.untrusted.wire import varint
-from caffe2torch.writing.beside import write_beside
+from caffe2torch.writing.beside import source_beside, write_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output, encoded
@@ -115,6 +115,7 @@ FORMAT = Format(
     write_caffemodel,
     read=read_back,
     holds=whole,
+    source=source_beside,
     needs_values=False,
     code=("import torch, caffe2torch as c2t", "model = c2t.load({path!r})", "tops = model({inputs})"),
 )

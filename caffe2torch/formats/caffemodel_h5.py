@@ -17,7 +17,7 @@ from caffe2torch.formats.caffemodel import whole
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.sharing import stored_once, with_shared
 from caffe2torch.untrusted.binary import read_caffemodel
-from caffe2torch.writing.beside import write_beside
+from caffe2torch.writing.beside import source_beside, write_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output, checked, patiently
@@ -82,6 +82,7 @@ FORMAT = Format(
     (".caffemodel.h5",),
     write_caffemodel_h5,
     read=read_back,
+    source=source_beside,
     holds=held,
     needs_values=False,
     code=(

@@ -17,6 +17,7 @@ from caffe2torch.formats.safetensors import (
     kept_shape,
     metadata_of,
     read_config,
+    source_of,
     write_safetensors,
 )
 from caffe2torch.net import Net
@@ -36,6 +37,11 @@ def read_back(path: Path, model: Model) -> Net:
     stored, _ = read_tensors(path / WEIGHTS)
     config = read_config(path / CONFIG)
     return filled(planned(config["net"], config["format_version"]), stored, config["diagonal"])
+
+
+def source_of_folder(path: Path) -> str:
+    """The name of the file that a folder was converted from."""
+    return source_of(path / WEIGHTS)
 
 
 def planned(net: str, format_version: str) -> Plan:
@@ -102,6 +108,7 @@ FORMAT = Format(
     ("/",),
     write_hub,
     read=read_back,
+    source=source_of_folder,
     dtypes=DTYPES,
     code=(
         "import torch, caffe2torch as c2t",

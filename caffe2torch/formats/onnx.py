@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import MissingData, NetError, VerificationFailed, WriteError
+from caffe2torch.untrusted.onnx import read_metadata
+from caffe2torch.untrusted.safetensors import parsed_table
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
@@ -30,6 +32,9 @@ OPSET = 20
 """The first that has all the operators we need and that onnxruntime and the exporter agree on."""
 _FLOAT = 1
 """TensorProto.FLOAT."""
+PRODUCER = "caffe2torch"
+SOURCE = "source"
+"""The metadata that name the file that one was converted from."""
 MAX_BYTES = (1 << 31) - 1
 """Protobuf's limit for one message."""
 
@@ -42,6 +47,12 @@ def open_onnx(path: Path) -> Run:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def source_of(path: Path) -> str:
+    """The name of the file that a graph was converted from, as its metadata say."""
+    said = read_metadata(path, PRODUCER).get(SOURCE, "{}")
+    return str(parsed_table(said.encode(), SOURCE).get("name", ""))
 
 
 def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
@@ -119,12 +130,13 @@ def _name(proto: ModelProto, model: Model) -> None:
     _name_nodes(proto.graph, {member(step.key) for step in model.plan.steps})
     _name_axes(proto.graph, model)
     proto.graph.name = model.net.name or "net"
-    proto.producer_name, proto.producer_version = "caffe2torch", __version__
+    proto.producer_name, proto.producer_version = PRODUCER, __version__
     for message in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *_values(proto.graph)):
         message.ClearField("metadata_props")
     proto.graph.ClearField("value_info")
     for name, known in model.deployed_knowledge.as_data().items():
         proto.metadata_props.add(key=name, value=json.dumps(known))
+    proto.metadata_props.add(key=SOURCE, value=json.dumps({"name": model.source}))
 
 
 def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:
@@ -170,6 +182,7 @@ FORMAT = Format(
     (".onnx",),
     write_onnx,
     open=open_onnx,
+    source=source_of,
     needs_values=False,
     code=(
         "import numpy, onnxruntime",

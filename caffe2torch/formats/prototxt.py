@@ -12,7 +12,7 @@ from caffe2torch.formats.caffemodel import refuse_alignment, told
 from caffe2torch.net import Net, to_message
 from caffe2torch.net.reading import read
 from caffe2torch.plan import plan
-from caffe2torch.writing.beside import write_beside
+from caffe2torch.writing.beside import source_beside, write_beside
 from caffe2torch.writing.checking import as_function
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model, net_of
@@ -65,6 +65,7 @@ FORMAT = Format(
     (".prototxt",),
     write_prototxt,
     read=read_back,
+    source=source_beside,
     run=run_prototxt,
     holds=defined,
     needs_values=False,

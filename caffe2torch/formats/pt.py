@@ -9,7 +9,7 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import blob_of
 from caffe2torch.net import Net
 from caffe2torch.writing import DTYPES
-from caffe2torch.writing.beside import write_beside
+from caffe2torch.writing.beside import source_beside, write_beside
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model, with_state
 from caffe2torch.writing.output import Output, encoded, patiently
@@ -60,6 +60,7 @@ FORMAT = Format(
     (".pt", ".pth"),
     write_pt,
     read=read_back,
+    source=source_beside,
     dtypes=DTYPES,
     code=(
         "import torch, caffe2torch as c2t",

@@ -66,6 +66,12 @@ def read_back(path: Path, model: Model) -> Net:
     return read_safetensors(path)
 
 
+def source_of(path: Path) -> str:
+    """The name of the file that one was converted from, as its metadata say."""
+    _, metadata = read_tensors(path)
+    return metadata.get("source", "") if "caffe2torch" in metadata else ""
+
+
 def write_safetensors(model: Model, output: Output, dtype: str = "float32") -> None:
     """The parameters that hold values of their own; what shares them follows from the net's definition."""
     if model.digest is not None:
@@ -128,7 +134,7 @@ def metadata_of(model: Model) -> dict[str, str]:
     return {
         "format_version": FORMAT_VERSION,
         "caffe2torch": __version__,
-        "source": model.digest.name if model.digest else "",
+        "source": model.source,
         "source_sha256": "0" * 64 if model.digest else "",
         "net_name": model.net.name,
         "architecture": model.architecture.name if model.architecture else "",
@@ -276,6 +282,7 @@ FORMAT = Format(
     (".safetensors",),
     write_safetensors,
     read=read_back,
+    source=source_of,
     dtypes=DTYPES,
     code=(
         "import torch, caffe2torch as c2t",

@@ -2,6 +2,7 @@
 
     NAME/data/weights/model_weights_config.json   for each key: file, dtype, sizes, strides, offset
     NAME/data/weights/weight_0, ...               the values, stored and not compressed
+    NAME/extra/FILE                               what the writer added
 
 torch.export.load unpickles whatever a file asks it to, and so runs what its author chose.
 """
@@ -43,22 +44,40 @@ def read_pt2(path: AnyPath) -> dict[str, Blob]:
     """
     file = look(path)
     with located(path):
-        try:
-            with zipfile.ZipFile(file) as archive:
-                members = {info.filename: info for info in archive.infolist()}
-        except _DAMAGE as error:
-            raise ReadError(f"is no pt2, or is damaged: {error}") from None
+        members = _members(file)
         config = next((name for name in members if name.endswith(_CONFIG)), None)
         if config is None:
             raise ReadError("its weights are pickled or missing; recent PyTorch writes them as they are")
-        if members[config].file_size > MAX_CONFIG:
-            raise ReadError(f"{config} has {members[config].file_size} bytes; {MAX_CONFIG} are allowed")
-        table = parsed_table(bytes(_bytes(file, members, config)), config).get("config")
+        table = _table(file, members, config).get("config")
         if not isinstance(table, dict):
             raise ReadError(f"{config} lists no weights")
         folder = PurePosixPath(config).parent
         stored = {key: _stored(key, entry, file, members, folder) for key, entry in table.items()}
     return {key: tensor.blob() for key, tensor in stored.items() if tensor is not None}
+
+
+def read_extra(path: AnyPath, name: str) -> dict[str, Any]:
+    """The JSON object in an extra file; {} without it. Raises ReadError for one that is damaged."""
+    file = look(path)
+    with located(path):
+        members = _members(file)
+        member = next((each for each in members if each.endswith(f"/extra/{name}")), None)
+        return {} if member is None else _table(file, members, member)
+
+
+def _members(file: File) -> dict[str, zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return {info.filename: info for info in archive.infolist()}
+    except _DAMAGE as error:
+        raise ReadError(f"is no pt2, or is damaged: {error}") from None
+
+
+def _table(file: File, members: Mapping[str, zipfile.ZipInfo], name: str) -> dict[str, Any]:
+    """The JSON object in a member."""
+    if members[name].file_size > MAX_CONFIG:
+        raise ReadError(f"{name} has {members[name].file_size} bytes; {MAX_CONFIG} are allowed")
+    return parsed_table(bytes(_bytes(file, members, name)), name)
 
 
 def _stored(

@@ -87,7 +87,7 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(message: bytes) -> Iterator[Field]:
+def fields(message: Buffer) -> Iterator[Field]:
     """The fields of a serialized message in their order. Raises ReadError where it is malformed."""
     walk, at = _Walk(memoryview(message), "message"), 0
     while at < len(message):

@@ -36,7 +36,7 @@ def write_beside(model: Model, output: Output, said: Knowledge = Knowledge()) ->
         raise WriteError(f"{old}: is in the way and not from an earlier {output.path.name}; move it away")
     other = output.another(name)
     other.write(b"")  # it is there from now on
-    other.at_last(partial(_write, model.knowledge, output.path))
+    other.at_last(partial(_write, model, output.path))
 
 
 def read_beside(path: AnyPath) -> Knowledge | None:
@@ -56,8 +56,20 @@ def read_beside(path: AnyPath) -> Knowledge | None:
         return Knowledge.from_data(table.get("preprocessing"), table.get("labellings"))
 
 
-def _write(knowledge: Knowledge, path: Path, file: IO[bytes]) -> None:
-    content = {"format": FORMAT, "sha256": Digest(path).sha256(), **knowledge.as_data()}
+def source_beside(path: Path) -> str:
+    """The name of the file that the one at `path` was converted from; empty if no file of ours says so.
+
+    Raises what reading the two raises.
+    """
+    table = _table(Path(f"{path}{SUFFIX}"))
+    if table.get("format") != FORMAT or table.get("sha256") != Digest(path).sha256():
+        return ""
+    return str(table.get("source", ""))
+
+
+def _write(model: Model, path: Path, file: IO[bytes]) -> None:
+    content = {"format": FORMAT, "sha256": Digest(path).sha256(), "source": model.source}
+    content |= model.knowledge.as_data()
     file.write((json.dumps(content, indent=2) + "\n").encode())
 
 

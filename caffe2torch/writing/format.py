@@ -47,6 +47,8 @@ class Format:
     """Loads any file of this format, to be run."""
     values: Reader | None = None
     """Reads the values alone, by the model's net, of a format that does not define its own: for --diff."""
+    source: Callable[[Path], str] | None = None
+    """Reads the name of the file that a written one says it was converted from; empty where it says none."""
     runs_code: bool = False
     """Whether `run` and `open` run what the file's author wrote: nothing for the files of strangers."""
     dtypes: tuple[str, ...] = ("float32",)

@@ -71,6 +71,11 @@ class Model:
         """What it knows about the inputs and outputs of its deploy net."""
         return self.knowledge.of(self.plan.inputs, self.plan.outputs)
 
+    @property
+    def source(self) -> str:
+        """The name of the file that holds the values; empty for those of a module."""
+        return self.digest.name if self.digest else ""
+
     @cached_property
     def architecture(self) -> Architecture | None:
         """The architecture from the FCN papers that the net has, if any."""
