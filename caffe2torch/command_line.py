@@ -30,6 +30,8 @@ BROKEN_PIPE = 141
 INTERRUPTED = 130
 ALWAYS = ("--json", "--debug")
 """The options that every verb of every command takes; --version and --help need no verb."""
+MAX_MEAN = 1e6
+"""What files can hold of it."""
 
 _STDERR = 2  # even while a library's output is kept from sys.stderr
 
@@ -289,6 +291,22 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minute:02}:{second:02}"
     return f"{minute}:{second:02}" if minute else f"{second} s"
+
+
+def mean(text: str) -> tuple[float, ...]:
+    """The value of --mean: a number for each channel."""
+    values = tuple(map(float, text.split(",")))
+    if not all(abs(value) <= MAX_MEAN for value in values):  # nor is NaN
+        raise argparse.ArgumentTypeError(f"{text!r} is no mean of pixels")
+    return values
+
+
+def mean_bgr(text: str) -> tuple[float, ...]:
+    """The same for an image of three channels."""
+    values = mean(text)
+    if len(values) != 3:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 104,117,123")
+    return values
 
 
 def named(action: argparse.Action) -> str:

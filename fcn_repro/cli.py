@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe2torch import command_line
-from caffe2torch.command_line import ALWAYS, Parser
+from caffe2torch.command_line import ALWAYS, Parser, mean_bgr
 from fcn_repro.commands import (
     caffe,
     evaluate,
@@ -103,7 +103,7 @@ def _run_options(group: Group) -> None:
     add = group.add_argument
     add("--on", metavar="SPLIT", help=_ON)
     add("--name", metavar="NAME", help="the model's name in results and tables (also --server-result)")
-    add("--mean", metavar="B,G,R", type=_mean, help="what the net subtracts, if it does not know it")
+    add("--mean", metavar="B,G,R", type=mean_bgr, help="what the net subtracts, if it does not know it")
     add("--save-predictions", metavar="DIR", type=Path, help="a palette PNG for each image")
 
 
@@ -129,13 +129,6 @@ def _natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
-
-
-def _mean(text: str) -> tuple[float, ...]:
-    values = tuple(float(value) for value in text.split(","))
-    if len(values) != 3:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers")
-    return values
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from argparse import _ArgumentGroup as Group
 
 from caffe2torch.cli.verbs import VERBS
-from caffe2torch.command_line import Parser
+from caffe2torch.command_line import Parser, mean
 from caffe2torch.formats import names
 from caffe2torch.weights import TRAINED_ON
 from caffe2torch.writing import DTYPES
@@ -62,7 +62,7 @@ def _reading(group: Group) -> None:
     add(
         "--mean",
         metavar="B,G,R",
-        type=_mean,
+        type=mean,
         help="what the net subtracts from an image; adapts VGG-16 from elsewhere",
     )
     add("--trained-on", choices=TRAINED_ON, help="for VGG-16 with torchvision's keys: which images")
@@ -115,7 +115,3 @@ def _shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not (blob and equals and shape) or min(shape) < 1:
         raise ArgumentTypeError(f"{text!r} is not a blob and its sizes, such as data=1,3,48,48")
     return blob, shape
-
-
-def _mean(text: str) -> tuple[float, ...]:
-    return tuple(map(float, text.split(",")))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe2torch import command_line
-from caffe2torch.command_line import Answer, Parser, UsageError, Verb
+from caffe2torch.command_line import Answer, Parser, UsageError, Verb, mean_bgr
 
 OUTPUT = Path("segmented")
 _USAGE = "fcn-segment PHOTO... --model MODEL [-o DIR] [options]"
@@ -64,19 +64,12 @@ def parser() -> Parser:
     add("--force", action="store_true", help="replace an index.html in DIR that is not ours")
     add = parser.add_argument_group("the model").add_argument
     add("--model", metavar="MODEL", help=_MODEL)
-    add("--mean", metavar="B,G,R", type=_mean, help=_MEAN)
+    add("--mean", metavar="B,G,R", type=mean_bgr, help=_MEAN)
     add("--home", metavar="DIR", type=Path, help="where models are, in models/ (default: .)")
     add("--device", metavar="D", default="cpu", help="cpu (default), cuda, cuda:1")
     add("--memory", metavar="GB", type=_memory, default=2e9, help=_MEMORY)
     parser.add_always()
     return parser
-
-
-def _mean(text: str) -> tuple[float, ...]:
-    values = tuple(map(float, text.split(",")))
-    if len(values) != 3:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers, such as 104,117,123")
-    return values
 
 
 def _memory(text: str) -> float:

@@ -197,6 +197,7 @@ def test_labels_are_those_that_are_scored(place: Path) -> None:
         (["--model", "known.safetensors"], 2, "give a PHOTO, or a folder of photos"),
         (["a.png"], 2, "--model is needed"),
         (["a.png", "--model", "known.safetensors", "--mean", "1,2"], 2, "'1,2' is not three numbers"),
+        (["a.png", "--model", "known.safetensors", "--mean", "nan,1,2"], 2, "'nan,1,2' is no mean"),
         (["a.png", "--model", "known.safetensors", "--memory", "-1"], 2, "'-1' is not a number of gigabytes"),
         (["a.png", "--model", "known.safetensors", "--jsn"], 2, "did you mean --json?"),
         (["photos", "--model", "known.safetensors", "-o", "photos"], 2, "-o photos: the photos are there"),
