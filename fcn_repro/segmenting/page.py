@@ -83,20 +83,19 @@ def figure_of(
 
 
 def page(model: str, heads: Sequence[Head], figures: Sequence[Figure], outcome: Outcome) -> str:
-    """The whole page. The same photos give the same bytes."""
-    shown = figures[:MAX_FIGURES]
-    count = f"{len(figures)} photo{'s' * (len(figures) != 1)}"
-    title = f"{count}, segmented by {_text(model)}"
+    """The whole page of the figures, MAX_FIGURES at most. The same photos give the same bytes."""
+    count = len(outcome.pictured)
+    title = f"{count} photo{'s' * (count != 1)}, segmented by {_text(model)}"
     return document(
         title,
         element("div", "fcn-segment", class_="venue"),
         element("h1", title),
         element("noscript", element("p", "This page needs JavaScript; the pictures beside it do not.")),
-        _said(outcome, len(figures)),
+        _said(outcome),
         element(
             "div",
             element("aside", _heads(heads), [_classes(heads, index, outcome) for index in range(len(heads))]),
-            element("div", [_figure(figure, heads) for figure in shown], class_="photos"),
+            element("div", [_figure(figure, heads) for figure in figures], class_="photos"),
             class_="segmented",
         ),
         element("footer", "Written by fcn-segment."),
@@ -105,10 +104,10 @@ def page(model: str, heads: Sequence[Head], figures: Sequence[Figure], outcome: 
     )
 
 
-def _said(outcome: Outcome, count: int) -> Markup:
+def _said(outcome: Outcome) -> Markup:
     """What the page does not show."""
     only = f"The first {MAX_FIGURES} are shown; the others are files beside this page."
-    lines = [only] * (count > MAX_FIGURES)
+    lines = [only] * (len(outcome.pictured) > MAX_FIGURES)
     if outcome.failed:
         lines.append(f"{len(outcome.failed)} could not be segmented:")
         lines += [_text(error) for error in outcome.failed.values()]

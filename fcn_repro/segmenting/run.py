@@ -16,7 +16,7 @@ from caffe2torch.errors import Caffe2TorchError, NetError, ReadError, WriteError
 from fcn_repro.data.png import encoded, label_png
 from fcn_repro.files import refuse_existing, write
 from fcn_repro.report.files import is_ours
-from fcn_repro.segmenting.page import PAGE, Figure, Head, figure_of, page
+from fcn_repro.segmenting.page import MAX_FIGURES, PAGE, Figure, Head, figure_of, page
 from fcn_repro.segmenting.photos import Found, Photo, find
 from fcn_repro.segmenting.told import Outcome, Pictured, answer
 from fcn_repro.workspace import Workspace
@@ -105,7 +105,7 @@ class _Run:
         with _about(str(photo.path)):
             found = self.segmenter(read.image_hwc, progress)
         files = {head: self._write(photo.name, head, read, found[head]) for head in found}
-        if self.with_page:
+        if self.with_page and len(self.figures) < MAX_FIGURES:
             self.figures.append(figure_of(photo, read, list(found.values()), files))
         shares = {head: segmentation.shares() for head, segmentation in found.items()}
         return Pictured(photo.path, read.image_hwc.shape[:2], read.notes, shares, files)

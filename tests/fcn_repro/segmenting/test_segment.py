@@ -16,7 +16,7 @@ import caffe2torch as c2t
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.scoring import models
 from fcn_repro.scoring.predict import Predictor
-from fcn_repro.segmenting import cli
+from fcn_repro.segmenting import cli, page, run
 from fcn_repro.workspace import Workspace
 from tests.nets import net_of
 from tests.places import ROOT
@@ -305,3 +305,21 @@ def test_names_of_files_and_of_heads_stay_where_they_are(
     assert {path.name for path in output.iterdir()} == expected
     assert {path.name for path in (place / "work").iterdir()} == {"b\nc.png", "out"}
     assert "work/b c.png: 7x6 pixels, a/b\n" in capsys.readouterr().out
+
+
+def test_a_page_shows_so_many_photos(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No more are kept in memory for it; the title counts all."""
+    made = []
+    for module in (page, run):
+        monkeypatch.setattr(module, "MAX_FIGURES", 2)
+    monkeypatch.setattr(run, "figure_of", lambda *args: made.append(page.figure_of(*args)) or made[-1])
+    for name in "abc":
+        photo(place / f"photos/{name}.png")
+    assert segment("photos", "--model", "known.safetensors", "-o", "out") == 0
+    text = (place / "out/index.html").read_text()
+    assert len(made) == 2
+    assert "<h1>3 photos, segmented by known.safetensors</h1>" in text
+    assert "The first 2 are shown; the others are files beside this page." in text
+    assert [f"photos/{name}.png" in text for name in "abc"] == [True, True, False]
