@@ -68,8 +68,8 @@ def source_beside(path: Path) -> str:
 
 
 def _write(model: Model, path: Path, file: IO[bytes]) -> None:
-    content = {"format": FORMAT, "sha256": Digest(path).sha256(), "source": model.source}
-    content |= model.knowledge.as_data()
+    digest, known = Digest(path).sha256(), model.knowledge.as_data()
+    content = {"format": FORMAT, "sha256": digest, "source": model.source, **known}
     file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
