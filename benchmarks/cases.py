@@ -142,7 +142,7 @@ class Case:
             by = _distance(ours[key], caffes[key])
             # Caffe takes the logarithm of 1 and a little in float32, for a loss of next to 0.
             is_nothing = _kind(key) in ("out", "loss") and not caffes[key].shape and by < 1e-6
-            # A 0, as the gradient of a constant before batch normalization, which divides by little: both round.
+            # A 0, such as the gradient of a constant before batch normalization: both round.
             is_zero = np.abs(precise[key]).max(initial=0) <= 1e-12
             if is_nothing or (is_zero and by < 1e-3):
                 return True
