@@ -30,6 +30,8 @@ def _completed(layer: Layer, stored: Mapping[str, Blob], weights: str) -> Layer:
     blobs = [_kept(blob, stored.get(layer.share_name(place), blob)) for place, blob in enumerate(blobs)]
     while blobs and blobs[-1] is ABSENT:
         blobs.pop()
+    if ABSENT in blobs and not layer.blobs:
+        return layer  # not in the net that was stored, such as a layer of the other phase
     if ABSENT in blobs:
         raise WeightsError(
             f"{weights}: layer {layer.name!r} has no blob {blobs.index(ABSENT)}, and no other layer stores "

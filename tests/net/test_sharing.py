@@ -132,6 +132,18 @@ def test_a_blob_that_nobody_stores(missing: str, problem: str, tmp_path: Path) -
     assert str(refusal.value).startswith(f"{path}: {problem}")
 
 
+def test_a_sharer_of_the_other_phase_is_not_in_the_file(tmp_path: Path) -> None:
+    """It shares its second blob alone; Caffe, in phase TEST, stores nothing of it."""
+    values = {name: array for name, array in arrays().items() if not name.startswith("data/d")}
+    path = written(tmp_path / "net.caffemodel.h5", values)
+    rules = NET.replace('name: "d"', 'name: "d" include { phase: TRAIN }')
+    (tmp_path / "net.prototxt").write_text(rules)
+    net = c2t.read(tmp_path / "net.prototxt", path)
+    assert len(c2t.build(net, "TEST").blobs()["c"]) == 2
+    with pytest.raises(WeightsError, match="has no blobs for layer 'd'"):
+        c2t.build(net, "TRAIN")
+
+
 def test_two_such_files_are_compared(tmp_path: Path) -> None:
     one, other = (look(written(tmp_path / f"{seed}.caffemodel.h5", arrays(seed))) for seed in (3, 5))
     found = between(one, other, lambda path: None)
