@@ -25,7 +25,7 @@ from caffe2torch.plan.phase import without_splits
 from caffe2torch.plan.warnings import warnings_of
 from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.writing.digest import Digest
-from caffe2torch.writing.model import Model, model_of
+from caffe2torch.writing.model import Engine, Model, model_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,6 +62,7 @@ def convert(options: argparse.Namespace) -> Answer:
         **vars(told),
         origin=source.origin,
         shapes=shapes,
+        engine=Engine(options.opset, options.size or (), options.batch, options.upsampling),
     )
     if options.form == "train":
         model = _as_trained(model, source.net, kind)

@@ -9,7 +9,7 @@ from caffe2torch.cli.verbs import VERBS
 from caffe2torch.command_line import Parser, mean
 from caffe2torch.formats import names
 from caffe2torch.weights import TRAINED_ON
-from caffe2torch.writing import DTYPES
+from caffe2torch.writing import DTYPES, UPSAMPLING
 
 _USAGE = """\
 fcn-convert FILE [-o OUT] [options]
@@ -43,6 +43,7 @@ def parser() -> Parser:
     parser.add_verbs("commands, instead of converting", VERBS)
     _reading(parser.add_argument_group("reading FILE: to convert, --inspect or --diff"))
     _writing(parser.add_argument_group("converting"))
+    _engines(parser.add_argument_group("converting for an engine that needs it (docs/deploy.md)"))
     _running(parser.add_argument_group("running nets"))
     parser.add_always()
     return parser
@@ -91,6 +92,15 @@ def _writing(group: Group) -> None:
     add("--check", choices=("read", "run"), default="read", help=_CHECK)
 
 
+def _engines(group: Group) -> None:
+    add = group.add_argument
+    add("--opset", metavar="N", type=int, help="ONNX's (default: 17, or 18 where an operator needs it)")
+    add("--size", metavar="HxW", type=_size, help="fix the height and width of the images: onnx, pt2")
+    add("--batch", metavar="N", type=int, default=1, help="with --size: how many images (default: 1)")
+    add("--upsampling", choices=UPSAMPLING, default="grouped",
+        help="dense: deconvolutions without groups, for IREE and onnx2tf (default: grouped)")  # fmt: skip
+
+
 def _running(group: Group) -> None:
     add = group.add_argument
     add("--shape", metavar="BLOB=N,C,H,W", action="append", type=_shape,
@@ -104,6 +114,13 @@ def _running(group: Group) -> None:
 
 def _names(text: str) -> list[str]:
     return text.split(",")
+
+
+def _size(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    if len(sizes) != 2 or not all(map(str.isdecimal, sizes)) or min(map(int, sizes)) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a height and a width, such as 375x500")
+    return tuple(map(int, sizes))
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

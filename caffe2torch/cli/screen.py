@@ -118,6 +118,9 @@ class Outcome:
 
     def _example(self) -> dict[str, tuple[int, ...]]:
         """Shapes of inputs that the net takes; empty if they are unknown, or a name is not an identifier."""
+        if self.model.engine.size:
+            tried = {blob: array.shape for blob, array in self.model.trials.trials[0].inputs.items()}
+            return tried if all(map(str.isidentifier, tried)) else {}
         shapes = {}
         for blob, shape in self.model.plan.inputs.items():
             batch, *sizes = shape or (1, None)

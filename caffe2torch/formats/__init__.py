@@ -11,12 +11,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING
 
 from caffe2torch.errors import WriteError
+from caffe2torch.writing import UPSAMPLING
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from caffe2torch.plan import Plan
     from caffe2torch.writing.checking import Check
     from caffe2torch.writing.format import Format
-    from caffe2torch.writing.model import Model
+    from caffe2torch.writing.model import Engine, Model
     from caffe2torch.writing.output import Progress
 
 
@@ -64,6 +65,10 @@ def export(
     check: bool = True,
     run: bool = False,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    opset: int | None = None,
+    size: tuple[int, int] | None = None,
+    batch: int = 1,
+    upsampling: str = "grouped",
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
@@ -75,13 +80,20 @@ def export(
     loaded and run on random inputs of two sizes; `shapes` insists on those of some inputs, by blob name.
     Returns what was found, or None without `check`.
 
-    Raises WriteError for an unknown format, a dtype that the format does not hold, or a file that cannot be
-    written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file that differs
-    from what it was written from; MissingData if the format needs a package that is not installed.
-    """
-    from caffe2torch.writing.model import model_of
+    For engines that need them: `opset` is ONNX's; `size` (height, width) and `batch` fix what a graph, ONNX
+    or pt2, leaves free; `upsampling` is "grouped", or "dense" for ONNX without groups in deconvolutions.
 
-    return write(replace(model_of(model), shapes=shapes or {}), path, format, dtype, check=check, run=run)
+    Raises WriteError for an unknown format, a dtype or another wish that the format does not grant, or a file
+    that cannot be written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file
+    that differs from what it was written from; MissingData if the format needs a package that is not
+    installed.
+    """
+    from caffe2torch.writing.model import Engine, model_of
+
+    wished = replace(
+        model_of(model), shapes=shapes or {}, engine=Engine(opset, size or (), batch, upsampling)
+    )
+    return write(wished, path, format, dtype, check=check, run=run)
 
 
 def write(
@@ -108,6 +120,7 @@ def write(
         raise WriteError(f"dtype {dtype!r}: parameters are written as {', '.join(DTYPES)}")
     if dtype not in chosen.dtypes:
         raise WriteError(f"{path}: {chosen.name} holds {', '.join(chosen.dtypes)}, not {dtype}")
+    _check_engine(model.engine, chosen, path)
     if chosen.needs_values:
         for parameter in model.plan.parameters():
             valued(parameter)
@@ -117,3 +130,18 @@ def write(
         found = compared(model, chosen, output.path, dtype, run) if check else None
         output.seal()
         return found
+
+
+def _check_engine(engine: Engine, chosen: Format, path: str | PathLike[str]) -> None:
+    """Refuses what a format cannot do for an engine."""
+    for wish in fields(engine):
+        value = getattr(engine, wish.name)
+        if value != wish.default and wish.name not in chosen.engine:
+            able = ", ".join(f.name for f in formats().values() if wish.name in f.engine)
+            raise WriteError(f"{path}: {chosen.name} cannot choose the {wish.name}; {able} can")
+    if engine.upsampling not in UPSAMPLING:
+        raise WriteError(f"{path}: upsampling {engine.upsampling!r}: it is {' or '.join(UPSAMPLING)}")
+    if engine.size and (len(engine.size) != 2 or min(*engine.size, engine.batch) < 1):
+        raise WriteError(f"{path}: size {engine.size}, batch {engine.batch}: none can be below 1")
+    if engine.batch != 1 and not engine.size:
+        raise WriteError(f"{path}: batch {engine.batch} goes with a size")

@@ -60,6 +60,7 @@ FORMAT = Format(
     values=read_values,
     source=source_of,
     runs_code=True,
+    engine=("size", "batch"),
     needs_values=False,
     code=("import torch", "model = torch.export.load({path!r}).module()", "tops = model({inputs})"),
 )

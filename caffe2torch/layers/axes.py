@@ -14,6 +14,14 @@ def canonical(converter: Converter, shape: Shape, axis: int, *, name: str = "axi
     return axis % len(shape)
 
 
+def part(axis: int, start: int, end: int) -> tuple[slice, ...]:
+    """The index of a part of one axis, counted from 0.
+
+    Not `narrow`, which pnnx leaves out of what it converts for ncnn, without a word.
+    """
+    return (slice(None),) * axis + (slice(start, end),)
+
+
 def product(sizes: Shape) -> int | None:
     """The number of values in these axes, None if any size is unknown."""
     known = [size for size in sizes if size is not None]

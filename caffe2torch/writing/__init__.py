@@ -2,3 +2,6 @@
 
 DTYPES = ("float32", "float16", "bfloat16")
 """What parameters can be written as."""
+
+UPSAMPLING = ("grouped", "dense")
+"""How ONNX may have bilinear upsampling."""

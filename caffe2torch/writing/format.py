@@ -53,6 +53,8 @@ class Format:
     """Whether `run` and `open` run what the file's author wrote: nothing for the files of strangers."""
     dtypes: tuple[str, ...] = ("float32",)
     """The dtypes that parameters can be written in."""
+    engine: tuple[str, ...] = ()
+    """What an Engine (model.py) may ask for, by its field's name."""
     needs_values: bool = True
     """Whether every parameter must have values; a definition needs none, and a graph gets Caffe's filler."""
     code: tuple[str, ...] = ()

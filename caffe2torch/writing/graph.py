@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
     from caffe2torch.writing.model import Model
 
+_MODULES = {
+    "aten.conv2d.default": "torch.nn.modules.conv.Conv2d",
+    "aten.conv_transpose2d.input": "torch.nn.modules.conv.ConvTranspose2d",
+    "aten.linear.default": "torch.nn.modules.linear.Linear",
+    "aten.relu.default": "torch.nn.modules.activation.ReLU",
+}
+"""The module of torch for an operator; torchao's quantizers find by it what they quantize."""
+
 
 def graph(model: Model) -> ExportedProgram:
     """The model as a graph: inputs and outputs by blob name.
@@ -46,7 +54,7 @@ def _graph(model: Model, defer: bool = True) -> ExportedProgram:
     arrays = trials.trials[-1].inputs
     free = {argument(blob): dict.fromkeys(trials.free(blob), torch.export.Dim.DYNAMIC) for blob in arrays}
     with quiet(), torch.no_grad(), _every_size():
-        return torch.export.export(
+        program = torch.export.export(
             _named(model),
             (),
             {argument(blob): torch.from_numpy(array) for blob, array in arrays.items()},
@@ -54,6 +62,22 @@ def _graph(model: Model, defer: bool = True) -> ExportedProgram:
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=defer,
         )
+    _tidy(program)
+    return program
+
+
+def _tidy(program: ExportedProgram) -> None:
+    """Leaves out what only torch understands, and calls operators what torch's users call them."""
+    for node in list(program.graph.nodes):
+        # Checks on sizes, true at every size that the net takes; ExecuTorch and TVM stop at them.
+        if node.target is torch.ops.aten._assert_scalar.default:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    for node in program.graph.nodes:
+        if str(node.target) in _MODULES and (stack := node.meta.get("nn_module_stack")):
+            key, (path, _) = next(reversed(stack.items()))
+            stack[key] = path, _MODULES[str(node.target)]
 
 
 def _refusal(model: Model, error: Exception) -> Exception:

@@ -41,6 +41,20 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Engine:
+    """What the engine that is to run a graph asks of it."""
+
+    opset: int | None = None
+    """ONNX's; None for the one that most engines take."""
+    size: tuple[int, ...] = ()
+    """Height and width, for an engine that takes no other; () leaves them free."""
+    batch: int = 1
+    """With `size`: how many images."""
+    upsampling: str = "grouped"
+    """How ONNX has bilinear upsampling: "grouped", or "dense" with one weight for all channels."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A net with its blobs, where it came from, and the plan that has each parameter under its key."""
 
@@ -55,6 +69,7 @@ class Model:
     """Of the file that holds the values; None for a module."""
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Those of inputs, where someone insists on them, for running the net."""
+    engine: Engine = Engine()
 
     @cached_property
     def plan(self) -> Plan:
@@ -104,8 +119,10 @@ class Model:
     @cached_property
     def trials(self) -> Trials:
         """The module's outputs for random inputs; needs torch."""
-        from caffe2torch.writing.trial import try_out
+        from caffe2torch.writing.trial import try_at, try_out
 
+        if self.engine.size:
+            return try_at(self.module, known_shapes(self.plan), self.engine)
         return try_out(self.module, known_shapes(self.plan), self.shapes)
 
     @property

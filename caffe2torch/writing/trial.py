@@ -22,6 +22,7 @@ from caffe2torch.plan.sizes import completed, fitting
 
 if TYPE_CHECKING:
     from caffe2torch.modules.caffe_net import CaffeNet
+    from caffe2torch.writing.model import Engine
 
 Blobs = Mapping[str, Array]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -80,6 +81,20 @@ def try_out(model: CaffeNet, known: Mapping[str, Shape | None], insisted: Shapes
         except NetError as error:
             problem = problem or str(error)
     raise NetError(problem)
+
+
+def try_at(model: CaffeNet, known: Mapping[str, Shape | None], engine: Engine) -> Trials:
+    """Runs a net twice on images of the size and batch that an engine wants; nothing is free.
+
+    Raises NetError for a net that does not run on them.
+    """
+    own = {blob: completed(shape, (1, 3, *engine.size)) for blob, shape in known.items()}
+    images = _images(own)
+    shapes = {
+        blob: (engine.batch, shape[1], *engine.size) if blob in images else shape
+        for blob, shape in own.items()
+    }
+    return Trials((_tried(model, shapes, 0), _tried(model, shapes, 1)), frozenset(), False)
 
 
 def with_sizes(known: Mapping[str, Shape | None], insisted: Shapes) -> dict[str, Shape | None]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer, WriteError
 from caffe2torch.formats import write
-from caffe2torch.formats.onnx import OPSET
-from caffe2torch.writing.model import model_of
+from caffe2torch.writing.model import Engine, Model, model_of
 from tests.formats.test_export import small_net
 from tests.nets import net_of
 
@@ -111,7 +111,7 @@ def test_an_fcn_gives_caffes_scores_at_three_sizes(
 def test_onnx_has_caffes_names_and_says_what_is_free(exported: dict[str, Path]) -> None:
     path = exported["siftflow-fcn16s"].with_suffix(".onnx")
     model = onnx.load(path)
-    assert [(x.domain, x.version) for x in model.opset_import] == [("", OPSET)]
+    assert [(x.domain, x.version) for x in model.opset_import] == [("", 17)]
     assert (model.producer_name, model.producer_version) == ("caffe2torch", c2t.__version__)
     assert model.graph.name == "siftflow-fcn16s"
     shapes = {
@@ -198,6 +198,109 @@ def test_a_window_that_some_sizes_drop(pool: str, kernel: int, stride: int, pad:
             wanted = model(data=torch.from_numpy(image))["c"].numpy()
         for suffix, run in runs.items():
             assert_near({"c": bounded(run({"data": image})["c"])}, {"c": bounded(wanted)}, (suffix, height))
+
+
+@pytest.fixture(scope="module")
+def alexnet(golden: Path) -> Model:
+    """LRN, pooling that rounds up, a deconvolution in groups, a crop."""
+    return model_of(c2t.read(weights=golden / "fcn" / "voc-fcn-alexnet" / "weights.caffemodel"))
+
+
+def nodes(path: Path) -> list[onnx.NodeProto]:
+    return list(onnx.load(path).graph.node)
+
+
+def attribute(node: onnx.NodeProto, name: str) -> Any:
+    return next((onnx.helper.get_attribute_value(x) for x in node.attribute if x.name == name), None)
+
+
+def test_no_operator_that_engines_get_wrong(exported: dict[str, Path]) -> None:
+    written = nodes(exported["voc-fcn-alexnet"].with_suffix(".onnx"))
+    pools = [node for node in written if node.op_type == "MaxPool"]
+    # Caffe rounds up: one more row and column at the end, so that no engine has to.
+    assert [attribute(pool, "pads") for pool in pools] == [[0, 0, 1, 1]] * 3
+    assert not any(attribute(pool, "ceil_mode") for pool in pools)
+    # LRN: a convolution over channels in place of a pool in 5-D, which MNN and OpenCV 4 compute wrongly.
+    assert {node.op_type for node in written} <= {
+        *("Conv", "Relu", "MaxPool", "Mul", "Add", "Pow", "ConvTranspose"),
+        *("Shape", "Squeeze", "Reshape", "Slice"),
+    }
+
+
+def test_the_squares_of_lrn_fit_half_precision(exported: dict[str, Path]) -> None:
+    model = onnx.load(exported["voc-fcn-alexnet"].with_suffix(".onnx"))
+    total = next(x for x in model.graph.node if x.name.startswith("norm1") and x.op_type == "Conv")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(total.input[0], 1, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    image = np.random.default_rng(0).uniform(-125, 150, (1, 3, 61, 83)).astype(np.float32)
+    (squares,) = session.run([total.input[0]], {"data": 20 * image})
+    assert 65504 / 64**2 < squares.max() < 65504, "too large if they were not divided by 64"
+
+
+def test_a_graph_of_torch_has_only_what_other_engines_know(exported: dict[str, Path]) -> None:
+    program = torch.export.load(exported["voc-fcn-alexnet"].with_suffix(".pt2"))
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not {name for name in called if "assert" in name or "sym_m" in name or "narrow" in name}
+    assert "aten.avg_pool3d.default" not in called
+    for node in program.graph.nodes:
+        if str(node.target) == "aten.max_pool2d.default":
+            assert node.args[1:] in (([3, 3], [2, 2]), ([2, 2], [2, 2])), "a pool that rounds up"
+        if str(node.target) == "aten.conv2d.default" and "norm" not in str(node.meta["nn_module_stack"]):
+            *_, (_, kind) = node.meta["nn_module_stack"].values()
+            assert kind == "torch.nn.modules.conv.Conv2d", "torchao's quantizers look for it"
+
+
+def test_an_opset_that_is_asked_for(alexnet: Model, tmp_path: Path) -> None:
+    c2t.export(alexnet.net, tmp_path / "net.onnx", opset=20)
+    assert onnx.load(tmp_path / "net.onnx").opset_import[0].version == 20
+    for opset, problem in ((13, "has no Shape as .* needs it; 15 has"), (9, "13 to 20 can be written")):
+        with pytest.raises(WriteError, match=f"opset {opset}: {problem}"):
+            c2t.export(alexnet.net, tmp_path / "net.onnx", opset=opset)
+
+
+def test_an_operator_of_a_later_opset_raises_it(tmp_path: Path) -> None:
+    net = net_of(
+        """layer { name: "data" type: "Input" top: "data"
+                input_param { shape { dim: 2 dim: 3 dim: 8 dim: 9 } } }
+        layer { name: "m" type: "MVN" bottom: "data" top: "m" }"""
+    )
+    c2t.export(net, tmp_path / "net.onnx")
+    assert onnx.load(tmp_path / "net.onnx").opset_import[0].version == 18, "ReduceMean with computed axes"
+
+
+def test_a_size_that_an_engine_insists_on(alexnet: Model, tmp_path: Path) -> None:
+    fixed = replace(alexnet, engine=Engine(size=(61, 83), batch=2, upsampling="dense"))
+    check = write(fixed, tmp_path / "net.onnx")
+    assert check is not None
+    assert set(check.sizes) == {"data (2, 3, 61, 83)"}
+    written = onnx.load(tmp_path / "net.onnx")
+    (image,) = written.graph.input
+    assert [dim.dim_value for dim in image.type.tensor_type.shape.dim] == [2, 3, 61, 83]
+    assert not {"Shape", "Reshape"} & {node.op_type for node in written.graph.node}, "sizes are computed"
+    (up,) = [node for node in written.graph.node if node.op_type == "ConvTranspose"]
+    assert attribute(up, "group") == 1
+    weight = next(x for x in written.graph.initializer if x.name == up.input[1])
+    assert list(weight.dims[:2]) == [7, 7]
+    write(replace(fixed, engine=Engine(size=(61, 83))), tmp_path / "net.pt2")
+    with pytest.raises(Exception, match=r"83|85"):
+        torch.export.load(tmp_path / "net.pt2").module()(data=torch.zeros(1, 3, 61, 85))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "wish", "problem"),
+    [
+        ("safetensors", {"opset": 17}, "safetensors cannot choose the opset; onnx can"),
+        ("pt2", {"upsampling": "dense"}, "pt2 cannot choose the upsampling; onnx can"),
+        ("py", {"size": (8, 8)}, "py cannot choose the size; onnx, pt2 can"),
+        ("onnx", {"upsampling": "nearest"}, "'nearest': it is grouped or dense"),
+        ("onnx", {"size": (0, 8)}, "none can be below 1"),
+        ("onnx", {"batch": 2}, "batch 2 goes with a size"),
+    ],
+)
+def test_wishes_that_cannot_be(suffix: str, wish: dict[str, Any], problem: str, tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=problem):
+        c2t.export(small_net(), tmp_path / f"net.{suffix}", **wish)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_equal_values_the_last_is_the_largest(tmp_path: Path) -> None:

@@ -162,6 +162,7 @@ def _steps(known: Preprocessing) -> Iterator[str]:
         yield f"cut to {known.crop_size} x {known.crop_size}"
 
 
+# A module in sys.modules, where torch.compile and torch.export look for what they compile.
 FORMAT = Format(
     "py",
     (".py",),
@@ -169,5 +170,11 @@ FORMAT = Format(
     run=run_fresh,
     runs_code=True,
     dtypes=DTYPES,
-    code=("import runpy", "model = runpy.run_path({path!r})['load']()", "print(model)"),
+    code=(
+        "import importlib.util, sys",
+        "spec = importlib.util.spec_from_file_location('net', {path!r})",
+        "sys.modules['net'] = net = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(net)",
+        "model = net.load()",
+    ),
 )

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.layers.axes import canonical, product
+from caffe2torch.layers.axes import canonical, part, product
 from caffe2torch.layers.caffe.eltwise import agree
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
@@ -116,8 +116,9 @@ class Slice(Converter):
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> tuple[Tensor, ...]:
         (x,) = bottoms
-        edges = self._edges(x.shape[self.axis])
-        return tuple(x.narrow(self.axis, start, end - start) for start, end in pairwise(edges))
+        axis = self.axis % x.ndim
+        edges = self._edges(x.shape[axis])
+        return tuple(x[part(axis, start, end)] for start, end in pairwise(edges))
 
     def python(self, place: Place) -> PythonForm:
         (x,), tops = place.bottoms, len(self.layer.tops)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffe2torch.layers.axes import canonical
+from caffe2torch.layers.axes import canonical, part
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
-from caffe2torch.layers.python_form import Place, PythonForm
+from caffe2torch.layers.python_form import Place, PythonForm, operand
 from caffe2torch.layers.registry import converts
 from caffe2torch.net import Layer
 
@@ -15,11 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
-    """`x` with its last axes, from `offsets` on, cut to their sizes in `like`."""
-    for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
-        x = x.narrow(axis, offset, like.shape[axis])
-    return x
+def crop(x: Tensor, like: Tensor, top: int, left: int) -> Tensor:
+    """`x` from row `top` and column `left` on, as high and wide as `like`."""
+    return x[:, :, top : top + like.shape[2], left : left + like.shape[3]]
 
 
 @converts("Crop")
@@ -61,8 +59,15 @@ class Crop(Converter):
                 raise self.refuse(
                     f"offset {offset} + size {reference.shape[axis]} exceeds {y.shape[axis]} on axis {axis}"
                 )
-        return crop(y, reference, *self.offsets)
+            y = y[part(axis, offset, offset + reference.shape[axis])]
+        return y
 
     def python(self, place: Place) -> PythonForm:
-        arguments = [*place.bottoms, *map(str, self.offsets)]
-        return PythonForm(f"crop({', '.join(arguments)})", parts=(crop,))
+        y, reference = place.bottoms
+        if self.axis == 2:
+            return PythonForm(f"crop({y}, {reference}, {', '.join(map(str, self.offsets))})", parts=(crop,))
+        cuts = [
+            f"{offset} : {offset} + {operand(reference)}.shape[{axis}]"
+            for axis, offset in enumerate(self.offsets, self.axis)
+        ]
+        return PythonForm(f"{operand(y)}[{', '.join([':'] * self.axis + cuts)}]")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from caffe2torch._torch import torch
 from caffe2torch.layers.caffe.pooling import Pooling
 from caffe2torch.layers.converter import Converter, Shape
@@ -66,6 +68,8 @@ class LRN(Converter):
         f = torch.nn.functional
         if p.norm_region == "WITHIN_CHANNEL":
             return lrn_within_channel(x, p.local_size, p.alpha, p.beta)
+        if torch.compiler.is_exporting():
+            return self._for_engines(x)
         padded = f.pad((x * x).unsqueeze(1), (0, 0, 0, 0, half, half))
         mean = f.avg_pool3d(padded, (p.local_size, 1, 1), 1).squeeze(1)
         if not all_finite(mean):
@@ -73,6 +77,20 @@ class LRN(Converter):
             left = f.pad(~x.square().isfinite(), (0, 0, 0, 0, half + 1, 0))[:, : x.shape[1]]
             mean = mean.masked_fill(left.cumsum(1) > 0, torch.nan)
         scale: Tensor = p.k + p.alpha * mean
+        return x * scale.pow(-p.beta)
+
+    def _for_engines(self, x: Tensor) -> Tensor:
+        """The sum over channels as a 1x1 convolution, which every engine has and computes right.
+
+        Of the other forms, a pool in 5-D is wrong in MNN and OpenCV 4 and missing in ExecuTorch, and ONNX's
+        own LRN is wrong in onnx2tf. Squares are taken of x / 64, since those of AlexNet's blobs pass 65504,
+        at which half precision ends.
+        """
+        p, channels, smaller = self.p, np.arange(x.shape[1]), 1 / 64
+        near = abs(channels[:, None] - channels) <= p.local_size // 2
+        weight = torch.from_numpy(near[:, :, None, None].astype(np.float32))
+        total = torch.nn.functional.conv2d((x * smaller).square(), weight)
+        scale: Tensor = p.k + total * (p.alpha / p.local_size / smaller**2)
         return x * scale.pow(-p.beta)
 
     def python(self, place: Place) -> PythonForm:

@@ -106,14 +106,28 @@ class Pooling(Converter):
     def _torch_agrees(self) -> bool:
         """Whether torch's ceil_mode, which drops windows that start beyond the image, gives what Caffe does.
 
-        It takes pads up to half a kernel. A graph cannot drop windows at some sizes but not at others.
+        It takes pads up to half a kernel.
         """
         windows = tuple(zip(self.kernel, self.stride, self.pad, strict=True))
         if any(self.pad):
-            drops = any(s + pad - 1 >= kernel for kernel, s, pad in windows)
-            small = all(2 * pad <= kernel for kernel, _, pad in windows)
-            return small and not (drops and torch.compiler.is_exporting())
+            return all(2 * pad <= kernel for kernel, _, pad in windows)
         return all(s <= kernel for kernel, s, _ in windows)
+
+    @property
+    def _drops(self) -> bool:
+        """Whether Caffe drops the last window at some sizes."""
+        windows = zip(self.kernel, self.stride, self.pad, strict=True)
+        return any(self.pad) and any(s + pad - 1 >= kernel for kernel, s, pad in windows)
+
+    @property
+    def _is_padded(self) -> bool:
+        """Whether the image is padded to fit the windows, which are then all inside.
+
+        A graph for other sizes than its own cannot rely on ceil_mode: an engine may compile the size of the
+        top, or whether the last window is cut, as it was at the size of the export (AOTInductor, LiteRT).
+        """
+        rounds_up = self.p.round_mode == "CEIL" and max(self.stride) > 1
+        return not self._torch_agrees or (rounds_up and torch.compiler.is_exporting())
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         (x,) = bottoms
@@ -129,10 +143,10 @@ class Pooling(Converter):
     def _pooled(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.p.global_pooling:
             return self._global(x)
-        if self._torch_agrees:
-            pool = self._max if self.p.pool == "MAX" else self._average
-            return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
-        return self._padded(x)
+        if self._is_padded:
+            return self._padded(x)
+        pool = self._max if self.p.pool == "MAX" else self._average
+        return pool(x, self.kernel, self.stride, self.pad, self.p.round_mode == "CEIL")
 
     def python(self, place: Place) -> PythonForm:
         if len(self.layer.tops) > 1:
@@ -179,7 +193,7 @@ class Pooling(Converter):
         size = x.shape[2:]
         tops = [self._size(size[axis], axis) for axis in (0, 1)]
         stride = self._stride_within(size)
-        after = [(tops[i] - 1) * stride[i] - self.pad[i] + self.kernel[i] - size[i] for i in (0, 1)]
+        after = [self._after(size[axis], tops[axis], stride[axis], axis) for axis in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
         if self.p.pool == "MAX":
             y = self._max(torch.nn.functional.pad(x, sides, value=-FLT_MAX), self.kernel, stride)
@@ -194,6 +208,12 @@ class Pooling(Converter):
             return self.stride
         rows, columns = (min(self.stride[i], size[i] + self.pad[i]) for i in (0, 1))
         return rows, columns
+
+    def _after(self, size: int, top: int, stride: int, axis: int) -> int:
+        """How much padding follows the image; in a graph, the same at every size if no window is dropped."""
+        if torch.compiler.is_exporting() and self.p.round_mode == "CEIL" and not self._drops:
+            return self.pad[axis] + stride - 1
+        return (top - 1) * stride - self.pad[axis] + self.kernel[axis] - size
 
     def _counts(self, top: int, size: int, axis: int) -> Tensor:
         """How many pixels Caffe divides by along one axis: those of the image and of its leading padding."""

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.layers.axes import canonical, product
+from caffe2torch.layers.axes import canonical, part, product
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.nonfinite import all_finite
@@ -112,7 +112,8 @@ class ArgMax(Converter):
         """The largest values, and their positions as floats; in a tie the last comes first."""
         value, order = x.flip(axis).sort(dim=axis, descending=True, stable=True)
         position = (x.shape[axis] - 1 - order).to(x.dtype)
-        value, position = value.narrow(axis, 0, self.p.top_k), position.narrow(axis, 0, self.p.top_k)
+        first = part(axis % x.ndim, 0, self.p.top_k)
+        value, position = value[first], position[first]
         if self.p.top_k > 1 or all_finite(value):
             return value, position
         # Caffe asks whether the largest value so far is greater than the next, which NaN never is.

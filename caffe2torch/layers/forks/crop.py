@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caffe2torch.layers.axes import part
 from caffe2torch.layers.caffe.crop import crop
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
@@ -47,7 +48,7 @@ class CropCenter(Converter):
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         (x,) = bottoms
         for axis, cut in enumerate(self.crop):
-            x = x.narrow(axis, cut, self._size(x.shape[axis], cut))
+            x = x[part(axis, cut, cut + self._size(x.shape[axis], cut))]
         return x
 
     def python(self, place: Place) -> PythonForm:

@@ -1,0 +1,117 @@
+"""An ONNX model as more engines read it: fewer operators, an older opset, no groups in deconvolutions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from caffe2torch.blob import Array
+from caffe2torch.errors import WriteError
+from caffe2torch.formats.onnx.exporting import package
+from caffe2torch.layers.nonfinite import FLT_MAX
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto
+
+OPSET = 17
+"""The opset unless another is asked for: onnx2torch, RKNN and others stop below 20, and nets need no more."""
+OPSETS = range(13, 21)
+"""Those that can be asked for."""
+
+
+def pooled(proto: ModelProto) -> ModelProto:
+    """The padding before each MaxPool moves into it; both compute with the lowest float there."""
+    graph = proto.graph
+    padding = {node.output[0]: node for node in graph.node if node.op_type == "Pad"}
+    readers = Counter(name for node in graph.node for name in node.input)
+    readers.update(output.name for output in graph.output)
+    for node in [node for node in graph.node if node.op_type == "MaxPool"]:
+        pad = padding.get(node.input[0])
+        if pad is None or readers[pad.output[0]] > 1:
+            continue
+        sides = _sides(graph, pad)
+        own = next(x for x in node.attribute if x.name == "pads")
+        kernel = next(x for x in node.attribute if x.name == "kernel_shape").ints
+        # onnxruntime takes no pads as large as the kernel.
+        if sides and all(side < size for side, size in zip(sides, (*kernel, *kernel), strict=True)):
+            own.ints[:] = [mine + side for mine, side in zip(own.ints, sides, strict=True)]
+            node.input[0] = pad.input[0]
+            graph.node.remove(pad)
+    read = {name for node in graph.node for name in node.input}
+    for stored in [stored for stored in graph.initializer if stored.name not in read]:
+        graph.initializer.remove(stored)
+    return proto
+
+
+def _sides(graph: GraphProto, pad: NodeProto) -> tuple[int, ...]:
+    """What a Pad with the lowest float adds above, left, below and right; () for any other Pad."""
+    amounts, value = (_constant(graph, name) for name in pad.input[1:3])
+    if amounts is None or value is None or value.item() != np.float32(-FLT_MAX) or len(pad.input) > 3:
+        return ()
+    before, after = np.split(amounts, 2)
+    return () if before[:2].any() or after[:2].any() else (*before[2:].tolist(), *after[2:].tolist())
+
+
+def _constant(graph: GraphProto, name: str) -> Array | None:
+    """The value of a constant of the graph; None for a value that is computed."""
+    to_array = package("onnx.numpy_helper").to_array
+    for stored in graph.initializer:
+        if stored.name == name:
+            values: Array = to_array(stored)
+            return values
+    for node in graph.node:
+        if node.output[0] == name and node.op_type == "Constant":
+            return to_array(node.attribute[0].t)  # type: ignore[no-any-return]
+    return None
+
+
+def dense(proto: ModelProto) -> ModelProto:
+    """Deconvolutions in groups become such of all channels, with zeros between the groups."""
+    from_array = package("onnx.numpy_helper").from_array
+    for node in proto.graph.node:
+        group = next((x for x in node.attribute if x.name == "group"), None)
+        weight = _constant(proto.graph, node.input[1]) if node.op_type == "ConvTranspose" else None
+        if weight is None or group is None or group.i == 1:
+            continue
+        bottoms, tops, *kernel = weight.shape
+        whole = np.zeros((group.i, bottoms // group.i, group.i, tops, *kernel), weight.dtype)
+        for place, part in enumerate(np.split(weight, group.i)):
+            whole[place, :, place] = part
+        group.i = 1
+        stored = next(x for x in proto.graph.initializer if x.name == node.input[1])
+        stored.CopyFrom(from_array(whole.reshape(bottoms, -1, *kernel), stored.name))
+    return proto
+
+
+def lowered(proto: ModelProto, opset: int | None) -> ModelProto:
+    """The model in the opset `opset`; without one, in OPSET if its operators are in it.
+
+    Raises WriteError for an opset that lacks one of them.
+    """
+    if opset is not None and opset not in OPSETS:
+        raise WriteError(f"opset {opset}: {OPSETS[0]} to {OPSETS[-1]} can be written")
+    wanted = OPSET if opset is None else opset
+    if proto.opset_import[0].version <= wanted:
+        return proto
+    missing = [node for node in proto.graph.node if not _is_in(node, wanted)]
+    if not missing:
+        proto.opset_import[0].version = wanted
+    elif opset is not None:
+        node, lowest = missing[0], _schema(missing[0]).since_version
+        raise WriteError(f"opset {opset}: has no {node.op_type} as {node.name!r} needs it; {lowest} has")
+    return proto
+
+
+def _is_in(node: NodeProto, opset: int) -> bool:
+    """Whether an opset before 18 has an operator as it is used."""
+    # Pad got a fourth input in 18, Split an attribute.
+    is_as_before = (node.op_type == "Pad" and len(node.input) < 4) or (
+        node.op_type == "Split" and not any(x.name == "num_outputs" for x in node.attribute)
+    )
+    return bool(_schema(node).since_version <= opset or (is_as_before and opset >= 13))
+
+
+def _schema(node: NodeProto) -> Any:
+    return package("onnx").defs.get_schema(node.op_type, 18)
