@@ -1,0 +1,31 @@
+"""`python -m in_engines NAME MODEL IN.npz OUT.npz`: runs a model in an engine, in its own environment.
+
+`NAME.py` has `load(path, arrays)`, which returns a function of arrays to a list of arrays, in the order of
+the model's inputs and outputs. IN.npz holds K.I for the I-th input of the K-th set, OUT.npz the outputs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+
+import numpy as np
+
+
+def main(engine: str, model: str, given: str, found: str) -> None:
+    """Runs every set."""
+    stored = np.load(given)
+    sets = [
+        [stored[name] for name in names] for _, names in itertools.groupby(stored, lambda x: x.split(".")[0])
+    ]
+    run = importlib.import_module(f"in_engines.{engine}").load(model, sets[0])
+    outputs = {}
+    for k, arrays in enumerate(sets):
+        for i, array in enumerate(run(arrays)):
+            outputs[f"{k}.{i}"] = np.asarray(array, np.float32)
+    np.savez(found, **outputs)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

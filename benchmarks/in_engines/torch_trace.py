@@ -1,0 +1,10 @@
+"""torch.jit.trace of the .py, saved and loaded."""
+
+import torch
+from in_engines.py_file import calling, module
+
+
+def load(path, arrays):
+    traced = torch.jit.trace(module(path), tuple(map(torch.from_numpy, arrays)), strict=False)
+    traced.save(path + ".pt")
+    return calling(torch.jit.load(path + ".pt"))
