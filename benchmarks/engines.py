@@ -88,7 +88,7 @@ def environment(engine: Engine, folder: Path) -> Path:
     if not python.exists():
         venv.create(folder, with_pip=True)
         site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-        ours = [sysconfig.get_path("purelib"), str(HERE)]
+        ours = [sysconfig.get_path("purelib"), str(Path(np.__file__).parents[1]), str(HERE)]
         (site / "ours.pth").write_text("\n".join(ours) + "\n")
         if engine.packages:
             quiet = ("-q", "--disable-pip-version-check", "--no-warn-conflicts")

@@ -4,5 +4,5 @@ import tract
 
 
 def load(path, arrays):
-    model = tract.onnx().load(path).into_model().into_optimized().into_runnable()
+    model = tract.onnx().load(path).into_model().into_runnable()
     return lambda arrays: [value.to_numpy() for value in model.run(arrays)]
