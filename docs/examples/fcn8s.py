@@ -33,11 +33,9 @@ PREPROCESSING = {
 `crop_size` a square from the middle if it is not 0."""
 
 
-def crop(x: Tensor, like: Tensor, *offsets: int) -> Tensor:
-    """`x` with its last axes, from `offsets` on, cut to their sizes in `like`."""
-    for axis, offset in enumerate(offsets, start=x.ndim - len(offsets)):
-        x = x.narrow(axis, offset, like.shape[axis])
-    return x
+def crop(x: Tensor, like: Tensor, top: int, left: int) -> Tensor:
+    """`x` from row `top` and column `left` on, as high and wide as `like`."""
+    return x[:, :, top : top + like.shape[2], left : left + like.shape[3]]
 
 
 class FCN8s(nn.Module):

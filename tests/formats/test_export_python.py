@@ -10,6 +10,7 @@ import ast
 import csv
 import re
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
-from caffe2torch.formats import write
+from caffe2torch.formats import formats, write
 from caffe2torch.formats.safetensors import read_safetensors
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Net
@@ -399,6 +400,22 @@ def test_the_example_is_what_the_command_writes(tmp_path):
     write(converted, tmp_path / "fcn8s.py", check=False)
     assert (tmp_path / "fcn8s.py").read_text() == EXAMPLE.read_text()
     assert "    fcn-convert weights.caffemodel -o fcn8s.py\n" in EXAMPLE.read_text()
+
+
+def test_the_lines_that_load_it_make_a_module_that_torch_compiles(tmp_path):
+    path = tmp_path / "voc-fcn8s.py"
+    write(model_of(read(weights=GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")), path, check=False)
+    loaded, image = {}, torch.randn(1, 3, 61, 83)
+    try:
+        exec("\n".join(formats()["py"].code).format(path=str(path)), loaded)  # noqa: S102 (our own lines)
+        model = loaded["model"]
+        with torch.no_grad():
+            wanted = model(image)
+            assert torch.equal(torch.jit.script(model)(image), wanted)
+            program = torch.export.export(model, (image,), strict=True).module()
+            assert_close(program(image).numpy(), wanted.numpy(), 1e-6, "score")
+    finally:
+        sys.modules.pop("net", None)
 
 
 def test_a_trained_model_is_written_as_it_is_now(tmp_path):
