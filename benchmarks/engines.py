@@ -57,7 +57,7 @@ ENGINES = {
     "OpenVINO": Engine(("openvino==2026.4.1",), "openvino_cpu"),
     "OpenCV 4": Engine(("opencv-python-headless<5",), "opencv", fixed=True),
     "OpenCV 5": Engine(("opencv-python-headless==5.0.0.93",), "opencv"),
-    "MNN": Engine(("MNN==3.6.1", "onnx"), "mnn"),
+    "MNN": Engine(("MNN==3.6.1",), "mnn"),
     "tract": Engine(("tract==0.23.9",), "tract_cpu"),
     "tinygrad": Engine(("tinygrad==0.14.0",), "tinygrad_cpu"),
     "onnx2torch": Engine(("onnx2torch==1.5.15",), "onnx_to_torch"),
@@ -91,7 +91,7 @@ def environment(engine: Engine, folder: Path) -> Path:
         ours = [sysconfig.get_path("purelib"), str(Path(np.__file__).parents[1]), str(HERE)]
         (site / "ours.pth").write_text("\n".join(ours) + "\n")
         if engine.packages:
-            quiet = ("-q", "--disable-pip-version-check", "--no-warn-conflicts")
+            quiet = ("-q", "--disable-pip-version-check", "--no-deps")
             subprocess.run([python, "-m", "pip", "install", *quiet, *engine.packages], check=True)
     return python
 

@@ -402,6 +402,7 @@ def test_the_example_is_what_the_command_writes(tmp_path):
     assert "    fcn-convert weights.caffemodel -o fcn8s.py\n" in EXAMPLE.read_text()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 def test_the_lines_that_load_it_make_a_module_that_torch_compiles(tmp_path):
     path = tmp_path / "voc-fcn8s.py"
     write(model_of(read(weights=GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel")), path, check=False)
