@@ -2,7 +2,7 @@
 
 import os
 
-os.environ["CPU"] = "1"
+os.environ["DEV"] = "CPU"
 
 from tinygrad import Tensor
 from tinygrad.nn.onnx import OnnxRunner
