@@ -51,7 +51,8 @@ COMMANDS = {
 
 def _typical(metavar: str) -> str:
     """A value of an option, by what stands for it in its help."""
-    return "data=1,2,3" if "=" in metavar else "1,2,3" if "," in metavar else "1"
+    typical = {"BLOB=N,C,H,W": "data=1,2,3", "HxW": "2x3"}
+    return typical.get(metavar, "1,2,3" if "," in metavar else "1")
 
 
 def typed(action: argparse.Action) -> list[str]:

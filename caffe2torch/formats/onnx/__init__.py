@@ -13,7 +13,9 @@ from pathlib import Path
 from caffe2torch.errors import VerificationFailed, WriteError
 from caffe2torch.formats.onnx.exporting import OPSET, exported, package
 from caffe2torch.formats.onnx.fitting import dense, lowered, pooled
-from caffe2torch.formats.onnx.naming import name
+from caffe2torch.formats.onnx.naming import PRODUCER, SOURCE, name
+from caffe2torch.untrusted.onnx import read_metadata
+from caffe2torch.untrusted.safetensors import parsed_table
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
@@ -30,6 +32,12 @@ def open_onnx(path: Path) -> Run:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+
+def source_of(path: Path) -> str:
+    """The name of the file that a graph was converted from, as its metadata say."""
+    said = read_metadata(path, PRODUCER).get(SOURCE, "{}")
+    return str(parsed_table(said.encode(), SOURCE).get("name", ""))
 
 
 def write_onnx(model: Model, output: Output, dtype: str = "float32") -> None:
@@ -53,6 +61,7 @@ FORMAT = Format(
     (".onnx",),
     write_onnx,
     open=open_onnx,
+    source=source_of,
     engine=("opset", "size", "batch", "upsampling"),
     needs_values=False,
     code=(

@@ -14,6 +14,9 @@ from caffe2torch.writing.model import Model
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
+PRODUCER = "caffe2torch"
+SOURCE = "source"
+"""The metadata that name the file that one was converted from."""
 _FLOAT = 1
 """TensorProto.FLOAT."""
 
@@ -26,12 +29,13 @@ def name(proto: ModelProto, model: Model) -> None:
     _name_nodes(proto.graph, {member(step.key) for step in model.plan.steps})
     _name_axes(proto.graph, model)
     proto.graph.name = model.net.name or "net"
-    proto.producer_name, proto.producer_version = "caffe2torch", __version__
+    proto.producer_name, proto.producer_version = PRODUCER, __version__
     for message in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *_values(proto.graph)):
         message.ClearField("metadata_props")
     proto.graph.ClearField("value_info")
     for key, known in model.deployed_knowledge.as_data().items():
         proto.metadata_props.add(key=key, value=json.dumps(known))
+    proto.metadata_props.add(key=SOURCE, value=json.dumps({"name": model.source}))
 
 
 def _values(graph: GraphProto) -> Iterator[ValueInfoProto]:
