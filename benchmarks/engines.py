@@ -55,7 +55,7 @@ class Engine:
 ENGINES = {
     "onnxruntime": Engine(("onnxruntime==1.32.0",), "ort"),
     "OpenVINO": Engine(("openvino==2026.4.1",), "openvino_cpu"),
-    "OpenCV 4": Engine(("opencv-python-headless<5",), "opencv", fixed=True),
+    "OpenCV 4": Engine(("opencv-python-headless==4.14.0.94",), "opencv", fixed=True),
     "OpenCV 5": Engine(("opencv-python-headless==5.0.0.93",), "opencv"),
     "MNN": Engine(("MNN==3.6.1",), "mnn"),
     "tract": Engine(("tract==0.23.9",), "tract_cpu"),
@@ -170,7 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in options.engine:
             engine = ENGINES[name]
-            python = environment(engine, (options.into or Path(folder)) / engine.module)
+            python = environment(engine, (options.into or Path(folder)) / name.replace(" ", "-"))
             cells = [cell(engine, python, net) for net in options.net]
             packages = ", ".join(engine.packages) or "torch"
             print(f"| {name} | {packages} | {engine.command} | {' | '.join(cells)} |", flush=True)
