@@ -20,13 +20,14 @@ def report_folder(args: argparse.Namespace, name: str) -> Path | None:
     Raises UsageError for the folder of the stored runs; WriteError for files of these names that are no
     earlier report, unless --force.
     """
-    from fcn_repro.report.files import is_ours, paths_of
-
     folder: Path | None = args.output
-    if folder is not None and folder.resolve() == workspace(args).results.resolve():
+    if folder is None:
+        return None
+    from fcn_repro.report.files import is_ours, paths_of  # loads torch
+
+    if folder.resolve() == workspace(args).results.resolve():
         raise UsageError(f"-o {folder}: the stored runs are there; name another folder for reports")
-    if folder is not None:
-        refuse_existing(paths_of(folder, name), args.force or is_ours(folder, name))
+    refuse_existing(paths_of(folder, name), args.force or is_ours(folder, name))
     return folder
 
 

@@ -700,7 +700,7 @@ def test_a_test_set_is_predicted_and_packed(
         ["tar", "tzf", tmp_path / "sent.tgz"], capture_output=True, text=True, check=True
     ).stdout
     assert listed.split()[0] == "results/VOC2012/Segmentation/comp6_test_cls/2007_000042.png"
-    assert cli.main(["--predict", str(model), *arguments[2:], "--on", "voc2012/val"]) == 3
+    assert cli.main(["--predict", str(model), *arguments[2:], "--force", "--on", "voc2012/val"]) == 3
 
 
 def test_data_are_found_where_fetching_puts_them(empty_workspace: Path, tmp_path: Path) -> None:

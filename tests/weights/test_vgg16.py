@@ -587,7 +587,7 @@ def test_the_command_knows_them_by_their_content(
     torch.save(vgg.state_dict(), "a.pth")
     write_keras(Path("b"), keras)
     for name, whose, mean in (("a.pth", "torchvision", "103.53, 116.28, 123.675"), ("b", "Keras", "103.939")):
-        assert main([name, "-o", "out.caffemodel"]) == 0
+        assert main([name, "-o", "out.caffemodel", "--force"]) == 0
         out = capsys.readouterr().out
         for expected in (f"{name}: VGG-16 of {whose}, ", f"mean          {mean}", "Caffe's"):
             assert expected in out, out

@@ -78,12 +78,12 @@ def test_one_wrong_bit_removes_the_file(
     formats("bad", like, write=spoiled(export.formats()[like].write, one_bit))
     source, target = golden / "fcn" / "voc-fcn32s" / "weights.caffemodel", tmp_path / "net.bad"
     target.write_bytes(b"old")
-    assert main([str(source), "-o", str(target)]) == 4
+    assert main([str(source), "-o", str(target), "--force"]) == 4
     captured = capsys.readouterr()
     problem = "layer '(fc6|upscore)' blob 0 differs by up to .* from what should have been written"
     assert re.fullmatch(f"fcn-convert: net.bad: {problem}; nothing was written\n", captured.err)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("net.bad", b"old")]
-    assert main([str(source), "-o", str(target), "--json"]) == 4
+    assert main([str(source), "-o", str(target), "--force", "--json"]) == 4
     facts = json.loads(capsys.readouterr().out)
     assert (facts["exit_code"], facts["kind"]) == (4, "VerificationFailed")
 
