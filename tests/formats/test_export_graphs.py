@@ -19,6 +19,7 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer, WriteError
 from caffe2torch.formats import write
+from caffe2torch.formats.onnx.fitting import pooled
 from caffe2torch.writing.model import Engine, Model, model_of
 from tests.formats.test_export import small_net
 from tests.nets import net_of
@@ -225,6 +226,42 @@ def test_no_operator_that_engines_get_wrong(exported: dict[str, Path]) -> None:
         *("Conv", "Relu", "MaxPool", "Mul", "Add", "Pow", "ConvTranspose"),
         *("Shape", "Squeeze", "Reshape", "Slice"),
     }
+
+
+def test_a_pad_takes_only_its_own_constants_with_it() -> None:
+    """A constant may also be what a graph gives, and no node reads it."""
+    name = onnx.helper.make_tensor_value_info
+    pool = onnx.helper.make_node("MaxPool", ["padded"], ["y"], kernel_shape=[2, 2], pads=[0, 0, 0, 0])
+    constants = {
+        "pads": np.int64([0, 0, 0, 0, 0, 0, 1, 1]),
+        "lowest": np.float32(-3.4028234663852886e38),
+        "given": np.zeros(3, np.float32),
+    }
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Pad", ["x", "pads", "lowest"], ["padded"]), pool],
+        "pools",
+        [name("x", 1, [1, 1, 4, 4])],
+        [name("y", 1, None), name("given", 1, [3])],
+        [onnx.numpy_helper.from_array(value, key) for key, value in constants.items()],
+    )
+    found = pooled(onnx.helper.make_model(graph)).graph
+    assert [node.op_type for node in found.node] == ["MaxPool"]
+    assert attribute(found.node[0], "pads") == [0, 0, 1, 1]
+    assert [stored.name for stored in found.initializer] == ["given"]
+
+
+def test_a_pad_of_zeros_stays_before_its_pool() -> None:
+    """Without a value, ONNX's Pad adds zeros, which a pool of negative values would find."""
+    name = onnx.helper.make_tensor_value_info
+    pool = onnx.helper.make_node("MaxPool", ["padded"], ["y"], kernel_shape=[2, 2], pads=[0, 0, 0, 0])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Pad", ["x", "pads"], ["padded"]), pool],
+        "pools",
+        [name("x", 1, [1, 1, 4, 4])],
+        [name("y", 1, None)],
+        [onnx.numpy_helper.from_array(np.int64([0, 0, 0, 0, 0, 0, 1, 1]), "pads")],
+    )
+    assert [node.op_type for node in pooled(onnx.helper.make_model(graph)).graph.node] == ["Pad", "MaxPool"]
 
 
 def test_the_squares_of_lrn_fit_half_precision(exported: dict[str, Path]) -> None:

@@ -27,6 +27,7 @@ def pooled(proto: ModelProto) -> ModelProto:
     padding = {node.output[0]: node for node in graph.node if node.op_type == "Pad"}
     readers = Counter(name for node in graph.node for name in node.input)
     readers.update(output.name for output in graph.output)
+    spent = set[str]()
     for node in [node for node in graph.node if node.op_type == "MaxPool"]:
         pad = padding.get(node.input[0])
         if pad is None or readers[pad.output[0]] > 1:
@@ -39,16 +40,19 @@ def pooled(proto: ModelProto) -> ModelProto:
             own.ints[:] = [mine + side for mine, side in zip(own.ints, sides, strict=True)]
             node.input[0] = pad.input[0]
             graph.node.remove(pad)
-    read = {name for node in graph.node for name in node.input}
-    for stored in [stored for stored in graph.initializer if stored.name not in read]:
+            spent.update(pad.input[1:])
+    spent -= {name for node in graph.node for name in node.input}
+    for stored in [stored for stored in graph.initializer if stored.name in spent]:
         graph.initializer.remove(stored)
     return proto
 
 
 def _sides(graph: GraphProto, pad: NodeProto) -> tuple[int, ...]:
     """What a Pad with the lowest float adds above, left, below and right; () for any other Pad."""
-    amounts, value = (_constant(graph, name) for name in pad.input[1:3])
-    if amounts is None or value is None or value.item() != np.float32(-FLT_MAX) or len(pad.input) > 3:
+    if len(pad.input) != 3:  # without a value it adds zeros; with axes it is another form
+        return ()
+    amounts, value = (_constant(graph, name) for name in pad.input[1:])
+    if amounts is None or value is None or value.item() != np.float32(-FLT_MAX):
         return ()
     before, after = np.split(amounts, 2)
     return () if before[:2].any() or after[:2].any() else (*before[2:].tolist(), *after[2:].tolist())
