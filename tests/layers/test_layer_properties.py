@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from caffe2torch.errors import UnsupportedLayer
 from tests.single_layer import arrays, assert_close, axes_of, each, few, ints, one_layer, run, shapes
 
 FLT_MAX = float(np.finfo(np.float32).max)
@@ -206,6 +207,12 @@ def test_im2col(case):
         pixel = [i * s - p + k * d for i, k, s, d, p in zip(place, at, *window, strict=True)]
         inside = all(0 <= i < size for i, size in zip(pixel, x.shape[len(lead) + 1 :], strict=True))
         assert ours[index] == (x[(*item, channel, *pixel)] if inside else 0), index
+
+
+def test_im2col_of_a_smaller_image_than_planned():
+    net = one_layer("type: 'Im2col' convolution_param { kernel_size: 3 }", [(1, 2, 5, 4)])
+    with pytest.raises(UnsupportedLayer, match=r"\(1, 2, 2, 4\) is too small for the kernel"):
+        net(torch.zeros(1, 2, 2, 4))
 
 
 # Normalization

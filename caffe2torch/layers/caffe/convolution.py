@@ -116,6 +116,8 @@ class Im2col(_Kernel):
         return ((*bottom[: self.axis], product((bottom[self.axis], *self.kernel)), *self._places(bottom)),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
+        if not torch.compiler.is_exporting():
+            self._places(tuple(bottoms[0].shape))  # a size that the plan did not know may be too small
         sides = [pad for pad in reversed(self.pad) for _ in (0, 1)]
         padded = torch.nn.functional.pad(bottoms[0], sides)
         values = [self._under(padded, offset) for offset in itertools.product(*map(range, self.kernel))]
