@@ -1,0 +1,1 @@
+"""`c2t-caffe`, Caffe's command."""
