@@ -39,6 +39,12 @@ def whole(model: Model) -> Net:
 def write_caffemodel(model: Model, output: Output, dtype: str = "float32") -> None:
     """All layers with their blobs: `shape` and packed float32 `data`; a blob without data keeps its shape."""
     net = model.caffe_net
+    write_net(net, output)
+    write_beside(model, output, told(net))
+
+
+def write_net(net: Net, output: Output) -> None:
+    """The bytes of a net with its blobs."""
     refuse_alignment(net)
     message = to_message(net)
     definitions = list(numbered(message.layer))
@@ -47,7 +53,6 @@ def write_caffemodel(model: Model, output: Output, dtype: str = "float32") -> No
     output.write(message.SerializeToString(deterministic=True))
     for layer, definition in zip(net.layers, definitions, strict=True):
         _write_layer(layer, definition, output)
-    write_beside(model, output, told(net))
 
 
 def told(net: Net) -> Knowledge:

@@ -56,7 +56,7 @@ def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") ->
     with patiently(output) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")
         for layer, blobs in zip(layers, stored_once(layers), strict=True):
-            _write_layer(data.create_group(layer.name), layer.name, blobs)
+            write_group(data.create_group(layer.name), layer.name, blobs)
     write_beside(model, output)
 
 
@@ -69,7 +69,8 @@ def _check_names(layers: Sequence[Layer]) -> None:
             raise WriteError(f"layer {name!r}: {problem}; write a caffemodel")
 
 
-def _write_layer(group: Group, name: str, blobs: Mapping[int, Blob]) -> None:
+def write_group(group: Group, name: str, blobs: Mapping[int, Blob]) -> None:
+    """The blobs of a layer, by position, into its group."""
     for position, blob in blobs.items():
         dataset = group.create_dataset(str(position), blob.shape, "<f4")
         if blob.values is not None and blob.count:

@@ -26,10 +26,10 @@ def propagated(plan: Plan, layer: Layer) -> tuple[bool, ...]:
 
 def _forced(layer: Layer, asked: Sequence[bool]) -> tuple[bool, ...]:
     """Which bottoms get a gradient with `force_backward`, if these are asked for one."""
-    return tuple(wanted or _can_be_forced(layer, position) for position, wanted in enumerate(asked))
+    return tuple(wanted or can_be_forced(layer, position) for position, wanted in enumerate(asked))
 
 
-def _can_be_forced(layer: Layer, position: int) -> bool:
+def can_be_forced(layer: Layer, position: int) -> bool:
     """Caffe's AllowForceBackward: all but labels and what tells where sequences begin."""
     if layer.type == "ContrastiveLoss":
         return position != 2

@@ -16,6 +16,8 @@ from caffe2torch.layers.registry import converter_of
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 
+_PHASES = ("TRAIN", "TEST")
+
 
 def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) -> Net:
     """The net that Caffe would run in a phase ("TRAIN" or "TEST"), a level and stages, fed by inputs.
@@ -27,7 +29,7 @@ def for_phase(net: Net, phase: str, level: int = 0, stages: Sequence[str] = ()) 
     net, stages = _free_of_phase(net), (*net.stages, *stages)
     sources = _sources(net.layers)
     others = [layer for layer in net.layers if not any(layer is source for source in sources)]
-    layers = tuple(_free_of_rules(x) for x in others if _included(x, phase, level, stages))
+    layers = tuple(_free_of_rules(x) for x in others if included(x, phase, level, stages))
     filtered = replace(net, layers=layers, stages=(), notes=net.notes + of_other_stages(net, stages))
     fed = _feed(filtered, sources)
     if phase == "TEST" and sources:
@@ -63,7 +65,8 @@ def _free_of_phase(net: Net) -> Net:
     return replace(net, layers=layers)
 
 
-def _included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
+def included(layer: Layer, phase: str, level: int, stages: Sequence[str]) -> bool:
+    """Whether a layer's rules put it into the net of a state. Raises NetError for rules of both kinds."""
     include, exclude = layer.fields.include, layer.fields.exclude
     if include and exclude:
         raise NetError(f"layer {layer.name!r}: has include and exclude rules; Caffe allows only one kind")
@@ -100,13 +103,22 @@ def _free_of_rules(layer: Layer) -> Layer:
 
 
 def _meets(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> bool:
-    return (
-        (not rule.has("phase") or rule.phase == phase)
-        and (not rule.has("min_level") or level >= rule.min_level)
-        and (not rule.has("max_level") or level <= rule.max_level)
-        and all(stage in stages for stage in rule.stage)
-        and not any(stage in stages for stage in rule.not_stage)
-    )
+    return not unmet(rule, phase, level, stages)
+
+
+def unmet(rule: Fields, phase: str, level: int, stages: Sequence[str]) -> str:
+    """What Caffe says of a state that does not meet a rule; empty if it does."""
+    if rule.has("phase") and rule.phase != phase:
+        return f"phase ({_PHASES.index(phase)}) differed from the phase ({_PHASES.index(rule.phase)})"
+    if rule.has("min_level") and level < rule.min_level:
+        return f"level ({level}) is above the min_level ({rule.min_level})"  # Caffe's words
+    if rule.has("max_level") and level > rule.max_level:
+        return f"level ({level}) is above the max_level ({rule.max_level})"
+    missing = next((stage for stage in rule.stage if stage not in stages), None)
+    if missing is not None:
+        return f"did not contain stage '{missing}'"
+    found = next((stage for stage in rule.not_stage if stage in stages), None)
+    return "" if found is None else f"contained a not_stage '{found}'"
 
 
 def _is(layer: Layer, trait: str) -> bool:

@@ -1,0 +1,104 @@
+"""A built net, run forward and backward over its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+
+from caffe2torch.net import Net
+from caffe2torch.pycaffe import mode
+from caffe2torch.pycaffe.building import Built, built
+from caffe2torch.pycaffe.definition import State
+from caffe2torch.pycaffe.net_layers import NetLayer, weights_of
+
+Hook = Callable[[int], object]
+"""Called with the index of a layer."""
+_CPU = torch.device("cpu")
+
+
+class Running:
+    """The layers of a net, and what happens before and after each."""
+
+    def __init__(self, net: Net, state: State) -> None:
+        self.made: Built = built(net, state)
+        self.hooks: dict[str, list[Hook]] = {
+            name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
+        }
+        self._device = _CPU
+        self._losses = [
+            (index, top)
+            for index, own in enumerate(self.made.layers)
+            for top, weight in zip(own.tops, weights_of(own.layer), strict=True)
+            if weight
+        ]
+
+    def forward(self, start: int, end: int, record: bool = True) -> None:
+        """Runs the layers from `start` to `end`; `record` says that a backward pass may follow."""
+        with torch.no_grad():
+            if self._is_watched("forward"):
+                self._watched(range(start, end + 1), "forward", lambda own: own.forward(record))
+                return
+            for own in self.made.layers[start : end + 1]:
+                own.forward(record)
+
+    def backward(self, start: int, end: int) -> None:
+        """Runs the layers from `start` down to `end` backward, those that need it."""
+        with torch.no_grad():
+            if self._is_watched("backward"):
+                order = range(start, end - 1, -1)
+                self._watched(order, "backward", _backward)
+                return
+            for own in reversed(self.made.layers[end : start + 1]):
+                _backward(own)
+
+    def loss(self, start: int, end: int) -> float:
+        """The sum of the losses of layers that have run, by the weights in their diffs."""
+        total = 0.0
+        for index, top in self._losses:
+            if start <= index <= end:
+                data, weight = top.data_memory.tensor, top.fit_diff().to(top.data_memory.tensor.device)
+                total += float(torch.dot(data.view(-1), weight.view(-1)))
+        return total
+
+    def reshape(self) -> None:
+        """Gives all blobs the shapes that follow from the inputs'."""
+        with torch.no_grad():
+            for own in self.made.layers:
+                own.reshape()
+
+    def clear_param_diffs(self) -> None:
+        """Sets the diffs of all parameters to 0."""
+        for learnable in self.made.learnable:
+            learnable.blob.diff_memory.zero()
+
+    def _is_watched(self, what: str) -> bool:
+        """Whether something happens between the layers: a hook, or the way to a GPU."""
+        device = mode.device()
+        if device.type == "cpu" and self._device.type != "cpu":
+            for own in self.made.layers:
+                _bring(own, device)
+        self._device = device
+        return device.type != "cpu" or bool(self.hooks[f"before_{what}"] or self.hooks[f"after_{what}"])
+
+    def _watched(self, order: Iterable[int], what: str, run: Callable[[NetLayer], object]) -> None:
+        for index in order:
+            own = self.made.layers[index]
+            for hook in self.hooks[f"before_{what}"]:
+                hook(index)
+            _bring(own, self._device)
+            run(own)
+            for hook in self.hooks[f"after_{what}"]:
+                hook(index)
+
+
+def _backward(own: NetLayer) -> None:
+    if own.needs.backward:
+        own.backward()
+
+
+def _bring(own: NetLayer, device: torch.device) -> None:
+    """Brings what a layer reads, or writes in part, to where it is computed."""
+    for blob in (*own.bottoms, *own.tops, *own.blobs):
+        blob.data_memory.to(device)
+        blob.diff_memory.to(device)
