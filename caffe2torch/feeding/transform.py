@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Transform:
     """Crops, mirrors, subtracts and scales the images of one layer.
 
-    In phase TEST the crop is the centre one; in TRAIN its place is drawn for each image. Half of the images are
-    mirrored if `mirror` is set, in TEST, too, as in Caffe. Raises MissingData or ReadError for a mean_file
-    that cannot be read, NetError for settings that contradict each other.
+    In phase TEST the crop is the centre one; in TRAIN its place is drawn for each image. Half of the images
+    are mirrored if `mirror` is set, in TEST, too, as in Caffe. Raises MissingData or ReadError without a
+    mean_file that can be read, NetError for settings that contradict each other.
     """
 
     def __init__(self, layer: Layer, phase: str, generator: Generator) -> None:
@@ -35,7 +35,7 @@ class Transform:
         self._values = np.array(p.mean_value, np.float32)
         if p.mean_file and p.mean_value:
             raise self._error("has a mean_file and a mean_value; keep one of them")
-        self._image = _mean_image(p.mean_file) if p.mean_file else None
+        self._image = mean_image(p.mean_file) if p.mean_file else None
 
     def shape(self, image: Sequence[int]) -> tuple[int, int, int]:
         """The shape (C, h, w) of what an image of shape (C, H, W) becomes. Raises NetError if it cannot."""
@@ -44,7 +44,7 @@ class Transform:
             raise self._error(f"has images {(channels, height, width)} and a mean_file {self._image.shape}")
         if self._values.size > 1 and self._values.size != channels:
             raise self._error(
-                f"has {self._values.size} mean_values for images of {channels} channels; give one, or one each"
+                f"has {self._values.size} mean_values and images of {channels} channels; give 1, or one each"
             )
         if self._crop and min(height, width) < self._crop:
             raise self._error(f"has crop_size {self._crop} and an image of {height}x{width}")
@@ -94,7 +94,7 @@ class Transform:
         return NetError(f"layer {self._layer.name!r} ({self._layer.type}): {problem}")
 
 
-def _mean_image(path: str) -> Array:
+def mean_image(path: str) -> Array:
     """The mean image (C, H, W) of a binaryproto, float32."""
     mean = read_binaryproto(path)
     return np.asarray(mean.reshape(mean.shape[-3:] if mean.ndim >= 3 else (1, *mean.shape)), np.float32)

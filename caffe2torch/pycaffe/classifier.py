@@ -44,7 +44,8 @@ class ImageNet(Net):
         """The first output for each image, whose size is the input's already."""
         name = self.inputs[0]
         given = np.asarray([self.transformer.preprocess(name, image) for image in images], np.float32)
-        return np.asarray(self.forward_all(**{name: given})[self.outputs[0]])
+        tops: dict[str, Array] = self.forward_all(**{name: given})  # type: ignore[arg-type]  # by its own name
+        return tops[self.outputs[0]]
 
 
 class Classifier(ImageNet):

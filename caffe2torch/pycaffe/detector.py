@@ -88,7 +88,7 @@ class Detector(ImageNet):
         return whole
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Sets `context_pad`, `crop_dims` (H, W, C) and `crop_mean`, the mean as an image before preprocessing."""
+        """Sets `context_pad`, `crop_dims` (H, W, C) and `crop_mean`, the mean as an image."""
         name = self.inputs[0]
         self.context_pad = context_pad or 0
         channels, height, width = self.blobs[name].data.shape[1:]

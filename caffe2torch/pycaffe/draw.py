@@ -11,7 +11,17 @@ from caffe2torch.schema import Message
 _LAYER = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
 _NEURON = {**_LAYER, "fillcolor": "#90EE90"}
 _BLOB = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
-_COLORS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
+_WINDOWS = {
+    "Convolution": "convolution_param",
+    "Deconvolution": "convolution_param",
+    "Pooling": "pooling_param",
+}
+"""The parameters of the types that slide a window."""
+_COLORS = {
+    **dict.fromkeys(("Convolution", "Deconvolution"), "#FF5050"),
+    "Pooling": "#FF9900",
+    "InnerProduct": "#CC33FF",
+}
 
 
 def get_pydot_graph(
@@ -77,9 +87,8 @@ def draw_net_to_file(
 def get_layer_label(layer: Message, rankdir: str, display_lrm: bool = False) -> str:
     """Name and type of a layer, and what its windows are."""
     parts = [layer.name, f"({layer.type})"]
-    field = {"Pooling": "pooling_param", "Convolution": "convolution_param", "Deconvolution": "convolution_param"}
-    if layer.type in field:
-        window = getattr(layer, field[layer.type])
+    if layer.type in _WINDOWS:
+        window = getattr(layer, _WINDOWS[layer.type])
         if layer.type == "Pooling":
             parts[1] = f"({get_pooling_types_dict()[window.pool]} {layer.type})"
         sizes = (
@@ -139,7 +148,7 @@ def _blob(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as a Graphviz string; `\\n` stays a line break."""
+    """Text as a Graphviz string, in which a backslash and n stay a line break."""
     return '"' + text.replace('"', r"\"") + '"'
 
 

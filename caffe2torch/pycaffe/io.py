@@ -6,7 +6,6 @@ Images are (H, W, C), float32, RGB, 0 to 1, until a Transformer makes a net's in
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -20,11 +19,10 @@ from caffe2torch.untrusted.pixels import read_pixels
 
 def blobproto_to_array(blob: Message, return_diff: bool = False) -> Array:
     """The values of a BlobProto, or its diff, in its shape."""
-    values = np.array(blob.diff if return_diff else blob.data)
+    values: Array = np.array(blob.diff if return_diff else blob.data)
     legacy = ("num", "channels", "height", "width")
-    if any(map(blob.HasField, legacy)):
-        return values.reshape([getattr(blob, name) for name in legacy])
-    return values.reshape(tuple(blob.shape.dim))
+    shape = [getattr(blob, name) for name in legacy] if any(map(blob.HasField, legacy)) else blob.shape.dim
+    return np.reshape(values, list(shape))
 
 
 def array_to_blobproto(arr: Array, diff: Array | None = None) -> Message:
@@ -68,8 +66,10 @@ def datum_to_array(datum: Message) -> Array:
     """The array (C, H, W) of a Datum that is not encoded: uint8, or float64 if it holds floats."""
     shape = (datum.channels, datum.height, datum.width)
     if datum.data:
-        return np.frombuffer(datum.data, np.uint8).reshape(shape).copy()
-    return np.array(datum.float_data, float).reshape(shape)
+        stored: Array = np.frombuffer(datum.data, np.uint8)
+        return stored.reshape(shape).copy()
+    values: Array = np.array(datum.float_data, float)
+    return values.reshape(shape)
 
 
 class Transformer:
@@ -108,7 +108,7 @@ class Transformer:
     def deprocess(self, in_: str, data: Array) -> Array:
         """The image of an input `in_`: `preprocess` undone, but for the size."""
         self._shape(in_)
-        image = data.copy().squeeze()
+        image: Array = data.copy().squeeze()
         if in_ in self.input_scale:
             image /= self.input_scale[in_]
         if in_ in self.mean:
@@ -174,8 +174,8 @@ def _resized_mean(mean: Array, size: Sequence[int]) -> Array:
     low, high = mean.min(), mean.max()
     if high == low:
         return np.full((len(mean), *size), low)
-    resized = resize_image(((mean - low) / (high - low)).transpose(1, 2, 0), size)
-    return resized.transpose(2, 0, 1) * (high - low) + low
+    resized = resize_image(((mean - low) / (high - low)).transpose(1, 2, 0), size).transpose(2, 0, 1)
+    return np.asarray(resized * (high - low) + low)
 
 
 def load_image(filename: AnyPath, color: bool = True) -> Array:
@@ -209,7 +209,7 @@ def resize_image(im: Array, new_dims: Sequence[int], interp_order: int = 1) -> A
     return np.asarray(resized * (high - low) + low, np.float32)
 
 
-def oversample(images: Sequence[Array], crop_dims: Sequence[int]) -> Array:
+def oversample(images: Sequence[Array] | Array, crop_dims: Sequence[int] | Array) -> Array:
     """Ten crops of each image (H, W, C): the corners, the centre, and these five mirrored.
 
     Returns (10 * len(images), *crop_dims, C), float32; all images have the size of the first.

@@ -169,9 +169,11 @@ def to_proto(*tops: Top) -> Message:
 def _parameters() -> dict[str, str]:
     """The field of LayerParameter for each kind of parameter: `{"Convolution": "convolution_param", ...}`."""
     fields = schema.descriptor("LayerParameter").fields
-    named = [field for field in fields if field.name.endswith("_param") and field.message_type is not None]
-    # The first of a kind is Caffe's; forks came later.
-    return {field.message_type.name.removesuffix("Parameter"): field.name for field in reversed(named)}
+    return {
+        field.message_type.name.removesuffix("Parameter"): field.name
+        for field in reversed(fields)  # the first of a kind is Caffe's; forks came later
+        if field.name.endswith("_param") and field.message_type is not None
+    }
 
 
 def _owner(layer: Message, name: str) -> Message:

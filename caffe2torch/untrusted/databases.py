@@ -1,4 +1,4 @@
-"""The databases that Caffe's Data layer reads, LMDB and LevelDB: their values in the order of the keys' bytes.
+"""The databases that Caffe's Data layer reads, LMDB and LevelDB: values in the order of the keys' bytes.
 
 Their C libraries trust a file, so an LMDB is checked page by page before it is opened, and a LevelDB's
 checksums are. Neither is written to, though LevelDB locks its folder and notes in LOG that it was opened.

@@ -1,19 +1,21 @@
 """Where the blobs of an HDF5 file lie: Caffe's `.caffemodel.h5` and `.solverstate.h5`, Keras' `.h5`.
 
+    <top>                                          rows for an HDF5Data layer
     data/<layer>/<i>                               the i-th blob of a layer; its name may contain slashes
     history/<i>, iter, current_step, learned_net   a solver's state
     [model_weights/]<layer>/.../<array>            what Keras stores
 
-Both store each array contiguously (net.cpp, ToHDF5; sgd_solver.cpp), so its values can be a view of the
-memory-mapped file. HDF5 can do much more, and reach outside the file: links, external storage, virtual
-datasets, filters, Python objects. All of that is refused; the HDF5 library is only asked where things are.
+Weights are stored contiguously (net.cpp, ToHDF5; sgd_solver.cpp), so their values can be a view of the
+memory-mapped file; rows may be in chunks, and compressed. HDF5 can do much more, and reach outside the
+file: links, external storage, virtual datasets, filters, Python objects. All of that is refused; of weights
+the HDF5 library is only asked where they are.
 This module imports h5py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -22,7 +24,7 @@ import numpy as np
 
 from caffe2torch.blob import ABSENT, Array, Blob, shape_problem
 from caffe2torch.errors import ReadError
-from caffe2torch.untrusted.mapped import Buffer
+from caffe2torch.untrusted.mapped import Buffer, mapped
 from caffe2torch.untrusted.wire import DOUBLE, FLOAT
 
 MAX_GROUPS = 1 << 16
@@ -31,6 +33,9 @@ MAX_NAME = 1024
 """Characters in a layer's name."""
 MAX_BLOBS = 256
 """Blobs of one layer; Caffe's own layers have at most five."""
+MAX_RATIO, MAX_UNSTORED = 1100, 1 << 26
+"""How far rows may be compressed, deflate's limit, and how many bytes a file need not store at all."""
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 
 
 def layer_blobs(path: str, buffer: Buffer) -> dict[str, list[Blob]]:
@@ -65,6 +70,43 @@ def keras_weights(path: str, buffer: Buffer) -> dict[str, Blob]:
             for place, _, arrays in _walk(top)
             for name, array in arrays.items()
         }
+
+
+def rows(path: str, names: Sequence[str]) -> list[Array]:
+    """The datasets `names` at the top of the file at `path`, as float32: what an HDF5Data layer reads.
+
+    Raises MissingData without the file, ReadError where one is missing, is not numeric or has no axes, or
+    where they have different numbers of rows.
+    """
+    mapped(path, {})
+    with _opened(path) as file:
+        arrays = [_array(file, name) for name in names]
+    if len({len(array) for array in arrays}) > 1:
+        counts = ", ".join(f"{name} {len(array)}" for name, array in zip(names, arrays, strict=True))
+        raise ReadError(f"its datasets have different numbers of rows: {counts}")
+    return arrays
+
+
+def _array(file: h5py.File, name: str) -> Array:
+    """A dataset whole, decompressed, as float32."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ReadError(f"has no dataset {name!r}; it needs one for each top, of that name")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb" or not dataset.shape:
+        raise ReadError(f"{name!r} is no dataset of numbers with at least one axis")
+    plan = dataset.id.get_create_plist()
+    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
+    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count() or filters - _FILTERS:
+        raise ReadError(
+            f"{name!r} is stored elsewhere, or by a filter that is no part of HDF5; store it plainly"
+        )
+    size, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    problem = shape_problem(dataset.shape)
+    if not problem and size > MAX_UNSTORED + MAX_RATIO * stored:
+        problem = f"its shape {dataset.shape} asks for {size} bytes, and {stored} are stored"
+    if problem:
+        raise ReadError(f"{name!r}: {problem}")
+    return np.asarray(dataset.astype(np.float32)[...])
 
 
 def _text(group: h5py.Group, attribute: str) -> str:

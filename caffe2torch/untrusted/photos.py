@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.mapped import MISTAKEN, AnyPath, mapped
@@ -93,11 +93,13 @@ def _one_line(path: AnyPath, start: bytes) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: AnyPath, buffer: IO[bytes] | mmap.mmap) -> Iterator[Image.Image]:
-    """The image in `buffer`, not decoded yet, for whoever decodes it inside. Raises ReadError, as read_photo."""
+def opened(
+    path: AnyPath, buffer: IO[bytes] | mmap.mmap, formats: tuple[str, ...] = FORMATS
+) -> Iterator[ImageFile.ImageFile]:
+    """The image in `buffer`, for whoever decodes it inside: what Pillow raises there is a ReadError."""
     with (
         _one_line(path, buffer.read(16)),
-        Image.open(cast(IO[bytes], buffer), formats=FORMATS) as image,
+        Image.open(cast(IO[bytes], buffer), formats=formats) as image,
     ):
         if image.width * image.height > MAX_PIXELS:
             raise ReadError(

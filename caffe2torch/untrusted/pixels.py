@@ -6,14 +6,17 @@ Neither knows of colour profiles; transparency is dropped. `photos` reads images
 from __future__ import annotations
 
 import io
+import mmap
 
 import numpy as np
 from PIL import Image
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import ReadError
+from caffe2torch.untrusted import photos
 from caffe2torch.untrusted.mapped import AnyPath, mapped
-from caffe2torch.untrusted.photos import opened, turn, upper_bits
+
+FORMATS = (*photos.FORMATS, "PPM")
 
 
 def read_pixels(path: AnyPath) -> Array:
@@ -21,7 +24,7 @@ def read_pixels(path: AnyPath) -> Array:
 
     Raises MissingData without the file, ReadError for one that is broken, too large or of another kind.
     """
-    with opened(path, mapped(path, {})) as image:
+    with photos.opened(path, mapped(path, {}), FORMATS) as image:
         if image.mode.startswith("I;16"):
             return np.asarray(image).astype(np.uint16)[:, :, None]
         return _plain(image, path, None)
@@ -41,11 +44,11 @@ def decode_bgr(encoded: bytes, where: str, color: bool | None) -> Array:
     return _bgr(io.BytesIO(encoded), where, color)
 
 
-def _bgr(buffer: io.BytesIO, path: AnyPath, color: bool | None) -> Array:
-    with opened(path, buffer) as image:
+def _bgr(buffer: io.BytesIO | mmap.mmap, path: AnyPath, color: bool | None) -> Array:
+    with photos.opened(path, buffer, FORMATS) as image:
         if color is False and image.format == "JPEG":
             image.draft("L", image.size)  # the luminance that the file stores, as libjpeg gives OpenCV
-        turn(image)
+        photos.turn(image)
         pixels = _plain(image, path, color)
         return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1))
 
@@ -53,19 +56,34 @@ def _bgr(buffer: io.BytesIO, path: AnyPath, color: bool | None) -> Array:
 def _plain(image: Image.Image, path: AnyPath, color: bool | None) -> Array:
     """The pixels (H, W, C), RGB or grey, of 8 bits."""
     if image.mode.startswith("I;16"):
-        pixels = upper_bits(image)[:, :, None]
+        pixels = photos.upper_bits(image)[:, :, None]
     elif image.mode in ("1", "L", "LA", "La"):
         pixels = np.asarray(image.convert("L"))[:, :, None]
+    elif image.mode == "CMYK":
+        pixels = _of_cmyk(np.asarray(image))
     elif image.mode in ("I", "F", "LAB", "HSV"):
         raise ReadError(f"{path}: has pixels of mode {image.mode}; save it with 8 bits, grey or RGB")
     else:
         pixels = np.asarray(image.convert("RGB"))
     if color and pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
-    return _grey(pixels) if color is False and pixels.shape[2] == 3 else pixels
+    if color is False and pixels.shape[2] == 3:
+        return _grey(pixels, *(_LIBPNG if image.format == "PNG" else _OPENCV))
+    return pixels
 
 
-def _grey(rgb: Array) -> Array:
-    """Luminance (H, W, 1) in whole levels, in OpenCV's fixed point of 14 bits."""
-    weighed = rgb.astype(np.int32) @ np.array([[4899], [9617], [1868]], np.int32)
-    return ((weighed + (1 << 13)) >> 14).astype(np.uint8)
+_OPENCV = (np.array([[4899], [9617], [1868]], np.int32), 14, 1 << 13)
+_LIBPNG = (np.array([[9797], [19234], [3737]], np.int32), 15, 0)
+"""Weights of red, green and blue, their bits, and what rounds: libpng, which makes PNGs grey, truncates."""
+
+
+def _grey(rgb: Array, weights: Array, bits: int, half: int) -> Array:
+    """Luminance (H, W, 1) in whole levels, in fixed point."""
+    return ((rgb.astype(np.int32) @ weights + half) >> bits).astype(np.uint8)
+
+
+def _of_cmyk(cmyk: Array) -> Array:
+    """RGB of the four inks of a JPEG, 0 for none, as OpenCV mixes them."""
+    inks = 255 - cmyk.astype(np.int32)
+    black = inks[:, :, 3:]
+    return (black - ((255 - inks[:, :, :3]) * black >> 8)).astype(np.uint8)
