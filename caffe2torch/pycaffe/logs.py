@@ -18,7 +18,7 @@ _LETTERS = "IWEF"
 
 def is_on(level: int = INFO) -> bool:
     """Whether lines of a level are written."""
-    least = os.environ.get("GLOG_minloglevel", "")
+    least = os.environ.get("GLOG_minloglevel", "")  # noqa: SIM112 (glog's name)
     return level >= (int(least) if least.isdecimal() else 0)
 
 
