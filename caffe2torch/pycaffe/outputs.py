@@ -27,6 +27,14 @@ def log_outputs(net: Net, kind: str) -> None:
             place += 1
 
 
+def log_batch(net: Net, batch: int) -> None:
+    """A line for each element of each output, as `c2t-caffe test` has it."""
+    if is_on():
+        for name in net.outputs:
+            for value in values_of(net, name):
+                log("caffe.cpp:304", f"Batch {batch}, {name} = {value:g}")
+
+
 def values_of(net: Net, name: str) -> Array:
     """The values of a blob in 1-D, on the CPU."""
     return net.blobs[name].data_memory.tensor.detach().cpu().numpy().reshape(-1)
