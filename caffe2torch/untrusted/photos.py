@@ -56,18 +56,12 @@ def read_photo(path: AnyPath) -> Photo:
     of several pictures the first is taken; colour profiles are not applied. Raises MissingData without the
     file, ReadError for one that is broken, too large or of another kind.
     """
-    buffer = mapped(path, _MISTAKEN)
-    with _one_line(path, bytes(buffer[:16])), _opened(buffer) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise ReadError(
-                f"{path}: {image.width}x{image.height} pixels (width x height), at most {MAX_PIXELS} are "
-                f"decoded; make it smaller"
-            )
+    with opened(path, mapped(path, _MISTAKEN)) as image:
         count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # phones add depth to a JPEG
         notes = [f"the first of {count} pictures in the file"] * (count > 1)
         is_deep = image.format in ("PNG", "TIFF") and any(";16" in str(tile.args) for tile in image.tile)
         image.load()
-        _turn(image)
+        turn(image)
         pixels, more = _rgb(image, path)
         if is_deep and pixels.max() < 16:
             raise ReadError(
@@ -80,7 +74,7 @@ def read_image(image: Image.Image) -> Photo:
     """The same for an image that Pillow holds. Raises ReadError for a mode that has no colours."""
     with _one_line("the image", b""):  # it may have been opened, and not read yet
         own = image.copy()
-        _turn(own)
+        turn(own)
         return Photo(*_rgb(own, "the image"))
 
 
@@ -98,11 +92,22 @@ def _one_line(path: AnyPath, start: bytes) -> Iterator[None]:
         raise ReadError(f"{path}: a broken image: {' '.join(str(error).split())}") from error
 
 
-def _opened(buffer: mmap.mmap) -> Image.Image:
-    return Image.open(cast(IO[bytes], buffer), formats=FORMATS)
+@contextmanager
+def opened(path: AnyPath, buffer: IO[bytes] | mmap.mmap) -> Iterator[Image.Image]:
+    """The image in `buffer`, not decoded yet, for whoever decodes it inside. Raises ReadError, as read_photo."""
+    with (
+        _one_line(path, buffer.read(16)),
+        Image.open(cast(IO[bytes], buffer), formats=FORMATS) as image,
+    ):
+        if image.width * image.height > MAX_PIXELS:
+            raise ReadError(
+                f"{path}: {image.width}x{image.height} pixels (width x height), at most {MAX_PIXELS} are "
+                f"decoded; make it smaller"
+            )
+        yield image
 
 
-def _turn(image: Image.Image) -> None:
+def turn(image: Image.Image) -> None:
     """Turns an image as its EXIF data say; a TIFF turned itself when it was loaded, and says nothing."""
     with suppress(*_BROKEN):  # damaged metadata say nothing
         ImageOps.exif_transpose(image, in_place=True)
@@ -111,7 +116,7 @@ def _turn(image: Image.Image) -> None:
 def _rgb(image: Image.Image, path: AnyPath) -> tuple[Pixels, tuple[str, ...]]:
     """The pixels (H, W, 3) of an image of any mode, and a note if something shows through."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return np.repeat(_upper_bits(image)[:, :, None], 3, axis=2), ()
+        return np.repeat(upper_bits(image)[:, :, None], 3, axis=2), ()
     if image.mode in ("I", "F"):
         raise ReadError(
             f"{path}: its pixels have 32 bits, and which value is white is not known; save it with 8"
@@ -123,7 +128,7 @@ def _rgb(image: Image.Image, path: AnyPath) -> tuple[Pixels, tuple[str, ...]]:
     return np.asarray(image.convert("RGB")), ()
 
 
-def _upper_bits(image: Image.Image) -> Pixels:
+def upper_bits(image: Image.Image) -> Pixels:
     """The upper 8 bits of grey pixels of 12 or 16."""
     tags: Any = getattr(image, "tag_v2", {})
     bits = (tags.get(_BITS) or (16,))[0]

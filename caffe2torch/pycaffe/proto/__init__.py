@@ -1,0 +1,1 @@
+"""`caffe.proto`: Caffe's messages for scripts that build or read them."""

@@ -1,0 +1,113 @@
+"""The databases that Caffe's Data layer reads, LMDB and LevelDB: their values in the order of the keys' bytes.
+
+Their C libraries trust a file, so an LMDB is checked page by page before it is opened, and a LevelDB's
+checksums are. Neither is written to, though LevelDB locks its folder and notes in LOG that it was opened.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from weakref import WeakValueDictionary
+
+from caffe2torch.errors import MissingData, ReadError
+
+
+class Database:
+    """An open database; `values` may be asked for any number of times, also by several readers at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def values(self) -> Iterator[bytes]:
+        """The values, once from the first key to the last. Raises ReadError where the database is damaged."""
+        raise NotImplementedError
+
+
+class Lmdb(Database):
+    """A folder with a data.mdb, or such a file itself."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        lmdb = _library("lmdb", path)
+        _check_lmdb(path)
+        try:
+            # Without a lock file it can be read where nothing may be written, and locked by nobody.
+            self._env = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, create=False)
+        except lmdb.Error as error:
+            raise ReadError(f"{path}: the LMDB library cannot open it: {error}") from None
+
+    def values(self) -> Iterator[bytes]:
+        """See Database."""
+        with self._env.begin() as transaction:
+            for _, value in transaction.cursor():
+                yield value
+
+
+class LevelDb(Database):
+    """A folder of LevelDB's files."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        plyvel = self._plyvel = _library("plyvel", path)
+        try:
+            self._db = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True)
+        except plyvel.Error as error:
+            raise ReadError(f"{path}: the LevelDB library cannot open it: {error}") from None
+
+    def values(self) -> Iterator[bytes]:
+        """See Database."""
+        try:
+            yield from self._db.iterator(include_key=False, verify_checksums=True)
+        except self._plyvel.Error as error:
+            raise ReadError(f"{self.path}: the LevelDB library cannot read it: {error}") from None
+
+
+_BACKENDS: dict[str, type[Database]] = {"LMDB": Lmdb, "LEVELDB": LevelDb}
+_OPEN: WeakValueDictionary[Path, Database] = WeakValueDictionary()
+"""What is open: a process can open neither kind twice, but the nets of a solver may read the same one."""
+
+
+def open_database(path: str, backend: str) -> Database:
+    """The database at `path`, of the DataParameter's backend "LMDB" or "LEVELDB".
+
+    Raises MissingData where nothing is, or without the library, ReadError for something else than such a
+    database.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise MissingData(f"{path}: no such database; a relative path counts from the current folder")
+    if place.is_dir() and (place / "data.mdb").exists() != (backend == "LMDB"):
+        there = "an LMDB" if backend == "LEVELDB" else "no data.mdb"
+        raise ReadError(f"{path}: has {there}, and the net's backend is {backend}; correct its data_param")
+    real = place.resolve()
+    database = _OPEN.get(real)
+    if database is None:
+        database = _OPEN[real] = _BACKENDS[backend](real)
+    return database
+
+
+@cache
+def _library(name: str, path: Path) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        kind, extra = ("an LMDB", "caffe") if name == "lmdb" else ("a LevelDB", "leveldb")
+        raise MissingData(
+            f"{path}: reading {kind} needs the package {name}: pip install 'caffe2torch[{extra}]'"
+        ) from None
+
+
+def _check_lmdb(path: Path) -> None:
+    """Raises ReadError for a file on which the C library could crash; reading it needs no free pages."""
+    verify: Any = importlib.import_module("lmdb.verify")
+    try:
+        problems = [problem for problem in verify.verify(str(path)) if "freeDB" not in problem]
+    except (verify.VerifyError, OSError) as error:
+        raise ReadError(f"{path}: is not an LMDB that can be read here: {error}") from None
+    if problems:
+        raise ReadError(f"{path}: a damaged LMDB: {problems[0]}; make or copy it again")
