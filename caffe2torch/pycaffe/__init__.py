@@ -24,9 +24,24 @@ if TYPE_CHECKING:
     from caffe2torch.pycaffe.net import Net
     from caffe2torch.pycaffe.net_spec import NetSpec, layers, params, to_proto
     from caffe2torch.pycaffe.python_layer import Layer
-    from caffe2torch.pycaffe.several_gpus import has_nccl, set_multiprocess, set_solver_count, set_solver_rank, solver_count, solver_rank
+    from caffe2torch.pycaffe.several_gpus import (
+        has_nccl,
+        set_multiprocess,
+        set_solver_count,
+        set_solver_rank,
+        solver_count,
+        solver_rank,
+    )
     from caffe2torch.pycaffe.small import Timer, layer_type_list, log
-    from caffe2torch.pycaffe.solvers import AdaDeltaSolver, AdaGradSolver, AdamSolver, NesterovSolver, RMSPropSolver, SGDSolver, get_solver
+    from caffe2torch.pycaffe.solvers import (
+        AdaDeltaSolver,
+        AdaGradSolver,
+        AdamSolver,
+        NesterovSolver,
+        RMSPropSolver,
+        SGDSolver,
+        get_solver,
+    )
     from caffe2torch.pycaffe.standing_in import install
 
 TRAIN, TEST = 0, 1
@@ -52,6 +67,8 @@ _FOLDERS = ("classifier", "coord_map", "detector", "draw", "io", "net_spec", "pr
 """Modules that scripts reach as `caffe.io`."""
 
 __all__ = [
+    "TEST",
+    "TRAIN",
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
@@ -63,8 +80,6 @@ __all__ = [
     "NetSpec",
     "RMSPropSolver",
     "SGDSolver",
-    "TEST",
-    "TRAIN",
     "Timer",
     "get_solver",
     "has_nccl",

@@ -57,7 +57,9 @@ def _decoded(source: bytes) -> str:
 
 def _is_of_python_2(tree: ast.AST) -> bool:
     """Whether code uses names that only Python 2 has, and defines none of them itself."""
-    made = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
@@ -96,20 +98,18 @@ def _translated(text: str, path: str, problem: SyntaxError | None) -> str:
 class _OldDivision(ast.NodeTransformer):
     """Replaces a / b by a call that looks at what a and b are."""
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802 (ast's name)
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Div):
             return node
         call = ast.Call(ast.Name(_DIVIDE, ast.Load()), [node.left, node.right], [])
         return ast.copy_location(call, node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Div) or not isinstance(node.target, ast.Name):
             return node  # arrays divide in place, and hold no Python ints
-        call = ast.Call(
-            ast.Name(_DIVIDE, ast.Load()), [ast.Name(node.target.id, ast.Load()), node.value], []
-        )
+        call = ast.Call(ast.Name(_DIVIDE, ast.Load()), [ast.Name(node.target.id, ast.Load()), node.value], [])
         return ast.copy_location(ast.Assign([node.target], call), node)
 
 
@@ -122,11 +122,12 @@ def _with_old_division(tree: ast.Module) -> ast.Module:
     ):
         return tree
     setattr(builtins, _DIVIDE, _divide)
-    return ast.fix_missing_locations(_OldDivision().visit(tree))
+    changed: ast.Module = _OldDivision().visit(tree)
+    return ast.fix_missing_locations(changed)
 
 
 def _divide(a: Any, b: Any) -> Any:
-    """a / b, of two ints, or arrays of them, rounded down."""
+    """A / b, of two ints, or arrays of them, rounded down."""
     return a // b if _is_whole(a) and _is_whole(b) else a / b
 
 
