@@ -22,7 +22,8 @@ def blobproto_to_array(blob: Message, return_diff: bool = False) -> Array:
     values: Array = np.array(blob.diff if return_diff else blob.data)
     legacy = ("num", "channels", "height", "width")
     shape = [getattr(blob, name) for name in legacy] if any(map(blob.HasField, legacy)) else blob.shape.dim
-    return np.reshape(values, list(shape))
+    shaped: Array = np.reshape(values, list(shape))
+    return shaped
 
 
 def array_to_blobproto(arr: Array, diff: Array | None = None) -> Message:
@@ -65,11 +66,11 @@ def array_to_datum(arr: Array, label: int | None = None) -> Message:
 def datum_to_array(datum: Message) -> Array:
     """The array (C, H, W) of a Datum that is not encoded: uint8, or float64 if it holds floats."""
     shape = (datum.channels, datum.height, datum.width)
-    if datum.data:
-        stored: Array = np.frombuffer(datum.data, np.uint8)
-        return stored.reshape(shape).copy()
-    values: Array = np.array(datum.float_data, float)
-    return values.reshape(shape)
+    values: Array = (
+        np.frombuffer(datum.data, np.uint8).copy() if datum.data else np.array(datum.float_data, float)
+    )
+    shaped: Array = values.reshape(shape)
+    return shaped
 
 
 class Transformer:

@@ -16,9 +16,14 @@ INFO, WARNING, ERROR, FATAL = range(4)
 _LETTERS = "IWEF"
 
 
+def init_log(level: int = 0, stderr: bool = True) -> None:
+    """Leaves the levels below out of the log; it goes to stderr, whatever `stderr` says."""
+    os.environ["GLOG_minloglevel"] = str(level)  # noqa: SIM112 (glog's name)
+
+
 def is_on(level: int = INFO) -> bool:
     """Whether lines of a level are written."""
-    least = os.environ.get("GLOG_minloglevel", "")
+    least = os.environ.get("GLOG_minloglevel", "")  # noqa: SIM112 (glog's name)
     return level >= (int(least) if least.isdecimal() else 0)
 
 

@@ -173,8 +173,8 @@ class Net:
     ) -> dict[str, Array]:
         """Runs the layers backward from `start` down to `end`, both included; all by default.
 
-        `tops` are the diffs of all of the net's outputs, by name. Returns views of the diffs of the inputs, or
-        of the bottoms of `end`, and of `diffs`, by name. Raises Exception for diffs of other blobs.
+        `tops` are the diffs of all of the net's outputs, by name. Returns views of the diffs of the inputs,
+        or of the bottoms of `end`, and of `diffs`, by name. Raises Exception for diffs of other blobs.
         """
         first = len(self._layers) - 1 if start is None else self._index(start)
         last = 0 if end is None else self._index(end)

@@ -224,7 +224,7 @@ class TorchLayer(NetLayer):
         found: Sequence[Tensor | None] = [None] * len(wanted)
         if graded and wanted:
             outputs, diffs = zip(*graded, strict=True)
-            found = torch.autograd.grad(outputs, wanted, diffs, retain_graph=True, allow_unused=True)
+            found = _gradients(outputs, diffs, wanted)
         grads = dict(zip(map(id, wanted), found, strict=True))
         for bottom, leaf in zip(self.bottoms, leaves, strict=True):
             if leaf.requires_grad:
@@ -243,6 +243,17 @@ class TorchLayer(NetLayer):
             if self.needs.bottoms[place : place + 1] == [True]:
                 name = self.layer.bottoms[place]
                 raise self.converter.refuse(f"has no gradient for its bottom {name!r}, which needs one")
+
+
+def _gradients(outputs: Sequence[Tensor], diffs: Sequence[Tensor], wanted: Sequence[Tensor]) -> Any:
+    """torch.autograd.grad, as often as one likes, without its checks.
+
+    For these it loads sympy, at a first call three seconds for each process, and a call takes twice as long.
+    """
+    engine = torch.autograd.Variable._execution_engine
+    return engine.run_backward(
+        tuple(outputs), tuple(diffs), True, False, tuple(wanted), True, accumulate_grad=False
+    )
 
 
 def weights_of(layer: Layer) -> tuple[float, ...]:

@@ -39,7 +39,8 @@ def copy_blobs(made: Built, path: AnyPath) -> None:
     for message in _layers(stored.message):
         own = _named(made, message.name)
         if own is None:
-            log("net.cpp:746", f"Ignoring source layer {message.name}")
+            if message.name:
+                log("net.cpp:746", f"Ignoring source layer {message.name}")
             continue
         blobs = [stored.blobs[blob.index] for blob in message.blobs]
         pairs += _paired(made, own, blobs, str(path), is_hdf5=not stored.has_net)

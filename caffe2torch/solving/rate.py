@@ -74,9 +74,14 @@ def learning_rate(p: Fields, iteration: int, step: int) -> float:
 
     Raises NetError if the policy gives no finite number, as "poly" does after `max_iter`.
     """
-    with np.errstate(all="ignore"):
-        rate = single(p.base_lr * POLICIES[p.lr_policy](p, iteration, step))
+    rate = rate_by_policy(p, iteration, step)
     if not np.isfinite(rate):
         end = f", max_iter is {p.max_iter}" if p.lr_policy == "poly" else ""
         raise NetError(f"lr_policy {p.lr_policy!r} gives the rate {rate} at iteration {iteration}{end}")
     return rate
+
+
+def rate_by_policy(p: Fields, iteration: int, step: int) -> float:
+    """The same unchecked: past its end, "poly" is below 0, or NaN."""
+    with np.errstate(all="ignore"):
+        return single(p.base_lr * POLICIES[p.lr_policy](p, iteration, step))

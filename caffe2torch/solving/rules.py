@@ -26,50 +26,57 @@ class Rule:
     """A solver type: how many tensors of history it keeps per parameter, and its ComputeUpdateValue."""
 
     slots: int
-    update: Callable[[Fields, Tensors, Tensors, Sequence[Tensors], float, int], None]
-    """Called with the SolverParameter, weights, gradients, history (a list for each slot), the rate times
-    lr_mult, and the iteration, counted from 1. Gradients may be overwritten."""
+    value: Callable[[Fields, Tensors, Sequence[Tensors], float, int], Tensors]
+    """What is to be subtracted from the weights: the gradients, overwritten, or the history, or new tensors.
+
+    Called with the SolverParameter, gradients, history (a list for each slot), the rate times lr_mult, and
+    the iteration, counted from 1.
+    """
+
+    def update(
+        self,
+        p: Fields,
+        data: Tensors,
+        diff: Tensors,
+        history: Sequence[Tensors],
+        rate: float,
+        iteration: int,
+    ) -> Tensors:
+        """Subtracts the value from the weights `data`, and returns it."""
+        value = self.value(p, diff, history, rate, iteration)
+        torch._foreach_sub_(data, value)
+        return value
 
 
-def _sgd(
-    p: Fields, data: Tensors, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int
-) -> None:
+def _sgd(p: Fields, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int) -> Tensors:
     (velocity,) = history
     torch._foreach_mul_(velocity, p.momentum)
     torch._foreach_add_(velocity, diff, alpha=rate)
-    torch._foreach_sub_(data, velocity)
+    return velocity
 
 
-def _nesterov(
-    p: Fields, data: Tensors, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int
-) -> None:
+def _nesterov(p: Fields, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int) -> Tensors:
     (velocity,) = history
     update = torch._foreach_mul(velocity, -p.momentum)
     torch._foreach_mul_(velocity, p.momentum)
     torch._foreach_add_(velocity, diff, alpha=rate)
     torch._foreach_add_(update, velocity, alpha=single(1 + p.momentum))
-    torch._foreach_sub_(data, update)
+    return list(update)
 
 
-def _adagrad(
-    p: Fields, data: Tensors, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int
-) -> None:
+def _adagrad(p: Fields, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int) -> Tensors:
     (squares,) = history
     torch._foreach_addcmul_(squares, diff, diff)
-    _scaled_by_root(p, data, diff, squares, rate)
+    return _scaled_by_root(p, diff, squares, rate)
 
 
-def _rmsprop(
-    p: Fields, data: Tensors, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int
-) -> None:
+def _rmsprop(p: Fields, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int) -> Tensors:
     (squares,) = history
     _average_square(squares, diff, p.rms_decay)
-    _scaled_by_root(p, data, diff, squares, rate)
+    return _scaled_by_root(p, diff, squares, rate)
 
 
-def _adadelta(
-    p: Fields, data: Tensors, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int
-) -> None:
+def _adadelta(p: Fields, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int) -> Tensors:
     gradients, updates = history
     _average_square(gradients, diff, p.momentum)
     ratio = torch._foreach_add(updates, p.delta)
@@ -77,12 +84,11 @@ def _adadelta(
     torch._foreach_sqrt_(ratio)
     torch._foreach_mul_(diff, ratio)
     _average_square(updates, diff, p.momentum)
-    torch._foreach_add_(data, diff, alpha=-rate)
+    torch._foreach_mul_(diff, rate)
+    return diff
 
 
-def _adam(
-    p: Fields, data: Tensors, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int
-) -> None:
+def _adam(p: Fields, diff: Tensors, history: Sequence[Tensors], rate: float, iteration: int) -> Tensors:
     means, squares = history
     correction = math.sqrt(1 - p.momentum2**iteration) / (1 - p.momentum**iteration)
     torch._foreach_mul_(means, p.momentum)
@@ -90,7 +96,9 @@ def _adam(
     _average_square(squares, diff, p.momentum2)
     root = torch._foreach_sqrt(squares)
     torch._foreach_add_(root, p.delta)
-    torch._foreach_addcdiv_(data, means, root, value=-single(rate * single(correction)))
+    value = torch._foreach_div(means, root)
+    torch._foreach_mul_(value, single(rate * single(correction)))
+    return list(value)
 
 
 def _average_square(average: Tensors, values: Tensors, keep: float) -> None:
@@ -98,11 +106,12 @@ def _average_square(average: Tensors, values: Tensors, keep: float) -> None:
     torch._foreach_addcmul_(average, values, values, value=1 - keep)
 
 
-def _scaled_by_root(p: Fields, data: Tensors, diff: Tensors, squares: Tensors, rate: float) -> None:
+def _scaled_by_root(p: Fields, diff: Tensors, squares: Tensors, rate: float) -> Tensors:
     root = torch._foreach_sqrt(squares)
     torch._foreach_add_(root, p.delta)
     torch._foreach_div_(diff, root)
-    torch._foreach_add_(data, diff, alpha=-rate)
+    torch._foreach_mul_(diff, rate)
+    return diff
 
 
 RULES: dict[str, Rule] = {

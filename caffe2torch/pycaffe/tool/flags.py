@@ -1,0 +1,74 @@
+"""Options as gflags reads them, as in Caffe's tool: -solver x, --solver=x, bool flags without value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from caffe2torch.command_line import UsageError
+
+Value = str | int | bool
+
+
+@dataclass(frozen=True)
+class Flag:
+    """An option: its default, which gives its type, and what it is for."""
+
+    default: Value
+    help: str
+
+
+GLOG: Mapping[str, Flag] = {
+    "logtostderr": Flag(True, "log to stderr, which is always done"),
+    "alsologtostderr": Flag(False, "log to stderr, which is always done"),
+    "minloglevel": Flag(0, "leave lower levels out of the log"),
+    "stderrthreshold": Flag(0, "taken for old scripts; nothing is done"),
+    "log_dir": Flag("", "taken for old scripts; nothing is done"),
+    "v": Flag(0, "taken for old scripts; nothing is done"),
+}
+
+
+def parse(argv: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:
+    """The values of all flags, and the arguments that are none. Raises UsageError."""
+    known = {**GLOG, **flags}
+    values = {name: flag.default for name, flag in known.items()}
+    rest: list[str] = []
+    given = list(argv)
+    while given:
+        word = given.pop(0)
+        if word == "--":
+            return values, [*rest, *given]
+        if not word.startswith("-") or word == "-":
+            rest.append(word)
+            continue
+        name, equals, text = word.lstrip("-").partition("=")
+        if name.startswith("no") and name[2:] in known and isinstance(known[name[2:]].default, bool):
+            name, equals, text = name[2:], "=", "false"
+        if name not in known:
+            raise UsageError(f"unknown command line flag {name!r}; c2t-caffe without arguments lists them")
+        if isinstance(known[name].default, bool) and not equals:
+            text = "true"
+        elif not equals:
+            if not given:
+                raise UsageError(f"flag '--{name}' needs a value")
+            text = given.pop(0)
+        values[name] = _value(name, text, known[name].default)
+    return values, rest
+
+
+def _value(name: str, text: str, default: Value) -> Value:
+    if isinstance(default, bool):
+        if text.lower() not in _BOOLS:
+            raise UsageError(f"flag '--{name}' is true or false, not {text!r}")
+        return _BOOLS[text.lower()]
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError:
+            raise UsageError(f"flag '--{name}' needs an int, not {text!r}") from None
+    return text
+
+
+_BOOLS = dict.fromkeys(("true", "t", "1", "yes", "y"), True) | dict.fromkeys(
+    ("false", "f", "0", "no", "n"), False
+)

@@ -1,0 +1,88 @@
+"""c2t-caffe: Caffe's command line on torch.
+
+Options and log lines are those of Caffe's tool; what it aborts on ends with one line and exit code 1 or 2.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from caffe2torch.command_line import UsageError, say
+from caffe2torch.errors import Caffe2TorchError
+from caffe2torch.pycaffe.logs import ERROR, log
+from caffe2torch.pycaffe.tool.flags import GLOG, Flag, parse
+from caffe2torch.version import __version__
+
+PROGRAM = "c2t-caffe"
+_BREWING = "caffe2torch.pycaffe.tool.brewing"
+ACTIONS: Mapping[str, tuple[str, str]] = {
+    "train": (f"{_BREWING}:train", "train or finetune a model"),
+    "test": (f"{_BREWING}:test", "score a model"),
+    "device_query": (f"{_BREWING}:device_query", "show GPU diagnostic information"),
+    "time": (f"{_BREWING}:measure", "benchmark model execution time"),
+}
+"""The actions of Caffe's tool, which take its flags: the function, and what it does."""
+TOOLS: Mapping[str, tuple[str, str]] = {
+    "python": ("caffe2torch.pycaffe.tool.scripts:run", "run a script with `import caffe` on torch"),
+}
+"""Other commands of Caffe, which read their own arguments: a function of these, and what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs c2t-caffe with `argv`, or the process's arguments; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _act(arguments)
+    except Caffe2TorchError as error:
+        say(PROGRAM, str(error))
+        return int(error.exit_code)
+
+
+def _act(argv: Sequence[str]) -> int:
+    name, *rest = argv or [""]
+    if name in TOOLS:
+        run: Callable[[Sequence[str]], int] = _function(TOOLS[name][0])
+        return run(rest)
+    if name in ("--version", "-version"):
+        print(f"{PROGRAM} version {__version__}, for Caffe 1.0.0")
+        return 0
+    if name in ("", "-h", "--help", "-help"):
+        _print_usage()
+        return 0
+    flags, words = parse(argv, _function(f"{_BREWING}:FLAGS"))
+    os.environ["GLOG_minloglevel"] = str(flags["minloglevel"] or os.environ.get("GLOG_minloglevel", 0))  # noqa: SIM112
+    if len(words) != 1:
+        raise UsageError(f"give one command, found {', '.join(words) or 'none'}; {PROGRAM} --help lists them")
+    if words[0] not in ACTIONS:
+        log("caffe.cpp:59", "Available caffe actions:", ERROR)
+        for action in sorted((*ACTIONS, *TOOLS)):
+            log("caffe.cpp:63", f"\t{action}", ERROR)
+        raise UsageError(f"unknown action: {words[0]}")
+    act: Callable[[Mapping[str, Any]], int] = _function(ACTIONS[words[0]][0])
+    return act(flags)
+
+
+def _function(place: str) -> Any:
+    """Imported only now: --help needs no torch."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _print_usage() -> None:
+    flags: Mapping[str, Flag] = {**_function(f"{_BREWING}:FLAGS"), **GLOG}
+    print(f"{PROGRAM}: command line brew\nusage: {PROGRAM} <command> <args>\n\ncommands:")
+    for name, (_, what) in {**ACTIONS, **TOOLS}.items():
+        print(f"  {name:<15} {what}")
+    print("\n  Flags:")
+    for name, flag in sorted(flags.items()):
+        kind = {bool: "bool", int: "int32", str: "string"}[type(flag.default)]
+        default = f'"{flag.default}"' if kind == "string" else str(flag.default).lower()
+        print(f"    -{name} {flag.help} type: {kind} default: {default}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
