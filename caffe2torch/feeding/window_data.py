@@ -63,7 +63,8 @@ class WindowData(Source):
         super().__init__(layer, phase, seed)
         p, transform = layer.fields.window_data_param, layer.fields.transform_param
         self._size, self._crop = int(p.batch_size), int(transform.crop_size)
-        self._scale, self._mirror = np.float32(transform.scale), bool(transform.mirror)
+        # transform_param's scale does nothing here, as in Caffe.
+        self._scale, self._mirror = np.float32(p.scale), bool(transform.mirror)
         self._pad, self._is_square = int(p.context_pad), p.crop_mode == "square"
         self._foreground_count = int(np.float32(self._size) * np.float32(p.fg_fraction))
         if self._size < 1 or self._crop <= 2 * self._pad:

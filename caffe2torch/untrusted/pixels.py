@@ -17,6 +17,7 @@ from caffe2torch.untrusted import photos
 from caffe2torch.untrusted.mapped import AnyPath, mapped
 
 FORMATS = (*photos.FORMATS, "PPM")
+_WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 def read_pixels(path: AnyPath) -> Array:
@@ -36,21 +37,29 @@ def read_bgr(path: AnyPath, color: bool | None) -> Array:
     `color` says which of the two; None keeps the file's own. A JPEG or TIFF is turned as its EXIF data say.
     Raises MissingData without the file, ReadError for one that is broken, too large or of another kind.
     """
-    return _bgr(mapped(path, {}), path, color)
+    return _bgr(mapped(path, {}), path, color, transparency=False)
 
 
 def decode_bgr(encoded: bytes, where: str, color: bool | None) -> Array:
-    """The same for an encoded image in memory, which errors call `where`."""
-    return _bgr(io.BytesIO(encoded), where, color)
+    """The same for an encoded image in memory, which errors call `where`; its own transparency stays.
+
+    That is, with a `color` of None an image that has any is (4, H, W), as imdecode leaves it for Caffe.
+    """
+    return _bgr(io.BytesIO(encoded), where, color, transparency=color is None)
 
 
-def _bgr(buffer: io.BytesIO | mmap.mmap, path: AnyPath, color: bool | None) -> Array:
+def _bgr(
+    buffer: io.BytesIO | mmap.mmap, path: AnyPath, color: bool | None, *, transparency: bool
+) -> Array:
     with photos.opened(path, buffer, FORMATS) as image:
         if color is False and image.format == "JPEG":
             image.draft("L", image.size)  # the luminance that the file stores, as libjpeg gives OpenCV
         photos.turn(image)
-        pixels = _plain(image, path, color)
-        return np.ascontiguousarray(pixels[:, :, ::-1].transpose(2, 0, 1))
+        if transparency and (image.mode in _WITH_ALPHA or "transparency" in image.info):
+            pixels = np.asarray(image.convert("RGBA"))[:, :, [2, 1, 0, 3]]
+        else:
+            pixels = _plain(image, path, color)[:, :, ::-1]
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _plain(image: Image.Image, path: AnyPath, color: bool | None) -> Array:
