@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -75,12 +76,12 @@ class Detector(ImageNet):
         centre = window[:2] + half
         box = np.round(np.concatenate([centre - scale * half, centre + scale * half]))
         zoom = size / (box[2:] - box[:2] + 1)
-        before = [round(edge) for edge in np.maximum(0, -box[:2]) * zoom]
+        before = [_rounded(edge) for edge in np.maximum(0, -box[:2]) * zoom]
         box = np.clip(box, 0, [*im.shape[:2], *im.shape[:2]])
         extent = box[2:] - box[:2] + 1
         if (extent <= 0).any():
             raise AssertionError(f"window {window.tolist()} is outside the image of {im.shape[:2]}")
-        inside = [min(round(edge), size - pad) for edge, pad in zip(extent * zoom, before, strict=True)]
+        inside = [min(_rounded(edge), size - pad) for edge, pad in zip(extent * zoom, before, strict=True)]
         y_0, x_0, y_1, x_1 = box.astype(int)
         whole = np.ones(self.crop_dims, np.float32) * self.crop_mean
         (top, left), (height, width) = before, inside
@@ -101,3 +102,8 @@ class Detector(ImageNet):
         if name in self.transformer.channel_swap:
             mean = mean[np.argsort(self.transformer.channel_swap[name])]
         self.crop_mean = mean.transpose(1, 2, 0) / self.transformer.raw_scale.get(name, 1)
+
+
+def _rounded(value: float) -> int:
+    """To the next integer, halves up, as Python 2 rounded."""
+    return math.floor(value + 0.5)

@@ -1,4 +1,4 @@
-"""Batches against those of BVLC Caffe, which tests/golden/pycaffe/make.py ran; no random draw is in them."""
+"""Batches against those of BVLC Caffe: feeding/make.py of the golden files ran it; no draw is in them."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from caffe2torch.feeding.source import source_of
 from caffe2torch.net.reading import read
 from tests.places import GOLDEN
 
-FOLDER = GOLDEN / "pycaffe"
+FOLDER = GOLDEN / "pycaffe" / "feeding"
 CASES = sorted(path.stem for path in FOLDER.glob("*.prototxt"))
 
 

@@ -78,7 +78,10 @@ def databases(tools):
 def hdf5():
     """Two files of 3 and 2 rows, one of them compressed."""
     rng = np.random.default_rng(18)
-    for name, count, more in (("rows_a.h5", 3, {}), ("rows_b.h5", 2, {"compression": "gzip", "shuffle": True})):
+    for name, count, more in (
+        ("rows_a.h5", 3, {}),
+        ("rows_b.h5", 2, {"compression": "gzip", "shuffle": True}),
+    ):
         with h5py.File(name, "w") as file:
             file.create_dataset("data", data=rng.standard_normal((count, 2, 3, 4)), **more)
             file.create_dataset("label", data=rng.integers(0, 9, (count,)), **more)
