@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,7 +90,6 @@ def open_database(path: str, backend: str) -> Database:
     return database
 
 
-@cache
 def _library(name: str, path: Path) -> ModuleType:
     try:
         return importlib.import_module(name)

@@ -48,9 +48,7 @@ def decode_bgr(encoded: bytes, where: str, color: bool | None) -> Array:
     return _bgr(io.BytesIO(encoded), where, color, transparency=color is None)
 
 
-def _bgr(
-    buffer: io.BytesIO | mmap.mmap, path: AnyPath, color: bool | None, *, transparency: bool
-) -> Array:
+def _bgr(buffer: io.BytesIO | mmap.mmap, path: AnyPath, color: bool | None, *, transparency: bool) -> Array:
     with photos.opened(path, buffer, FORMATS) as image:
         if color is False and image.format == "JPEG":
             image.draft("L", image.size)  # the luminance that the file stores, as libjpeg gives OpenCV

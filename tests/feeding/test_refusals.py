@@ -1,0 +1,236 @@
+"""Files and settings that are refused, each in one line, and outputs that are written."""
+
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, WriteError
+from caffe2torch.feeding.source import sink_of
+from tests.feeding.layers import datum, layer, source, write_leveldb, write_lmdb
+from tests.plain_protobuf import message
+
+IMAGE = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
+
+
+def data(path, more="", transform="", backend="LMDB"):
+    return f"""type: 'Data' transform_param {{ {transform} }}
+      data_param {{ source: '{path}' backend: {backend} batch_size: 2 {more} }}"""
+
+
+def refused(folder, text, error, match):
+    with pytest.raises(error, match=match) as caught:
+        source(folder, text).next()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("transform", "match"),
+    [
+        ("crop_size: 5", "crop_size 5 and an image of 4x5"),
+        ("mean_value: [1, 2, 3]", "3 mean_values and images of 2 channels"),
+        ("mean_value: 1 mean_file: 'x'", "mean_file and a mean_value"),
+        ("force_color: true force_gray: true", "force_color and force_gray"),
+        ("mean_file: 'none.binaryproto'", "none.binaryproto: no such file"),
+    ],
+)
+def test_transforms(tmp_path, transform, match):
+    path = write_lmdb(tmp_path / "db", [datum(IMAGE)])
+    refused(tmp_path, data(path, transform=transform), Caffe2TorchError, match)
+
+
+def test_sizes_that_change_in_a_batch(tmp_path):
+    path = write_lmdb(tmp_path / "db", [datum(IMAGE), datum(IMAGE[:, :3])])
+    refused(tmp_path, data(path), NetError, r"images of \(2, 4, 5\) and of \(2, 3, 5\) in one batch")
+
+
+@pytest.mark.parametrize(
+    ("record", "match"),
+    [
+        (b"\xff" * 9, "record 0: is no Datum"),
+        (datum(IMAGE, width=6), r"40 values for its shape \(2, 4, 6\)"),
+        (datum(IMAGE, channels=-2), r"40 values for its shape \(-2, 4, 5\)"),
+        (datum(IMAGE, channels=0), "for its shape"),
+        (message("Datum")().SerializeToString(), "for its shape"),
+        (datum(IMAGE, encoded=True), "record 0: is of no kind that is read"),
+    ],
+)
+def test_records(tmp_path, record, match):
+    refused(tmp_path, data(write_lmdb(tmp_path / "db", [record])), ReadError, match)
+
+
+def test_databases_that_are_none(tmp_path):
+    refused(tmp_path, data(tmp_path / "none"), MissingData, "no such database")
+    refused(tmp_path, data(tmp_path), ReadError, "has no data.mdb")
+    refused(tmp_path, data(tmp_path, backend="LEVELDB"), ReadError, "LevelDB library cannot open")
+    refused(tmp_path, data(write_lmdb(tmp_path / "empty", [])), ReadError, "has no records")
+    refused(
+        tmp_path, data(tmp_path / "empty", backend="LEVELDB"), ReadError, "an LMDB, and the net's backend"
+    )
+    refused(tmp_path, data(tmp_path / "empty", "batch_size: 0"), Caffe2TorchError, "batch_size")
+
+
+def test_a_damaged_lmdb_never_reaches_the_c_library(tmp_path):
+    path = write_lmdb(tmp_path / "db", [datum(IMAGE)] * 300)
+    file = path / "data.mdb"
+    whole = file.read_bytes()
+    for damage in (whole[:9000], whole[:8192] + b"\xff" * 4096 + whole[12288:], b"no database" * 2000):
+        file.write_bytes(damage)
+        refused(tmp_path, data(path), ReadError, "LMDB")
+
+
+def test_a_damaged_leveldb(tmp_path):
+    path = write_leveldb(tmp_path / "db", [datum(IMAGE)] * 9)
+    (path / "CURRENT").write_bytes(b"MANIFEST-999999\n")
+    refused(tmp_path, data(path, backend="LEVELDB"), ReadError, "LevelDB")
+
+
+def test_two_nets_read_one_database(tmp_path):
+    """A solver's nets may; the libraries open a database only once in a process."""
+    for path, backend in (
+        (write_lmdb(tmp_path / "a", [datum(IMAGE, i) for i in range(3)]), "LMDB"),
+        (write_leveldb(tmp_path / "b", [datum(IMAGE, i) for i in range(3)]), "LEVELDB"),
+    ):
+        one, two = (source(tmp_path, data(path, backend=backend)) for _ in range(2))
+        assert [list(reader.next()[1]) for reader in (one, one, two, one)] == [[0, 1], [2, 0], [0, 1], [1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "match"),
+    [
+        ("a.png 1\n\na.png 2\n", "", "list.txt:2: is blank"),
+        ("\n", "", "list.txt:1: is blank"),
+        ("none.png 1\n", "", "none.png: no such file"),
+        ("a.png 1\n", "new_height: 3", "give new_height and new_width, or neither"),
+        ("a.png 1\n", "batch_size: 0", "batch_size is 0"),
+        ("a.png 1\nb.png 2\n", "batch_size: 2", "in one batch"),
+        ("list.txt 1\n", "", "of no kind that is read"),
+    ],
+)
+def test_lists_of_images(tmp_path, text, more, match):
+    for name, size in (("a", (2, 3)), ("b", (3, 3))):
+        Image.fromarray(np.zeros(size, np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "list.txt").write_text(text)
+    param = f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/' {more}"
+    refused(tmp_path, f"type: 'ImageData' image_data_param {{ {param} }}", Caffe2TorchError, match)
+
+
+def rows(folder, more=""):
+    (folder / "list.txt").write_text(f"{folder}/a.h5")
+    return f"type: 'HDF5Data' hdf5_data_param {{ source: '{folder}/list.txt' batch_size: 2 }} {more}"
+
+
+@pytest.mark.parametrize(
+    ("fill", "match"),
+    [
+        (lambda file: file.update(data=np.zeros(3)), "no dataset 'label'"),
+        (lambda file: file.update(data=np.zeros(3), label=np.zeros(2)), "data 3, label 2"),
+        (lambda file: file.update(data=[b"text"], label=[1]), "'data' is no dataset of numbers"),
+        (lambda file: file.update(data=1.0, label=[1]), "at least one axis"),
+        (lambda file: file.update(data=np.zeros((0, 2)), label=np.zeros(0)), "has no rows"),
+        (lambda file: file.update(data=h5py.SoftLink("/label"), label=[1]), "no dataset 'data'"),
+        (lambda file: file.update(data=h5py.ExternalLink("b.h5", "x"), label=[1]), "no dataset 'data'"),
+        (
+            lambda file: file.create_dataset("data", (1 << 30,), "f4", chunks=(1 << 16,)),
+            "asks for 4294967296 bytes, and 0 are stored",
+        ),
+        (
+            lambda file: file.create_dataset("data", (1 << 20, 1 << 20), "f4", chunks=(1, 1 << 16)),
+            "Caffe allows",
+        ),
+        (
+            lambda file: file.create_virtual_dataset("data", h5py.VirtualLayout((3,), "f4")),
+            "stored elsewhere",
+        ),
+    ],
+)
+def test_hdf5_files(tmp_path, fill, match):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        fill(file)
+    refused(tmp_path, rows(tmp_path), ReadError, match)
+
+
+def test_lists_of_hdf5_files(tmp_path):
+    refused(tmp_path, rows(tmp_path), MissingData, "a.h5: no such file")
+    (tmp_path / "a.h5").write_text("no HDF5")
+    refused(tmp_path, rows(tmp_path), ReadError, "HDF5 library cannot read it")
+    refused(tmp_path, rows(tmp_path, "transform_param { scale: 2 }"), NetError, "takes no transform_param")
+    text = rows(tmp_path)
+    (tmp_path / "list.txt").write_text(" \n")
+    refused(tmp_path, text, ReadError, "names no HDF5 file")
+    (tmp_path / "list.txt").unlink()
+    refused(tmp_path, text, MissingData, "no such list")
+
+
+def test_rows_of_another_shape_in_the_second_file(tmp_path):
+    text = rows(tmp_path)
+    for name, axes in (("a", 2), ("b", 3)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["data"], file["label"] = np.zeros((1, axes)), np.zeros(1)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.h5 {tmp_path}/b.h5")
+    refused(tmp_path, text, ReadError, r"'data' has rows of \(3,\), the file before of \(2,\)")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("x", "has 'x' where an image begins"),
+        ("# 0 a.png 3 4 5 2\n1 0.9 0 0 1 1", "'a.png' is incomplete"),
+        ("# 0 a.png 3 4 5 1\n1 high 0 0 1 1", "has no number"),
+        ("# 0 a.png 3 4 5 0", "has no windows"),
+        ("# 0 a.png 3 4 5 1\n0 0.9 0 0 1 1", "foreground whose label is not above 0"),
+        ("# 0 a.png 3 4 5 1\n1 0.9 0 0 1 1", "no windows of the background"),
+        ("# 0 a.png 3 4 5 1\n1 0.1 0 0 5 1", r"is 5x4, a window \(0, 0, 5, 1\)"),
+        ("# 0 a.png 3 4 5 1\n1 0.1 3 0 2 1", "a window"),
+    ],
+)
+def test_lists_of_windows(tmp_path, monkeypatch, text, match):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save("a.png")
+    (tmp_path / "list.txt").write_text(text)
+    param = "window_data_param { source: 'list.txt' batch_size: 1 fg_fraction: 0 }"
+    refused(
+        tmp_path, f"type: 'WindowData' transform_param {{ crop_size: 3 }} {param}", Caffe2TorchError, match
+    )
+
+
+def output(folder, path):
+    text = f"type: 'HDF5Output' bottom: 'a' bottom: 'b' hdf5_output_param {{ file_name: '{path}' }}"
+    return sink_of(layer(folder, text), "TEST", 1)
+
+
+def test_hdf5_output(tmp_path):
+    sink = output(tmp_path, tmp_path / "out.h5")
+    assert (tmp_path / "out.h5").exists()
+    values = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    sink.take(values[:3], np.arange(3, dtype=np.float32))
+    sink.take(values[3:], np.array([7], np.float32))
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert set(file) == {"data", "label"}
+        assert file["data"].dtype == file["label"].dtype == np.float32
+        assert (file["data"][...] == values[..., None]).all()
+        assert (file["label"][...].ravel() == [0, 1, 2, 7]).all()
+        assert file["label"].shape == (4, 1, 1, 1)
+
+
+def test_hdf5_output_refuses(tmp_path):
+    with pytest.raises(WriteError, match=r"none/out.h5: cannot be written"):
+        output(tmp_path, tmp_path / "none" / "out.h5")
+    sink = output(tmp_path, tmp_path / "out.h5")
+    one = np.zeros(1, np.float32)
+    with pytest.raises(NetError, match="1 rows of data and 2 of labels"):
+        sink.take(one, np.zeros(2, np.float32))
+    with pytest.raises(NetError, match="bottom of 5 axes"):
+        sink.take(np.zeros((1,) * 5, np.float32), one)
+    sink.take(one, one)
+    with pytest.raises(NetError, match=r"data of \(2, 1, 1\) after \(1, 1, 1\)"):
+        sink.take(np.zeros((1, 2), np.float32), one)
+
+
+def test_a_missing_library_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "data.mdb").write_bytes(b"")
+    refused(tmp_path, data(tmp_path / "x"), MissingData, r"pip install 'caffe2torch\[caffe\]'")
