@@ -106,6 +106,8 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         value: object = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
     elif name in _FOLDERS:
+        if name == "proto":
+            importlib.import_module(f"{__name__}.proto.caffe_pb2")
         value = importlib.import_module(f"{__name__}.{name}")
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

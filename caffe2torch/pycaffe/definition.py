@@ -115,4 +115,4 @@ def message_of(net: Net, state: State) -> Message:
 
 def debug_string(message: Message) -> str:
     """A message as C++ prints it: whole floats without a point."""
-    return _WHOLE.sub(r"\1", text(message))
+    return _WHOLE.sub(r"\1", text(message)).rstrip("\n")

@@ -19,31 +19,10 @@ from caffe2torch.pycaffe.net import Net
 from caffe2torch.pycaffe.outputs import Averages, log_batch
 from caffe2torch.pycaffe.solver_nets import read_solver
 from caffe2torch.pycaffe.solvers import solver_of
-from caffe2torch.pycaffe.tool.flags import Flag, Value
+from caffe2torch.pycaffe.tool.flags import Value
 from caffe2torch.pycaffe.tool.signals import EFFECTS, acting_on_signals
 from caffe2torch.schema import Message
 
-FLAGS: Mapping[str, Flag] = {
-    "gpu": Flag("", "(Optional; run in GPU mode on the given device ID.)"),
-    "solver": Flag("", "(The solver definition protocol buffer text file.)"),
-    "model": Flag("", "(The model definition protocol buffer text file.)"),
-    "phase": Flag("", "(Optional; network phase (TRAIN or TEST). Only used for 'time'.)"),
-    "level": Flag(0, "(Optional; network level.)"),
-    "stage": Flag("", "(Optional; network stages (not to be confused with phase), separated by ','.)"),
-    "snapshot": Flag("", "(Optional; the snapshot solver state to resume training.)"),
-    "weights": Flag(
-        "",
-        "(Optional; the pretrained weights to initialize finetuning, separated by ','. Cannot be set "
-        "simultaneously with snapshot.)",
-    ),
-    "iterations": Flag(50, "(The number of iterations to run.)"),
-    "sigint_effect": Flag(
-        "stop", "(Optional; action to take when a SIGINT is received: snapshot, stop or none.)"
-    ),
-    "sighup_effect": Flag(
-        "snapshot", "(Optional; action to take when a SIGHUP is received: snapshot, stop or none.)"
-    ),
-}
 Flags = Mapping[str, Value]
 
 

@@ -18,6 +18,28 @@ class Flag:
     help: str
 
 
+FLAGS: Mapping[str, Flag] = {
+    "gpu": Flag("", "(Optional; run in GPU mode on the given device ID.)"),
+    "solver": Flag("", "(The solver definition protocol buffer text file.)"),
+    "model": Flag("", "(The model definition protocol buffer text file.)"),
+    "phase": Flag("", "(Optional; network phase (TRAIN or TEST). Only used for 'time'.)"),
+    "level": Flag(0, "(Optional; network level.)"),
+    "stage": Flag("", "(Optional; network stages (not to be confused with phase), separated by ','.)"),
+    "snapshot": Flag("", "(Optional; the snapshot solver state to resume training.)"),
+    "weights": Flag(
+        "",
+        "(Optional; the pretrained weights to initialize finetuning, separated by ','. Cannot be set "
+        "simultaneously with snapshot.)",
+    ),
+    "iterations": Flag(50, "(The number of iterations to run.)"),
+    "sigint_effect": Flag(
+        "stop", "(Optional; action to take when a SIGINT is received: snapshot, stop or none.)"
+    ),
+    "sighup_effect": Flag(
+        "snapshot", "(Optional; action to take when a SIGHUP is received: snapshot, stop or none.)"
+    ),
+}
+"""Those of Caffe's tool."""
 GLOG: Mapping[str, Flag] = {
     "logtostderr": Flag(True, "log to stderr, which is always done"),
     "alsologtostderr": Flag(False, "log to stderr, which is always done"),
@@ -28,9 +50,9 @@ GLOG: Mapping[str, Flag] = {
 }
 
 
-def parse(argv: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:
+def parse(argv: Sequence[str]) -> tuple[dict[str, Value], list[str]]:
     """The values of all flags, and the arguments that are none. Raises UsageError."""
-    known = {**GLOG, **flags}
+    known = {**GLOG, **FLAGS}
     values = {name: flag.default for name, flag in known.items()}
     rest: list[str] = []
     given = list(argv)

@@ -14,7 +14,7 @@ from typing import Any
 from caffe2torch.command_line import UsageError, say
 from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.pycaffe.logs import ERROR, log
-from caffe2torch.pycaffe.tool.flags import GLOG, Flag, parse
+from caffe2torch.pycaffe.tool.flags import FLAGS, GLOG, parse
 from caffe2torch.version import __version__
 
 PROGRAM = "c2t-caffe"
@@ -53,7 +53,7 @@ def _act(argv: Sequence[str]) -> int:
     if name in ("", "-h", "--help", "-help"):
         _print_usage()
         return 0
-    flags, words = parse(argv, _function(f"{_BREWING}:FLAGS"))
+    flags, words = parse(argv)
     os.environ["GLOG_minloglevel"] = str(flags["minloglevel"] or os.environ.get("GLOG_minloglevel", 0))  # noqa: SIM112
     if len(words) != 1:
         raise UsageError(f"give one command, found {', '.join(words) or 'none'}; {PROGRAM} --help lists them")
@@ -73,12 +73,11 @@ def _function(place: str) -> Any:
 
 
 def _print_usage() -> None:
-    flags: Mapping[str, Flag] = {**_function(f"{_BREWING}:FLAGS"), **GLOG}
     print(f"{PROGRAM}: command line brew\nusage: {PROGRAM} <command> <args>\n\ncommands:")
     for name, (_, what) in {**ACTIONS, **TOOLS}.items():
         print(f"  {name:<15} {what}")
     print("\n  Flags:")
-    for name, flag in sorted(flags.items()):
+    for name, flag in sorted({**FLAGS, **GLOG}.items()):
         kind = {bool: "bool", int: "int32", str: "string"}[type(flag.default)]
         default = f'"{flag.default}"' if kind == "string" else str(flag.default).lower()
         print(f"    -{name} {flag.help} type: {kind} default: {default}")
