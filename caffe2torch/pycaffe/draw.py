@@ -7,6 +7,7 @@ from typing import Any
 
 from caffe2torch.errors import MissingData, WriteError
 from caffe2torch.schema import Message
+from caffe2torch.writing.output import create
 
 _LAYER = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
 _NEURON = {**_LAYER, "fillcolor": "#90EE90"}
@@ -81,7 +82,9 @@ def draw_net_to_file(
     ext = Path(filename).suffix.removeprefix(".")
     if not ext:
         raise WriteError(f"{filename}: its suffix says the format; give it one, such as .png")
-    Path(filename).write_bytes(draw_net(caffe_net, rankdir, ext, phase, display_lrm))
+    picture = draw_net(caffe_net, rankdir, ext, phase, display_lrm)
+    with create(filename) as output:
+        output.write(picture)
 
 
 def get_layer_label(layer: Message, rankdir: str, display_lrm: bool = False) -> str:

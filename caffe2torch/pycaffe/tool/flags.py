@@ -50,9 +50,9 @@ GLOG: Mapping[str, Flag] = {
 }
 
 
-def parse(argv: Sequence[str]) -> tuple[dict[str, Value], list[str]]:
+def parse(argv: Sequence[str], flags: Mapping[str, Flag] = FLAGS) -> tuple[dict[str, Value], list[str]]:
     """The values of all flags, and the arguments that are none. Raises UsageError."""
-    known = {**GLOG, **FLAGS}
+    known = {**GLOG, **flags}
     values = {name: flag.default for name, flag in known.items()}
     rest: list[str] = []
     given = list(argv)

@@ -18,7 +18,8 @@ from caffe2torch.pycaffe.tool.flags import FLAGS, GLOG, parse
 from caffe2torch.version import __version__
 
 PROGRAM = "c2t-caffe"
-_BREWING = "caffe2torch.pycaffe.tool.brewing"
+_TOOL = "caffe2torch.pycaffe.tool"
+_BREWING, _IMAGES = f"{_TOOL}.brewing", f"{_TOOL}.images"
 ACTIONS: Mapping[str, tuple[str, str]] = {
     "train": (f"{_BREWING}:train", "train or finetune a model"),
     "test": (f"{_BREWING}:test", "score a model"),
@@ -28,6 +29,13 @@ ACTIONS: Mapping[str, tuple[str, str]] = {
 """The actions of Caffe's tool, which take its flags: the function, and what it does."""
 TOOLS: Mapping[str, tuple[str, str]] = {
     "python": ("caffe2torch.pycaffe.tool.scripts:run", "run a script with `import caffe` on torch"),
+    "convert_imageset": (f"{_IMAGES}:convert_imageset", "make a database of images"),
+    "compute_image_mean": (f"{_IMAGES}:compute_image_mean", "the mean image of a database"),
+    "extract_features": (f"{_TOOL}.features:extract_features", "blobs of a net into databases"),
+    "draw_net": (f"{_TOOL}.drawing:draw_net", "a picture of a net"),
+    "upgrade_net_proto_text": (f"{_TOOL}.upgrading:net_text", "a prototxt in the current format"),
+    "upgrade_net_proto_binary": (f"{_TOOL}.upgrading:net_binary", "a caffemodel in the current format"),
+    "upgrade_solver_proto_text": (f"{_TOOL}.upgrading:solver_text", "a solver in the current format"),
 }
 """Other commands of Caffe, which read their own arguments: a function of these, and what it does."""
 
@@ -75,7 +83,7 @@ def _function(place: str) -> Any:
 def _print_usage() -> None:
     print(f"{PROGRAM}: command line brew\nusage: {PROGRAM} <command> <args>\n\ncommands:")
     for name, (_, what) in {**ACTIONS, **TOOLS}.items():
-        print(f"  {name:<15} {what}")
+        print(f"  {name:<26} {what}")
     print("\n  Flags:")
     for name, flag in sorted({**FLAGS, **GLOG}.items()):
         kind = {bool: "bool", int: "int32", str: "string"}[type(flag.default)]

@@ -71,8 +71,28 @@ def databases(tools):
             datum = caffe_pb2.Datum(channels=2, height=4, width=5, label=-i, float_data=value.ravel())
             transaction.put(f"{9 - i}".encode(), datum.SerializeToString())
     env.close()
-    for file in (*Path.cwd().glob("*_lmdb/lock.mdb"), *Path("raw_leveldb").glob("LO*")):
-        file.unlink()
+
+
+def features(tools):
+    """Blobs of a net into an LMDB and a LevelDB, whose records go into features.npz."""
+    os.chdir("tool")
+    shutil.rmtree("out", ignore_errors=True)
+    Path("out").mkdir()
+    caffe.Net("features.prototxt", caffe.TEST).save("features.caffemodel")
+    given = ["features.caffemodel", "features.prototxt", "pool,label", "out/pool,out/label", "2", "lmdb"]
+    subprocess.run([f"{tools}/extract_features", *given], check=True)
+    found = {}
+    for name in ("pool", "label"):
+        with lmdb.open(f"out/{name}") as env, env.begin() as transaction:
+            found.update(
+                {
+                    f"{name}/{key.decode()}": np.frombuffer(value, np.uint8)
+                    for key, value in transaction.cursor()
+                }
+            )
+    np.savez_compressed("features.npz", **found)
+    shutil.rmtree("out")
+    os.chdir("..")
 
 
 def hdf5():
@@ -109,6 +129,7 @@ if __name__ == "__main__":
     os.chdir(HERE)
     images()
     databases(sys.argv[1])
+    features(sys.argv[1])
     hdf5()
     windows()
     for path in sorted(HERE.glob("*.prototxt")):
@@ -117,3 +138,5 @@ if __name__ == "__main__":
             os._exit(0)
         if os.wait()[1]:
             sys.exit(f"{path.name}: Caffe ended")
+    for file in (*HERE.glob("*_lmdb/lock.mdb"), *Path("raw_leveldb").glob("LO*")):
+        file.unlink()
