@@ -39,10 +39,7 @@ class Function:
     def __init__(self, type_name: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> None:
         for index, bottom in enumerate(inputs):
             if not isinstance(bottom, Top):
-                raise TypeError(
-                    f"{type_name}: input {index} is of type {type(bottom).__name__}, not a Top; "
-                    f"parameters are given by name"
-                )
+                raise TypeError(f"{type_name} input {index} is not a Top (type is {type(bottom)})")
         self.type_name, self.inputs, self.params = type_name, inputs, dict(params)
         self.ntop: int = self.params.pop("ntop", 1)
         self.in_place: bool = self.params.pop("in_place", False)
