@@ -11,7 +11,12 @@ from caffe2torch.schema import Message
 _LAYER = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
 _NEURON = {**_LAYER, "fillcolor": "#90EE90"}
 _BLOB = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
-_COLORS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900", "InnerProduct": "#CC33FF"}
+_COLORS = {
+    "Convolution": "#FF5050",
+    "Deconvolution": "#FF5050",
+    "Pooling": "#FF9900",
+    "InnerProduct": "#CC33FF",
+}
 
 
 def get_pydot_graph(
@@ -77,7 +82,11 @@ def draw_net_to_file(
 def get_layer_label(layer: Message, rankdir: str, display_lrm: bool = False) -> str:
     """Name and type of a layer, and what its windows are."""
     parts = [layer.name, f"({layer.type})"]
-    field = {"Pooling": "pooling_param", "Convolution": "convolution_param", "Deconvolution": "convolution_param"}
+    field = {
+        "Pooling": "pooling_param",
+        "Convolution": "convolution_param",
+        "Deconvolution": "convolution_param",
+    }
     if layer.type in field:
         window = getattr(layer, field[layer.type])
         if layer.type == "Pooling":
