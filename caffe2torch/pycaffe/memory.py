@@ -2,7 +2,8 @@
 
 Caffe's blobs have one address as long as they do not grow, and scripts rely on it: they keep an array and
 see the next forward's values in it. Here a layer's result simply takes the place of the last one, which costs
-nothing, unless an array of it is still held somewhere: then it is copied to where that array looks.
+nothing, unless an array of it is still held somewhere: then it is copied to where that array looks. So are
+small results, for which a copy costs nothing either, so that small layers can keep arrays (plain_layers.py).
 """
 
 from __future__ import annotations
@@ -16,16 +17,26 @@ from torch import Tensor
 from caffe2torch.blob import Array
 
 Shape = tuple[int, ...]
+SMALL = 1 << 12
+"""Values that are copied rather than replaced."""
+
+
+class Changes:
+    """Counts how often any memory has moved: while it stands still, arrays of all are good."""
+
+    count = 0
 
 
 class Memory:
     """The data or the diff of a blob, perhaps of several: float32, on the device that wrote it last."""
 
-    __slots__ = ("_seen", "_whole", "is_zero", "tensor")
+    __slots__ = ("_seen", "_whole", "is_zero", "stays", "tensor")
 
     def __init__(self, shape: Shape = (0,)) -> None:
         """Zeros."""
         self.tensor = torch.zeros(shape)
+        self.stays = False
+        """What is put here is copied, as the values are a part of something whole."""
         self.is_zero = True
         """All zeros, and no array is held that could change it: what is added may take its place."""
         self._seen: weakref.ref[Array] | None = None
@@ -42,28 +53,42 @@ class Memory:
         array = None if self._seen is None else self._seen()
         if array is None or self.tensor.is_cuda:
             if self.tensor.is_cuda:
-                self.tensor = self.tensor.cpu()  # and goes back when a layer reads it
-                self._whole = None
+                self.move(self.tensor.cpu())  # and goes back when a layer reads it
             array = self.tensor.numpy()
             self._seen = weakref.ref(array)
         self.is_zero = False
         return array
 
+    def move(self, tensor: Tensor) -> None:
+        """Gives the blob other values, where they are; arrays that are held no longer show it."""
+        self._seen = None
+        self.tensor = tensor
+        self._whole = None
+        Changes.count += 1
+
     def put(self, values: Tensor) -> None:
-        """Takes the values, or where they are seen a copy of them."""
+        """Takes the values, or where the memory stays where it is a copy of them."""
         tensor = self.tensor
         self.is_zero = False
-        if self._seen is not None:
-            if self._seen() is None or values.is_cuda:
-                self._seen = None
-            elif values.shape == tensor.shape:
-                if values.data_ptr() != tensor.data_ptr():
-                    tensor.copy_(values)
+        if values.shape == tensor.shape and values.device == tensor.device:
+            if values.data_ptr() == tensor.data_ptr():
                 return
-            else:
-                self._seen = None
-        self.tensor = values if values.is_contiguous() else values.contiguous()
-        self._whole = None
+            if self.stays or values.numel() <= SMALL or self.is_seen:
+                tensor.copy_(values)
+                return
+        self.take(values)
+
+    def take(self, values: Tensor) -> None:
+        """Takes the values themselves, whose memory is another blob's, too."""
+        if values.data_ptr() != self.tensor.data_ptr() or values.shape != self.tensor.shape:
+            self._seen = None
+            self.move(values if values.is_contiguous() else values.contiguous())
+        self.is_zero = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether what is put here next may take this memory's place, and leave it as it is."""
+        return not (self.stays or self.is_seen or self.tensor.numel() <= SMALL)
 
     def copy(self, values: Tensor) -> None:
         """Copies values of the same count into the memory there is."""
@@ -95,10 +120,10 @@ class Memory:
             self.is_zero = True
         self.tensor = self._whole[:count].view(shape)
         self._seen = None
+        Changes.count += 1
 
     def to(self, device: torch.device) -> Tensor:
         """The values on a device."""
         if self.tensor.device != device:
-            self.tensor = self.tensor.to(device)
-            self._whole = None
+            self.move(self.tensor.to(device))
         return self.tensor

@@ -180,9 +180,13 @@ class TorchLayer(NetLayer):
         if record and self.needs.backward:
             tops = self._recorded(bottoms)
         else:
-            tops = self._computed(bottoms, self._values())
+            with torch.no_grad():
+                tops = self._computed(bottoms, self._values())
         for top, values in zip(self.tops, tops, strict=True):
-            top.data_memory.put(values if self._shares else self._own_memory(values, bottoms))
+            if self._shares:
+                top.data_memory.take(values)
+            else:
+                top.data_memory.put(self._own_memory(values, bottoms))
 
     def _own_memory(self, values: Tensor, bottoms: Sequence[Tensor]) -> Tensor:
         """The values, copied where they are a bottom's memory: a Dropout in phase TEST returns its bottom."""
@@ -198,7 +202,7 @@ class TorchLayer(NetLayer):
             x.data.requires_grad_() if asked and place not in self.converter.no_gradient else x.data
             for place, (x, asked) in enumerate(zip(bottoms, self.needs.bottoms, strict=True))
         ]
-        if self.is_in_place and self.tops[0].data_memory.is_seen:
+        if self.is_in_place and not self.tops[0].data_memory.moves:
             leaves = [leaf.clone().detach().requires_grad_(leaf.requires_grad) for leaf in leaves]
         blobs = [
             values.data.requires_grad_() if asked and learned else values

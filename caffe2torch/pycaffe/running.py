@@ -14,7 +14,6 @@ from caffe2torch.pycaffe.net_layers import NetLayer, weights_of
 
 Hook = Callable[[int], object]
 """Called with the index of a layer."""
-_CPU = torch.device("cpu")
 
 
 class Running:
@@ -25,7 +24,7 @@ class Running:
         self.hooks: dict[str, list[Hook]] = {
             name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
         }
-        self._device = _CPU
+        self._device = mode.CPU
         self._losses = [
             (index, top)
             for index, own in enumerate(self.made.layers)
@@ -35,51 +34,52 @@ class Running:
 
     def forward(self, start: int, end: int, record: bool = True) -> None:
         """Runs the layers from `start` to `end`; `record` says that a backward pass may follow."""
-        with torch.no_grad():
-            if self._is_watched("forward"):
-                self._watched(range(start, end + 1), "forward", lambda own: own.forward(record))
-                return
-            for own in self.made.layers[start : end + 1]:
-                own.forward(record)
+        layers = self.made.layers
+        if self._is_watched("before_forward", "after_forward"):
+            self._watched(range(start, end + 1), "forward", lambda own: own.forward(record))
+            return
+        for own in layers[start : end + 1]:
+            own.forward(record)
 
     def backward(self, start: int, end: int) -> None:
         """Runs the layers from `start` down to `end` backward, those that need it."""
-        with torch.no_grad():
-            if self._is_watched("backward"):
-                order = range(start, end - 1, -1)
-                self._watched(order, "backward", _backward)
-                return
-            for own in reversed(self.made.layers[end : start + 1]):
-                _backward(own)
+        if self._is_watched("before_backward", "after_backward"):
+            self._watched(range(start, end - 1, -1), "backward", _backward)
+            return
+        for own in self.made.layers[end : start + 1][::-1]:
+            if own.needs.backward:
+                own.backward()
 
     def loss(self, start: int, end: int) -> float:
         """The sum of the losses of layers that have run, by the weights in their diffs."""
         total = 0.0
         for index, top in self._losses:
             if start <= index <= end:
-                data, weight = top.data_memory.tensor, top.fit_diff().to(top.data_memory.tensor.device)
-                total += float(torch.dot(data.view(-1), weight.view(-1)))
+                data, weight = top.data_memory.tensor, top.fit_diff().tensor
+                if data.dim():
+                    total += float(torch.dot(data.view(-1), weight.to(data.device).view(-1)))
+                else:
+                    total += data.item() * weight.item()
         return total
 
     def reshape(self) -> None:
         """Gives all blobs the shapes that follow from the inputs'."""
-        with torch.no_grad():
-            for own in self.made.layers:
-                own.reshape()
+        for own in self.made.layers:
+            own.reshape()
 
     def clear_param_diffs(self) -> None:
         """Sets the diffs of all parameters to 0."""
         for learnable in self.made.learnable:
             learnable.blob.diff_memory.zero()
 
-    def _is_watched(self, what: str) -> bool:
+    def _is_watched(self, before: str, after: str) -> bool:
         """Whether something happens between the layers: a hook, or the way to a GPU."""
         device = mode.device()
-        if device.type == "cpu" and self._device.type != "cpu":
+        if device is mode.CPU is not self._device:
             for own in self.made.layers:
                 _bring(own, device)
         self._device = device
-        return device.type != "cpu" or bool(self.hooks[f"before_{what}"] or self.hooks[f"after_{what}"])
+        return device is not mode.CPU or bool(self.hooks[before] or self.hooks[after])
 
     def _watched(self, order: Iterable[int], what: str, run: Callable[[NetLayer], object]) -> None:
         for index in order:

@@ -139,7 +139,7 @@ class SGDSolver:
         self._losses, self._smoothed = [], 0.0
         clock, shown = time.perf_counter(), start
         while self._iter < start + iterations:
-            self._net.clear_param_diffs()
+            self._updates.clear()
             if p.test_interval and not self._iter % p.test_interval and (self._iter or p.test_initialization):
                 self._test_all()
                 if self._stopped:

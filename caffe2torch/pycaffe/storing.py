@@ -19,6 +19,7 @@ from caffe2torch.plan.parameters import fits
 from caffe2torch.pycaffe.blob import Blob
 from caffe2torch.pycaffe.building import AUTOMATIC, Built
 from caffe2torch.pycaffe.logs import log
+from caffe2torch.pycaffe.memory import Changes
 from caffe2torch.pycaffe.net_layers import NetLayer
 from caffe2torch.schema import Message
 from caffe2torch.untrusted.binary import read_caffemodel
@@ -69,7 +70,9 @@ def share_blobs(made: Built, other: Built) -> None:
             if blob.sizes != shared.sizes:
                 problem = f"blob {place} is {shared.sizes}, here {blob.sizes}"
                 raise WeightsError(f"layer {own.layer.name!r}: {problem}; is it the same net?")
-            blob.data_memory = shared.data_memory
+            if blob.data_memory is not shared.data_memory:
+                blob.data_memory = shared.data_memory
+                Changes.count += 1
 
 
 def _named(made: Built, name: str) -> NetLayer | None:

@@ -6,16 +6,20 @@ The order is clip, normalize, regularize, the rule, update (sgd_solver.cpp); the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from caffe2torch.blob import Array
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan.parameters import fits
+from caffe2torch.pycaffe.blob import Blob
 from caffe2torch.pycaffe.building import Learnable
 from caffe2torch.pycaffe.logs import log
+from caffe2torch.pycaffe.memory import Memory
 from caffe2torch.solving.rate import POLICIES, rate_by_policy, single, steps_made
 from caffe2torch.solving.rules import RULES
 from caffe2torch.untrusted.binary import SolverState
@@ -24,13 +28,38 @@ _DIVIDES = {"step": "stepsize", "sigmoid": "stepsize", "poly": "max_iter"}
 """What a policy divides by."""
 
 
+FLAT = 1 << 17
+"""Values of a small net's parameters, which are laid out as one: the calls cost more than the numbers."""
+
+
 @dataclass(frozen=True)
 class Group:
-    """Parameters of the same multipliers."""
+    """Parameters of the same multipliers; `flat` is all of them in one, if they are laid out so."""
 
     lr_mult: float
     decay_mult: float
     places: tuple[int, ...]
+    flat: Flat | None = None
+
+
+@dataclass(frozen=True)
+class Flat:
+    """The parameters of a group in one tensor each, of which those of the blobs are parts."""
+
+    data: Tensor
+    diff: Tensor
+    history: tuple[Tensor, ...]
+    arrays: tuple[Array, ...]
+    """Data, diff, the first of the histories, and as much again for what comes in between."""
+    parts: tuple[tuple[Blob, Tensor, Tensor], ...]
+    """Each blob with the data and the diff that it has as long as they are parts of these."""
+
+    def is_whole(self) -> bool:
+        """Whether no blob has got other memory since."""
+        for blob, data, diff in self.parts:
+            if blob.data_memory.tensor is not data or blob.diff_memory.tensor is not diff:
+                return False
+        return True
 
 
 class Updates:
@@ -49,10 +78,29 @@ class Updates:
         for place, own in enumerate(learnable):
             by_multipliers.setdefault((own.lr_mult, own.decay_mult), []).append(place)
         self._groups = [Group(*key, tuple(places)) for key, places in by_multipliers.items()]
+        if sum(own.blob.count for own in learnable) <= FLAT:
+            self._groups = [replace(group, flat=self._flattened(group.places)) for group in self._groups]
+
+    def _flattened(self, places: Sequence[int]) -> Flat:
+        """Lays the parameters of a group out as one, data, diffs and histories."""
+        blobs = [self.learnable[place].blob for place in places]
+        data = _laid_out([blob.data_memory for blob in blobs])
+        diff = _laid_out([blob.fit_diff() for blob in blobs])
+        history = []
+        for slot in self.history:
+            history.append(torch.zeros_like(data))
+            parts = torch.split(history[-1], [blob.count for blob in blobs])
+            for place, blob, values in zip(places, blobs, parts, strict=True):
+                slot[place] = values.view(blob.sizes)
+        own = tuple((blob, blob.data_memory.tensor, blob.diff_memory.tensor) for blob in blobs)
+        arrays = tuple(x.numpy() for x in (data, diff, history[0], torch.empty_like(data)))
+        return Flat(data, diff, tuple(history), arrays, own)
 
     def rate(self, iteration: int) -> float:
         """The rate at an iteration; each look moves "multistep" on by one step at most."""
         p = self.fields
+        if p.lr_policy == "fixed":
+            return float(p.base_lr)
         if p.lr_policy not in POLICIES:
             raise NetError(f"lr_policy is {p.lr_policy!r}; Caffe's are {', '.join(POLICIES)}")
         if (needed := _DIVIDES.get(p.lr_policy)) and getattr(p, needed) < 1:
@@ -64,10 +112,18 @@ class Updates:
 
     def apply(self, rate: float, iteration: int) -> None:
         """Changes the parameters; their diffs are then what was subtracted."""
-        with torch.no_grad():
-            self._clip()
-            for group in self._groups:
-                self._update(group, rate, iteration)
+        self._clip()
+        for group in self._groups:
+            self._update(group, rate, iteration)
+
+    def clear(self) -> None:
+        """Sets the diffs to 0."""
+        for group in self._groups:
+            if group.flat is not None and group.flat.is_whole():
+                group.flat.arrays[1].fill(0)
+            else:
+                for place in group.places:
+                    self.learnable[place].blob.diff_memory.zero()
 
     def _diff(self, place: int) -> Tensor:
         memory = self.learnable[place].blob.fit_diff()
@@ -91,12 +147,19 @@ class Updates:
             for learnable in own:  # the rate of 0 multiplies all that enters the history
                 learnable.blob.diff_memory.zero()
             return
-        data = [learnable.blob.data_memory.tensor for learnable in own]
-        diff = [self._diff(place) for place in group.places]
-        history = [self._slot(slot, group, data) for slot in self.history]
+        decay = single(p.weight_decay * group.decay_mult)
+        flat = group.flat if group.flat is not None and group.flat.is_whole() else None
+        if flat is not None and self.kind == "SGD" and p.regularization_type == "L2":
+            self._descend(flat, single(rate * group.lr_mult), decay)
+            return
+        if flat is not None:
+            data, diff, history = [flat.data], [flat.diff], [[x] for x in flat.history]
+        else:
+            data = [learnable.blob.data_memory.tensor for learnable in own]
+            diff = [self._diff(place) for place in group.places]
+            history = [self._slot(slot, group, data) for slot in self.history]
         if p.iter_size != 1:
             torch._foreach_mul_(diff, single(1 / p.iter_size))
-        decay = single(p.weight_decay * group.decay_mult)
         if decay:
             is_l1 = p.regularization_type == "L1"
             torch._foreach_add_(diff, torch._foreach_sign(data) if is_l1 else data, alpha=decay)
@@ -105,6 +168,20 @@ class Updates:
             torch._foreach_copy_(diff, value)
         for learnable in own:
             learnable.blob.diff_memory.is_zero = False
+
+    def _descend(self, flat: Flat, rate: float, decay: float) -> None:
+        """SGD, L2 and all, by NumPy: what torch's calls take is more than a small net's whole step."""
+        data, diff, velocity, spare = flat.arrays
+        if self.fields.iter_size != 1:
+            np.multiply(diff, single(1 / self.fields.iter_size), diff)
+        if decay:
+            np.multiply(data, decay, spare)
+            np.add(diff, spare, diff)
+        np.multiply(velocity, self.fields.momentum, velocity)
+        np.multiply(diff, rate, spare)
+        np.add(velocity, spare, velocity)
+        np.subtract(data, velocity, data)
+        np.copyto(diff, velocity)
 
     def _slot(self, slot: list[Tensor], group: Group, data: Sequence[Tensor]) -> list[Tensor]:
         """A group's history, where its parameters are."""
@@ -127,8 +204,18 @@ class Updates:
         count = len(self.learnable)
         for start, slot in enumerate(self.history):
             for place, own in enumerate(self.learnable):
-                slot[place] = values[start * count + place].reshape(own.blob.sizes)
+                slot[place].copy_(values[start * count + place].reshape(own.blob.sizes))
         self.current_step = state.current_step
+
+
+def _laid_out(memories: Sequence[Memory]) -> Tensor:
+    """The values of some memories in one tensor, of which each is a part from now on."""
+    flat = torch.cat([memory.tensor.reshape(-1) for memory in memories])
+    parts = torch.split(flat, [memory.tensor.numel() for memory in memories])
+    for memory, values in zip(memories, parts, strict=True):
+        memory.move(values.view(memory.tensor.shape))
+        memory.stays = True
+    return flat
 
 
 def _check(kind: str, p: Fields) -> None:

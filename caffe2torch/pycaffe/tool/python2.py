@@ -29,6 +29,7 @@ _METHODS = frozenset({"iteritems", "itervalues", "iterkeys", "has_key"})
 _MODULES = frozenset(
     {"cPickle", "StringIO", "cStringIO", "urllib2", "ConfigParser", "Queue", "Tkinter", "commands"}
 )
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 _DIVIDE = "__divided_as_by_python_2"
 
 
@@ -155,7 +156,9 @@ def translating_imports() -> None:
 
     def finder(path: str) -> FileFinder:
         here = Path(path).resolve()
-        if any(here == folder or folder in here.parents for folder in own):
+        if _INSTALLED & {*Path(path).parts, *here.parts} or any(
+            here == folder or folder in here.parents for folder in own
+        ):
             raise ImportError
         return hook(path)  # type: ignore[return-value]
 

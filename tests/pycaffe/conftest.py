@@ -1,0 +1,8 @@
+"""The log is on, whatever the environment says."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def logging(monkeypatch):
+    monkeypatch.delenv("GLOG_minloglevel", raising=False)
