@@ -99,7 +99,7 @@ def test_wrong_parameters_are_seen_by_to_proto(top, error, message):
 
 
 def test_a_bottom_that_is_none():
-    with pytest.raises(TypeError, match="^Convolution input 0 is not a Top .type is <class 'int'>.$"):
+    with pytest.raises(TypeError, match=r"^Convolution input 0 is not a Top .type is <class 'int'>.$"):
         L.Convolution(5)
 
 

@@ -88,8 +88,9 @@ def _translated(text: str, path: str, problem: SyntaxError | None) -> str:
         raise MissingData(
             f"{path}: is Python 2, which fissix translates; pip install 'caffe2torch[python2]'"
         ) from problem
-    fixers = refactor.get_fixers_from_package("fissix.fixes")
-    tool = refactor.RefactoringTool(fixers)
+    fixers = set(refactor.get_fixers_from_package("fissix.fixes"))
+    # `from __future__ import division` stays: it says how the rest divides.
+    tool = refactor.RefactoringTool(sorted(fixers - {"fissix.fixes.fix_future"}))
     try:
         return str(tool.refactor_string(text.rstrip("\n") + "\n", path))
     except ParseError as error:

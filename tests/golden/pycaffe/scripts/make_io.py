@@ -1,19 +1,16 @@
 """`PYTHON make_io.py`: what pycaffe's io, Classifier, Detector and coord_map give, into io.npz.
 
-PYTHON imports Caffe with scikit-image of our day, whose resize must be told not to smooth, as that of
-Caffe's time did not, and whose imread spells as_grey as_gray. This project's code has no part in it.
+PYTHON imports Caffe with scikit-image of our day. This project's code has no part in it.
 """
 
-import functools
 import os
 from pathlib import Path
 
 import caffe
 import caffe.coord_map
 import numpy as np
-import skimage.io
-import skimage.transform
 from caffe import layers as L
+from old_scikit_image import restore
 
 HERE = Path(__file__).resolve().parent
 CLASSES = """
@@ -123,9 +120,7 @@ def loaded():
 
 def main():
     rng = np.random.default_rng(19)
-    caffe.io.resize = functools.partial(skimage.transform.resize, anti_aliasing=False)
-    imread = skimage.io.imread
-    skimage.io.imread = lambda name, as_grey: imread(name, as_gray=as_grey)
+    restore()
     images = rng.random((2, 8, 9, 3)).astype(np.float32)
     found = {"oversample.in": images, "oversample.out": caffe.io.oversample(images, (5, 4))}
     for part in (resized(rng), transformed(rng), scored(rng), mapped(), loaded()):
