@@ -17,6 +17,7 @@ Each folder is a stage, in the order in which data passes:
     segmenting/ photo ─── segment ────→ labels                 and `overlay`: what a person sees of them
     solving/    model ─── Solver ─────→ a trained model        Caffe's solvers as torch optimizers
     tracing/    module ── from_torch ─→ Net                    PyTorch to Caffe
+    pycaffe/    prototxt ─ Net, SGDSolver → arrays             `import caffe`, and c2t-caffe
     cli/                                                       fcn-convert
 
 >>> import caffe2torch as c2t
