@@ -50,7 +50,7 @@ EXTRAS: dict[str, set[str]] = {
         for line in importlib.metadata.requires("caffe2torch") or ()
         if f'extra == "{extra}"' in line
     }
-    for extra in ("onnx", "hub", "train")
+    for extra in ("caffe", "hub", "leveldb", "onnx", "train")
 }
 """The packages of each extra, which `make demo` does not install."""
 NEEDS = {
