@@ -103,33 +103,44 @@ class PlainInnerProduct(PlainLayer):
     def _bind(self) -> None:
         super()._bind()
         rows = math.prod(self.tops[0].sizes[:-1])
-        self.x, self.dx = self.x.reshape(rows, -1), self.dx.reshape(rows, -1)
-        self.y, self.dy = self.y.reshape(rows, -1), self.dy.reshape(rows, -1)
+        self.is_row = rows == 1
+        # One item is a vector, with which all is faster than with a matrix of one row.
+        shape = (-1,) if self.is_row else (rows, -1)
+        self.x, self.dx, self.y, self.dy = (a.reshape(shape) for a in (self.x, self.dx, self.y, self.dy))
         self.w = _array(self.blobs[0].data_memory)
-        self.dw, self.wt, self.dyt = _array(self.blobs[0].diff_memory), self.w.T, self.dy.T
+        self.dw = _array(self.blobs[0].diff_memory)
+        self.dyt = self.dy[:, None] if self.is_row else self.dy.T
         self.part = np.empty_like(self.dw)
         self.is_biased = len(self.blobs) > 1
-        self.is_row = rows == 1
+        self.down = (self.w, self.x, self.y) if self.is_row else (self.x, self.w.T, self.y)
         if self.is_biased:
             self.b, self.db = (_array(m) for m in (self.blobs[1].data_memory, self.blobs[1].diff_memory))
 
     def _compute(self) -> None:
-        np.dot(self.x, self.wt, self.y)
+        np.dot(*self.down)
         if self.is_biased:
             np.add(self.y, self.b, self.y)
 
     def _back(self) -> None:
         asked = self.needs.parameters
         if asked[0]:
-            if self.is_row:
-                np.multiply(self.dyt, self.x, self.part)
-            else:
-                np.dot(self.dyt, self.x, self.part)
-            np.add(self.dw, self.part, self.dw)
+            self._add_weight_diff()
         if self.is_biased and asked[1]:
-            np.add(self.db, self.dy[0] if self.is_row else self.dy.sum(0), self.db)
+            np.add(self.db, self.dy if self.is_row else self.dy.sum(0), self.db)
         if self.needs.bottoms[0]:
             np.dot(self.dy, self.w, self.dx)
+
+    def _add_weight_diff(self) -> None:
+        memory = self.blobs[0].diff_memory
+        into = self.dw if memory.is_zero else self.part
+        if self.is_row:
+            np.multiply(self.dyt, self.x, into)
+        else:
+            np.dot(self.dyt, self.x, into)
+        if memory.is_zero:
+            memory.is_zero = False
+        else:
+            np.add(self.dw, into, self.dw)
 
 
 class PlainReLU(PlainLayer):
@@ -140,11 +151,11 @@ class PlainReLU(PlainLayer):
 
     def _bind(self) -> None:
         super()._bind()
-        self.above = np.empty(self.y.shape, bool)
+        self.above, self.zeros = np.empty(self.y.shape, bool), np.zeros_like(self.y)
 
     def _compute(self) -> None:
-        np.greater(self.x, 0, self.above)  # now: a layer in place may overwrite the top
-        np.maximum(self.x, 0, out=self.y)
+        np.greater(self.x, self.zeros, self.above)  # now: a layer in place may overwrite the top
+        np.maximum(self.x, self.zeros, out=self.y)
 
     def _back(self) -> None:
         np.multiply(self.dy, self.above, self.dx)

@@ -70,6 +70,10 @@ class Updates:
         _check(kind, fields)
         self.kind, self.fields, self.learnable = kind, fields, learnable
         self.current_step = 0
+        self._is_l2 = fields.regularization_type == "L2"
+        self._decay, self._part = fields.weight_decay, single(1 / fields.iter_size)
+        self._momentum = np.float32(fields.momentum)
+        self._limit = fields.clip_gradients
         self.history: list[list[Tensor]] = [
             [torch.zeros(own.blob.sizes) for own in learnable] for _ in range(RULES[kind].slots)
         ]
@@ -121,6 +125,8 @@ class Updates:
         for group in self._groups:
             if group.flat is not None and group.flat.is_whole():
                 group.flat.arrays[1].fill(0)
+                for blob, _, _ in group.flat.parts:
+                    blob.diff_memory.is_zero = not blob.diff_memory.is_seen
             else:
                 for place in group.places:
                     self.learnable[place].blob.diff_memory.zero()
@@ -131,7 +137,7 @@ class Updates:
         return memory.tensor
 
     def _clip(self) -> None:
-        limit = self.fields.clip_gradients
+        limit = self._limit
         if limit < 0:
             return
         diffs = [self._diff(place) for place in range(len(self.learnable))]
@@ -142,28 +148,29 @@ class Updates:
             torch._foreach_mul_(diffs, limit / norm)
 
     def _update(self, group: Group, rate: float, iteration: int) -> None:
-        p, own = self.fields, [self.learnable[place] for place in group.places]
         if not group.lr_mult and self.kind in ("SGD", "Nesterov"):
-            for learnable in own:  # the rate of 0 multiplies all that enters the history
-                learnable.blob.diff_memory.zero()
+            for place in group.places:  # the rate of 0 multiplies all that enters the history
+                self.learnable[place].blob.diff_memory.zero()
             return
-        decay = single(p.weight_decay * group.decay_mult)
+        decay = single(self._decay * group.decay_mult)
         flat = group.flat if group.flat is not None and group.flat.is_whole() else None
-        if flat is not None and self.kind == "SGD" and p.regularization_type == "L2":
+        if flat is not None and self.kind == "SGD" and self._is_l2:
             self._descend(flat, single(rate * group.lr_mult), decay)
             return
+        own = [self.learnable[place] for place in group.places]
         if flat is not None:
             data, diff, history = [flat.data], [flat.diff], [[x] for x in flat.history]
         else:
             data = [learnable.blob.data_memory.tensor for learnable in own]
             diff = [self._diff(place) for place in group.places]
             history = [self._slot(slot, group, data) for slot in self.history]
-        if p.iter_size != 1:
-            torch._foreach_mul_(diff, single(1 / p.iter_size))
+        if self._part != 1:
+            torch._foreach_mul_(diff, self._part)
         if decay:
-            is_l1 = p.regularization_type == "L1"
-            torch._foreach_add_(diff, torch._foreach_sign(data) if is_l1 else data, alpha=decay)
-        value = RULES[self.kind].update(p, data, diff, history, single(rate * group.lr_mult), iteration + 1)
+            torch._foreach_add_(diff, data if self._is_l2 else torch._foreach_sign(data), alpha=decay)
+        value = RULES[self.kind].update(
+            self.fields, data, diff, history, single(rate * group.lr_mult), iteration + 1
+        )
         if value is not diff:
             torch._foreach_copy_(diff, value)
         for learnable in own:
@@ -172,16 +179,18 @@ class Updates:
     def _descend(self, flat: Flat, rate: float, decay: float) -> None:
         """SGD, L2 and all, by NumPy: what torch's calls take is more than a small net's whole step."""
         data, diff, velocity, spare = flat.arrays
-        if self.fields.iter_size != 1:
-            np.multiply(diff, single(1 / self.fields.iter_size), diff)
+        if self._part != 1:
+            np.multiply(diff, self._part, diff)
         if decay:
-            np.multiply(data, decay, spare)
+            np.multiply(data, np.float32(decay), spare)
             np.add(diff, spare, diff)
-        np.multiply(velocity, self.fields.momentum, velocity)
-        np.multiply(diff, rate, spare)
+        np.multiply(velocity, self._momentum, velocity)
+        np.multiply(diff, np.float32(rate), spare)
         np.add(velocity, spare, velocity)
         np.subtract(data, velocity, data)
         np.copyto(diff, velocity)
+        for blob, _, _ in flat.parts:
+            blob.diff_memory.is_zero = False
 
     def _slot(self, slot: list[Tensor], group: Group, data: Sequence[Tensor]) -> list[Tensor]:
         """A group's history, where its parameters are."""
