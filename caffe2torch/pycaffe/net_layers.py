@@ -155,7 +155,8 @@ class TorchLayer(NetLayer):
             return known  # type: ignore[return-value]
         with torch.no_grad():
             tops = self._computed([bottom.data_memory.tensor for bottom in self.bottoms], self._values())
-        return [tuple(top.shape) for top in tops]
+        # Where it depends on values, such as Filter's, there is at least one until the net runs.
+        return [tuple(max(1, size) for size in top.shape) for top in tops]
 
     def _values(self) -> list[Tensor]:
         return [blob.data_memory.tensor for blob in self.blobs]
