@@ -127,6 +127,7 @@ class PlainInnerProduct(PlainLayer):
             self._add_weight_diff()
         if self.is_biased and asked[1]:
             np.add(self.db, self.dy if self.is_row else self.dy.sum(0), self.db)
+            self.blobs[1].diff_memory.is_zero = False
         if self.needs.bottoms[0]:
             np.dot(self.dy, self.w, self.dx)
 

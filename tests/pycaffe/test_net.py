@@ -360,3 +360,44 @@ def test_dummy_constants_that_a_script_changes_stay(tmp_path):
     net.blobs["y"].data[...] = 1.75
     net.forward()
     assert net.forward()["loss"] == 0
+
+
+def test_small_layers_and_large_ones_compute_alike(tmp_path, monkeypatch):
+    """What NumPy computes of small layers is what torch computes of them, forward and backward."""
+    from caffe2torch.pycaffe import plain_layers
+
+    layer = "layer {{ name: '{0}' type: '{1}' bottom: '{2}' top: '{3}' {4} }}"
+    ip = "inner_product_param {{ num_output: {} weight_filler {{ type: 'xavier' }} }}".format
+    text = INPUT.replace("dim: 2 dim: 3", "dim: 1 dim: 3") + "".join(
+        [
+            layer.format("a", "InnerProduct", "x", "a", ip(5)),
+            layer.format("b", "ReLU", "a", "a", ""),
+            layer.format("c", "TanH", "a", "c", ""),
+            layer.format("d", "Sigmoid", "c", "c", ""),
+            layer.format("e", "InnerProduct", "c", "e", ip(4)),
+            "layer { name: 'in2' type: 'Input' top: 'label' input_param { shape { dim: 1 } } }",
+            "layer { name: 'loss' type: 'SoftmaxWithLoss' bottom: 'e' bottom: 'label' top: 'loss' }",
+        ]
+    )
+    small = net_of(tmp_path, "force_backward: true " + text)
+    assert all(type(x).__name__.startswith("Plain") for x in small.layers if "Input" not in type(x).__name__)
+    monkeypatch.setattr(plain_layers, "PLAIN", {})
+    large = net_of(tmp_path, "force_backward: true " + text)
+    large.copy_from(_saved(small, tmp_path))
+    for row, label in (([1, -2, 3], 2), ([-1, 0, 0.5], 0)):
+        for net in (small, large):
+            net.forward(x=np.float32([row]), label=np.float32([label]))
+            net.backward()
+        for name in small.blobs:
+            np.testing.assert_allclose(small.blobs[name].data, large.blobs[name].data, rtol=2e-6, atol=1e-6)
+            np.testing.assert_allclose(small.blobs[name].diff, large.blobs[name].diff, rtol=2e-5, atol=1e-6)
+    for name, blobs in small.params.items():
+        for mine, other in zip(blobs, large.params[name], strict=True):
+            np.testing.assert_allclose(mine.diff, other.diff, rtol=2e-5, atol=1e-6)
+    with pytest.raises(NetError, match="label 7"):
+        small.forward(x=np.float32([row]), label=np.float32([7]))
+
+
+def _saved(net, folder):
+    net.save(folder / "saved.caffemodel")
+    return folder / "saved.caffemodel"
