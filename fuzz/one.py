@@ -1,0 +1,37 @@
+"""`python -m fuzz.one NAME CORPUS [libFuzzer's options]`: fuzzes one reader."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["caffe2torch", "fcn_repro"]):
+    from caffe2torch.errors import Caffe2TorchError
+    from fuzz.targets import TARGETS
+
+
+def main() -> None:
+    """Reads mutated files until libFuzzer ends the process, at the first one that ends otherwise."""
+    name, *options = sys.argv[1:]
+    target = TARGETS[name]
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        path = Path(folder) / f"file{target.suffix}"
+
+        def once(data: bytes) -> None:
+            path.write_bytes(data)
+            try:
+                target.read(path)
+            except Caffe2TorchError:
+                pass
+
+        atheris.Setup([sys.argv[0], *options], once)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
