@@ -1,8 +1,8 @@
 """`python -m fuzz MINUTES [NAME...]`: fuzzes the readers of strangers' files, one after the other.
 
-Each gets its share of the time, with atheris, which follows what a file makes the code do. Prints for each how
-many files it read and how many of them did something new. What ends in any but our own errors, takes over
-five seconds or two gigabytes lies in fuzz/found/NAME afterwards, and the exit code is 1.
+Each gets its share of the time, with atheris, which follows what a file makes the code do. Prints for each
+how many files it read and how many of them did something new. A file that ends in any but our own errors, or
+takes over five seconds or two gigabytes, lies in fuzz/found/NAME afterwards, and the exit code is 1.
 """
 
 from __future__ import annotations

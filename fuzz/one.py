@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import warnings
@@ -19,15 +20,13 @@ def main() -> None:
     name, *options = sys.argv[1:]
     target = TARGETS[name]
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"file{target.suffix}"
 
         def once(data: bytes) -> None:
             path.write_bytes(data)
-            try:
+            with contextlib.suppress(Caffe2TorchError):
                 target.read(path)
-            except Caffe2TorchError:
-                pass
 
         atheris.Setup([sys.argv[0], *options], once)
         atheris.Fuzz()

@@ -139,7 +139,7 @@ def _unpacked(path: Path) -> None:
 
 
 def _class_lists(folder: Path) -> None:
-    (folder / "classes.txt").write_text("background 0 0 0\nroad 128 64 128\nsign\n")
+    (folder / "classes.txt").write_text("background 0 0 0\nroad 128 64 128\nsign 220 220 0\n")
 
 
 GOLDEN = "tests/golden/**/*"
@@ -157,7 +157,9 @@ TARGETS = {
     "pt2": Target(read_pt2, ".pt2", make=lambda folder: _small(folder, ".pt2")),
     "pth": Target(read_state_dict, ".pth", make=_state_dicts),
     "recipe": Target(lambda path: load(path, Recipe), ".toml", "fcn_repro/recipes/*.toml"),
-    "safetensors": Target(read_safetensors, ".safetensors", make=lambda folder: _small(folder, ".safetensors")),
+    "safetensors": Target(
+        read_safetensors, ".safetensors", make=lambda folder: _small(folder, ".safetensors")
+    ),
     "solverstate": Target(read_solverstate, ".solverstate", f"{GOLDEN}.solverstate"),
     "wire": Target(agreement, ".caffemodel", f"{GOLDEN}.caffemodel"),
 }  # fmt: skip
