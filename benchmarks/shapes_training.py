@@ -58,13 +58,16 @@ def _scored(home: Path, seed: int) -> Any:
 
 
 def write_weights(models: Path, folder: Path = WEIGHTS) -> None:
-    """Writes the trained nets as caffemodels with a group per channel in each frozen deconvolution.
+    """Writes the trained nets, and what they know, as caffemodels with a group per channel in deconvolutions.
 
     Dense, as the published nets have them, ten elevenths of these kernels are zeros.
     """
     for stage in STAGES[1:]:
-        net = c2t.load(models / f"{stage}.safetensors").net()
-        c2t.export(replace(net, layers=tuple(map(_grouped, net.layers))), folder / f"{stage}.caffemodel")
+        trained = c2t.load(models / f"{stage}.safetensors")
+        net = trained.net()
+        grouped = c2t.build(replace(net, layers=tuple(map(_grouped, net.layers))))
+        grouped.preprocessing, grouped.labellings = trained.preprocessing, trained.labellings
+        c2t.export(grouped, folder / f"{stage}.caffemodel")
 
 
 def _grouped(layer: c2t.Layer) -> c2t.Layer:

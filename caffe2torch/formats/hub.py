@@ -16,13 +16,13 @@ from caffe2torch.formats.safetensors import (
     filled,
     kept_shape,
     metadata_of,
-    read_config,
     source_of,
     write_safetensors,
 )
 from caffe2torch.net import Net
 from caffe2torch.plan import Plan
 from caffe2torch.untrusted.safetensors import read_tensors
+from caffe2torch.untrusted.tables import read_table
 from caffe2torch.writing import DTYPES
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
@@ -35,7 +35,7 @@ PROCESSOR = "preprocessor_config.json"
 def read_back(path: Path, model: Model) -> Net:
     """The net of a folder: the definition in its config, the tensors in its file."""
     stored, _ = read_tensors(path / WEIGHTS)
-    config = read_config(path / CONFIG)
+    config = read_table(path / CONFIG)
     return filled(planned(config["net"], config["format_version"]), stored, config["diagonal"])
 
 

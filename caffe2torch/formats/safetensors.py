@@ -23,8 +23,9 @@ from caffe2torch.net import Net, from_message
 from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.parameters import Parameter
-from caffe2torch.untrusted.mapped import AnyPath, located, mapped
-from caffe2torch.untrusted.safetensors import MAX_HEADER, Stored, parsed_table, read_tensors
+from caffe2torch.untrusted.mapped import AnyPath, located
+from caffe2torch.untrusted.safetensors import Stored, read_tensors
+from caffe2torch.untrusted.tables import read_table
 from caffe2torch.untrusted.text import MAX_TEXT, parse_prototxt
 from caffe2torch.writing import DTYPES
 from caffe2torch.writing.digest import Digest
@@ -200,18 +201,9 @@ def _described(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     config = Path(path).with_name(CONFIG)
     if "net" in metadata or not config.is_file():
         return stored, metadata
-    given = {name: x for name, x in read_config(config).items() if x is not None}
+    given = {name: x for name, x in read_table(config).items() if x is not None}
     texts = {name: x if isinstance(x, str) else json.dumps(x) for name, x in given.items()}
     return stored, _CONFIG_DEFAULTS | texts
-
-
-def read_config(path: AnyPath) -> dict[str, Any]:
-    """What a CONFIG says. Raises ReadError for one that is not a JSON table, or too large."""
-    text = mapped(path)[: MAX_HEADER + 1]
-    with located(path):
-        if len(text) > MAX_HEADER:
-            raise ReadError(f"is over {MAX_HEADER} bytes, more than any net needs")
-        return parsed_table(text, "it")
 
 
 def filled(planned: Plan, stored: Mapping[str, Stored], diagonal: Collection[str]) -> Net:

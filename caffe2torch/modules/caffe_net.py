@@ -18,6 +18,7 @@ from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import Plan, Step, plan
 from caffe2torch.plan.backward import loss_notes, propagated, with_gradient
+from caffe2torch.plan.flow import of_other_size
 from caffe2torch.plan.in_place import gradient_notes, output_notes
 from caffe2torch.plan.parameters import Parameter
 
@@ -160,11 +161,19 @@ class CaffeNet(nn.Module):
             tops = self._layer(step.key)(*(values[bottom] for bottom in step.layer.bottoms))
             values.update(zip(step.layer.tops, tops, strict=True))
             for blob, top in step.overwrites.items():
-                values[blob] = values[top].reshape(values[blob].shape)
+                values[blob] = _reshaped(step, values, blob, top)
             if keep is not None:
                 for blob in self._last_use.get(index, ()):
                     values.pop(blob, None)
         return values
+
+
+def _reshaped(step: Step, values: Mapping[str, Tensor], blob: str, top: str) -> Tensor:
+    """What `blob` holds now that a layer has computed in place on `top`, in the same memory."""
+    try:
+        return values[top].reshape(values[blob].shape)
+    except RuntimeError:
+        raise of_other_size(step.layer, top, blob) from None
 
 
 def build(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from caffe2torch.errors import NetError, UnsupportedLayer
+from caffe2torch.layers.axes import product
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.registry import converter_for, converter_of
@@ -18,7 +19,7 @@ from caffe2torch.net import WITHOUT_UNKNOWN, Layer, Net
 from caffe2torch.net.text import shape_text
 from caffe2torch.plan.alignment import aligned, note, other_offset
 from caffe2torch.plan.backward import Backward, LossTerm
-from caffe2torch.plan.flow import Memory, check_blobs
+from caffe2torch.plan.flow import Memory, check_blobs, of_other_size
 from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
 from caffe2torch.plan.phase import check_stages, for_phase
@@ -255,6 +256,18 @@ def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, .
     wanted, kept = set(outputs), list[Step]()
     for step in reversed(steps):
         overwrites = {blob: top for blob, top in step.overwrites.items() if blob in wanted}
+        for blob, top in overwrites.items():
+            _check_size(step, top, blob)
         kept.append(replace(step, overwrites=overwrites))
         wanted |= set(step.layer.bottoms)
     return tuple(reversed(kept))
+
+
+def _check_size(step: Step, top: str, blob: str) -> None:
+    """Refuses a size of a top in place that is not its bottom's, while `blob` needs that."""
+    position = step.layer.tops.index(top)
+    before, after = step.converter.bottoms[position], step.tops[position]
+    if before is not None and after is not None:
+        sizes = {product(before), product(after)} - {None}
+        if len(sizes) > 1:
+            raise of_other_size(step.layer, top, blob)

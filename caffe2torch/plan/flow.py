@@ -54,6 +54,12 @@ def _check_in_place(layer: Layer, position: int, old: _Version) -> None:
         raise NetError(f"layer {layer.name!r} computes in place on {top!r}, which {others[0]}; rename it")
 
 
+def of_other_size(layer: Layer, top: str, blob: str) -> NetError:
+    """What is wrong with a layer that gives `top` another size in place, while `blob` shares its memory."""
+    problem = f"gives {top!r} another size in place, but {blob!r}, which is still read, is in the same memory"
+    return NetError(f"layer {layer.name!r}: {problem}; rename its top")
+
+
 class Memory:
     """Which blobs are one piece of memory in Caffe, so that a layer in place on one of them changes all."""
 

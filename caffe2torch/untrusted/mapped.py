@@ -86,5 +86,10 @@ def _map(path: AnyPath) -> mmap.mmap:
 
 
 def is_text(buffer: Buffer) -> bool:
-    """Whether the start has no control characters except white space."""
-    return not buffer[:512].translate(None, _TEXT)
+    """Whether the start has no control characters except white space.
+
+    A binary net begins with the tag of its name, a newline, and then the name's length. One of over 127 has a
+    first byte that is not ASCII, with which no line of a prototxt begins.
+    """
+    start = buffer[:512]
+    return not start.translate(None, _TEXT) and not (start[:1] == b"\n" and start[1:2] >= b"\x80")

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MAX_PICKLE = 1 << 20
 """Bytes of the pickles that describe the tensors; VGG-16's take 4 kB."""
 
+MAX_TUPLE = 1000
+"""Values in a tuple, those of the tuples in it included; a tensor's has a dozen."""
+
 _MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first of the five pickles."""
 _ZIP = b"PK\x03\x04"
@@ -73,7 +76,7 @@ def read_state_dict(path: AnyPath) -> dict[str, Blob]:
     """
     with located(path):
         try:
-            _check_names(path)
+            _check(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about future changes in PyTorch
                 loaded = torch.load(str(path), map_location="cpu", weights_only=True, mmap=_is_zip(path))
@@ -105,29 +108,73 @@ def _is_zip(path: AnyPath) -> bool:
     return mapped(path, {})[: len(_ZIP)] == _ZIP
 
 
-def _opcodes(pickles: bytes, count: int) -> Iterator[tuple[str, object]]:
+def _opcodes(pickles: bytes, count: int) -> Iterator[tuple[pickletools.OpcodeInfo, object]]:
     """The operations of the pickles with their arguments; none of them is run."""
     stream = io.BytesIO(pickles)
     for _ in range(count):
-        yield from ((opcode.name, argument) for opcode, argument, _ in pickletools.genops(stream))
+        yield from ((opcode, argument) for opcode, argument, _ in pickletools.genops(stream))
 
 
-def _check_names(path: AnyPath) -> None:
-    """Refuses pickles that name anything but _KNOWN."""
-    for name, argument in _opcodes(*_pickles(path)):
-        if name == "GLOBAL" and argument not in _KNOWN:
+def _check(path: AnyPath) -> None:
+    """Refuses pickles that name anything but _KNOWN, or whose tuples are no tensor's."""
+    sizes = _TupleSizes()
+    for opcode, argument in _opcodes(*_pickles(path)):
+        if opcode.name == "GLOBAL" and argument not in _KNOWN:
             asked = str(argument).replace(" ", ".")
             raise ReadError(
                 f"a pickle in it asks for {asked}, which is not a tensor; nothing in it was run; "
                 f"save model.state_dict(), not the whole model"
             )
+        sizes.follow(opcode, argument)
+
+
+class _TupleSizes:
+    """How many values the tuples of a pickle hold, followed operation by operation without running any.
+
+    A tuple that is a key is hashed value by value, and the same tuple can stand in another one twice, so that
+    a hundred bytes hold 2**40 values.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[int] = []
+        self._marks: list[int] = []
+        self._memo: dict[object, int] = {}
+
+    def follow(self, opcode: pickletools.OpcodeInfo, argument: object) -> None:
+        """Raises ReadError for a tuple of over MAX_TUPLE values."""
+        name, stack = opcode.name, self._stack
+        if name == "MARK":
+            self._marks.append(len(stack))
+        elif name.endswith("PUT"):
+            self._memo[argument] = stack[-1] if stack else 1
+        elif name.endswith("GET"):
+            stack.append(self._memo.get(argument, 1))
+        else:
+            taken = self._take(opcode)
+            size = sum(taken) if "TUPLE" in name else 1
+            if size > MAX_TUPLE:
+                raise ReadError(
+                    f"a pickle in it has a tuple of over {MAX_TUPLE} values, which is no tensor's"
+                )
+            stack.extend(max(size, 1) for _ in opcode.stack_after)
+
+    def _take(self, opcode: pickletools.OpcodeInfo) -> list[int]:
+        """What an operation takes from the stack."""
+        before = opcode.stack_before
+        count = len(before)
+        if pickletools.markobject in before:
+            start = self._marks.pop() if self._marks else 0
+            count = len(self._stack) - start + before.index(pickletools.markobject)
+        taken = self._stack[len(self._stack) - count :] if count else []
+        del self._stack[len(self._stack) - len(taken) :]
+        return taken
 
 
 def check_no_net(path: AnyPath) -> None:
     """Raises ReadError, always: why a file that torch.save wrote defines no net, and what to give instead."""
     with located(path):
         try:
-            _check_names(path)
+            _check(path)
         except _DAMAGE as error:
             raise ReadError(f"its pickles are damaged: {error}") from None
         wrapped = any(text.startswith("module.") for text in strings(path))

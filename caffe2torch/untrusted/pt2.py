@@ -22,7 +22,8 @@ from caffe2torch.blob import Blob, shape_problem
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.kinds import File, look
 from caffe2torch.untrusted.mapped import AnyPath, located
-from caffe2torch.untrusted.safetensors import NUMPY, Stored, parsed_table
+from caffe2torch.untrusted.safetensors import NUMPY, Stored
+from caffe2torch.untrusted.tables import parsed_table
 
 MAX_CONFIG = 1 << 24
 """Bytes of what describes the weights; VGG-16's has 10 kB."""

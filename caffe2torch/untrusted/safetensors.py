@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +11,10 @@ from caffe2torch.blob import FLOAT32, Array, Blob, DType, dense, shape_problem
 from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
+from caffe2torch.untrusted.tables import MAX_TABLE, parsed_table
 
 NUMPY: dict[str, DType] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 """How values lie in a file, by the name of their dtype; NumPy has no bfloat16."""
-MAX_HEADER = 100_000_000
-"""Bytes; the format's own limit."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,12 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
     buffer = file.buffer
     with located(path):
         length = int.from_bytes(buffer[:8], "little")
-        if file.kind is not Kind.SAFETENSORS or length > MAX_HEADER:
+        if file.kind is not Kind.SAFETENSORS:
             raise ReadError(f"does not hold a header of {length} bytes; is it safetensors, and whole?")
+        if length > MAX_TABLE:
+            raise ReadError(
+                f"its header has {length} bytes; {MAX_TABLE} are allowed, more than any net needs"
+            )
         header = parsed_table(buffer[8 : 8 + length], "its header")
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
@@ -60,24 +61,6 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, Stored], dict[str, str]]:
         stored = {key: _stored(key, entry, data) for key, entry in header.items()}
         _check_cover({key: entry["data_offsets"] for key, entry in header.items()}, len(data))
     return stored, metadata
-
-
-def parsed_table(text: bytes, what: str) -> dict[str, Any]:
-    """The JSON object in a text, which errors call `what`. Raises ReadError for anything else."""
-    try:
-        table = json.loads(text.decode(), object_pairs_hook=_unrepeated)
-    except (ValueError, RecursionError) as error:
-        raise ReadError(f"{what} is not JSON: {error}") from None
-    if not isinstance(table, dict):
-        raise ReadError(f"{what} is not a JSON object")
-    return table
-
-
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a key appears twice")
-    return table
 
 
 def _stored(key: str, entry: object, data: memoryview) -> Stored:

@@ -12,15 +12,14 @@ from typing import IO
 
 from caffe2torch.errors import ReadError, WriteError
 from caffe2torch.net.knowledge import Knowledge
-from caffe2torch.untrusted.mapped import AnyPath, located, mapped
-from caffe2torch.untrusted.safetensors import parsed_table
+from caffe2torch.untrusted.mapped import AnyPath, located
+from caffe2torch.untrusted.tables import read_table
 from caffe2torch.writing.digest import Digest
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
 
 SUFFIX = ".json"
 FORMAT = "caffe2torch knowledge, 1"
-MAX_BYTES = 1 << 24
 
 
 def write_beside(model: Model, output: Output, said: Knowledge = Knowledge()) -> None:  # noqa: B008 (frozen)
@@ -47,7 +46,7 @@ def read_beside(path: AnyPath) -> Knowledge | None:
     beside = Path(f"{path}{SUFFIX}")
     if not beside.is_file():
         return None
-    table = _table(beside)
+    table = read_table(beside)
     with located(beside):
         if table.get("format") != FORMAT:
             raise ReadError(f"is not what fcn-convert writes beside {Path(str(path)).name}; move it away")
@@ -61,7 +60,7 @@ def source_beside(path: Path) -> str:
 
     Raises what reading the two raises.
     """
-    table = _table(Path(f"{path}{SUFFIX}"))
+    table = read_table(Path(f"{path}{SUFFIX}"))
     if table.get("format") != FORMAT or table.get("sha256") != Digest(path).sha256():
         return ""
     return str(table.get("source", ""))
@@ -75,14 +74,6 @@ def _write(model: Model, path: Path, file: IO[bytes]) -> None:
 
 def _is_ours(path: Path) -> bool:
     try:
-        return _table(path).get("format") == FORMAT
+        return read_table(path).get("format") == FORMAT
     except ReadError:
         return False
-
-
-def _table(path: Path) -> dict[str, object]:
-    text = mapped(path)[: MAX_BYTES + 1]
-    with located(path):
-        if len(text) > MAX_BYTES:
-            raise ReadError(f"is over {MAX_BYTES} bytes, more than any model needs")
-        return parsed_table(text, "it")

@@ -31,6 +31,8 @@ Progress = Callable[[int, "int | None"], None]
 """Called with how many bytes are there and how many there will be, None when the server does not say."""
 
 ATTEMPTS = 6
+ENOUGH = 1 << 16
+"""Bytes that an attempt must bring, or it counts as failed: a server may close after every single one."""
 TIMEOUT_S = (15, 60)  # to connect, and from one piece to the next
 MAX_BYTES = 1 << 36
 
@@ -254,17 +256,17 @@ def _has_name(file: IO[bytes], path: Path) -> bool:
 
 
 def _receive(part: _Part, progress: Progress | None, pause_s: float) -> None:
-    """Asks until everything has arrived. Raises MissingData after six attempts that brought nothing new."""
+    """Asks until everything has arrived. Raises MissingData after six that brought next to nothing."""
     best, failures = part.size, 0
     while True:
         try:
             return _ask(part, progress)
         except _DROPPED as error:
-            failures = 0 if part.size > best else failures + 1
+            failures = 0 if part.size >= best + ENOUGH else failures + 1
             best = max(best, part.size)
             if failures == ATTEMPTS:
                 raise MissingData(
-                    f"{part.url}: {failures} attempts brought nothing new, the last ended with: {error}; "
+                    f"{part.url}: {failures} attempts brought next to nothing, the last ended with: {error}; "
                     f"{part.size} bytes are in {part.path}, and the same command goes on from there"
                 ) from error
         except requests.RequestException as error:

@@ -29,6 +29,7 @@ from caffe2torch.net import Net
 from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.net.preprocessing import Preprocessing, preprocessing
 from caffe2torch.plan import plan
+from caffe2torch.untrusted.tables import MAX_TABLE
 from caffe2torch.writing import digest
 from caffe2torch.writing.format import Format
 from caffe2torch.writing.model import Model
@@ -524,6 +525,13 @@ def test_a_tampered_file_is_refused(case: str, written: Path) -> None:
     with pytest.raises(ReadError, match=message) as refusal:
         read_safetensors(written)
     assert str(refusal.value).count(str(written)) == 1, refusal.value
+
+
+def test_a_header_is_bounded(written: Path) -> None:
+    header, data = header_of(written)
+    put(written, json.dumps(header).encode() + b" " * MAX_TABLE, data)
+    with pytest.raises(ReadError, match=rf"its header has \d+ bytes; {MAX_TABLE} are allowed"):
+        read_safetensors(written)
 
 
 def test_files_that_are_no_safetensors(tmp_path: Path, written: Path) -> None:

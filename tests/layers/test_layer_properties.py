@@ -88,6 +88,17 @@ def test_a_stride_far_over_the_image_takes_no_memory(method):
         assert mask.ravel().tolist() == [34, -1, -1, -1]
 
 
+@pytest.mark.parametrize("method", ["AVE", "MAX"])
+def test_a_kernel_far_over_the_image_takes_no_memory(method):
+    """Its one window is the image: the other pixels that it spans would take 16 TB."""
+    x = np.arange(12.0).reshape(1, 1, 3, 4)
+    fields = f"pool: {method} kernel_size: 2000000 stride: 2000000"
+    ours = run(f"type: 'Pooling' pooling_param {{ {fields} }}", x, tops=2 if method == "MAX" else 1)
+    assert_close(ours[0], [[[[x.mean() if method == "AVE" else 11]]]])
+    if method == "MAX":
+        np.testing.assert_array_equal(ours[1], [[[[11]]]])
+
+
 @few
 @given(st.data(), shapes(4, 4), methods)
 def test_global_pooling(data, shape, method):

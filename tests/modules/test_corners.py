@@ -197,6 +197,19 @@ def test_to_train_a_net_whose_blobs_share_memory_is_warned_of() -> None:
         c2t.build(net_of(weighed), "TRAIN")
 
 
+def test_another_size_in_place_is_refused_where_the_old_one_is_still_read() -> None:
+    scored = TWO_NAMES.replace('type: "ReLU"', 'type: "Reduction" reduction_param { axis: 1 }')
+    with pytest.raises(
+        NetError, match="'r': gives 'f' another size in place, but 'c', which is still read, is"
+    ):
+        c2t.build(net_of(scored))
+    open_ = scored.replace("shape { dim: 2 dim: 3 dim: 4 dim: 5 }", "").replace(
+        'type: "Convolution"', 'type: "ReLU"'
+    )
+    with pytest.raises(NetError, match="'r': gives 'f' another size in place"):
+        c2t.build(net_of(open_), allow_missing=True)(torch.zeros(2, 3, 4, 5))
+
+
 def test_a_loss_with_a_weight_that_something_reads_counts_once_more() -> None:
     """Caffe moves the weight to a copy of the top, and the layer takes its default, 1."""
     net = """

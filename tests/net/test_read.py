@@ -41,6 +41,13 @@ def values(net: Any) -> list[list[Any]]:
 # Formats
 
 
+def test_a_net_with_a_very_long_name_is_no_text(tmp_path: Path) -> None:
+    net = schema.message("NetParameter")(name="n" * 5000)
+    net.layer.add(name="data", type="Input", top=["data"])
+    path = written(tmp_path, net.SerializeToString())
+    assert read(weights=path).name == "n" * 5000
+
+
 def bits(net: Any) -> dict[str, list[tuple[tuple[int, ...], bytes]]]:
     """Shape, without leading ones, and bytes of every blob, by layer."""
     return {

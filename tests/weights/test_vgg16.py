@@ -311,9 +311,16 @@ def long(name: str, content: bytes) -> bytes:
     return content + bytes(1 << 20) if name.endswith("data.pkl") else content
 
 
+def nested(name: str, content: bytes) -> bytes:
+    """A pickle whose key is a tuple of tuples, each twice in the next one: 2 ** 11 values."""
+    twice = b"".join(b"q%ch%ch%c\x86" % (depth, depth, depth) for depth in range(10))
+    return b"\x80\x02}K\x01K\x01\x86" + twice + b"K\x01s." if name.endswith("data.pkl") else content
+
+
 @pytest.mark.parametrize(
     ("change", "compression", "message"),
     [
+        (nested, zipfile.ZIP_STORED, "a pickle in it has a tuple of over 1000 values"),
         (larger, zipfile.ZIP_STORED, "PyTorch cannot read it: "),
         (long, zipfile.ZIP_STORED, "its data.pkl has 10[0-9]+ bytes; 1048576 are allowed"),
         (lambda name, content: content, zipfile.ZIP_DEFLATED, "is a compressed zip"),
@@ -323,7 +330,7 @@ def long(name: str, content: bytes) -> bytes:
             "PyTorch cannot read",
         ),
     ],
-    ids=["huge shape", "long pickle", "compressed", "no pickle"],
+    ids=["nested keys", "huge shape", "long pickle", "compressed", "no pickle"],
 )
 def test_zips_that_torch_save_does_not_write(
     change: Callable[[str, bytes], bytes], compression: int, message: str, vgg: Torchvision, tmp_path: Path

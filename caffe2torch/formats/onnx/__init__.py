@@ -15,7 +15,7 @@ from caffe2torch.formats.onnx.exporting import OPSET, exported, package
 from caffe2torch.formats.onnx.fitting import dense, lowered, pooled
 from caffe2torch.formats.onnx.naming import PRODUCER, SOURCE, name
 from caffe2torch.untrusted.onnx import read_metadata
-from caffe2torch.untrusted.safetensors import parsed_table
+from caffe2torch.untrusted.tables import parsed_table
 from caffe2torch.writing.format import Format, Run
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output

@@ -192,28 +192,28 @@ class Pooling(Converter):
         """Pads the image so that every window fits, then pools without padding."""
         size = x.shape[2:]
         tops = [self._size(size[axis], axis) for axis in (0, 1)]
-        stride = self._stride_within(size)
-        after = [self._after(size[axis], tops[axis], stride[axis], axis) for axis in (0, 1)]
+        kernel, stride = self._within(self.kernel, size), self._within(self.stride, size)
+        after = [self._after(size[i], tops[i], kernel[i], stride[i], self.pad[i]) for i in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
         if self.p.pool == "MAX":
-            y = self._max(torch.nn.functional.pad(x, sides, value=-FLT_MAX), self.kernel, stride)
+            y = self._max(torch.nn.functional.pad(x, sides, value=-FLT_MAX), kernel, stride)
             return y if isinstance(y, torch.Tensor) else (y[0], self._unpadded(y[0], y[1], sides, size))
-        total = self._average(torch.nn.functional.pad(x, sides), self.kernel, stride) * math.prod(self.kernel)
+        total = self._average(torch.nn.functional.pad(x, sides), kernel, stride) * math.prod(kernel)
         rows, columns = (self._counts(tops[axis], size[axis], axis) for axis in (0, 1))
         return total / torch.outer(rows, columns).to(x)
 
-    def _stride_within(self, size: Sequence[int]) -> _Pair:
-        """The stride, but no further than just past the image: nothing is there, and padding takes memory."""
+    def _within(self, lengths: _Pair, size: Sequence[int]) -> _Pair:
+        """A kernel or stride, but no further than past the image: beyond is nothing but padding."""
         if torch.compiler.is_exporting():  # for any size
-            return self.stride
-        rows, columns = (min(self.stride[i], size[i] + self.pad[i]) for i in (0, 1))
+            return lengths
+        rows, columns = (min(lengths[i], size[i] + self.pad[i]) for i in (0, 1))
         return rows, columns
 
-    def _after(self, size: int, top: int, stride: int, axis: int) -> int:
+    def _after(self, size: int, top: int, kernel: int, stride: int, pad: int) -> int:
         """How much padding follows the image; in a graph, the same at every size if no window is dropped."""
         if torch.compiler.is_exporting() and self.p.round_mode == "CEIL" and not self._drops:
-            return self.pad[axis] + stride - 1
-        return (top - 1) * stride - self.pad[axis] + self.kernel[axis] - size
+            return pad + stride - 1
+        return (top - 1) * stride - pad + kernel - size
 
     def _counts(self, top: int, size: int, axis: int) -> Tensor:
         """How many pixels Caffe divides by along one axis: those of the image and of its leading padding."""

@@ -125,12 +125,19 @@ def test_a_part_from_another_address_is_not_used(server, tmp_path):
 
 
 def test_a_server_that_gives_nothing_is_left_after_six_attempts(server, tmp_path):
-    url = server.serve("a.tar", CONTENT, drops=[1000] + [0] * 20)
+    url = server.serve("a.tar", CONTENT, drops=[100_000] + [0] * 20)
     with pytest.raises(
-        MissingData, match=r"6 attempts brought nothing new.*1000 bytes are in .*a\.tar\.part"
+        MissingData, match=r"6 attempts brought next to nothing.*100000 bytes are in .*a\.tar\.part"
     ):
         fetch(url, tmp_path / "a.tar", **PAUSE)
     assert len(server.requests) == 7
+
+
+def test_a_server_that_gives_a_few_bytes_at_a_time_is_left_too(server, tmp_path):
+    url = server.serve("a.tar", CONTENT, drops=[1] * 1000)
+    with pytest.raises(MissingData, match=r"next to nothing.*; 6 bytes are in"):
+        fetch(url, tmp_path / "a.tar", **PAUSE)
+    assert len(server.requests) == http.ATTEMPTS
 
 
 def test_a_busy_server_is_asked_again(server, tmp_path):
@@ -141,7 +148,7 @@ def test_a_busy_server_is_asked_again(server, tmp_path):
 
 
 def test_nobody_listens(tmp_path):
-    with pytest.raises(MissingData, match="attempts brought nothing new"):
+    with pytest.raises(MissingData, match="attempts brought next to nothing"):
         fetch("http://127.0.0.1:9/a.tar", tmp_path / "a.tar", **PAUSE)
 
 
