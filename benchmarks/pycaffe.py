@@ -1,8 +1,8 @@
 """`python benchmarks/pycaffe.py [PYTHON]`: how fast pycaffe's interface is, beside a real Caffe's.
 
 PYTHON is an interpreter that imports BVLC Caffe's `caffe`; without it only ours is timed. Each row runs in a
-process of its own, on one thread or as many as OMP_NUM_THREADS says, in turns with the other's, and shows the
-shortest of its times, which what else runs on a machine disturbs least:
+process of its own, on one thread, in turns with the other's. It shows the shortest of its times, in seconds of
+the processor, which what else runs on a machine disturbs least:
 
 - FCN-8s forward: the paper's net on one image of 500 x 500, through `net.forward()`; and the peak of memory
   of the process, with the net built and run twice
@@ -68,9 +68,9 @@ def shortest(run: Callable[[], object], seconds: float) -> float:
     run()
     times, end = [], time.perf_counter() + seconds
     while len(times) < 2 or time.perf_counter() < end:
-        start = time.perf_counter()
+        start = time.process_time()
         run()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 
@@ -121,9 +121,8 @@ def write_digits() -> bool:
 
 def timed(command: list[str], what: str) -> list[float]:
     """What a process of `measure` prints."""
-    environment = {**os.environ, "GLOG_minloglevel": "2"}
-    environment.setdefault("OMP_NUM_THREADS", "1")
-    environment.setdefault("OPENBLAS_NUM_THREADS", environment["OMP_NUM_THREADS"])
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "GLOG_minloglevel": "2"}
     done = subprocess.run(
         [*command, __file__, "--measure", what], env=environment, capture_output=True, text=True, check=False
     )
