@@ -1,8 +1,8 @@
 """`python benchmarks/pycaffe.py [PYTHON]`: how fast pycaffe's interface is, beside a real Caffe's.
 
 PYTHON is an interpreter that imports BVLC Caffe's `caffe`; without it only ours is timed. Each row runs in a
-process of its own, on one thread, in turns with the other's. It shows the shortest of its times, in seconds of
-the processor, which what else runs on a machine disturbs least:
+process of its own, on one thread, in turns with the other's. It shows the shortest of its times, in seconds
+of the processor, which what else runs on a machine disturbs least:
 
 - FCN-8s forward: the paper's net on one image of 500 x 500, through `net.forward()`; and the peak of memory
   of the process, with the net built and run twice
