@@ -10,12 +10,12 @@ import onnx
 
 def load(path, sets):
     text, compiled = path + ".mlir", path + ".vmfb"
-    tool = "iree.compiler.tools."
-    subprocess.run([sys.executable, "-m", tool + "import_onnx", path, "-o", text, "--opset-version", "17"],
-                   check=True, capture_output=True)  # fmt: skip
-    subprocess.run([sys.executable, "-m", tool + "scripts.iree_compile", "--iree-hal-target-device=local",
-                    "--iree-hal-local-target-device-backends=llvm-cpu", "--iree-llvmcpu-target-cpu=host", text, "-o", compiled],
-                   check=True)  # fmt: skip
+    python = (sys.executable, "-m")
+    subprocess.run([*python, "iree.compiler.tools.import_onnx", path, "-o", text], check=True)
+    cpu = ("--iree-hal-target-device=local", "--iree-hal-local-target-device-backends=llvm-cpu")
+    host = "--iree-llvmcpu-target-cpu=host"
+    tool = "iree.compiler.tools.scripts.iree_compile"
+    subprocess.run([*python, tool, *cpu, host, text, "-o", compiled], check=True)
     name = onnx.load(path).graph.name
     config = iree.runtime.Config("local-sync")
     module = iree.runtime.VmModule.mmap(config.vm_instance, compiled)

@@ -9,7 +9,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 def load(path, sets):
     folder = Path(path + ".tf")
-    subprocess.run([sys.executable, "-m", "onnx2tf", "-i", path, "-o", folder], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "onnx2tf", "-i", path, "-o", folder], check=True, capture_output=True
+    )
     (file,) = folder.glob("*_float32.tflite")
     net = Interpreter(str(file))
 

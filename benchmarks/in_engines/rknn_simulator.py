@@ -1,6 +1,5 @@
 """RKNN's simulator of an rk3588, in half precision."""
 
-import numpy as np
 import onnx
 from rknn.api import RKNN
 

@@ -1,6 +1,5 @@
 """TVM's relax, compiled by LLVM; of an .onnx of one size, or a .pt2."""
 
-import numpy as np
 import onnx
 import tvm
 from tvm import relax
