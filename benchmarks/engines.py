@@ -45,8 +45,6 @@ class Engine:
     """Of `c2t.export`."""
     fixed: bool = False
     """Whether it takes a file for each size."""
-    python: str = ""
-    """The version of Python that it needs, with all packages of its own; ours if empty."""
 
     @property
     def command(self) -> str:
@@ -67,6 +65,7 @@ ENGINES = {
         ("iree-base-compiler==3.13.0", "iree-base-runtime==3.13.0"),
         "iree_cpu",
         options={"upsampling": "dense"},
+        fixed=True,
     ),
     "TVM": Engine(("apache-tvm==0.27.0.post1", "apache-tvm-ffi==0.1.15.post2"), "tvm_cpu", fixed=True),
     "onnx2torch": Engine(("onnx2torch==1.5.15", "torchvision==0.28.0"), "onnx_to_torch"),
@@ -86,12 +85,6 @@ ENGINES = {
         ),
         "rknn_simulator",
         fixed=True,
-    ),
-    "onnx2tf": Engine(
-        ("onnx2tf==2.6.9", "ai-edge-litert==2.3.0"),
-        "onnx2tf_lite",
-        options={"upsampling": "dense"},
-        python="3.12",
     ),
     "AOTInductor": Engine((), "aotinductor", ".pt2"),
     "ExecuTorch": Engine(
@@ -129,11 +122,6 @@ def environment(engine: Engine, folder: Path) -> Path:
     """A Python with the engine's packages, and ours after them; torch is not installed twice."""
     python = folder / "bin" / "python"
     quiet = ("-q", "--disable-pip-version-check")
-    if engine.python and not python.exists():
-        subprocess.run([f"python{engine.python}", "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", *quiet, *engine.packages], check=True)
-        (site,) = folder.glob("lib/python*/site-packages")
-        (site / "ours.pth").write_text(f"{HERE}\n")
     if not python.exists():
         venv.create(folder, with_pip=True)
         site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))

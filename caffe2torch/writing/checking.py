@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -110,9 +113,26 @@ def check(model: Model, written: Format, path: Path, dtype: str, run: bool = Fal
 def _ran_in(engine: str, model: Model, written: Format, path: Path) -> Report:
     """The outputs of a written file in another engine, compared with those of our model."""
     name = f"{path.name} in {engine}"
-    with _loading(path, name, "" if model.engine.size else "; it may need a --size HxW"):
-        run = written.check_in[engine].open(path, tuple(model.plan.inputs), tuple(model.plan.outputs))
-    return _ran(model, run, name, ELSEWHERE)
+    with _printing_to_stderr():
+        with _loading(path, name, "" if model.engine.size else "; it may need a --size HxW"):
+            run = written.check_in[engine].open(path, tuple(model.plan.inputs), tuple(model.plan.outputs))
+        return _ran(model, run, name, ELSEWHERE)
+
+
+@contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """Has libraries print there what they print, also those in C++: our own output may be JSON."""
+    flush = ctypes.CDLL(None).fflush
+    sys.stdout.flush()
+    flush(None)
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextmanager

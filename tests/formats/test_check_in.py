@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -88,6 +89,23 @@ def test_engines_that_cannot_be_asked(tmp_path: Path, known: dict[str, EngineToC
     with pytest.raises(WriteError, match="check_in goes with check"):
         c2t.export(small_net(), tmp_path / "net.onnx", check=False, check_in=["reference"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_engine_prints_is_not_among_what_we_print(
+    tmp_path: Path, known: dict[str, EngineToCheckIn], capfd: pytest.CaptureFixture[str]
+) -> None:
+    def load(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Run:
+        ctypes.CDLL(None).printf(b"The device supports: nothing\n")  # in C's own buffer, as MNN does
+        return REFERENCE(path, inputs, outputs)
+
+    known["chatty"] = EngineToCheckIn("onnx", "onnx", load)
+    c2t.export(small_net(), tmp_path / "net.caffemodel")
+    given = [str(tmp_path / "net.caffemodel"), "-o", str(tmp_path / "net.onnx"), "--check-in", "chatty"]
+    assert main([*given, "--json"]) == 0
+    ctypes.CDLL(None).fflush(None)
+    out, err = capfd.readouterr()
+    assert list(json.loads(out)["checked"]["engines"]) == ["chatty"]
+    assert "The device supports: nothing" in err
 
 
 def test_the_command_names_engines(

@@ -13,6 +13,9 @@ import numpy as np
 from caffe2torch.formats.onnx.exporting import package
 from caffe2torch.writing.format import Blobs, EngineToCheckIn, Run
 
+_WINOGRAD_MEMORY_LEVEL = 3
+"""Of MNN's hints, which Python has no names for."""
+
 
 def _mnn(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Run:
     mnn = package("MNN")
@@ -21,7 +24,13 @@ def _mnn(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Run:
         command = [sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX"]
         files = ["--modelFile", str(path), "--MNNModel", str(converted)]
         subprocess.run([*command, *files], check=True, capture_output=True)  # noqa: S603
-        net = mnn.nn.load_module_from_file(str(converted), list(inputs), list(outputs))
+        runtime = mnn.nn.create_runtime_manager(({"backend": "CPU", "precision": "high"},))
+        # By default convolutions are computed in Winograd's way, which rounds to 1e-4: as much as a
+        # wrong graph may be off by.
+        runtime.set_hint(_WINOGRAD_MEMORY_LEVEL, 0)
+        net = mnn.nn.load_module_from_file(
+            str(converted), list(inputs), list(outputs), runtime_manager=runtime
+        )
     order = mnn.expr.NCHW
 
     def run(given: Blobs) -> Blobs:
