@@ -1,7 +1,8 @@
 """`python -m in_engines NAME MODEL IN.npz OUT.npz`: runs a model in an engine, in its own environment.
 
-`NAME.py` has `load(path, arrays)`, which returns a function of arrays to a list of arrays, in the order of
-the model's inputs and outputs. IN.npz holds K.I for the I-th input of the K-th set, OUT.npz the outputs.
+`NAME.py` has `load(path, sets)`, which returns a function of arrays to a list of arrays, in the order of
+the model's inputs and outputs; of NAME:WORD it gets the WORD, too. `sets` are those that it will be called
+with. IN.npz holds K.I for the I-th input of the K-th set, OUT.npz the outputs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ def main(engine: str, model: str, given: str, found: str) -> None:
     sets = [
         [stored[name] for name in names] for _, names in itertools.groupby(stored, lambda x: x.split(".")[0])
     ]
-    run = importlib.import_module(f"in_engines.{engine}").load(model, sets[0])
+    module, *word = engine.split(":")
+    run = importlib.import_module(f"in_engines.{module}").load(model, sets, *word)
     outputs = {}
     for k, arrays in enumerate(sets):
         for i, array in enumerate(run(arrays)):

@@ -4,7 +4,7 @@ import torch
 from torch._inductor import aoti_compile_and_package, aoti_load_package
 
 
-def load(path, arrays):
+def load(path, sets):
     program = torch.export.load(path)
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     compiled = aoti_load_package(aoti_compile_and_package(program, package_path=path + ".aoti.pt2"))

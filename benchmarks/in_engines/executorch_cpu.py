@@ -6,8 +6,13 @@ from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
 
-def load(path, arrays):
+def load(path, sets):
     program = torch.export.load(path)
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
-    method = Runtime.get().load_program(lowered.buffer).load_method("forward")
-    return lambda arrays: [top.numpy() for top in method.execute([torch.from_numpy(x) for x in arrays])]
+    buffer = lowered.buffer
+    method = Runtime.get().load_program(buffer).load_method("forward")
+
+    def run(arrays, buffer=buffer):  # which the runtime reads from, and does not keep
+        return [top.numpy() for top in method.execute([torch.from_numpy(x) for x in arrays])]
+
+    return run

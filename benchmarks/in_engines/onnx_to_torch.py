@@ -1,10 +1,17 @@
 """onnx2torch, back to torch."""
 
-import onnx2torch
 import torch
 
+# onnx2torch imports torchvision, which has no operators of its own where it was built for CUDA without one.
+for name in ("nms", "qnms"):
+    torch.library.define(
+        f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    )
 
-def load(path, arrays):
+import onnx2torch  # noqa: E402
+
+
+def load(path, sets):
     module = onnx2torch.convert(path).eval()
 
     def run(arrays):

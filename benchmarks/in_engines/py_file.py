@@ -22,5 +22,5 @@ def calling(function):
     return run
 
 
-def load(path, arrays):
+def load(path, sets):
     return calling(module(path))

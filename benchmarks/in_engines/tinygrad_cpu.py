@@ -8,7 +8,7 @@ from tinygrad import Tensor
 from tinygrad.nn.onnx import OnnxRunner
 
 
-def load(path, arrays):
+def load(path, sets):
     def run(arrays):
         runner = OnnxRunner(path)
         names = list(runner.graph_inputs)

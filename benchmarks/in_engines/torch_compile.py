@@ -4,5 +4,5 @@ import torch
 from in_engines.py_file import calling, module
 
 
-def load(path, arrays):
+def load(path, sets):
     return calling(torch.compile(module(path), dynamic=True))

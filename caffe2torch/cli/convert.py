@@ -56,13 +56,16 @@ def convert(options: argparse.Namespace) -> Answer:
         insist(planned, options.arch)
     told = _told(options, planned, source)
     warnings += tuple(_contradicted(options.file, source.preprocessing, told.preprocessing))
+    engine = Engine(
+        options.opset, options.size or (), options.batch, options.upsampling, tuple(options.check_in)
+    )
     model = replace(
         _complete(planned, source),
         digest=digest,
         **vars(told),
         origin=source.origin,
         shapes=shapes,
-        engine=Engine(options.opset, options.size or (), options.batch, options.upsampling),
+        engine=engine,
     )
     if options.form == "train":
         model = _as_trained(model, source.net, kind)

@@ -29,6 +29,8 @@ _FILE = "the model; its prototxt may be given before or after it"
 _FORM = "which net a caffemodel or prototxt gets: the one to deploy (default) or the one that was trained"
 _CHECK = "run: run the written file on random inputs, even if reading it back would do"
 
+_CHECK_IN = "also run the written file in engines that are installed: mnn, opencv, openvino, reference, tract"
+
 
 def parser() -> Parser:
     """Every option of the command."""
@@ -99,6 +101,7 @@ def _engines(group: Group) -> None:
     add("--batch", metavar="N", type=int, default=1, help="with --size: how many images (default: 1)")
     add("--upsampling", choices=UPSAMPLING, default="grouped",
         help="dense: deconvolutions without groups, for IREE and onnx2tf (default: grouped)")  # fmt: skip
+    add("--check-in", metavar="ENGINE,…", type=_names, default=[], help=_CHECK_IN)
 
 
 def _running(group: Group) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from caffe2torch.errors import WriteError
+from caffe2torch.errors import MissingData, WriteError
 from caffe2torch.writing import UPSAMPLING
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def export(
     size: tuple[int, int] | None = None,
     batch: int = 1,
     upsampling: str = "grouped",
+    check_in: Sequence[str] = (),
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
@@ -82,17 +83,17 @@ def export(
 
     For engines that need them: `opset` is ONNX's; `size` (height, width) and `batch` fix what a graph, ONNX
     or pt2, leaves free; `upsampling` is "grouped", or "dense" for ONNX without groups in deconvolutions.
+    `check_in` names engines that are installed, in which ONNX must also give what the model gives.
 
     Raises WriteError for an unknown format, a dtype or another wish that the format does not grant, or a file
     that cannot be written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file
-    that differs from what it was written from; MissingData if the format needs a package that is not
-    installed.
+    that differs from what it was written from; MissingData if the format or an engine needs a package that is
+    not installed.
     """
     from caffe2torch.writing.model import Engine, model_of
 
-    wished = replace(
-        model_of(model), shapes=shapes or {}, engine=Engine(opset, size or (), batch, upsampling)
-    )
+    engine = Engine(opset, size or (), batch, upsampling, tuple(check_in))
+    wished = replace(model_of(model), shapes=shapes or {}, engine=engine)
     return write(wished, path, format, dtype, check=check, run=run)
 
 
@@ -121,6 +122,8 @@ def write(
     if dtype not in chosen.dtypes:
         raise WriteError(f"{path}: {chosen.name} holds {', '.join(chosen.dtypes)}, not {dtype}")
     _check_engine(model.engine, chosen, path)
+    if model.engine.check_in and not check:
+        raise WriteError(f"{path}: check_in goes with check")
     if chosen.needs_values:
         for parameter in model.plan.parameters():
             valued(parameter)
@@ -138,10 +141,23 @@ def _check_engine(engine: Engine, chosen: Format, path: str | PathLike[str]) -> 
         value = getattr(engine, wish.name)
         if value != wish.default and wish.name not in chosen.engine:
             able = ", ".join(f.name for f in formats().values() if wish.name in f.engine)
-            raise WriteError(f"{path}: {chosen.name} cannot choose the {wish.name}; {able} can")
+            what = wish.name.replace("_", "-")
+            raise WriteError(f"{path}: {chosen.name} cannot choose the {what}; {able} can")
     if engine.upsampling not in UPSAMPLING:
         raise WriteError(f"{path}: upsampling {engine.upsampling!r}: it is {' or '.join(UPSAMPLING)}")
     if engine.size and (len(engine.size) != 2 or min(*engine.size, engine.batch) < 1):
         raise WriteError(f"{path}: size {engine.size}, batch {engine.batch}: none can be below 1")
     if engine.batch != 1 and not engine.size:
         raise WriteError(f"{path}: batch {engine.batch} goes with a size")
+    for name in engine.check_in:
+        _check_engine_is_there(name, chosen, path)
+
+
+def _check_engine_is_there(name: str, chosen: Format, path: str | PathLike[str]) -> None:
+    """Refuses an engine to check in that is unknown or not installed."""
+    known = chosen.check_in.get(name)
+    if known is None:
+        able = ", ".join(chosen.check_in)
+        raise WriteError(f"{path}: {chosen.name} is not checked in {name!r}; it can be in {able}")
+    if not known.is_installed:
+        raise MissingData(f"{path}: to check it in {name}: pip install {known.package}")

@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
 """Relative error allowed in outputs, by the dtype of the parameters."""
+ELSEWHERE = 1e-4
+"""Relative error allowed in engines that are to check a file in; some compute with other algorithms."""
 _ROUNDING = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
 """Half a unit in the last place: relative, and absolute for the smallest values."""
 
@@ -50,10 +56,12 @@ class Check:
     """The inputs that it was run on."""
     report: Report | None = None
     """The outputs: a row for each output and size."""
+    engines: Mapping[str, Report] = dataclasses.field(default_factory=dict)
+    """The outputs in further engines, by their names."""
 
     def __str__(self) -> str:
         parts = [] if self.blobs is None else [self._read()]
-        return ", ".join([self.format, *parts, *self._ran()])
+        return ", ".join([self.format, *parts, *self._ran(), *self._ran_elsewhere()])
 
     def _read(self) -> str:
         same = "bit for bit" if self.dtype == "float32" else f"up to the rounding of {self.dtype}"
@@ -67,19 +75,25 @@ class Check:
             yield f"run on {' and '.join(self.sizes)}"
             yield f"max |delta| {delta:.1e}, relative {self.report.worst:.1e} {allowed}"
 
+    def _ran_elsewhere(self) -> Iterator[str]:
+        for engine, report in self.engines.items():
+            yield f"in {engine} {report.worst:.1e} (allowed {report.tolerance:g})"
+
     def facts(self) -> dict[str, Any]:
         """The check for JSON."""
         read = None if self.blobs is None else {"blobs": self.blobs, "values": self.values}
         ran = None if self.report is None else {"sizes": self.sizes, **self.report.as_dict()}
-        return {"format": self.format, "dtype": self.dtype, "read": read, "run": ran}
+        engines = {engine: report.as_dict() for engine, report in self.engines.items()}
+        return {"format": self.format, "dtype": self.dtype, "read": read, "run": ran, "engines": engines}
 
 
 def check(model: Model, written: Format, path: Path, dtype: str, run: bool = False) -> Check:
     """Loads the file at `path` afresh and compares it with the model.
 
-    It is read back if the format can be, and run if it cannot, or with `run`. Raises VerificationFailed for a
-    file that differs or does not load; NetError for a net that does not run on random inputs; MissingData if
-    a package that loads it is not installed.
+    It is read back if the format can be, and run if it cannot, or with `run`; and run in the engines that the
+    model's `engine` says to check in. Raises VerificationFailed for a file that differs or does not load;
+    NetError for a net that does not run on random inputs; MissingData if a package that loads it is not
+    installed.
     """
     done = Check(written.name, dtype)
     if run or written.read is None:
@@ -87,24 +101,50 @@ def check(model: Model, written: Format, path: Path, dtype: str, run: bool = Fal
         with _loading(path):
             runner = loaded(written, path, model)
         done = replace(done, sizes=sizes, report=_ran(model, runner, path.name, TOLERANCES[dtype]))
+    engines = {name: _ran_in(name, model, written, path) for name in model.engine.check_in}
     if written.read is not None:
         with _loading(path):
             found = written.read(path, model)
         blobs, values = compare(written.holds(model), found, dtype, path.name)
         done = replace(done, blobs=blobs, values=values)
-    return done
+    return replace(done, engines=engines)
+
+
+def _ran_in(engine: str, model: Model, written: Format, path: Path) -> Report:
+    """The outputs of a written file in another engine, compared with those of our model."""
+    name = f"{path.name} in {engine}"
+    with _printing_to_stderr():
+        with _loading(path, name, "" if model.engine.size else "; it may need a --size HxW"):
+            run = written.check_in[engine].open(path, tuple(model.plan.inputs), tuple(model.plan.outputs))
+        return _ran(model, run, name, ELSEWHERE)
 
 
 @contextmanager
-def _loading(path: Path) -> Iterator[None]:
-    """Turns whatever keeps a file from loading, in any library, into a failed verification."""
+def _printing_to_stderr() -> Iterator[None]:
+    """Has libraries print there what they print, also those in C++: our own output may be JSON."""
+    flush = ctypes.CDLL(None).fflush
+    sys.stdout.flush()
+    flush(None)
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+@contextmanager
+def _loading(path: Path, name: str = "", hint: str = "") -> Iterator[None]:
+    """Turns whatever keeps a file from loading, in any library, into a failed verification of `name`."""
     try:
         yield
     except MissingData:
         raise
     except Exception as error:
         problem = str(error).replace(str(path), path.name).removeprefix(f"{path.name}: ").split("\n", 1)[0]
-        raise _failed(path.name, f"what was written does not load: {problem}") from error
+        raise _failed(name or path.name, f"what was written does not load: {problem}{hint}") from error
 
 
 def _failed(name: str, problem: str) -> VerificationFailed:

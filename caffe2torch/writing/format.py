@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from caffe2torch.blob import Array
@@ -15,12 +16,30 @@ Writer = Callable[[Model, Output, str], None]
 """Writes a model with its parameters in a dtype ("float32", "float16", "bfloat16")."""
 Reader = Callable[[Path, Model], Net]
 """Reads back the net in a written file, with its blobs as float32; needs no torch if writing needs none."""
-Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Blobs = Mapping[str, Array]
+Run = Callable[[Blobs], Blobs]
 """Float32 inputs by blob name -> outputs by blob name."""
 Runner = Callable[[Path, Model], Run]
 """Loads a written file afresh, as its user would, to be run; of the model it may use only the names."""
 Opener = Callable[[Path], Run]
 """The same for a file that holds its own names, and so needs no model."""
+
+
+@dataclass(frozen=True)
+class EngineToCheckIn:
+    """An engine in which files of a format can be run, to see that it gives what our model gives."""
+
+    module: str
+    """What is imported."""
+    package: str
+    """What pip installs."""
+    open: Callable[[Path, Sequence[str], Sequence[str]], Run]
+    """Loads a file, of which it gets the names of the inputs and of the outputs."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be imported; imports it not, which may take seconds."""
+        return importlib.util.find_spec(self.module.partition(".")[0]) is not None
 
 
 def _deployed(model: Model) -> Net:
@@ -55,6 +74,8 @@ class Format:
     """The dtypes that parameters can be written in."""
     engine: tuple[str, ...] = ()
     """What an Engine (model.py) may ask for, by its field's name."""
+    check_in: Mapping[str, EngineToCheckIn] = field(default_factory=dict)
+    """Engines besides the one that `open` uses, by name, in which a file can be checked."""
     needs_values: bool = True
     """Whether every parameter must have values; a definition needs none, and a graph gets Caffe's filler."""
     code: tuple[str, ...] = ()

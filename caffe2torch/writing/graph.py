@@ -22,6 +22,7 @@ from caffe2torch.net import Layer
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.export import ExportedProgram
+    from torch.fx import Node
 
     from caffe2torch.modules.caffe_net import CaffeLayer, CaffeNet
     from caffe2torch.writing.model import Model
@@ -35,17 +36,30 @@ _MODULES = {
 """The module of torch for an operator; torchao's quantizers find by it what they quantize."""
 
 
-def graph(model: Model) -> ExportedProgram:
+def graph(model: Model, own: bool = False) -> ExportedProgram:
     """The model as a graph: inputs and outputs by blob name.
 
-    Raises UnsupportedLayer for a layer that no graph can hold: one whose sizes depend on values, or that
-    loops over an axis of any size; NetError if torch does not say which layer it is.
+    With `own` it may hold operators of this package, for a format that has others in their place. Raises
+    UnsupportedLayer for a layer that no graph can hold: one whose sizes depend on values, or that loops over
+    an axis of any size; NetError if torch does not say which layer it is.
     """
     _ = model.trials  # first, for it may have a problem of its own
     try:
-        return _graph(model)
+        program = _graph(model)
     except Exception as error:  # torch raises as many kinds as there are causes
         raise _refusal(model, error) from error
+    for node in program.graph.nodes:
+        if not own and getattr(node.target, "namespace", "") == "caffe2torch":
+            problem = "torch has no operator that chooses boxes; onnx holds it"
+            raise refused(model, node, problem) or NetError(problem)
+    return program
+
+
+def refused(model: Model, node: Node, problem: str) -> UnsupportedLayer | None:
+    """The refusal of the layer that a node belongs to; None if there is none."""
+    scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
+    steps = (step for step in model.plan.steps if member(step.key) in scopes)
+    return next((step.converter.refuse(problem) for step in steps), None)
 
 
 def _graph(model: Model, defer: bool = True) -> ExportedProgram:
@@ -75,9 +89,12 @@ def _tidy(program: ExportedProgram) -> None:
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     for node in program.graph.nodes:
-        if str(node.target) in _MODULES and (stack := node.meta.get("nn_module_stack")):
+        stack = node.meta.get("nn_module_stack")
+        if node.op == "call_function" and not isinstance(node.meta.get("val"), torch.Tensor):
+            node.meta.pop("nn_module_stack", None)  # a size, which belongs to all layers that need it
+        elif str(node.target) in _MODULES and stack:
             key, (path, _) = next(reversed(stack.items()))
-            stack[key] = path, _MODULES[str(node.target)]
+            node.meta["nn_module_stack"] = {**stack, key: (path, _MODULES[str(node.target)])}
 
 
 def _refusal(model: Model, error: Exception) -> Exception:
@@ -151,7 +168,8 @@ def _watched(model: CaffeNet, images: Collection[Tensor]) -> Iterator[None]:
 
     def look(layer: CaffeLayer, *_: object) -> None:
         if any(map(is_concrete_int, free)):
-            raise layer.converter.refuse("no graph can hold it: it loops over an axis whose size is free")
+            problem = "it loops over an axis whose size is free; --size HxW fixes it"
+            raise layer.converter.refuse(f"no graph can hold it: {problem}")
 
     hooks = [layer.register_forward_hook(look) for layer in model.modules() if hasattr(layer, "converter")]
     try:

@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch.fx.passes.utils.source_matcher_utils import get_source_partitions
 
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer, WriteError
@@ -287,6 +288,14 @@ def test_a_graph_of_torch_has_only_what_other_engines_know(exported: dict[str, P
             assert kind == "torch.nn.modules.conv.Conv2d", "torchao's quantizers look for it"
 
 
+def test_a_convolution_is_known_by_torchs_own_search(exported: dict[str, Path]) -> None:
+    program = torch.export.load(exported["siftflow-fcn16s"].with_suffix(".pt2"))
+    # What torchao's quantizers call; sizes that a layer needs must not count as its outputs.
+    partitions = get_source_partitions(program.graph, [torch.nn.Conv2d])[torch.nn.Conv2d]
+    called = [node for node in program.graph.nodes if str(node.target) == "aten.conv2d.default"]
+    assert [partition.output_nodes for partition in partitions] == [[node] for node in called]
+
+
 def test_an_opset_that_is_asked_for(alexnet: Model, tmp_path: Path) -> None:
     c2t.export(alexnet.net, tmp_path / "net.onnx", opset=20)
     assert onnx.load(tmp_path / "net.onnx").opset_import[0].version == 20
@@ -321,6 +330,48 @@ def test_a_size_that_an_engine_insists_on(alexnet: Model, tmp_path: Path) -> Non
     write(replace(fixed, engine=Engine(size=(61, 83))), tmp_path / "net.pt2")
     with pytest.raises(Exception, match=r"83|85"):
         torch.export.load(tmp_path / "net.pt2").module()(data=torch.zeros(1, 3, 61, 85))
+
+
+def test_equal_deconvolutions_share_a_weight_also_without_groups(tmp_path: Path) -> None:
+    up = """type: "Deconvolution" convolution_param {
+            num_output: 3 group: 3 bias_term: false kernel_size: 4 stride: 2 }"""
+    net = net_of(
+        f"""layer {{ name: "data" type: "Input" top: "data"
+                 input_param {{ shape {{ dim: 1 dim: 3 dim: 8 dim: 9 }} }} }}
+        layer {{ name: "a" {up} bottom: "data" top: "a" }}
+        layer {{ name: "b" {up} bottom: "a" top: "b" }}""",
+        **{layer: [np.random.default_rng(0).standard_normal((3, 1, 4, 4))] for layer in "ab"},
+    )
+    assert c2t.export(net, tmp_path / "net.onnx", upsampling="dense") is not None
+    written = onnx.load(tmp_path / "net.onnx")
+    assert [attribute(node, "group") for node in written.graph.node] == [1, 1]
+    assert [list(weight.dims) for weight in written.graph.initializer] == [[3, 3, 4, 4]], "one for both"
+
+
+POOL = "pooling_param { pool: MAX kernel_size: 2 stride: 2 }"
+
+
+@pytest.mark.parametrize(
+    "up",
+    ['type: "Upsample" upsample_param { scale: 2 }', f'type: "Unpooling" {POOL}'],
+)
+def test_unpooling_at_any_size(up: str, tmp_path: Path) -> None:
+    """SegNet's, ENet's and DeconvNet's, against loops."""
+    net = net_of(
+        f"""layer {{ name: "data" type: "Input" top: "data"
+                 input_param {{ shape {{ dim: 1 dim: 2 dim: 12 dim: 14 }} }} }}
+        layer {{ name: "pool" type: "Pooling" bottom: "data" top: "p" top: "mask" {POOL} }}
+        layer {{ name: "up" {up} bottom: "p" bottom: "mask" top: "u" }}"""
+    )
+    image = np.random.default_rng(0).standard_normal((2, 2, 8, 10), np.float32)
+    wanted = np.zeros((2, 2, 8, 10), np.float32)
+    for n, c, row, column in np.ndindex(2, 2, 4, 5):
+        window = image[n, c, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        down, right = np.unravel_index(window.argmax(), (2, 2))
+        wanted[n, c, 2 * row + down, 2 * column + right] = window.max()
+    for suffix in ("onnx", "pt2"):
+        c2t.export(net, tmp_path / f"net.{suffix}")
+        np.testing.assert_array_equal(loaded(tmp_path / f"net.{suffix}", ["u"])({"data": image})["u"], wanted)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caffe2torch.errors import VerificationFailed, WriteError
+from caffe2torch.formats.onnx.engines import ENGINES
 from caffe2torch.formats.onnx.exporting import OPSET, exported, package
 from caffe2torch.formats.onnx.fitting import dense, lowered, pooled
 from caffe2torch.formats.onnx.naming import PRODUCER, SOURCE, name
@@ -62,7 +63,8 @@ FORMAT = Format(
     write_onnx,
     open=open_onnx,
     source=source_of,
-    engine=("opset", "size", "batch", "upsampling"),
+    engine=("opset", "size", "batch", "upsampling", "check_in"),
+    check_in=ENGINES,
     needs_values=False,
     code=(
         "import numpy, onnxruntime",

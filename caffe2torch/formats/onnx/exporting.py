@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import MissingData, NetError
+from caffe2torch.formats.onnx.detecting import detections
+from caffe2torch.layers.forks.detections import operator
 from caffe2torch.writing.model import Model
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def exported(model: Model, opset: int) -> ModelProto:
         size = operators.Shape(x, start=dim, end=dim + 1 or None)
         return operators.TopK(x, size, axis=dim, largest=int(descending), sorted=1)
 
-    program = graph(model)
+    program = graph(model, own=True)
     try:
         with quiet():
             done = torch.onnx.export(
@@ -44,7 +46,10 @@ def exported(model: Model, opset: int) -> ModelProto:
                 opset_version=opset,
                 input_names=list(model.plan.inputs),
                 output_names=list(model.plan.outputs),
-                custom_translation_table={torch.ops.aten.sort.stable: sort},
+                custom_translation_table={
+                    torch.ops.aten.sort.stable: sort,
+                    operator(): detections(operators),
+                },
             )
     except RuntimeError as error:
         raise _refusal(program, model, error) from error
@@ -54,17 +59,14 @@ def exported(model: Model, opset: int) -> ModelProto:
 
 def _refusal(program: ExportedProgram, model: Model, error: Exception) -> Exception:
     """The refusal of the layer whose operator ONNX lacks, if torch names the operator."""
-    from caffe2torch.writing.graph import member
+    from caffe2torch.writing.graph import refused
 
     causes = [error, *filter(None, (error.__cause__, error.__cause__ and error.__cause__.__cause__))]
     name = re.search(r"translating node %(\w+)", " ".join(map(str, causes)))
     problem = str(causes[-1]).strip().split("\n", 1)[0]
     for node in program.graph.nodes:
-        if name and node.name == name[1]:
-            scopes = [path for path, _ in node.meta.get("nn_module_stack", {}).values()]
-            for step in model.plan.steps:
-                if member(step.key) in scopes:
-                    return step.converter.refuse(f"ONNX cannot hold it: {problem}")
+        if name and node.name == name[1] and (it := refused(model, node, f"ONNX cannot hold it: {problem}")):
+            return it
     return NetError(f"ONNX cannot hold the net: {problem}")
 
 

@@ -74,19 +74,29 @@ def _constant(graph: GraphProto, name: str) -> Array | None:
 def dense(proto: ModelProto) -> ModelProto:
     """Deconvolutions in groups become such of all channels, with zeros between the groups."""
     from_array = package("onnx.numpy_helper").from_array
+    done = dict[str, int]()  # layers of equal weights have one between them
     for node in proto.graph.node:
         group = next((x for x in node.attribute if x.name == "group"), None)
-        weight = _constant(proto.graph, node.input[1]) if node.op_type == "ConvTranspose" else None
-        if weight is None or group is None or group.i == 1:
+        if node.op_type != "ConvTranspose" or group is None or group.i == 1:
             continue
-        bottoms, tops, *kernel = weight.shape
-        whole = np.zeros((group.i, bottoms // group.i, group.i, tops, *kernel), weight.dtype)
-        for place, part in enumerate(np.split(weight, group.i)):
-            whole[place, :, place] = part
-        group.i = 1
-        stored = next(x for x in proto.graph.initializer if x.name == node.input[1])
-        stored.CopyFrom(from_array(whole.reshape(bottoms, -1, *kernel), stored.name))
+        name = node.input[1]
+        weight = None if name in done else _constant(proto.graph, name)
+        if weight is not None:
+            stored = next(x for x in proto.graph.initializer if x.name == name)
+            stored.CopyFrom(from_array(_between_zeros(weight, group.i), name))
+            done[name] = group.i
+        if done.get(name) == group.i:
+            group.i = 1
     return proto
+
+
+def _between_zeros(weight: Array, groups: int) -> Array:
+    """A deconvolution's weight (bottoms, tops of a group, h, w) as (bottoms, tops of all, h, w)."""
+    bottoms, tops, *kernel = weight.shape
+    whole = np.zeros((groups, bottoms // groups, groups, tops, *kernel), weight.dtype)
+    for place, part in enumerate(np.split(weight, groups)):
+        whole[place, :, place] = part
+    return whole.reshape(bottoms, -1, *kernel)
 
 
 def lowered(proto: ModelProto, opset: int | None) -> ModelProto:

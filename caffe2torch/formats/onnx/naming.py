@@ -65,13 +65,18 @@ def _owner(node: NodeProto, layers: set[str]) -> str:
 
 
 def _name_axes(graph: GraphProto, model: Model) -> None:
-    """`batch`, `height` and `width` in place of the exporter's symbols; a second input has its own."""
+    """`batch`, `height`, `width` and `detections` in place of the exporter's symbols, each its own."""
     names: dict[str, str] = {}
     for value in graph.input:
         for axis, name in model.trials.free(value.name).items():
             symbol = value.type.tensor_type.shape.dim[axis].dim_param
             own = f"{name}_{value.name}" if name in names.values() else name
             names.setdefault(symbol, own)
+    for value in graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if re.fullmatch(r"u\d+", dim.dim_param):  # torch's for a size that depends on values
+                own = f"detections_{value.name}" if "detections" in names.values() else "detections"
+                names.setdefault(dim.dim_param, own)
     for value in _values(graph):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:

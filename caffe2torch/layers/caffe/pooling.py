@@ -225,7 +225,8 @@ class Pooling(Converter):
         left, right, top, _ = sides
         index = mask.long()
         width = size[1] + left + right
-        inside = (index // width - top) * size[1] + index % width - left
+        row = index // width
+        inside = (row - top) * size[1] + (index - row * width) - left
         return _without_pixels(y, inside.to(mask.dtype))
 
 

@@ -10,6 +10,7 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.forks.boxes import suppress
+from caffe2torch.layers.forks.detections import operator
 from caffe2torch.layers.geometry import View
 from caffe2torch.layers.python_form import Place, PythonForm, call, literal, operand
 from caffe2torch.layers.registry import converts
@@ -311,12 +312,33 @@ class DetectionOutput(Converter):
         if self.filters:
             easy = refined[0].reshape(len(boxes), -1, 2)[..., 1:] < self.p.objectness_score
             scores = torch.eye(self.p.num_classes).to(scores)[0].where(easy, scores)
+        if torch.compiler.is_exporting():
+            return self._as_operator(boxes, scores)
         rows = [row for image in range(len(boxes)) for row in self._found(image, boxes[image], scores[image])]
         if not rows:
             nothing = locations.new_full((len(boxes), 7), -1.0)
             nothing[:, 0] = torch.arange(len(boxes))
             return nothing[None, None]
         return torch.stack(rows)[None, None]
+
+    def _as_operator(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        p, nms = self.p, self.p.nms_param
+        if nms.eta != 1:
+            raise self.refuse(f"no graph can hold it: eta {nms.eta:.6g} changes the threshold with each box")
+        labels = [label for label in range(p.num_classes) if label != p.background_label_id]
+        index = torch.tensor(labels, device=scores.device)
+        shared = p.share_location
+        own = boxes.expand(-1, -1, len(labels), -1) if shared else boxes.index_select(2, index)
+        rows: Tensor = operator()(
+            own,
+            scores.index_select(2, index),
+            labels,
+            p.confidence_threshold if p.has("confidence_threshold") else None,
+            nms.nms_threshold,
+            nms.top_k if nms.has("top_k") else -1,
+            p.keep_top_k,
+        )
+        return rows
 
     def _decoded(self, location: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
         """Boxes (images, priors, classes, 4) from locations relative to the priors."""

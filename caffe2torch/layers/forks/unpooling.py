@@ -56,11 +56,16 @@ class _Unpool(Converter):
         if x.shape != mask.shape:
             raise self.refuse(f"its bottom {tuple(x.shape)} and its mask {tuple(mask.shape)} differ")
         height, width = (self._unpooled(x.shape[2 + axis], axis) for axis in (0, 1))
-        if x.device.type != "meta" and mask.numel() and mask.max() >= height * width:
+        if self._is_seen(mask) and mask.numel() and mask.max() >= height * width:
             raise self.refuse(
                 f"its mask points past {height} x {width} pixels; the pooling saw a larger image"
             )
         return unpool(x, mask, height, width)
+
+    @staticmethod
+    def _is_seen(mask: Tensor) -> bool:
+        """Whether its values are there to be looked at; a graph looks at none."""
+        return mask.device.type != "meta" and not torch.compiler.is_exporting()
 
 
 @converts("Upsample")
@@ -97,7 +102,8 @@ class Upsample(_Unpool):
     def _unpooled(self, size: int, axis: int) -> int:
         if self.p.has("upsample_h"):
             return int((self.p.upsample_h, self.p.upsample_w)[axis])
-        return int(size * self.scale[axis] - self._pad_out[axis])
+        top: int = size * self.scale[axis] - self._pad_out[axis]  # a symbol while a graph is exported
+        return top
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
         if len(bottoms) == 2:
