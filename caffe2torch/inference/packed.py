@@ -18,6 +18,8 @@ from caffe2torch.plan import Step
 if TYPE_CHECKING:
     from torch import Tensor
 
+_TYPICAL = 16
+"""The height and width of a top; which, makes no difference."""
 _KEEP_DTYPE = frozenset(("Concat", "Crop", "Dropout", "Pooling", "ReLU", "Split"))
 """Layers that round nothing; in bf16 any other but a convolution computes in float32."""
 
@@ -30,9 +32,10 @@ class Packed:
         self.dtype, self.bias = dtype, None if bias is None else bias.to(dtype, copy=True)
         self.stride, self.dilation = list(converter.stride), list(converter.dilation)
         self.group = converter.p.group
-        pads = list(converter.pad)
+        # Without an image to expect, it takes a layout that makes a 1x1 kernel ten times slower.
+        image = [1, weight.shape[1] * self.group, *(_TYPICAL + extent for extent in converter.extent)]
         self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-            weight.contiguous().to_mkldnn(), pads, self.stride, self.dilation, self.group
+            weight.contiguous().to_mkldnn(), [0, 0], self.stride, self.dilation, self.group, image
         )
 
     def __call__(self, part: Part, *bottoms: Tensor) -> tuple[Tensor, ...]:
