@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
-from caffe2torch.eliding.schedule import Part, window_of
+from caffe2torch.eliding.schedule import Part
 from caffe2torch.eliding.spans import Span
 from caffe2torch.layers.caffe.convolution import Convolution, Deconvolution
 from caffe2torch.layers.caffe.crop import Crop
@@ -37,7 +37,6 @@ class Converted:
 
     def __init__(self, step: Step, blobs: Blobs) -> None:
         self.converter, self.blobs = step.converter, blobs
-        self.slides = window_of(step.converter) is not None
         self.options: dict[str, Any] = {"training": False} if step.converter.depends_on_phase else {}
         if (module := step.converter.module()) is not None:
             self.options["module"] = module
@@ -46,7 +45,7 @@ class Converted:
         """The tops, or the part of them."""
         if part.computes is not None and isinstance(self.converter, Crop):
             return bottoms
-        if part.computes is None or not self.slides:
+        if part.computes is None or part.traits.window is None:
             return self._forward(self.converter, *bottoms)
         if isinstance(self.converter, Convolution):
             x, pads = padded(bottoms[0], part.pads)

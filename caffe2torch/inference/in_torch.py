@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.eliding.background import Background, miniature
+from caffe2torch.eliding.background import Background
 from caffe2torch.eliding.kernels import blobs_of
 from caffe2torch.eliding.net import ElidedNet, Kernel
-from caffe2torch.eliding.schedule import Sizes, fused, schedule
+from caffe2torch.eliding.recent import Recent
+from caffe2torch.eliding.schedule import Eliding, Sizes, fused
 from caffe2torch.inference.optimized import Optimized, sizes_of
 from caffe2torch.inference.packed import kernel_for
-from caffe2torch.inference.recent import Recent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SIZES, BACKGROUNDS = 16, 4
-"""How many are kept: of the full FCN-8s, a size takes some 4 MB and a background 9."""
-
-_Key = tuple[tuple[str, tuple[int, int]], ...]
+SIZES = 16
+"""How many are kept: of the full FCN-8s, each takes about 4 MB."""
 
 
 class InTorch(Optimized):
@@ -36,8 +34,9 @@ class InTorch(Optimized):
                 step.key: kernel_for(step, blobs_of(step, state), dtype) for step in self.plan.steps
             }
         self.device = next((value.device for value in state.values()), torch.device("cpu"))
-        self._nets: Recent[_Key, ElidedNet] = Recent(SIZES)
-        self._backgrounds: Recent[tuple[_Key, frozenset[int]], Background] = Recent(BACKGROUNDS)
+        self.eliding = Eliding(self.plan)
+        self.background = Background(self.eliding, self.kernels, torch.empty(0, device=self.device))
+        self.nets: Recent[tuple[tuple[str, tuple[int, int]], ...], ElidedNet] = Recent(SIZES)
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Makes a size (height, width) ready. Raises NetError for one that the net does not take."""
@@ -50,19 +49,15 @@ class InTorch(Optimized):
             blob: image.to(self.device, torch.float32, memory_format=torch.channels_last)
             for blob, image in images.items()
         }
-        with torch.inference_mode():
+        # Whoever calls may have asked torch to round; each kernel has its own precision.
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             values = net(ready)
         return {name: values[number].float() for name, number in net.schedule.outputs.items()}
 
     def _net(self, sizes: Sizes) -> ElidedNet:
-        return self._nets.of(tuple(sizes.items()), lambda: self._made(sizes))
+        return self.nets.of(tuple(sizes.items()), lambda: self._made(sizes))
 
     def _made(self, sizes: Sizes) -> ElidedNet:
-        found = schedule(self.plan, sizes)
-        small = miniature(self.plan, found)
-        key = tuple(small.sizes.items()), found.framed
-        with torch.inference_mode():
-            background = self._backgrounds.of(
-                key, lambda: Background(small, self.kernels, found.framed, torch.empty(0, device=self.device))
-            )
-            return ElidedNet(fused(found), self.kernels, background.frames(found))
+        found = self.eliding.at(sizes)
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            return ElidedNet(fused(found), self.kernels, self.background.frames(found))

@@ -34,7 +34,7 @@ class Packed:
         self.group = converter.p.group
         # Without an image to expect, it takes a layout that makes a 1x1 kernel ten times slower.
         image = [1, weight.shape[1] * self.group, *(_TYPICAL + extent for extent in converter.extent)]
-        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+        self.weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
             weight.contiguous().to_mkldnn(), [0, 0], self.stride, self.dilation, self.group, image
         )
 
@@ -49,15 +49,15 @@ class Packed:
         return (y,)
 
 
-class InFloat32:
-    """Another kernel, in float32."""
+class Cast:
+    """Another kernel, of bottoms in a dtype."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, dtype: torch.dtype) -> None:
+        self.kernel, self.dtype = kernel, dtype
 
     def __call__(self, part: Part, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The tops, or the part of them."""
-        return self.kernel(part, *(bottom.float() for bottom in bottoms))
+        return self.kernel(part, *(bottom.to(self.dtype) for bottom in bottoms))
 
 
 def kernel_for(step: Step, blobs: Blobs, dtype: torch.dtype) -> Kernel:
@@ -65,8 +65,10 @@ def kernel_for(step: Step, blobs: Blobs, dtype: torch.dtype) -> Kernel:
     converter = step.converter
     if isinstance(converter, Convolution) and _packs(converter, blobs):
         return Packed(converter, blobs, dtype)
-    kernel = Converted(step, {name: blob.clone() for name, blob in blobs.items()})
-    return kernel if dtype is torch.float32 or step.layer.type in _KEEP_DTYPE else InFloat32(kernel)
+    if dtype is torch.float32 or step.layer.type in _KEEP_DTYPE:
+        return Converted(step, {name: blob.clone() for name, blob in blobs.items()})
+    own = dtype if isinstance(converter, Convolution) else torch.float32
+    return Cast(Converted(step, {name: blob.to(own, copy=True) for name, blob in blobs.items()}), own)
 
 
 def _packs(converter: Convolution, blobs: Blobs) -> bool:

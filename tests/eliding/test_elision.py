@@ -8,10 +8,10 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.eliding import schedule as planning
-from caffe2torch.eliding.background import Background, miniature
+from caffe2torch.eliding.background import Background
 from caffe2torch.eliding.kernels import Converted, blobs_of
 from caffe2torch.eliding.net import ElidedNet
-from caffe2torch.eliding.schedule import Schedule, fused, schedule
+from caffe2torch.eliding.schedule import Eliding, Schedule, fused
 from caffe2torch.plan import Plan
 from caffe2torch.writing.model import model_of
 from tests.nets import net_of
@@ -47,9 +47,8 @@ def elided(plan: Plan, net: nn.Module, size: tuple[int, int]) -> tuple[Schedule,
     """The net at a size, as the modules of this project compute it otherwise."""
     state = net.state_dict()
     kernels = {step.key: Converted(step, blobs_of(step, state)) for step in plan.steps}
-    found = schedule(plan, dict.fromkeys(plan.inputs, size))
-    small = miniature(plan, found)
-    background = Background(small, kernels, found.framed, torch.empty(0, dtype=torch.float64))
+    found = Eliding(plan).at(dict.fromkeys(plan.inputs, size))
+    background = Background(Eliding(plan), kernels, torch.empty(0, dtype=torch.float64))
     return found, ElidedNet(fused(found), kernels, background.frames(found))
 
 
@@ -86,7 +85,7 @@ def test_it_multiplies_less() -> None:
     """The numbers were counted by hand, layer by layer."""
     plan = model_of(c2t.FCN8s(3, widths=(2, 3, 3, 4, 3, 4, 4))).plan
     sizes = {"data": (96, 128)}
-    whole, part = schedule(plan, sizes, elide=False), schedule(plan, sizes)
+    whole, part = Eliding(plan).whole(sizes), Eliding(plan).at(sizes)
     first = next(place for place, step in enumerate(plan.steps) if step.key == "conv1_1")
     rows, columns = whole.parts[first].computes or ()
     assert (rows.length, columns.length) == (96 + 198, 128 + 198)
@@ -169,4 +168,4 @@ def test_a_net_without_a_border_is_left_whole() -> None:
 def test_a_size_that_the_net_does_not_take() -> None:
     plan = model_of(c2t.build(net_of(INPUT + CONV.format("a", "x", 4, "kernel_size: 7")))).plan
     with pytest.raises(c2t.UnsupportedLayer, match="too small for the kernel"):
-        schedule(plan, {"x": (5, 9)})
+        Eliding(plan).at({"x": (5, 9)})

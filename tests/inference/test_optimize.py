@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
+from caffe2torch.eliding.recent import Recent
 from caffe2torch.errors import NetError
-from caffe2torch.inference.recent import Recent
 from tests.places import GOLDEN
 
 NETS = sorted(path.name for path in (GOLDEN / "fcn").iterdir())
@@ -113,8 +113,7 @@ def test_a_bounded_number_of_sizes_is_kept() -> None:
     fast = c2t.optimize(alike(c2t.FCN32s(3, widths=(2, 2, 2, 2, 2, 2, 2))))
     for height in range(1, 24):
         fast(torch.randn(1, 3, height, 9))
-    assert len(fast._nets) == 16
-    assert len(fast._backgrounds) == 4
+    assert len(fast.nets) == 16
 
 
 def test_what_was_used_last_is_kept() -> None:
