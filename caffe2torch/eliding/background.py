@@ -62,7 +62,8 @@ class Background:
             return {}
         period = _period(found)
         lengths = [length for size in found.sizes.values() for length in size]
-        key = tuple(min(n, n % period + _PERIODS * period) for n in lengths), found.framed
+        large = [min(length, length % period + _PERIODS * period) for length in lengths]
+        key = tuple(large) if found.rims else (), found.framed
         answers = self.kept.of(key, lambda: self._answers(found, period))
         return {number: _frame(answers[number], found, number) for number in found.framed}
 
@@ -72,7 +73,7 @@ class Background:
         small = _miniature(short, found, period)
         clean = short.undisturbed(small.whole)
         values = ElidedNet(small, self.kernels, keep=sorted(found.framed))(self._zeros(short, small))
-        return {number: _answer(value, clean[number]) for number, value in values.items()}
+        return {number: _answer(value, clean[number], found.rims) for number, value in values.items()}
 
     def _zeros(self, short: Eliding, small: Schedule) -> dict[str, Tensor]:
         channels = {blob: (short.plan.inputs[blob] or (1, 1))[1] or 1 for blob in small.inputs}
@@ -99,8 +100,12 @@ def _miniature(short: Eliding, found: Schedule, period: int) -> Schedule:
     return short.whole(found.sizes)
 
 
-def _answer(values: Tensor, clean: Region) -> _Answer:
-    """A value without its repetitions."""
+def _answer(values: Tensor, clean: Region, rims: bool) -> _Answer:
+    """A value without its repetitions; without `rims`, its middle alone."""
+    if not rims:
+        (rows, columns) = clean
+        middle = values[:, :, rows.start : rows.start + 1, columns.start : columns.start + 1]
+        return _Answer(middle.clone(), (0, 0), (0, 0))
     before, after = [], []
     for axis, span in enumerate(clean):
         length = values.shape[2 + axis]

@@ -77,6 +77,8 @@ class Schedule:
     makers: Mapping[int, int]
     """The part that makes each value."""
     framed: frozenset[int] = frozenset()
+    rims: bool = True
+    """Whether frames may hold pixels that the edges of the padded image reach, which depend on its size."""
 
     @property
     def multiplications(self) -> int:
@@ -101,16 +103,16 @@ class Eliding:
             self.parts.append(Part(step, traits_of(step), bottoms, tops))
         self.outputs = {name: names[name] for name in self.plan.outputs}
 
-    def at(self, sizes: Sizes) -> Schedule:
+    def at(self, sizes: Sizes, rims: bool = True) -> Schedule:
         """The net at a size. Raises NetError for one that it does not take."""
         if any(step.overwrites for step in self.plan.steps):
             return self.whole(sizes)
         whole = self._whole(sizes)
         reached = self._spread(whole, {}, touched)
-        parts, holds, framed = self._demanded(whole, reached)
-        return Schedule(
-            sizes, parts, self.inputs, self.outputs, whole, {**whole, **holds}, self.makers, framed
-        )
+        room = whole if rims else self.undisturbed(whole)
+        parts, held, framed = self._demanded(whole, reached, room)
+        holds = {**whole, **held}
+        return Schedule(sizes, parts, self.inputs, self.outputs, whole, holds, self.makers, framed, rims)
 
     def whole(self, sizes: Sizes) -> Schedule:
         """The net at a size, each layer computing all of its tops. Raises NetError."""
@@ -151,7 +153,7 @@ class Eliding:
         return known
 
     def _demanded(
-        self, whole: Regions, reached: Regions
+        self, whole: Regions, reached: Regions, room: Regions
     ) -> tuple[tuple[Part, ...], dict[int, Region], frozenset[int]]:
         """From the outputs back: what each part computes and reads, what is held, and what gets a frame."""
         demand = {number: whole[number] for number in self.outputs.values() if number in whole}
@@ -161,7 +163,8 @@ class Eliding:
                 (top,) = part.tops
                 region = demand.setdefault(top, whole[top])
                 core = _both(region, reached[top])
-                if core != region and self._pays(top, region, core):
+                fits = _both(region, room[top]) == region
+                if core != region and fits and self._pays(top, region, core):
                     framed.add(top)
                     region = core
                 part = _reading(part, region, whole)

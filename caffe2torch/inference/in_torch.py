@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SIZES = 16
 """How many are kept: of the full FCN-8s, each takes about 4 MB."""
 
+_Key = tuple[tuple[tuple[str, tuple[int, int]], ...], bool]
+
 
 class InTorch(Optimized):
     """See `optimize`."""
@@ -36,11 +38,11 @@ class InTorch(Optimized):
         self.device = next((value.device for value in state.values()), torch.device("cpu"))
         self.eliding = Eliding(self.plan)
         self.background = Background(self.eliding, self.kernels, torch.empty(0, device=self.device))
-        self.nets: Recent[tuple[tuple[str, tuple[int, int]], ...], ElidedNet] = Recent(SIZES)
+        self.nets: Recent[_Key, ElidedNet] = Recent(SIZES)
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Makes a size (height, width) ready. Raises NetError for one that the net does not take."""
-        self._net(dict.fromkeys(self.inputs, size))
+        self._net(dict.fromkeys(self.inputs, size), True)
 
     def run(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """From images by name to outputs by name."""
@@ -54,10 +56,13 @@ class InTorch(Optimized):
             values = net(ready)
         return {name: values[number].float() for name, number in net.schedule.outputs.items()}
 
-    def _net(self, sizes: Sizes) -> ElidedNet:
-        return self.nets.of(tuple(sizes.items()), lambda: self._made(sizes))
+    def _net(self, sizes: Sizes, again: bool = False) -> ElidedNet:
+        """The net at a size; from its second use with rims, since these take a while to compute."""
+        key = tuple(sizes.items())
+        rims = again or (key, True) in self.nets or (key, False) in self.nets
+        return self.nets.of((key, rims), lambda: self._made(sizes, rims))
 
-    def _made(self, sizes: Sizes) -> ElidedNet:
-        found = self.eliding.at(sizes)
+    def _made(self, sizes: Sizes, rims: bool) -> ElidedNet:
+        found = self.eliding.at(sizes, rims)
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
             return ElidedNet(fused(found), self.kernels, self.background.frames(found))

@@ -43,23 +43,25 @@ def random_net(net: nn.Module) -> nn.Module:
     return net.double().eval()
 
 
-def elided(plan: Plan, net: nn.Module, size: tuple[int, int]) -> tuple[Schedule, ElidedNet]:
+def elided(
+    plan: Plan, net: nn.Module, size: tuple[int, int], rims: bool = True
+) -> tuple[Schedule, ElidedNet]:
     """The net at a size, as the modules of this project compute it otherwise."""
     state = net.state_dict()
     kernels = {step.key: Converted(step, blobs_of(step, state)) for step in plan.steps}
-    found = Eliding(plan).at(dict.fromkeys(plan.inputs, size))
+    found = Eliding(plan).at(dict.fromkeys(plan.inputs, size), rims)
     background = Background(Eliding(plan), kernels, torch.empty(0, dtype=torch.float64))
     return found, ElidedNet(fused(found), kernels, background.frames(found))
 
 
-def assert_same(net: nn.Module, size: tuple[int, int]) -> Schedule:
+def assert_same(net: nn.Module, size: tuple[int, int], rims: bool = True) -> Schedule:
     plan = model_of(net).plan
     images = {
         blob: 100 * torch.randn(2, shape[1], *size, dtype=torch.float64)
         for blob, shape in plan.inputs.items()
     }
     with torch.no_grad():
-        found, run = elided(plan, net, size)
+        found, run = elided(plan, net, size, rims)
         values, wanted = run(images), net(**images)
     wanted = dict.fromkeys(plan.outputs, wanted) if isinstance(wanted, torch.Tensor) else wanted
     for name, number in found.outputs.items():
@@ -72,7 +74,8 @@ def assert_same(net: nn.Module, size: tuple[int, int]) -> Schedule:
 def test_the_scores_are_those_of_the_whole_net(architecture: c2t.Architecture) -> None:
     net = random_net(c2t.fcn_of(architecture))
     for size in SIZES:
-        found = assert_same(net, size)
+        found, clean = assert_same(net, size), assert_same(net, size, rims=False)
+        assert clean.framed <= found.framed
         assert found.framed
 
 
@@ -154,6 +157,7 @@ def test_any_net_that_pads_its_image(layers: str) -> None:
     net = random_net(c2t.build(net_of(INPUT + FIRST + layers)))
     for size in [(9, 14)] if "InnerProduct" in layers else [(9, 14), (16, 5), (60, 60)]:
         assert_same(net, size)
+        assert_same(net, size, rims=False)
 
 
 def test_a_net_without_a_border_is_left_whole() -> None:
