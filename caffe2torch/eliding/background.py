@@ -1,133 +1,146 @@
 """The net's answer to an image of zeros, where frames need it.
 
-It is the same row or column over and over, but for those that the edges of the padded image can reach. So it
-is computed on a small image of zeros, which leaves the same remainders as the large one when it is pooled,
-and of that only the rows and columns are kept that differ, and one that does not.
+It is the same row or column over and over, but for those that the edges of the padded image can reach. So
+only these are computed, and one that repeats: each layer gets its bottom with so many repetitions that its
+top has one, and more that the top has are left out.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.eliding.net import ElidedNet, Frame, Kernel
-from caffe2torch.eliding.recent import Recent
-from caffe2torch.eliding.schedule import Eliding, Schedule
+from caffe2torch.eliding.net import Frame, Kernel
+from caffe2torch.eliding.schedule import Eliding, Part, Regions, Schedule, in_full
 from caffe2torch.eliding.spans import Region, Span
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PERIODS = 8
-"""As large as the small image may get, in periods of the net's strides."""
-_Key = tuple[tuple[int, ...], frozenset[int]]
-
 
 @dataclass(frozen=True)
 class _Answer:
-    """A value for zeros: rows and columns before the middle, one in the middle, and those after it."""
+    """A value for zeros: rows and columns before those that repeat, one of these, and those after them."""
 
     values: Tensor
     before: tuple[int, int]
-    after: tuple[int, int]
+    endless: bool = False
+    """Whether it goes on beyond its edges, as an input does: the padding of the next layer is more of it."""
 
-    @property
-    def nbytes(self) -> int:
-        """What it takes in memory."""
-        return self.values.nbytes
+    def least(self, axis: int) -> int:
+        """Its length with one repetition."""
+        return self.values.shape[2 + axis]
 
-    def places(self, span: Span, length: int, axis: int) -> Tensor:
-        """Where the pixels `span` of an axis of `length` are found."""
-        before, from_end = self.before[axis], length - self.after[axis]
-        at = torch.arange(span.start, span.end, device=self.values.device)
-        behind = (at - from_end + before + 1).clamp(min=before)
-        return at.where(at < before, behind)
+    def part(self, axis: int, span: Span, length: int) -> _Answer:
+        """The pixels `span` of an axis, if that has `length` pixels."""
+        least, before = self.least(axis), self.before[axis]
+        if length == least and span == (0, least):
+            return self
+        places = [at if at < before else max(before, at + least - length) for at in range(*span)]
+        chosen = torch.tensor(places, dtype=torch.int64, device=self.values.device)
+        return _Answer(self.values.index_select(2 + axis, chosen), self.before)
 
-
-class Background:
-    """The background of a net at any size; `most` answers are kept, for sizes of different remainders."""
-
-    def __init__(
-        self, eliding: Eliding, kernels: Mapping[str, Kernel], like: Tensor, most: int = 256
-    ) -> None:
-        self.eliding, self.kernels, self.like = eliding, kernels, like
-        self.kept: Recent[_Key, dict[int, _Answer]] = Recent(most)
-
-    def frames(self, found: Schedule) -> dict[int, Frame]:
-        """The frames of a schedule."""
-        if not found.framed:
-            return {}
-        period = _period(found)
-        lengths = [length for size in found.sizes.values() for length in size]
-        large = [min(length, length % period + _PERIODS * period) for length in lengths]
-        key = tuple(large) if found.rims else (), found.framed
-        answers = self.kept.of(key, lambda: self._answers(found, period))
-        return {number: _frame(answers[number], found, number) for number in found.framed}
-
-    def _answers(self, found: Schedule, period: int) -> dict[int, _Answer]:
-        # Up to the last framed value: later layers may take one size alone.
-        short = Eliding(self.eliding.plan, max(found.makers[number] for number in found.framed) + 1)
-        small = _miniature(short, found, period)
-        clean = short.undisturbed(small.whole)
-        values = ElidedNet(small, self.kernels, keep=sorted(found.framed))(self._zeros(short, small))
-        return {number: _answer(value, clean[number], found.rims) for number, value in values.items()}
-
-    def _zeros(self, short: Eliding, small: Schedule) -> dict[str, Tensor]:
-        channels = {blob: (short.plan.inputs[blob] or (1, 1))[1] or 1 for blob in small.inputs}
-        return {blob: self.like.new_zeros(1, channels[blob], *small.sizes[blob]) for blob in small.inputs}
+    def whole(self, lengths: Sequence[int]) -> Tensor:
+        """All of it, if it is so high and wide."""
+        rows = self.part(0, Span(0, lengths[0]), lengths[0])
+        return rows.part(1, Span(0, lengths[1]), lengths[1]).values
 
 
-def _period(found: Schedule) -> int:
-    """The common multiple of the strides of what is framed."""
-    makers = [found.parts[found.makers[number]] for number in found.framed]
-    strides = [stride for part in makers for view in part.step.views.values() for stride in view.stride]
-    return math.lcm(*(math.ceil(stride) for stride in strides))
+def frames(
+    eliding: Eliding, found: Schedule, kernels: Mapping[str, Kernel], like: Tensor
+) -> dict[int, Frame]:
+    """The frames of a schedule, on the device and of the dtype of `like`."""
+    answering = _Answering(found.whole, eliding.undisturbed(found.whole), kernels, like)
+    ends = [place for place, part in enumerate(found.parts) if found.framed.intersection(part.tops)]
+    for part in found.parts[: max(ends, default=-1) + 1]:
+        answering.add(part)
+    return {number: _frame(answering.answers[number], found, number) for number in found.framed}
 
 
-def _miniature(short: Eliding, found: Schedule, period: int) -> Schedule:
-    """The net, whole, on the smallest image with a middle that no edge of the padded image reaches."""
-    sizes = set(found.sizes.values())
-    for more in range(period, _PERIODS * period, period) if len(sizes) == 1 else ():
-        (size,) = sizes
-        height, width = (min(full, full % period + more) for full in size)
-        small = short.whole(dict.fromkeys(found.sizes, (height, width)))
-        clean = short.undisturbed(small.whole)
-        if all(span.length for number in found.framed for span in clean[number]):
-            return small
-    return short.whole(found.sizes)
+class _Answering:
+    """The answers of one layer after another; `clean` is what the edges of the padded image do not reach."""
 
+    def __init__(self, whole: Regions, clean: Regions, kernels: Mapping[str, Kernel], like: Tensor) -> None:
+        self.whole, self.clean, self.kernels, self.like = whole, clean, kernels, like
+        self.answers: dict[int, _Answer] = {}
 
-def _answer(values: Tensor, clean: Region, rims: bool) -> _Answer:
-    """A value without its repetitions; without `rims`, its middle alone."""
-    if not rims:
-        (rows, columns) = clean
-        middle = values[:, :, rows.start : rows.start + 1, columns.start : columns.start + 1]
-        return _Answer(middle.clone(), (0, 0), (0, 0))
-    before, after = [], []
-    for axis, span in enumerate(clean):
-        length = values.shape[2 + axis]
-        if span.length:
-            kept = [*range(span.start + 1), *range(span.end, length)]
-            values = values.index_select(2 + axis, torch.tensor(kept, device=values.device))
-        before.append(span.start if span.length else length)
-        after.append(length - span.end if span.length else 0)
-    return _Answer(values.contiguous(), (before[0], before[1]), (after[0], after[1]))
+    def add(self, part: Part) -> None:
+        """Computes those of a layer."""
+        if part.step.layer.type == "Input":
+            for top, shape in zip(part.tops, part.step.tops, strict=True):
+                zeros = self.like.new_zeros(1, (shape or (1, 1))[1] or 1, 1, 1)
+                self.answers[top] = _Answer(zeros, (0, 0), True)
+            return
+        bottoms = [self.answers[number] for number in part.bottoms]
+        kernel, window = self.kernels[part.step.key], part.traits.window
+        if all(bottom.endless for bottom in bottoms) and part.traits.splits:
+            lengths = window.kernel if window is not None else (1, 1)
+            one = Part(
+                part.step,
+                part.traits,
+                part.bottoms,
+                part.tops,
+                computes=(Span(0, 1), Span(0, 1)),
+                relu=part.relu,
+            )
+            (made,) = kernel(one, *(bottom.whole(lengths) for bottom in bottoms))
+            self.answers[part.tops[0]] = _Answer(made, (0, 0), window is None)
+            return
+        shorter = [self._shorter(part, axis) for axis in (0, 1)]
+        sizes = self._sizes(part, shorter)
+        given = [
+            bottom.whole([span.length for span in sizes[number]])
+            for number, bottom in zip(part.bottoms, bottoms, strict=True)
+        ]
+        for number, answer in zip(part.tops, kernel(in_full(part, sizes), *given), strict=True):
+            self.answers[number] = self._kept(number, answer)
+
+    def _sizes(self, part: Part, shorter: Sequence[int]) -> dict[int, Region]:
+        """The bottoms and tops, so many repetitions of the tops shorter."""
+        stride = part.traits.window.stride if part.traits.window is not None else (1, 1)
+        sizes = {}
+        for number in (*part.bottoms, *part.tops):
+            (rows, columns), step = self.whole[number], stride if number in part.bottoms else (1, 1)
+            sizes[number] = (
+                Span(0, rows.end - step[0] * shorter[0]),
+                Span(0, columns.end - step[1] * shorter[1]),
+            )
+        return sizes
+
+    def _shorter(self, part: Part, axis: int) -> int:
+        """How many rows or columns of the top can be left out."""
+        window = part.traits.window
+        if not part.traits.pointwise and (window is None or window.transposed):
+            return 0
+        (top,), stride = part.tops, window.stride[axis] if window is not None else 1
+        spare = [
+            (self.whole[number][axis].length - self.answers[number].least(axis)) // stride
+            for number in part.bottoms
+        ]
+        return min(*spare, max(0, self.clean[top][axis].length - 1))
+
+    def _kept(self, number: int, top: Tensor) -> _Answer:
+        """A top without its repetitions."""
+        before = []
+        for axis, (clean, whole) in enumerate(zip(self.clean[number], self.whole[number], strict=True)):
+            length = top.shape[2 + axis]
+            start, after = (clean.start, whole.end - clean.end) if clean.length else (length, 0)
+            places = [*range(min(length, start + 1)), *range(max(start + 1, length - after), length)]
+            if len(places) < length:
+                top = top.index_select(2 + axis, torch.tensor(places, device=top.device))
+            before.append(start)
+        return _Answer(top, (before[0], before[1]))
 
 
 def _frame(answer: _Answer, found: Schedule, number: int) -> Frame:
-    rows, columns = found.holds[number]
-    inner = found.parts[found.makers[number]].computes or (rows, columns)
-    whole = found.whole[number]
-    down, along = answer.places(rows, whole[0].length, 0), answer.places(columns, whole[1].length, 1)
-    above, below = inner[0].start - rows.start, rows.end - inner[0].end
-    left, right = inner[1].start - columns.start, columns.end - inner[1].end
-    middle = answer.values.index_select(2, down[above : len(down) - below])
-    return Frame(
-        answer.values.index_select(2, down[:above]).index_select(3, along),
-        answer.values.index_select(2, down[len(down) - below :]).index_select(3, along),
-        middle.index_select(3, along[:left]),
-        middle.index_select(3, along[len(along) - right :]),
-    )
+    (rows, columns), whole = found.holds[number], found.whole[number]
+    inner = next(part.computes for part in found.parts if number in part.tops) or (rows, columns)
+    above, below = Span(rows.start, inner[0].start), Span(inner[0].end, rows.end)
+    left, right = Span(columns.start, inner[1].start), Span(inner[1].end, columns.end)
+
+    def strip(down: Span, along: Span) -> Tensor:
+        return answer.part(0, down, whole[0].length).part(1, along, whole[1].length).values
+
+    return Frame(strip(above, columns), strip(below, columns), strip(inner[0], left), strip(inner[0], right))

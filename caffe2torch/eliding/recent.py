@@ -22,10 +22,6 @@ class Recent(Generic[Key, Result]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __contains__(self, key: Key) -> bool:
-        with self._looking:
-            return key in self._kept
-
     def of(self, key: Key, make: Callable[[], Result]) -> Result:
         """The result for `key`: kept, or made now."""
         if (found := self._look(key)) is not None:

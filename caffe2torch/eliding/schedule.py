@@ -77,8 +77,6 @@ class Schedule:
     makers: Mapping[int, int]
     """The part that makes each value."""
     framed: frozenset[int] = frozenset()
-    rims: bool = True
-    """Whether frames may hold pixels that the edges of the padded image reach, which depend on its size."""
 
     @property
     def multiplications(self) -> int:
@@ -103,21 +101,20 @@ class Eliding:
             self.parts.append(Part(step, traits_of(step), bottoms, tops))
         self.outputs = {name: names[name] for name in self.plan.outputs}
 
-    def at(self, sizes: Sizes, rims: bool = True) -> Schedule:
+    def at(self, sizes: Sizes) -> Schedule:
         """The net at a size. Raises NetError for one that it does not take."""
         if any(step.overwrites for step in self.plan.steps):
             return self.whole(sizes)
         whole = self._whole(sizes)
         reached = self._spread(whole, {}, touched)
-        room = whole if rims else self.undisturbed(whole)
-        parts, held, framed = self._demanded(whole, reached, room)
+        parts, held, framed = self._demanded(whole, reached)
         holds = {**whole, **held}
-        return Schedule(sizes, parts, self.inputs, self.outputs, whole, holds, self.makers, framed, rims)
+        return Schedule(sizes, parts, self.inputs, self.outputs, whole, holds, self.makers, framed)
 
     def whole(self, sizes: Sizes) -> Schedule:
         """The net at a size, each layer computing all of its tops. Raises NetError."""
         whole = self._whole(sizes)
-        parts = tuple(_in_full(part, whole) for part in self.parts)
+        parts = tuple(in_full(part, whole) for part in self.parts)
         return Schedule(sizes, parts, self.inputs, self.outputs, whole, whole, self.makers)
 
     def undisturbed(self, whole: Regions) -> dict[int, Region]:
@@ -153,7 +150,7 @@ class Eliding:
         return known
 
     def _demanded(
-        self, whole: Regions, reached: Regions, room: Regions
+        self, whole: Regions, reached: Regions
     ) -> tuple[tuple[Part, ...], dict[int, Region], frozenset[int]]:
         """From the outputs back: what each part computes and reads, what is held, and what gets a frame."""
         demand = {number: whole[number] for number in self.outputs.values() if number in whole}
@@ -163,13 +160,12 @@ class Eliding:
                 (top,) = part.tops
                 region = demand.setdefault(top, whole[top])
                 core = _both(region, reached[top])
-                fits = _both(region, room[top]) == region
-                if core != region and fits and self._pays(top, region, core):
+                if core != region and self._pays(top, region, core):
                     framed.add(top)
                     region = core
                 part = _reading(part, region, whole)
             else:
-                part = _in_full(part, whole)
+                part = in_full(part, whole)
             found.append(part)
             for bottom, read in zip(part.bottoms, part.reads, strict=True):
                 read = whole.get(bottom) if read is None else read
@@ -248,7 +244,7 @@ def _through(part: Part, known: Regions, whole: Region, through: Through) -> Reg
     return found[0].within(whole[0]), found[1].within(whole[1])
 
 
-def _in_full(part: Part, whole: Regions) -> Part:
+def in_full(part: Part, whole: Regions) -> Part:
     """The part that computes all of its tops."""
     if part.traits.window is not None and part.tops[0] in whole and part.bottoms[0] in whole:
         return _reading(part, whole[part.tops[0]], whole)
@@ -265,7 +261,7 @@ def _reading(part: Part, region: Region, whole: Regions) -> Part:
         if traits.pads:
             above, below = read[0].start - rows.start, rows.end - read[0].end
             pads = above, below, read[1].start - columns.start, columns.end - read[1].end
-        return Part(part.step, traits, part.bottoms, part.tops, (read,), region, pads)
+        return Part(part.step, traits, part.bottoms, part.tops, (read,), region, pads, part.relu)
     if traits.offset is not None:
         moved = region[0].shifted(traits.offset[0]), region[1].shifted(traits.offset[1])
         return Part(part.step, traits, part.bottoms[:1], part.tops, (moved,), region)

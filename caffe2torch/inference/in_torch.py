@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.eliding.background import Background
+from caffe2torch.eliding.background import frames
 from caffe2torch.eliding.kernels import blobs_of
 from caffe2torch.eliding.net import ElidedNet, Kernel
 from caffe2torch.eliding.recent import Recent
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SIZES = 16
 """How many are kept: of the full FCN-8s, each takes about 4 MB."""
 
-_Key = tuple[tuple[tuple[str, tuple[int, int]], ...], bool]
+_Key = tuple[tuple[str, tuple[int, int]], ...]
 
 
 class InTorch(Optimized):
@@ -37,12 +37,11 @@ class InTorch(Optimized):
             }
         self.device = next((value.device for value in state.values()), torch.device("cpu"))
         self.eliding = Eliding(self.plan)
-        self.background = Background(self.eliding, self.kernels, torch.empty(0, device=self.device))
         self.nets: Recent[_Key, ElidedNet] = Recent(SIZES)
 
     def prepare(self, size: tuple[int, int]) -> None:
         """Makes a size (height, width) ready. Raises NetError for one that the net does not take."""
-        self._net(dict.fromkeys(self.inputs, size), True)
+        self._net(dict.fromkeys(self.inputs, size))
 
     def run(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """From images by name to outputs by name."""
@@ -56,13 +55,10 @@ class InTorch(Optimized):
             values = net(ready)
         return {name: values[number].float() for name, number in net.schedule.outputs.items()}
 
-    def _net(self, sizes: Sizes, again: bool = False) -> ElidedNet:
-        """The net at a size; from its second use with rims, since these take a while to compute."""
-        key = tuple(sizes.items())
-        rims = again or (key, True) in self.nets or (key, False) in self.nets
-        return self.nets.of((key, rims), lambda: self._made(sizes, rims))
+    def _net(self, sizes: Sizes) -> ElidedNet:
+        return self.nets.of(tuple(sizes.items()), lambda: self._made(sizes))
 
-    def _made(self, sizes: Sizes, rims: bool) -> ElidedNet:
-        found = self.eliding.at(sizes, rims)
+    def _made(self, sizes: Sizes) -> ElidedNet:
+        found, like = fused(self.eliding.at(sizes)), torch.empty(0, device=self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
-            return ElidedNet(fused(found), self.kernels, self.background.frames(found))
+            return ElidedNet(found, self.kernels, frames(self.eliding, found, self.kernels, like))
