@@ -62,7 +62,7 @@ def convert(options: argparse.Namespace) -> Answer:
         **vars(told),
         origin=source.origin,
         shapes=shapes,
-        engine=Engine(options.opset, options.size or (), options.batch, options.upsampling),
+        engine=_engine(options),
     )
     if options.form == "train":
         model = _as_trained(model, source.net, kind)
@@ -76,6 +76,11 @@ def convert(options: argparse.Namespace) -> Answer:
     seconds = time.perf_counter() - start
     outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check, warnings, old)
     return Answer(str(outcome), outcome.facts(), warnings=warnings)
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    """What the options ask of a graph."""
+    return Engine(options.opset, options.size or (), options.batch, options.upsampling, options.elide)
 
 
 def _told(options: argparse.Namespace, planned: Plan, source: Model) -> Knowledge:

@@ -69,6 +69,7 @@ def export(
     size: tuple[int, int] | None = None,
     batch: int = 1,
     upsampling: str = "grouped",
+    elide: bool = False,
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
 
@@ -81,7 +82,8 @@ def export(
     Returns what was found, or None without `check`.
 
     For engines that need them: `opset` is ONNX's; `size` (height, width) and `batch` fix what a graph, ONNX
-    or pt2, leaves free; `upsampling` is "grouped", or "dense" for ONNX without groups in deconvolutions.
+    or pt2, leaves free; `upsampling` is "grouped", or "dense" for ONNX without groups in deconvolutions;
+    with a size, `elide` leaves out of ONNX what no image can change, and puts in what it is.
 
     Raises WriteError for an unknown format, a dtype or another wish that the format does not grant, or a file
     that cannot be written; WeightsError for a value that `dtype` cannot hold; VerificationFailed for a file
@@ -91,7 +93,7 @@ def export(
     from caffe2torch.writing.model import Engine, model_of
 
     wished = replace(
-        model_of(model), shapes=shapes or {}, engine=Engine(opset, size or (), batch, upsampling)
+        model_of(model), shapes=shapes or {}, engine=Engine(opset, size or (), batch, upsampling, elide)
     )
     return write(wished, path, format, dtype, check=check, run=run)
 
@@ -143,5 +145,7 @@ def _check_engine(engine: Engine, chosen: Format, path: str | PathLike[str]) -> 
         raise WriteError(f"{path}: upsampling {engine.upsampling!r}: it is {' or '.join(UPSAMPLING)}")
     if engine.size and (len(engine.size) != 2 or min(*engine.size, engine.batch) < 1):
         raise WriteError(f"{path}: size {engine.size}, batch {engine.batch}: none can be below 1")
+    if engine.elide and not engine.size:
+        raise WriteError(f"{path}: elide goes with a size")
     if engine.batch != 1 and not engine.size:
         raise WriteError(f"{path}: batch {engine.batch} goes with a size")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 PRECISIONS = ("fp32", "bf16")
+BACKENDS = ("torch", "onnxruntime", "openvino")
 
 
 def optimize(
@@ -37,12 +38,17 @@ def optimize(
     """
     if precision not in PRECISIONS:
         raise NetError(f"precision {precision!r}: it is {' or '.join(PRECISIONS)}")
+    if backend not in BACKENDS:
+        raise NetError(f"backend {backend!r}: it is {', '.join(BACKENDS)}")
+    found: Optimized
     if backend == "torch":
         from caffe2torch.inference.in_torch import InTorch
 
-        found: Optimized = InTorch(model, precision)
+        found = InTorch(model, precision)
     else:
-        raise NetError(f"backend {backend!r}: it is torch, onnxruntime or openvino")
+        from caffe2torch.inference.engines import InEngine
+
+        found = InEngine(model, backend, precision)
     if size is not None:
         found.prepare(size)
     return found

@@ -62,7 +62,7 @@ FORMAT = Format(
     write_onnx,
     open=open_onnx,
     source=source_of,
-    engine=("opset", "size", "batch", "upsampling"),
+    engine=("opset", "size", "batch", "upsampling", "elide"),
     needs_values=False,
     code=(
         "import numpy, onnxruntime",
