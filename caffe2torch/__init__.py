@@ -10,9 +10,11 @@ Each folder is a stage, in the order in which data passes:
     zoo/        Plan ─────────────────→ Architecture           the nets of the FCN papers, as data
     weights/    Net, other VGG-16s ───→ Net                    net surgery, vgg16_from
     modules/    Plan ──── build ──────→ CaffeNet, FCN8s, ...   and `verify` against what Caffe computed
+    eliding/    Plan, size ───────────→ ElidedNet              without what no image can change
     formats/    file ──── read ───────→ Net
                 file ──── load ───────→ CaffeNet, FCN8s, ...
                 model ─── export ─────→ file                   safetensors, onnx, py, caffemodel, ...
+    inference/  model ── optimize ────→ Optimized              what eliding/ leaves of it, by fast kernels
     comparing/  models ── diff ───────→ Difference
     segmenting/ photo ─── segment ────→ labels                 and `overlay`: what a person sees of them
     solving/    model ─── Solver ─────→ a trained model        Caffe's solvers as torch optimizers
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from caffe2torch.formats import export
     from caffe2torch.formats.safetensors import read_safetensors
     from caffe2torch.hub import HubNet
+    from caffe2torch.inference import optimize
+    from caffe2torch.inference.optimized import Optimized
     from caffe2torch.modules.caffe_net import CaffeNet, build
     from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
     from caffe2torch.modules.fcn_base import FCN
@@ -93,6 +97,8 @@ _NAMES = {
     "errors": "Caffe2TorchError MissingData NetError ReadError SyntaxRefused UnsupportedLayer "
     "UnsupportedModule VerificationFailed WeightsError WriteError",
     "formats": "export",
+    "inference": "optimize",
+    "inference.optimized": "Optimized",
     "opening.loading": "from_safetensors load",
     "net.labelling": "Labelling",
     "net.preprocessing": "Preprocessing",
@@ -146,6 +152,7 @@ __all__ = [
     "MissingData",
     "Net",
     "NetError",
+    "Optimized",
     "Photo",
     "Preprocessing",
     "ReadError",
@@ -170,6 +177,7 @@ __all__ = [
     "from_safetensors",
     "from_torch",
     "load",
+    "optimize",
     "overlay",
     "read",
     "read_photo",

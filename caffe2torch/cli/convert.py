@@ -56,16 +56,13 @@ def convert(options: argparse.Namespace) -> Answer:
         insist(planned, options.arch)
     told = _told(options, planned, source)
     warnings += tuple(_contradicted(options.file, source.preprocessing, told.preprocessing))
-    engine = Engine(
-        options.opset, options.size or (), options.batch, options.upsampling, tuple(options.check_in)
-    )
     model = replace(
         _complete(planned, source),
         digest=digest,
         **vars(told),
         origin=source.origin,
         shapes=shapes,
-        engine=engine,
+        engine=_engine(options),
     )
     if options.form == "train":
         model = _as_trained(model, source.net, kind)
@@ -79,6 +76,18 @@ def convert(options: argparse.Namespace) -> Answer:
     seconds = time.perf_counter() - start
     outcome = Outcome(model, reports, str(target), kind, options.dtype, seconds, check, warnings, old)
     return Answer(str(outcome), outcome.facts(), warnings=warnings)
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    """What the options ask of a graph."""
+    return Engine(
+        opset=options.opset,
+        size=options.size or (),
+        batch=options.batch,
+        upsampling=options.upsampling,
+        elide=options.elide,
+        check_in=tuple(options.check_in),
+    )
 
 
 def _told(options: argparse.Namespace, planned: Plan, source: Model) -> Knowledge:

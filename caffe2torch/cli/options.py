@@ -101,6 +101,7 @@ def _engines(group: Group) -> None:
     add("--batch", metavar="N", type=int, default=1, help="with --size: how many images (default: 1)")
     add("--upsampling", choices=UPSAMPLING, default="grouped",
         help="dense: deconvolutions without groups, for IREE and onnx2tf (default: grouped)")  # fmt: skip
+    add("--elide", action="store_true", help="with --size: leave out what no image can change, onnx")
     add("--check-in", metavar="ENGINE,…", type=_names, default=[], help=_CHECK_IN)
 
 

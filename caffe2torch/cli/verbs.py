@@ -13,7 +13,7 @@ _MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields", "--align-crops")
 _READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
 _WRITING = ("-o", "--force", "--format", "--dtype", "--form", "--arch", "--verify", "--check", "--shape")
 
-_ENGINE = ("--opset", "--size", "--batch", "--upsampling", "--check-in")
+_ENGINE = ("--opset", "--size", "--batch", "--upsampling", "--elide", "--check-in")
 
 
 def _convert(options: argparse.Namespace) -> Answer:

@@ -69,6 +69,7 @@ def export(
     size: tuple[int, int] | None = None,
     batch: int = 1,
     upsampling: str = "grouped",
+    elide: bool = False,
     check_in: Sequence[str] = (),
 ) -> Check | None:
     """Writes a model to `path` in the format `format`, or what the suffix says, and checks what it wrote.
@@ -82,7 +83,8 @@ def export(
     Returns what was found, or None without `check`.
 
     For engines that need them: `opset` is ONNX's; `size` (height, width) and `batch` fix what a graph, ONNX
-    or pt2, leaves free; `upsampling` is "grouped", or "dense" for ONNX without groups in deconvolutions.
+    or pt2, leaves free; `upsampling` is "grouped", or "dense" for ONNX without groups in deconvolutions;
+    with a size, `elide` leaves out of ONNX what no image can change, and puts in what it is.
     `check_in` names engines that are installed, in which ONNX must also give what the model gives.
 
     Raises WriteError for an unknown format, a dtype or another wish that the format does not grant, or a file
@@ -92,7 +94,7 @@ def export(
     """
     from caffe2torch.writing.model import Engine, model_of
 
-    engine = Engine(opset, size or (), batch, upsampling, tuple(check_in))
+    engine = Engine(opset, size or (), batch, upsampling, elide, tuple(check_in))
     wished = replace(model_of(model), shapes=shapes or {}, engine=engine)
     return write(wished, path, format, dtype, check=check, run=run)
 
@@ -147,6 +149,8 @@ def _check_engine(engine: Engine, chosen: Format, path: str | PathLike[str]) -> 
         raise WriteError(f"{path}: upsampling {engine.upsampling!r}: it is {' or '.join(UPSAMPLING)}")
     if engine.size and (len(engine.size) != 2 or min(*engine.size, engine.batch) < 1):
         raise WriteError(f"{path}: size {engine.size}, batch {engine.batch}: none can be below 1")
+    if engine.elide and not engine.size:
+        raise WriteError(f"{path}: elide goes with a size")
     if engine.batch != 1 and not engine.size:
         raise WriteError(f"{path}: batch {engine.batch} goes with a size")
     for name in engine.check_in:

@@ -9,7 +9,7 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from io import StringIO
 from types import ModuleType
@@ -139,19 +139,25 @@ def _experimental(name: str) -> ModuleType:
 
 def _named(model: Model) -> nn.Module:
     """The model with its inputs as parameters of `forward`, and the same names in its state dict."""
-    module = model.module
+    module, layers = model.module, dict(model.module._modules)
+
+    run: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] = lambda images: module(**images)  # noqa: E731
+    if model.engine.elide:
+        from caffe2torch.eliding.exporting import elided
+
+        parts, run = elided(module, (model.engine.size[0], model.engine.size[1]))
+        layers |= parts
 
     def forward(**inputs: Tensor) -> dict[str, Tensor]:
         with _watched(module, inputs.values()):
-            outputs: dict[str, Tensor] = module(*inputs.values())
-        return outputs
+            return run(dict(zip(module.inputs, inputs.values(), strict=True)))
 
     forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(argument(blob), inspect.Parameter.KEYWORD_ONLY) for blob in module.inputs]
     )
     named = torch.nn.Module().eval()
     named.forward = forward
-    named._modules = {member(key): layer for key, layer in module._modules.items()}
+    named._modules = {member(key): layer for key, layer in layers.items()}
     return named
 
 

@@ -52,6 +52,8 @@ class Engine:
     """With `size`: how many images."""
     upsampling: str = "grouped"
     """How ONNX has bilinear upsampling: "grouped", or "dense" with one weight for all channels."""
+    elide: bool = False
+    """With `size`: leave out what no image can change, and put in what it is."""
     check_in: tuple[str, ...] = ()
     """Engines in which the file must give what the model gives, by their names (Format.check_in)."""
 

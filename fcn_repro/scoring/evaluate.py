@@ -56,7 +56,7 @@ def evaluate(
     if not dataset.labelled and save_predictions is None:
         raise MissingData(f"{dataset.name} {dataset.split}: the labels are secret; save the predictions")
     with this_process(device) as process, inference(model, precision, process.device):
-        predictor = Predictor(model, dataset, preparation, process.device)
+        predictor = Predictor(model, dataset, preparation, process.device, precision)
         run = _Share(predictor, precision, save_predictions, resume)
         before = run.before()
         process.wait_for_all()  # no process writes to the journal before all have read it

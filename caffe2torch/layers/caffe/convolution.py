@@ -80,7 +80,7 @@ class _Kernel(Converter):
         """The kernel with its dilation, per axis."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
-    def _size(self, size: int, axis: int) -> int:
+    def top_size(self, size: int, axis: int) -> int:
         """The number of positions of the kernel along an axis."""
         return (size + 2 * self.pad[axis] - self.extent[axis]) // self.stride[axis] + 1
 
@@ -88,7 +88,7 @@ class _Kernel(Converter):
         """The sizes of the top's last axes."""
         places = []
         for axis, size in enumerate(bottom[len(bottom) - self.axes :]):
-            top = None if size is None else self._size(size, axis)
+            top = None if size is None else self.top_size(size, axis)
             if top is not None and top < 1:
                 raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
             places.append(top)
@@ -280,7 +280,7 @@ class Deconvolution(_Sliding):
     def _channels(self, weight: Blob) -> int:
         return weight.shape[0]
 
-    def _size(self, size: int, axis: int) -> int:
+    def top_size(self, size: int, axis: int) -> int:
         return self.stride[axis] * (size - 1) + self.extent[axis] - 2 * self.pad[axis]
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -87,12 +87,12 @@ class Pooling(Converter):
         bottom = self.bottoms[0]
         if bottom is None:
             return (None,) * len(self.layer.tops)
-        sizes = [None if size is None else self._size(size, axis) for axis, size in enumerate(bottom[2:])]
+        sizes = [None if size is None else self.top_size(size, axis) for axis, size in enumerate(bottom[2:])]
         if any(size is not None and size < 1 for size in sizes):
             raise self.refuse(f"its bottom {bottom} is too small for the kernel {self.kernel}")
         return ((*bottom[:2], *sizes),) * len(self.layer.tops)
 
-    def _size(self, size: int, axis: int) -> int:
+    def top_size(self, size: int, axis: int) -> int:
         if self.p.global_pooling:
             return 1
         span = size + 2 * self.pad[axis] - self.kernel[axis]
@@ -191,7 +191,7 @@ class Pooling(Converter):
     def _padded(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Pads the image so that every window fits, then pools without padding."""
         size = x.shape[2:]
-        tops = [self._size(size[axis], axis) for axis in (0, 1)]
+        tops = [self.top_size(size[axis], axis) for axis in (0, 1)]
         kernel, stride = self._within(self.kernel, size), self._within(self.stride, size)
         after = [self._after(size[i], tops[i], kernel[i], stride[i], self.pad[i]) for i in (0, 1)]
         sides = (self.pad[1], after[1], self.pad[0], after[0])
