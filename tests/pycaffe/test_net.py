@@ -431,3 +431,26 @@ def test_pools_that_tile_give_the_gradient_to_the_first_maximum(tmp_path, size):
         down, right = np.unravel_index(window.argmax(), window.shape)
         expected[n, c, 2 * i + down, 2 * j + right] += diff[n, c, i, j]
     np.testing.assert_array_equal(net.backward(p=diff)["x"], expected)
+
+
+def test_memory_data_goes_round_the_arrays_it_was_given(tmp_path):
+    memory = "memory_data_param { batch_size: 2 channels: 1 height: 1 width: 3 }"
+    text = f"layer {{ name: 'd' type: 'MemoryData' top: 'x' top: 'label' {memory} }}" + FC
+    net = net_of(tmp_path, text)
+    assert list(net.blobs["label"].shape) == [2]
+    with pytest.raises(NetError, match="set_input_arrays"):
+        net.forward()
+    data, labels = np.arange(12, dtype=np.float32).reshape(4, 1, 1, 3), np.arange(4, dtype=np.float32)
+    net.set_input_arrays(data, labels)
+    sums = data.sum((1, 2, 3))[:, None] / 2 + 0.25
+    for rows in (slice(0, 2), slice(2, 4), slice(0, 2)):
+        np.testing.assert_allclose(net.forward()["fc"], sums[rows])
+        np.testing.assert_array_equal(net.blobs["label"].data.ravel(), labels[rows])
+    assert net.blobs["label"].data.shape == (2, 1, 1, 1)
+    data[2:] = 1
+    np.testing.assert_allclose(net.forward()["fc"], 1.75)
+    for wrong in (data.astype(float), data[:3], data[::2], data[:, :, :, :2]):
+        with pytest.raises(RuntimeError):
+            net.set_input_arrays(wrong, labels[: len(wrong)])
+    with pytest.raises(RuntimeError, match="MemoryData"):
+        net_of(tmp_path, NET).set_input_arrays(data, labels)
