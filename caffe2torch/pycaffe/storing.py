@@ -83,7 +83,10 @@ def _paired(
     made: Built, own: NetLayer, blobs: Sequence[StoredBlob], path: str, is_hdf5: bool
 ) -> Iterator[tuple[Blob, StoredBlob]]:
     name = own.layer.name
-    if len(blobs) != len(own.blobs) and not (is_hdf5 and len(blobs) < len(own.blobs)):
+    # HDF5 holds a shared blob once, with the layer that owns it.
+    missing = range(len(blobs), len(own.blobs)) if is_hdf5 else range(0)
+    shared = bool(missing) and all(own.layer.share_name(place) for place in missing)
+    if len(blobs) != len(own.blobs) and not shared:
         raise WeightsError(
             f"{path}: layer {name!r} holds {len(blobs)} blobs, the net's {len(own.blobs)}; is it this net's?"
         )

@@ -401,3 +401,56 @@ def test_small_layers_and_large_ones_compute_alike(tmp_path, monkeypatch):
 def _saved(net, folder):
     net.save(folder / "saved.caffemodel")
     return folder / "saved.caffemodel"
+
+
+def test_a_large_layer_in_place_writes_where_arrays_look(tmp_path):
+    layer = "layer { name: 'r' type: 'ReLU' bottom: 'x' top: 'x' }"
+    net = net_of(tmp_path, INPUT.replace("dim: 2 dim: 3", "dim: 50 dim: 100") + layer, caffe.TEST)
+    x = np.random.default_rng(0).standard_normal((50, 100)).astype(np.float32)
+    held = net.blobs["x"].data
+    net.forward(x=x)
+    np.testing.assert_array_equal(held, np.maximum(x, 0))
+    assert not np.signbit(held).any()
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_pools_that_tile_give_the_gradient_to_the_first_maximum(tmp_path, size):
+    shape = f"shape {{ dim: 1 dim: 2 dim: {size} dim: 6 }}"
+    text = f"force_backward: true layer {{ name: 'in' type: 'Input' top: 'x' input_param {{ {shape} }} }}"
+    text += (
+        "layer { name: 'p' type: 'Pooling' bottom: 'x' top: 'p' pooling_param { kernel_size: 2 stride: 2 } }"
+    )
+    net = net_of(tmp_path, text, caffe.TEST)
+    x = np.float32(np.random.default_rng(0).integers(0, 3, (1, 2, size, 6)))  # with ties
+    top = net.forward(x=x)["p"].copy()
+    diff = np.arange(1, top.size + 1, dtype=np.float32).reshape(top.shape)
+    expected = np.zeros_like(x)
+    for n, c, i, j in np.ndindex(*top.shape):
+        window = x[n, c, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+        assert top[n, c, i, j] == window.max()
+        down, right = np.unravel_index(window.argmax(), window.shape)
+        expected[n, c, 2 * i + down, 2 * j + right] += diff[n, c, i, j]
+    np.testing.assert_array_equal(net.backward(p=diff)["x"], expected)
+
+
+def test_memory_data_goes_round_the_arrays_it_was_given(tmp_path):
+    memory = "memory_data_param { batch_size: 2 channels: 1 height: 1 width: 3 }"
+    text = f"layer {{ name: 'd' type: 'MemoryData' top: 'x' top: 'label' {memory} }}" + FC
+    net = net_of(tmp_path, text)
+    assert list(net.blobs["label"].shape) == [2]
+    with pytest.raises(NetError, match="set_input_arrays"):
+        net.forward()
+    data, labels = np.arange(12, dtype=np.float32).reshape(4, 1, 1, 3), np.arange(4, dtype=np.float32)
+    net.set_input_arrays(data, labels)
+    sums = data.sum((1, 2, 3))[:, None] / 2 + 0.25
+    for rows in (slice(0, 2), slice(2, 4), slice(0, 2)):
+        np.testing.assert_allclose(net.forward()["fc"], sums[rows])
+        np.testing.assert_array_equal(net.blobs["label"].data.ravel(), labels[rows])
+    assert net.blobs["label"].data.shape == (2, 1, 1, 1)
+    data[2:] = 1
+    np.testing.assert_allclose(net.forward()["fc"], 1.75)
+    for wrong in (data.astype(float), data[:3], data[::2], data[:, :, :, :2]):
+        with pytest.raises(RuntimeError):
+            net.set_input_arrays(wrong, labels[: len(wrong)])
+    with pytest.raises(RuntimeError, match="MemoryData"):
+        net_of(tmp_path, NET).set_input_arrays(data, labels)

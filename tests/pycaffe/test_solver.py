@@ -356,3 +356,15 @@ def test_debug_info(tmp_path, capsys):
         "    [Backward] Layer fc, param blob 1 diff: 0.25",
         "    [Backward] All net params (data, diff): L1 norm = (1.75, 1); L2 norm = (0.901388, 0.5)",
     ]
+
+
+def test_ctrl_c_ends_the_iteration_first(tmp_path):
+    import signal
+
+    solver = solver_of(tmp_path, STEPS)
+    solver.add_callback(lambda: signal.raise_signal(signal.SIGINT), lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        solver.step(5)
+    assert solver.iter == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert solver.net.params["fc"][0].diff.max() != 0

@@ -21,8 +21,12 @@ LOADS = {
     "os.system",
 }
 UNPICKLES = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
-ALLOWED = {"caffe2torch/formats/pt2.py: torch.export.load"}
-"""With --trust alone."""
+ALLOWED = {
+    "caffe2torch/formats/pt2.py: torch.export.load",
+    *(f"caffe2torch/pycaffe/tool/scripts.py: {call}" for call in ("exec", "runpy.run_module")),
+    "caffe2torch/pycaffe/tool/python2.py: compile",
+}
+"""With --trust alone, and the script that `c2t-caffe python` is given to run."""
 
 
 def calls(path: Path) -> Iterator[str]:
