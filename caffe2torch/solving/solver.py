@@ -25,6 +25,7 @@ from caffe2torch.net.reading import with_weights
 from caffe2torch.plan import plan
 from caffe2torch.solving.learnable import Learnable, learnable_params, plan_of
 from caffe2torch.solving.parameter import read_solver, solver_parameter
+from caffe2torch.solving.pieces import in_pieces
 from caffe2torch.solving.rate import learning_rate, single, steps_made
 from caffe2torch.solving.rules import RULES
 from caffe2torch.solving.solverstate import write_solverstate
@@ -141,14 +142,19 @@ class Solver(torch.optim.Optimizer):
 
     def _update(self, data: list[Tensor], diff: list[Tensor], rate: float, decay: float) -> None:
         """Normalize, Regularize, ComputeUpdateValue and Update, all in place."""
-        if not data:
-            return
+        if data:
+            history = (list(slot) for slot in zip(*map(self._history, data), strict=True))
+            for piece in in_pieces((data, diff, *history)):
+                self._update_piece(*piece, rate=rate, decay=decay)
+
+    def _update_piece(
+        self, data: list[Tensor], diff: list[Tensor], *history: list[Tensor], rate: float, decay: float
+    ) -> None:
         if self.iter_size != 1:
             torch._foreach_mul_(diff, single(1 / self.iter_size))
         if decay:
             l1 = self.fields.regularization_type == "L1"
             torch._foreach_add_(diff, torch._foreach_sign(data) if l1 else data, alpha=decay)
-        history = [list(slot) for slot in zip(*map(self._history, data), strict=True)]
         RULES[self.fields.type].update(self.fields, data, diff, history, rate, self.iter + 1)
 
     def _history(self, parameter: Tensor) -> tuple[Tensor, ...]:

@@ -42,11 +42,12 @@ def _repeating(row: int, times: int) -> Callable[[nn.Module, tuple[Tensor, ...],
     """A forward hook that repeats a row and a column of the output, counted from each border."""
 
     def repeat(layer: nn.Module, bottoms: tuple[Tensor, ...], top: Tensor) -> Tensor:
-        for axis in (2, 3):
+        top = top.permute(0, 2, 3, 1)  # what is joined lies as these axes say: channels last, as before
+        for axis in (1, 2):
             inner = top.shape[axis] - 2 * (row + 1)
             before, first, between, last, behind = torch.split(top, [row, 1, inner, 1, row], axis)
             shape = [times + 1 if i == axis else length for i, length in enumerate(top.shape)]
             top = torch.cat([before, first.expand(shape), between, last.expand(shape), behind], axis)
-        return top
+        return top.permute(0, 3, 1, 2)
 
     return repeat

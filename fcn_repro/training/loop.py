@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,12 +22,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 import caffe2torch as c2t
 from caffe2torch.errors import Caffe2TorchError, WriteError
-from fcn_repro.data.datasets import IGNORE_LABEL, Dataset
+from fcn_repro.data.datasets import Dataset
 from fcn_repro.data.examples import Example, Order, dropout_seed, examples
 from fcn_repro.data.transforms import Preparation, prepared
 from fcn_repro.recipes import Recipe, digest
@@ -36,6 +35,7 @@ from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.predict import Predictor, by_head, inference
 from fcn_repro.scoring.result import Evaluation
 from fcn_repro.training.log import TrainingLog
+from fcn_repro.training.loss import softmax_loss
 from fcn_repro.training.pictures import Pictures
 from fcn_repro.training.signals import Wish, wish_to_stop
 from fcn_repro.training.snapshots import Snapshot, Snapshots
@@ -329,18 +329,3 @@ class Training:
     def _is_due(self, interval: str) -> bool:
         every: int = getattr(self.solver.fields, interval)
         return every > 0 and self.solver.iter % every == 0
-
-
-def softmax_loss(scores: Mapping[str, Tensor], labels: Mapping[str, Tensor], *, normalize: bool) -> Tensor:
-    """The sum over heads of SoftmaxWithLoss over pixels, (N, C, H, W) and (N, H, W), void left out.
-
-    Summed over pixels and divided by N, or with `normalize` the mean over the pixels that are not void
-    (softmax_loss_layer.cpp). An image that is all void has loss 0.
-    """
-    total = torch.zeros((), device=next(iter(scores.values())).device)
-    for head, score in scores.items():
-        label = labels[head]
-        loss = F.cross_entropy(score.float(), label, ignore_index=IGNORE_LABEL, reduction="sum")
-        divisor = (label != IGNORE_LABEL).sum().clamp(min=1) if normalize else label.shape[0]
-        total = total + loss / divisor
-    return total

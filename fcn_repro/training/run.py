@@ -13,9 +13,6 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from torch import nn
-
 import caffe2torch as c2t
 from caffe2torch.command_line import ProgressLine
 from caffe2torch.errors import ReadError, WriteError
@@ -26,8 +23,8 @@ from fcn_repro.files import make_folder
 from fcn_repro.recipes import DataSpec, Recipe, Weights, recipe
 from fcn_repro.scoring.device import this_process
 from fcn_repro.scoring.run import first_process
+from fcn_repro.training.arrangement import arranged
 from fcn_repro.training.first_weights import counted, initial, unfilled
-from fcn_repro.training.frame import narrowed
 from fcn_repro.training.known_mistakes import refuse_mistakes, refuse_other_data
 from fcn_repro.training.lock import locked
 from fcn_repro.training.loop import Options, Training
@@ -120,11 +117,11 @@ def _trained(
         module = first.model
     know(module, own.mean_bgr, train.heads)  # before the first snapshot, which says so, too
     with this_process(device) as process:
-        model = _channels_last(module.to(process.device))
+        model = module.to(process.device)
         training = Training(name, recipe, model, train, val, folder, process, options)
         if process.rank == 0:
             make_folder(workspace.models)  # now, not after days of training
-        with narrowed(model):
+        with arranged(model):
             training.run()
         if process.rank == 0:
             c2t.export(module, workspace.models / f"{name}.safetensors")
@@ -159,11 +156,3 @@ def _is_file(weights: str, place: Path) -> bool:
     One that is only in the wrong one of the two is a missing file, not a model.
     """
     return (place / weights).is_file() or Path(weights).is_file()
-
-
-def _channels_last(model: nn.Module) -> nn.Module:
-    """The model with its kernels laid out for fast convolutions on CPUs and GPUs; same numbers."""
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return model

@@ -13,6 +13,7 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch.errors import NetError
+from caffe2torch.solving import pieces
 from caffe2torch.solving.solver import Solver
 from caffe2torch.untrusted.binary import read_solverstate
 from tests import plain_protobuf
@@ -278,3 +279,25 @@ def test_a_multistep_goes_on_where_it_was(tmp_path: Path) -> None:
     other.restore(path, weights)
     assert (other.iter, other.current_step) == (3, 2)
     assert other.rate == solver.rate == 0.5 / 8
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam"])
+def test_a_step_in_pieces_is_the_same_step(kind, monkeypatch):
+    """To the bit, whatever the layout; the pieces do not divide the sizes."""
+
+    def trained(piece):
+        monkeypatch.setattr(pieces, "PIECE", piece)
+        torch.manual_seed(4)
+        model = c2t.FCN32s(3, widths=(3, 4, 5, 5, 4, 6, 6))
+        model.conv1_2.weight.data = model.conv1_2.weight.data.contiguous(memory_format=torch.channels_last)
+        solver = c2t.Solver(model, type=kind, base_lr=0.1, lr_policy="fixed", weight_decay=0.01, iter_size=3)
+        for _ in range(3):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn(parameter.shape) if parameter.requires_grad else None
+            model.fc6.weight.grad = model.fc6.weight.grad.contiguous(memory_format=torch.channels_last)
+            solver.step()
+        return model
+
+    whole, cut = trained(1 << 20), trained(7)
+    for name, values in whole.named_parameters():
+        assert torch.equal(values, cut.get_parameter(name)), name

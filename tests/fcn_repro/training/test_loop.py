@@ -17,8 +17,8 @@ from fcn_repro.data.examples import Order, examples
 from fcn_repro.recipes import digest
 from fcn_repro.scoring.device import Process
 from fcn_repro.training.log import TRAIN, read_rows
-from fcn_repro.training.loop import Options, TrainingStopped, softmax_loss
-from fcn_repro.training.run import _channels_last
+from fcn_repro.training.loop import Options, TrainingStopped
+from fcn_repro.training.loss import softmax_loss
 from fcn_repro.training.snapshots import KEPT
 from tests.fcn_repro.trainings import small_recipe, training, write_images
 from tests.nets import net_of
@@ -188,17 +188,6 @@ def test_bf16_stays_near_float32(images, tmp_path):
     assert losses_of(rounded) == pytest.approx(losses_of(exact), rel=2e-2)
     assert losses_of(rounded) != losses_of(exact)
     assert {parameter.dtype for parameter in rounded.model.parameters()} == {torch.float32}
-
-
-def test_channels_last_changes_nothing_but_the_layout(images, tmp_path):
-    recipe = small_recipe(momentum=0.9)
-    plain, other = training(recipe, images, tmp_path / "plain"), training(recipe, images, tmp_path / "other")
-    _channels_last(other.model)
-    assert other.model.conv1_2.weight.is_contiguous(memory_format=torch.channels_last)
-    plain.run()
-    other.run()
-    assert losses_of(other) == pytest.approx(losses_of(plain), rel=1e-6)
-    assert other.model.conv1_2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(
