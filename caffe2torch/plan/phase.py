@@ -7,7 +7,7 @@ becomes the net to deploy. A net that already begins with Input layers is left a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from caffe2torch.errors import NetError
@@ -160,8 +160,7 @@ def _without_samplers(net: Net) -> Net:
     all_of = {layer.tops[0]: layer.bottoms[0] for layer in samplers}
     layers = tuple(
         replace(layer, bottoms=tuple(all_of.get(bottom, bottom) for bottom in layer.bottoms))
-        for layer in net.layers
-        if layer not in samplers
+        for layer in _others(net.layers, samplers)
     )
     notes = tuple(
         f"{layer.name!r} draws samples by their labels; a deploy net takes all of '{layer.bottoms[0]}'"
@@ -178,13 +177,13 @@ def without_losses(net: Net) -> Net:
     losses, kept, read = list[Layer](), list(net.layers), _read(net.layers)
     of_losses = _of_losses(net.layers)
     # What only a loss reads, such as targets made from labels, goes with it.
-    while unread := [x for x in kept if not set(x.tops) & _read(kept) and _is_measure(x, of_losses, read)]:
+    while unread := [x for x in _unread(kept, _read(kept)) if _is_measure(x, of_losses, read)]:
         losses += unread
-        kept = [layer for layer in kept if layer not in unread]
-    learned, labels = _learned(kept), list[Layer]()
-    while idle := [x for x in kept if not learned & {x.name, *x.tops} and _is_idle(x, kept, net)]:
+        kept = _others(kept, unread)
+    learned, labels, used = _learned(kept), list[Layer](), _used(net.layers)
+    while idle := [x for x in _unread(kept, _used(kept)) if _is_idle(x, learned, used)]:
         labels += idle
-        kept = [layer for layer in kept if layer not in idle]
+        kept = _others(kept, idle)
     shorter = _without(net, losses, "dropped, as a deploy net has no loss")
     return _with_silences(_without(shorter, labels, "dropped, needed only for labels"))
 
@@ -227,9 +226,19 @@ def _read(layers: Sequence[Layer]) -> set[str]:
     return _used([layer for layer in layers if layer.type != "Silence"])
 
 
-def _is_idle(layer: Layer, kept: Sequence[Layer], net: Net) -> bool:
-    """Whether nothing reads the layer any more, though something did in the whole net."""
-    return not set(layer.tops) & _used(kept) and set(layer.tops) <= _used(net.layers)
+def _unread(layers: Sequence[Layer], read: set[str]) -> Iterator[Layer]:
+    """The layers of which no top is read."""
+    return (layer for layer in layers if read.isdisjoint(layer.tops))
+
+
+def _is_idle(layer: Layer, learned: set[str], used: set[str]) -> bool:
+    """Whether a layer that nothing reads any more learns nothing, and something read it in the whole net."""
+    return learned.isdisjoint((layer.name, *layer.tops)) and used.issuperset(layer.tops)
+
+
+def _others(layers: Sequence[Layer], dropped: Sequence[Layer]) -> list[Layer]:
+    gone = set(map(id, dropped))
+    return [layer for layer in layers if id(layer) not in gone]
 
 
 def _learned(layers: Sequence[Layer]) -> set[str]:
@@ -245,8 +254,8 @@ def _without(net: Net, dropped: Sequence[Layer], why: str) -> Net:
     if not dropped:
         return net
     names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in dropped)
-    kept = tuple(layer for layer in net.layers if not any(layer is x for x in dropped))
-    return replace(net, layers=kept, notes=(*net.notes, f"{names} {why}"))
+    kept = _others(net.layers, dropped)
+    return replace(net, layers=tuple(kept), notes=(*net.notes, f"{names} {why}"))
 
 
 def without_splits(net: Net) -> Net:
@@ -255,9 +264,11 @@ def without_splits(net: Net) -> Net:
         return net
     source: dict[str, str] = {}
     layers, splits = [], 0
-    for layer in net.layers:
+    read = {bottom: place for place, layer in enumerate(net.layers) for bottom in layer.bottoms}
+    written = {top: place for place, layer in enumerate(net.layers) for top in layer.tops}
+    for place, layer in enumerate(net.layers):
         bottoms = tuple(source.get(bottom, bottom) for bottom in layer.bottoms)
-        if layer.type == "Split" and layer.bottoms and _can_go(layer, net):
+        if layer.type == "Split" and layer.bottoms and _can_go(layer, place, read, written):
             source |= dict.fromkeys(layer.tops, bottoms[0])
             splits += 1
         else:
@@ -266,10 +277,12 @@ def without_splits(net: Net) -> Net:
     return replace(net, layers=tuple(layers), notes=net.notes + note)
 
 
-def _can_go(split: Layer, net: Net) -> bool:
-    """Whether no later layer overwrites a blob of the Split, and no top of it is an output or a loss."""
+def _can_go(split: Layer, place: int, read: Mapping[str, int], written: Mapping[str, int]) -> bool:
+    """Whether no later layer overwrites a blob of the Split, and no top of it is an output or a loss.
+
+    `read` and `written` are the places of the last layers that do so to a blob.
+    """
     if any(split.fields.loss_weight):
         return False
-    after = net.layers[[layer is split for layer in net.layers].index(True) + 1 :]
-    blobs = {*split.bottoms, *split.tops}
-    return set(split.tops) <= _used(after) and not any(blobs & set(layer.tops) for layer in after)
+    overwritten = any(written.get(blob, place) > place for blob in (*split.bottoms, *split.tops))
+    return not overwritten and all(read.get(top, place) > place for top in split.tops)

@@ -7,7 +7,8 @@ Shapes are those for the given inputs, as Caffe computes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, NoReturn
@@ -70,10 +71,12 @@ class Drawing:
     layers: list[Layer] = field(default_factory=list)
     held: dict[str, Sequence[Tensor]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    numbers: dict[str, Iterator[int]] = field(default_factory=lambda: defaultdict(lambda: count(1)))
 
     def unused(self, name: str) -> str:
         """The name, numbered as torch.fx does if it is taken."""
-        free = next(x for x in chain([name], (f"{name}_{n}" for n in count(1))) if x not in self.taken)
+        numbered = (f"{name}_{n}" for n in self.numbers[name])
+        free = next(x for x in chain([name], numbered) if x not in self.taken)
         self.taken.add(free)
         return free
 

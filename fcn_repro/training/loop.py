@@ -212,8 +212,11 @@ class Training:
         self._seed(dropout_seed(self.recipe.seed, example.number))
         # Autocast keeps its copies of the weights until it ends, so it must not outlive a step.
         with arithmetic(self.options.precision, self.process.device):
-            scores = by_head(self._forward(**example.inputs), tuple(self.train.heads))
-            loss = softmax_loss(scores, example.labels, normalize=self.recipe.loss.normalize)
+            loss = softmax_loss(
+                by_head(self._forward(**example.inputs), tuple(self.train.heads)),
+                example.labels,
+                normalize=self.recipe.loss.normalize,
+            )
             torch.autograd.backward(loss * self.process.world)  # DistributedDataParallel takes the mean
         return loss.detach()
 

@@ -6,6 +6,7 @@ import ast
 import itertools
 import json
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,12 @@ def _name_nodes(graph: GraphProto, layers: set[str]) -> None:
     """The one node of a layer is named after it, several are `layer/operator`; sizes keep their names."""
     values = {x.name for x in (*graph.value_info, *graph.output) if x.type.tensor_type.elem_type == _FLOAT}
     owners = [_owner(node, layers) if node.output[0] in values else "" for node in graph.node]
-    taken: set[str] = set()
+    taken, nodes = set[str](), Counter(owners)
+    numbers = defaultdict[str, Iterator[int]](lambda: itertools.count(2))
     for node, owner in zip(graph.node, owners, strict=True):
         if owner:
-            stem = owner if owners.count(owner) == 1 else f"{owner}/{node.op_type}"
-            numbered = (f"{stem}_{n}" for n in itertools.count(2))
+            stem = owner if nodes[owner] == 1 else f"{owner}/{node.op_type}"
+            numbered = (f"{stem}_{n}" for n in numbers[stem])
             node.name = next(name for name in itertools.chain([stem], numbered) if name not in taken)
         taken.add(node.name)
 

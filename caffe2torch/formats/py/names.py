@@ -19,6 +19,8 @@ class Names:
     def __init__(self, kind: str, taken: Iterable[str]) -> None:
         self.kind, self._taken = kind, {*taken, *_AMBIGUOUS}
         self._given: dict[str, str] = {}
+        self._next: dict[str, int] = {}
+        """The number to try next, by name."""
 
     def __call__(self, name: str) -> str:
         """The identifier of a name, the same each time."""
@@ -27,9 +29,11 @@ class Names:
         return self._given[name]
 
     def _free(self, name: str) -> str:
-        candidates = chain([name, f"{name}_"], (f"{name}_{number}" for number in count(2)))
+        numbers = count(self._next.get(name, 2))
+        candidates = chain([name, f"{name}_"], (f"{name}_{number}" for number in numbers))
         free = next(c for c in candidates if c not in self._taken and not keyword.iskeyword(c))
         self._taken.add(free)
+        self._next[name] = next(numbers)
         return free
 
 
