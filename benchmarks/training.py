@@ -211,7 +211,7 @@ def plain(job: Job, turns: Turns) -> None:
             loss = nn.functional.cross_entropy(
                 scores, example.labels["sem"], ignore_index=255, reduction=reduction
             )
-            loss.backward()
+            torch.autograd.backward(loss)
         optimizer.step()
         synchronize(device)
         turns.end(loss.item())
@@ -219,12 +219,13 @@ def plain(job: Job, turns: Turns) -> None:
 
 def optimizer_of(own: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     """Caffe's usual rates, biases at twice the rate and without decay, as pytorch-fcn sets them."""
+    solver: Any = own.solver
     trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": own.solver["weight_decay"]},
-        {"params": [p for p in trained if p.ndim == 1], "lr": 2 * own.solver["base_lr"]},
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": solver["weight_decay"]},
+        {"params": [p for p in trained if p.ndim == 1], "lr": 2 * solver["base_lr"]},
     ]
-    return torch.optim.SGD(groups, lr=own.solver["base_lr"], momentum=own.solver["momentum"])
+    return torch.optim.SGD(groups, lr=solver["base_lr"], momentum=solver["momentum"])
 
 
 def recipe_of(net: str) -> Recipe:

@@ -121,7 +121,7 @@ def _trained(
         training = Training(name, recipe, model, train, val, folder, process, options)
         if process.rank == 0:
             make_folder(workspace.models)  # now, not after days of training
-        with arranged(model):
+        with arranged(model, compiled=options.compiled):
             training.run()
         if process.rank == 0:
             c2t.export(module, workspace.models / f"{name}.safetensors")

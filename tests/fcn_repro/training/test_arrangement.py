@@ -115,6 +115,16 @@ def test_a_product_in_bfloat16(monkeypatch: pytest.MonkeyPatch, block: int) -> N
         torch.testing.assert_close(b, a, rtol=3e-2, atol=3e-2 * float(a.abs().max()))
 
 
+def test_the_gradients_of_large_weights_come_last() -> None:
+    net, order = random_net("FCN32s"), []
+    for name in ("conv1_1.weight", "fc6.weight", "fc7.weight"):
+        net.get_parameter(name).register_hook(lambda _, name=name: order.append(name))
+    with arranged(net):
+        net(torch.randn(1, 3, 41, 58, dtype=torch.float64)).sum().backward()
+    assert order[0] == "conv1_1.weight"
+    assert len(order) == 3
+
+
 def test_a_frozen_layer_costs_no_gradient() -> None:
     layer = nn.Conv2d(3, 40, 2).requires_grad_(False)
     bottom = torch.randn(1, 3, 3, 4, requires_grad=True)
