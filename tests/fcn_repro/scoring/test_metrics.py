@@ -145,15 +145,6 @@ def test_a_view_turned_around_is_read_in_its_own_order():
     assert confusion_of(3, label, [2, 1, 0]).counts.tolist() == np.eye(3).tolist()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_the_gpu_the_same_integers():
-    random = np.random.default_rng(7)
-    label, prediction = random.integers(0, 40, (2, 31, 47))
-    there = Confusion(40)
-    there.add(label, torch.from_numpy(prediction).cuda())
-    assert (there.counts == confusion_of(40, label, prediction).counts).all()
-
-
 def test_merging_adds_and_leaves_its_parts_alone():
     one, other = confusion_of(3, [0, 1], [0, 2]), confusion_of(3, [2, 1], [2, 2])
     assert one.merge(other).counts.tolist() == [[1, 0, 0], [0, 0, 2], [0, 0, 1]]
