@@ -150,6 +150,5 @@ def test_what_items_raise_comes_after_the_results_before():
 
     found = []
     with pytest.raises(KeyboardInterrupt):
-        for result in read_ahead(lambda x: 10 * x, items(), ahead=2):
-            found.append(result)
+        found.extend(read_ahead(lambda x: 10 * x, items(), ahead=2))
     assert found == [10, 20, 30]
