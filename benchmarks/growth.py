@@ -28,6 +28,8 @@ REPEATS = 3
 WIDTH, HEIGHT, LEFT, ROOM, TOP, FOOT = 360, 220, 40, 84, 30, 40
 """Of a chart, and the margins around its curves."""
 COLOURS = {"seconds": "#3d6fb4", "MB": "#c2410c"}
+BESIDE = {"seconds": -3, "MB": 12}
+"""Where the values stand, below or above their curve: both curves end at the same height."""
 Call = Callable[[], object]
 
 
@@ -219,7 +221,11 @@ def _curve(name: str, places: Sequence[tuple[float, float]], points: Sequence[Po
     unit = "s" if name == "seconds" else name
     ends = [
         element(
-            "text", f"{getattr(p, name):.3g} {unit}", x=round(x + 5, 1), y=round(y - 3, 1), fill=COLOURS[name]
+            "text",
+            f"{getattr(p, name):.3g} {unit}",
+            x=round(x + 5, 1),
+            y=round(y + BESIDE[name], 1),
+            fill=COLOURS[name],
         )
         for p, (x, y) in ((points[0], places[0]), (points[-1], places[-1]))
     ]

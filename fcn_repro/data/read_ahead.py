@@ -16,16 +16,21 @@ def read_ahead(
 ) -> Iterator[_B]:
     """The results of `work` on each item, in order; up to `ahead` are computed before they are asked for.
 
-    What `work` raises, the iteration raises at that item's turn.
+    What `work` raises, the iteration raises at that item's turn; what `items` raises, after the results of
+    the items before.
     """
     waiting: deque[Future[_B]] = deque()
+    source, ended = iter(items), None
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > ahead:
+            while ended is None:
+                try:
+                    waiting.append(pool.submit(work, next(source)))
+                except BaseException as error:
+                    ended = error
+                while waiting and (ended is not None or len(waiting) > ahead):
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+    if not isinstance(ended, StopIteration):
+        raise ended

@@ -10,7 +10,7 @@ import hashlib
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -24,6 +24,7 @@ from caffe2torch.command_line import Progress, ProgressLine
 from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.datasets import Dataset, Sample
 from fcn_repro.data.png import hexadecimal
+from fcn_repro.data.read_ahead import read_ahead
 from fcn_repro.data.transforms import Preparation, described
 from fcn_repro.scoring.device import Process, device_name, this_process
 from fcn_repro.scoring.journal import Done, Journal
@@ -137,11 +138,9 @@ class _Share:
         """The counts of these images."""
         done, begin = self.nothing, time.perf_counter()
         try:
-            for sample, predictions in self.predictor.predictions(indices):
-                if self.folder:
-                    self.folder.save(sample.id, predictions)
-                counted = done.merge(Done((sample.id,), self._count(sample, predictions)))
-                done = replace(counted, seconds=time.perf_counter() - begin)
+            # An image is counted and its files are written while the net computes the next one.
+            for one in read_ahead(self._scored, self.predictor.predictions(indices), ahead=1):
+                done = replace(done.merge(one), seconds=time.perf_counter() - begin)
                 self.journal.write(done)
                 progress(len(done.ids), len(indices))
         finally:
@@ -149,12 +148,16 @@ class _Share:
                 self.journal.write(done, now=True)
         return done
 
-    def _count(self, sample: Sample, predictions: Predictions) -> Mapping[str, Confusion]:
+    def _scored(self, predicted: tuple[Sample, Predictions]) -> Done:
+        """The counts of one image, whose predictions are saved."""
+        sample, predictions = predicted
+        if self.folder:
+            self.folder.save(sample.id, predictions)
         counts = {head: Confusion(confusion.classes) for head, confusion in self.nothing.heads.items()}
         for head, label in sample.labels.items():
             if head in counts:
                 counts[head].add(label, predictions[head])
-        return counts
+        return Done((sample.id,), counts)
 
 
 def _of_all(done: Done, process: Process) -> Done:

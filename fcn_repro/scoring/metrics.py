@@ -25,6 +25,7 @@ from fcn_repro.data.labels import IGNORE_LABEL
 
 Counts = npt.NDArray[np.int64]
 Labels = npt.NDArray[Any] | torch.Tensor
+_BYTES = (np.dtype(np.uint8), torch.uint8)
 
 
 class Over(Enum):
@@ -84,12 +85,25 @@ class Confusion:
         labelled = _integers(label, "labels").to(predicted.device)
         if labelled.shape != predicted.shape:
             raise ValueError(f"labels are {tuple(labelled.shape)}, predictions {tuple(predicted.shape)}")
+        if label.dtype in _BYTES and prediction.dtype in _BYTES and self._add_bytes(labelled, predicted):
+            return
         counted = labelled != self.ignore_label
         labelled, predicted = labelled[counted], predicted[counted]
         self._check(labelled, "label")
         self._check(predicted, "prediction")
         pairs = torch.bincount(labelled * self.classes + predicted, minlength=self.classes**2)
         self.counts += pairs.reshape(self.counts.shape).cpu().numpy()
+
+    def _add_bytes(self, labelled: torch.Tensor, predicted: torch.Tensor) -> bool:
+        """Counts values below 256 without looking for void first; False, and nothing, if one is no class."""
+        pairs = torch.bincount((labelled * 256 + predicted).view(-1), minlength=1 << 16).view(256, 256)
+        if 0 <= self.ignore_label < 256:
+            pairs[self.ignore_label] = 0
+        counts = pairs[: self.classes, : self.classes]
+        if bool(counts.sum() != pairs.sum()):
+            return False
+        self.counts += counts.cpu().numpy()
+        return True
 
     def merge(self, other: Confusion) -> Confusion:
         """The pixels of both. Raises ValueError if the classes differ."""

@@ -141,3 +141,14 @@ def test_no_more_is_read_than_is_allowed():
     assert len(started) <= 4
     results.close()
     assert len(started) <= 4
+
+
+def test_what_items_raise_comes_after_the_results_before():
+    def items():
+        yield from (1, 2, 3)
+        raise KeyboardInterrupt
+
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(read_ahead(lambda x: 10 * x, items(), ahead=2))
+    assert found == [10, 20, 30]

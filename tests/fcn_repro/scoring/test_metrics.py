@@ -193,3 +193,20 @@ def test_counts_that_cannot_be_are_refused(counts):
 def test_matrices_of_other_shapes_are_not_merged():
     with pytest.raises(ValueError, match=r"\(2, 2\) of int64, expected \(3, 3\)"):
         Confusion(3).merge(Confusion(2))
+
+
+@pytest.mark.parametrize("ignored", [255, -1, 300])
+def test_bytes_are_counted_as_other_integers(ignored):
+    random = np.random.default_rng(3)
+    label, prediction = random.integers(0, 5, (2, 9, 7), np.uint8)
+    if ignored == 255:
+        label[0] = ignored
+    found = []
+    for kind in (np.uint8, np.int64):
+        found.append(Confusion(5, ignored))
+        found[-1].add(label.astype(kind), torch.from_numpy(prediction.astype(kind)))
+    assert found[0].counts.sum() == (56 if ignored == 255 else 63)
+    assert (found[0].counts == found[1].counts).all()
+    with pytest.raises(ValueError, match="prediction 5 is not a class"):
+        found[0].add(label, np.full_like(prediction, 5))
+    assert (found[0].counts == found[1].counts).all()

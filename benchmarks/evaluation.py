@@ -1,0 +1,94 @@
+"""`python benchmarks/evaluation.py [--net narrow|full] [--images 8]`: what an evaluation does beside the net.
+
+Evaluates a net on a folder of JPEG photos, its predictions saved, and times the net's own calls in the same
+run: reading, counting and writing are to hide behind it. Then two processes with a thread each, against one
+with two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from training import CLASSES, SIZES, write_images
+
+import caffe2torch as c2t
+from fcn_repro.data.datasets import open_dataset
+from fcn_repro.data.transforms import prepared
+from fcn_repro.scoring.device import device_name
+from fcn_repro.scoring.evaluate import evaluate
+
+NETS = {"narrow": ("shapes-fcn8s", (12, 16, 24, 32, 48, 96, 96)), "full": ("voc-fcn32s", c2t.VGG16)}
+
+
+class Timed(c2t.FCN8s):
+    """An FCN-8s that keeps the seconds of its calls."""
+
+    calls: tuple[float, ...] = ()
+
+    def forward(self, data: Tensor) -> Tensor:
+        """As ever."""
+        begin = time.perf_counter()
+        scores = super().forward(data)
+        self.calls = (*self.calls, time.perf_counter() - begin)
+        return scores
+
+
+def evaluated(net: str, count: int, folder: Path) -> tuple[float, float]:
+    """Seconds of an evaluation, and of the net alone in it."""
+    images, widths = NETS[net]
+    if not folder.is_dir():
+        folder.mkdir()
+        write_images(folder, SIZES[images] * -(-count // len(SIZES[images])), CLASSES[images])
+    model = Timed(CLASSES[images], widths=widths)
+    found = evaluate(
+        model,
+        open_dataset("folder", folder, "all"),
+        preparation=prepared(("data",), (104.0, 117.0, 123.0)),
+        save_predictions=folder.parent / "predictions",
+        progress=lambda done, of: None,
+    )
+    return found.seconds, sum(model.calls[1:])  # the first one is to see what it predicts
+
+
+def in_processes(net: str, count: int, folder: Path, processes: int) -> float:
+    """Images/s of so many processes on as many threads as there are processors, or 2."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(2 // processes)}
+    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
+    arguments = [__file__, "--net", net, "--images", str(count), "--in", str(folder)]
+    command = [sys.executable, *launch, *arguments]
+    out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return count * processes / float(out.split()[-1])  # the seconds are those of all processes
+
+
+def main() -> None:
+    """Prints a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--net", choices=tuple(NETS), nargs="+", default=list(NETS))
+    parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--in", dest="folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.folder:
+        print(evaluated(args.net[0], args.images, args.folder)[0])
+        return
+    print(f"FCN-8s, {args.images} images, {device_name(torch.device('cpu'))}, torch {torch.__version__}\n")
+    print("| net | s per image | of it beside the net | 2 processes / 1 of 2 threads, images/s |")
+    print("|---|---|---|---|")
+    for net in args.net:
+        with tempfile.TemporaryDirectory() as home:
+            folder = Path(home) / "images"
+            total, own = evaluated(net, args.images, folder)
+            two, one = (in_processes(net, args.images, folder, n) for n in (2, 1))
+            beside = 100 * (1 - own / total)
+            print(f"| {net} | {total / args.images:.3f} | {beside:.1f} % | {two / one:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
