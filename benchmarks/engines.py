@@ -158,7 +158,7 @@ def tried(engine: Engine, net: str, place: Path, name: str) -> Found:
                     raise RuntimeError(f"gives {theirs.shape}, not {ours.shape}")
                 errors.append(float(np.linalg.norm(theirs - ours) / np.linalg.norm(ours)))
                 same.append(100 * float((theirs.argmax(1) == ours.argmax(1)).mean()))
-    return Found(max(errors), min(same))
+    return Found(float(np.max(errors)), min(same))  # NaN stays NaN
 
 
 def exported(engine: Engine, model: c2t.CaffeNet, folder: Path, size: tuple[int, int, int]) -> Path:

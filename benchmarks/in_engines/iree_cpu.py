@@ -19,7 +19,7 @@ def load(path, sets):
     name = onnx.load(path).graph.name
     config = iree.runtime.Config("local-sync")
     module = iree.runtime.VmModule.mmap(config.vm_instance, compiled)
-    function = iree.runtime.load_vm_module(module, config)[name.replace("-", "_")]
+    function = iree.runtime.load_vm_module(module, config)[name]
 
     def run(arrays):
         tops = function(*arrays)

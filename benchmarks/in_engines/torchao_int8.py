@@ -13,9 +13,10 @@ def load(path, sets):
     names = [spec.arg.name for spec in program.graph_signature.input_specs if spec.kind.name == "USER_INPUT"]
     quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
     prepared = prepare_pt2e(program.module(), quantizer)
-    observed = sum("post_process" in node.name for node in prepared.graph.nodes)
-    convolutions = sum("conv" in str(node.target) for node in prepared.graph.nodes)
-    print(f"{observed} observers, {convolutions} convolutions")
+    observers = {node for node in prepared.graph.nodes if "activation_post_process" in str(node.target)}
+    for node in prepared.graph.nodes:
+        if str(node.target) == "aten.conv2d.default" and not observers.issuperset(node.args[:2]):
+            raise RuntimeError(f"{node} has no observers")
 
     def called(model, arrays):
         given = {name: torch.from_numpy(x) for name, x in zip(names, arrays, strict=True)}
