@@ -265,9 +265,9 @@ def _reading(part: Part, region: Region, whole: Regions) -> Part:
         return Part(part.step, traits, part.bottoms, part.tops, (held,), region, pads, part.relu)
     if traits.offset is not None:
         moved = region[0].shifted(traits.offset[0]), region[1].shifted(traits.offset[1])
-        for axis, (read, own) in enumerate(zip(moved, whole[part.bottoms[0]], strict=True)):
-            if read.end > own.end:
-                problem = f"offset {traits.offset[axis]} + size {region[axis].end} exceeds {own.end}"
+        for axis, (cut, there) in enumerate(zip(moved, whole[part.bottoms[0]], strict=True)):
+            if cut.end > there.end:
+                problem = f"offset {traits.offset[axis]} + size {region[axis].end} exceeds {there.end}"
                 raise part.step.converter.refuse(f"{problem} on axis {2 + axis}")
         return Part(part.step, traits, part.bottoms[:1], part.tops, (moved,), region)
     return Part(part.step, traits, part.bottoms, part.tops, (region,) * len(part.bottoms), region)
