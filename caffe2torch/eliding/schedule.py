@@ -166,6 +166,7 @@ class Eliding:
                 part = _reading(part, region, whole)
             else:
                 part = in_full(part, whole)
+                demand |= {top: whole[top] for top in part.tops if top in whole}
             found.append(part)
             for bottom, read in zip(part.bottoms, part.reads, strict=True):
                 read = whole.get(bottom) if read is None else read
@@ -257,13 +258,17 @@ def _reading(part: Part, region: Region, whole: Regions) -> Part:
     if traits.window is not None:
         own = whole[part.bottoms[0]]
         rows, columns = (seen(region[axis], traits.window, axis) for axis in (0, 1))
-        read = rows.within(own[0]), columns.within(own[1])
+        held = rows.within(own[0]), columns.within(own[1])
         if traits.pads:
-            above, below = read[0].start - rows.start, rows.end - read[0].end
-            pads = above, below, read[1].start - columns.start, columns.end - read[1].end
-        return Part(part.step, traits, part.bottoms, part.tops, (read,), region, pads, part.relu)
+            above, below = held[0].start - rows.start, rows.end - held[0].end
+            pads = above, below, held[1].start - columns.start, columns.end - held[1].end
+        return Part(part.step, traits, part.bottoms, part.tops, (held,), region, pads, part.relu)
     if traits.offset is not None:
         moved = region[0].shifted(traits.offset[0]), region[1].shifted(traits.offset[1])
+        for axis, (cut, there) in enumerate(zip(moved, whole[part.bottoms[0]], strict=True)):
+            if cut.end > there.end:
+                problem = f"offset {traits.offset[axis]} + size {region[axis].end} exceeds {there.end}"
+                raise part.step.converter.refuse(f"{problem} on axis {2 + axis}")
         return Part(part.step, traits, part.bottoms[:1], part.tops, (moved,), region)
     return Part(part.step, traits, part.bottoms, part.tops, (region,) * len(part.bottoms), region)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from caffe2torch._torch import torch
 from caffe2torch.errors import NetError
+from caffe2torch.inference import optimize
 from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import Plan
@@ -60,7 +60,7 @@ class Segmenter:
     def __init__(self, model: nn.Module, mean: Sequence[float] | None = None, memory: float = MEMORY) -> None:
         if not memory > 0:
             raise NetError(f"memory={memory}: give bytes, more than 0")
-        self.model, self.memory = model, memory
+        self.memory = memory
         known = model_of(model)
         self.plan: Plan = known.plan
         self.blob = _photo_input(self.plan)
@@ -69,17 +69,17 @@ class Segmenter:
         found = {name: _known(known.labellings, name, count) for name, count in counts.items()}
         self.named = all(found.values())
         self.labellings = {name: found[name] or Labelling.numbered(count) for name, count in counts.items()}
+        self.run = optimize(model).run
 
     def __call__(self, image_hwc: Labels, progress: Progress | None = None) -> dict[str, Segmentation]:
         """A photo (H, W, 3), RGB, by head. Raises NetError for one that is too large for the net."""
         height, width = image_hwc.shape[:2]
         found = {head: Segmentation(*np.zeros((2, height, width), np.uint8)) for head in self.labellings}
         parts = tiles((height, width), self.plan, self.blob, self.memory)
-        with _inference(self.model):
-            for done, (row, column) in enumerate(parts):
-                if progress is not None:
-                    progress(done, len(parts))
-                self._segment(image_hwc, row, column, found)
+        for done, (row, column) in enumerate(parts):
+            if progress is not None:
+                progress(done, len(parts))
+            self._segment(image_hwc, row, column, found)
         return found
 
     def _segment(
@@ -88,7 +88,7 @@ class Segmenter:
         """Labels one tile."""
         part = image_hwc[row.start : row.end, column.start : column.end]
         part = part[:, :, ::-1] if self.prepared.channels == "BGR" else part
-        image = torch.from_numpy(self.prepared(part))[None].to(_like(self.model))  # (1, 3, h, w)
+        image = torch.from_numpy(self.prepared(part))[None]  # (1, 3, h, w)
         rows = slice(row.keep_start - row.start, row.keep_end - row.start)
         columns = slice(column.keep_start - column.start, column.keep_end - column.start)
         kept = slice(row.keep_start, row.keep_end), slice(column.keep_start, column.keep_end)
@@ -99,8 +99,7 @@ class Segmenter:
 
     def _scores(self, image: Tensor) -> dict[str, Tensor]:
         """The score (1, classes, h, w) of each head. Raises NetError for others, and if it is not finite."""
-        output: Any = self.model(**{self.blob: image})
-        scores = dict.fromkeys(self.plan.outputs, output) if isinstance(output, torch.Tensor) else output
+        scores = self.run({self.blob: image})
         for head, score in scores.items():
             expected = (1, len(self.labellings[head].classes), *image.shape[2:])
             if tuple(score.shape) != expected:
@@ -228,24 +227,7 @@ def _winners(score: Tensor) -> tuple[Tensor, Tensor]:
 
     Of equal classes the lowest. What sums to 1 is a softmax already.
     """
-    labels, best = score.argmax(0), score.amax(0)
+    best, labels = score.max(0)
     if score.min() < 0 or (score.sum(0) - 1).abs().max() > 1e-3:
         best = 1 / (score - best).exp().sum(0)
     return labels.to(torch.uint8), (100 * best).round().to(torch.uint8)
-
-
-@contextmanager
-def _inference(model: nn.Module) -> Iterator[None]:
-    """Inside, the model is in eval mode, without gradients."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
-
-
-def _like(model: nn.Module) -> Tensor:
-    """A tensor of a model's device and dtype."""
-    return next(model.parameters(), torch.zeros(()))

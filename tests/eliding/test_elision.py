@@ -129,6 +129,13 @@ RELU = "layer { name: 'r' type: 'ReLU' bottom: 'a' top: 'a' }"
         + CONV.format("b", "p", 4, "kernel_size: 3")
         + POOL.format("q", "b", "pool: MAX kernel_size: 3 stride: 2 pad: 1")
         + CONV.format("d", "q", 3, "kernel_size: 3 pad: 1"),
+        # Of what is computed whole, and of the image itself, a crop reads a part.
+        POOL.format("p", "a", "pool: MAX kernel_size: 3 stride: 2 pad: 1")
+        + CONV.format("k", "x", 2, "kernel_size: 5 stride: 3 pad: 2")
+        + """layer { name: 'c' type: 'Crop' bottom: 'p' bottom: 'k' top: 'c'
+               crop_param { offset: 5 axis: 2 } }
+             layer { name: 'i' type: 'Crop' bottom: 'x' bottom: 'k' top: 'i'
+               crop_param { offset: 3 axis: 2 } }""",
         # Normalized over the image, and then over channels.
         RELU
         + "layer { name: 'm' type: 'MVN' bottom: 'a' top: 'm' }"
@@ -148,7 +155,7 @@ RELU = "layer { name: 'r' type: 'ReLU' bottom: 'a' top: 'a' }"
         + """layer { name: 'i' type: 'InnerProduct' bottom: 'b' top: 'i'
                inner_product_param { num_output: 3 } }""",
     ],
-    ids=["branches", "averages", "normalizations", "twice", "classifier"],
+    ids=["branches", "averages", "crops", "normalizations", "twice", "classifier"],
 )  # fmt: skip
 def test_any_net_that_pads_its_image(layers: str) -> None:
     net = random_net(c2t.build(net_of(INPUT + FIRST + layers)))
@@ -168,4 +175,11 @@ def test_a_net_without_a_border_is_left_whole() -> None:
 def test_a_size_that_the_net_does_not_take() -> None:
     plan = model_of(c2t.build(net_of(INPUT + CONV.format("a", "x", 4, "kernel_size: 7")))).plan
     with pytest.raises(c2t.UnsupportedLayer, match="too small for the kernel"):
+        Eliding(plan).at({"x": (5, 9)})
+
+
+def test_a_crop_of_more_than_there_is() -> None:
+    crop = "layer { name: 'c' type: 'Crop' bottom: 'a' bottom: 'x' top: 'c' crop_param { offset: 1 } }"
+    plan = model_of(c2t.build(net_of(INPUT + CONV.format("a", "x", 4, "kernel_size: 3 pad: 1") + crop))).plan
+    with pytest.raises(c2t.UnsupportedLayer, match=r"offset 1 \+ size 5 exceeds 5 on axis 2"):
         Eliding(plan).at({"x": (5, 9)})
