@@ -8,7 +8,7 @@ import pytest
 
 from caffe2torch import pycaffe as caffe
 from caffe2torch.errors import Caffe2TorchError, NetError, WeightsError, WriteError
-from tests.pycaffe.problem import NET, solver_file, solver_of, write
+from tests.pycaffe.problem import NET, net_of, solver_file, solver_of, write
 
 SEQ = """
 import sys
@@ -368,3 +368,15 @@ def test_ctrl_c_ends_the_iteration_first(tmp_path):
     assert solver.iter == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert solver.net.params["fc"][0].diff.max() != 0
+
+
+def test_a_net_that_shares_the_solvers_weights_follows_its_steps(tmp_path):
+    solver = solver_of(tmp_path, "base_lr: 0.1 lr_policy: 'fixed'")
+    other = net_of(tmp_path, NET)
+    solver.share_weights(other)
+    solver.step(1)
+    shared, own = other.params["fc"][0], solver.net.params["fc"][0]
+    np.testing.assert_array_equal(shared.data, own.data)
+    assert shared.data[0, 0] == np.float32(0.5) + np.float32(0.025)  # the raw gradient is -0.25
+    assert own.diff.any()
+    assert not shared.diff.any(), "diffs are not shared"
