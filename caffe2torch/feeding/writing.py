@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-from caffe2torch.errors import MissingData, WriteError
+from caffe2torch.errors import WriteError
+from caffe2torch.untrusted.databases import library
 from caffe2torch.writing.output import create
 
 BACKENDS = ("lmdb", "leveldb")
@@ -29,9 +29,9 @@ class DatabaseWriter:
 
 
 class _Lmdb(DatabaseWriter):
-    def __init__(self, path: Path) -> None:
-        self._lmdb = _library("lmdb", path)
-        self._env = self._lmdb.open(str(path), map_size=1 << 26)
+    def __init__(self, lmdb: ModuleType, path: Path) -> None:
+        self._lmdb = lmdb
+        self._env = lmdb.open(str(path), map_size=1 << 26)
         self._records: list[tuple[bytes, bytes]] = []
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -56,8 +56,8 @@ class _Lmdb(DatabaseWriter):
 
 
 class _LevelDb(DatabaseWriter):
-    def __init__(self, path: Path) -> None:
-        self._db = _library("plyvel", path).DB(str(path), create_if_missing=True)
+    def __init__(self, plyvel: ModuleType, path: Path) -> None:
+        self._db = plyvel.DB(str(path), create_if_missing=True)
         self._batch, self._count = self._db.write_batch(), 0
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -80,19 +80,12 @@ def new_database(path: str, backend: str) -> Iterator[DatabaseWriter]:
     """
     if Path(path).exists():
         raise WriteError(f"{path}: is there already; remove it, or name another database")
+    package, writer = ("lmdb", _Lmdb) if backend == "lmdb" else ("plyvel", _LevelDb)
+    module = library(package, f"{Path(path).name}: writing it")
     with create(path, folder=True) as output:
-        writer = (_Lmdb if backend == "lmdb" else _LevelDb)(output.path)
         try:
-            yield writer
-        finally:
-            writer.close()
-
-
-def _library(name: str, path: Path) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        extra = "caffe" if name == "lmdb" else "leveldb"
-        raise MissingData(
-            f"{path.name}: writing it needs the package {name}: pip install 'caffe2torch[{extra}]'"
-        ) from None
+            with closing(writer(module, output.path)) as database:
+                yield database
+        except module.Error as error:  # a full disk; its text names the hidden folder first
+            problem = str(error).rpartition(": ")[2].rstrip("'")
+            raise WriteError(f"{path}: cannot be written: {problem}") from None

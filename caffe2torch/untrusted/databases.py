@@ -32,7 +32,7 @@ class Lmdb(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        lmdb = _library("lmdb", path)
+        lmdb = library("lmdb", f"{path}: reading an LMDB")
         _check_lmdb(path)
         try:
             # Without a lock file it can be read where nothing may be written, and locked by nobody.
@@ -52,7 +52,7 @@ class LevelDb(Database):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        plyvel = self._plyvel = _library("plyvel", path)
+        plyvel = self._plyvel = library("plyvel", f"{path}: reading a LevelDB")
         try:
             self._db = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True)
         except plyvel.Error as error:
@@ -90,14 +90,13 @@ def open_database(path: str, backend: str) -> Database:
     return database
 
 
-def _library(name: str, path: Path) -> ModuleType:
+def library(name: str, doing: str) -> ModuleType:
+    """The package `lmdb` or `plyvel`; MissingData says that `doing` needs it."""
     try:
         return importlib.import_module(name)
     except ImportError:
-        kind, extra = ("an LMDB", "caffe") if name == "lmdb" else ("a LevelDB", "leveldb")
-        raise MissingData(
-            f"{path}: reading {kind} needs the package {name}: pip install 'caffe2torch[{extra}]'"
-        ) from None
+        extra = {"lmdb": "caffe", "plyvel": "leveldb"}[name]
+        raise MissingData(f"{doing} needs the package {name}: pip install 'caffe2torch[{extra}]'") from None
 
 
 def _check_lmdb(path: Path) -> None:

@@ -1,7 +1,10 @@
 """`c2t-caffe`'s smaller tools against what Caffe's own wrote (feeding/make.py of the golden files)."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 
 import lmdb
 import numpy as np
@@ -13,7 +16,7 @@ from PIL import Image
 from caffe2torch.pycaffe import draw
 from caffe2torch.pycaffe.proto import caffe_pb2
 from caffe2torch.pycaffe.tool.main import main
-from tests.places import GOLDEN
+from tests.places import GOLDEN, ROOT
 
 FOLDER = GOLDEN / "pycaffe" / "feeding"
 BACKENDS = ("lmdb", "leveldb")
@@ -43,6 +46,20 @@ def test_convert_imageset(golden, capsys, backend):
     log = capsys.readouterr().err
     assert "] A total of 5 images." in log
     assert "] Processed 5 files." in log
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_convert_imageset_onto_a_full_disk(golden, backend):
+    """One line, and no database."""
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+    run = "from caffe2torch.pycaffe.tool.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [f"--backend={backend}", "--resize_height=99", "--resize_width=99", "images/", "same.txt", "made"]
+    command = [sys.executable, "-c", limit + run, "convert_imageset", *words]
+    before = {path.name for path in golden.iterdir()}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOG_minloglevel": "2"}
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "c2t-caffe: made: cannot be written: File too large\n")
+    assert {path.name for path in golden.iterdir()} == before
 
 
 def test_convert_imageset_encoded(golden):
