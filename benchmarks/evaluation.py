@@ -2,7 +2,8 @@
 
 Evaluates a net on a folder of JPEG photos, its predictions saved, and times the net's own calls in the same
 run: reading, counting and writing are to hide behind it. Then two processes with a thread each, against one
-with two.
+with two. At last the embedded net on shapes/test, whose images have many sizes, on one thread: as it is
+evaluated, and as the module alone would be, by turns.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import caffe2torch as c2t
 from caffe2torch.inference.optimized import Optimized
 from fcn_repro.data.datasets import open_dataset
 from fcn_repro.data.transforms import prepared
+from fcn_repro.scoring import predict
 from fcn_repro.scoring.device import device_name
 from fcn_repro.scoring.evaluate import evaluate
 
@@ -75,6 +77,30 @@ def in_processes(net: str, count: int, folder: Path, processes: int) -> float:
     return count * processes / float(out.split()[-1])  # the seconds are those of all processes
 
 
+def against_module(rounds: int = 3) -> None:
+    """Prints what the embedded net takes on shapes/test, and its module."""
+    torch.set_num_threads(1)
+    model = c2t.load(Path(__file__).parents[1] / "weights" / "shapes-fcn8s.caffemodel")
+    opened = open_dataset("shapes", Path(), "test")
+    ways = {"optimized": predict.fast, "module": lambda model, precision: model}
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            with patch.object(predict, "fast", way):
+                begin = time.process_time()
+                found = evaluate(
+                    model,
+                    opened,
+                    preparation=prepared(("data",), (104.00699, 116.66877, 122.67892)),
+                    progress=lambda done, of: None,
+                )
+                spent[name].append((found.seconds, time.process_time() - begin))
+    print("\n| shapes/test, one thread | images/s | processor seconds |\n|---|---|---|")
+    for name, each in spent.items():
+        seconds, processor = map(min, zip(*each, strict=True))
+        print(f"| {name} | {len(opened) / seconds:.1f} | {processor:.2f} |")
+
+
 def main() -> None:
     """Prints a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -97,6 +123,7 @@ def main() -> None:
             two, one = (in_processes(net, args.images, folder, n) for n in (2, 1))
             beside = 100 * (1 - own / total)
             print(f"| {net} | {total / args.images:.3f} | {beside:.1f} % | {two / one:.2f} |", flush=True)
+    against_module()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""`python benchmarks/inference.py [--net NAME ...] [--peer NAME ...] [--into DIR]`: a forward pass by turns.
+"""`python benchmarks/inference.py [--net NAME ...] [--peer NAME ...] [--into DIR]`: forward passes.
 
-Each peer has a process of its own, with its pinned packages in an environment of its own (engines.py). Nets
-of full width have random weights that keep the scale of what passes them. Prints, for each net, the median
-and the spread of the rounds, the ratio to ours, the relative error and the share of equal labels against
-torch's eager module, and the most memory a process had; and what a product of matrices reaches in torch, and
-in which share of that our convolutions are.
+Each peer runs by turns in a process of its own, with its pinned packages in an environment of its own
+(engines.py). Nets of full width have random weights that keep the scale of what passes them. Prints, for each
+net, the median and the spread of the rounds, the ratio to ours, the relative error and the share of equal
+labels against torch's eager module, and the most memory a process had; and what a product of matrices reaches
+in torch, and in which share of that our convolutions are.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.eliding.schedule import Eliding
 from caffe2torch.writing.model import model_of
-
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,9 @@ class Running:
         raise RuntimeError((self.process.stderr.read().strip().splitlines() or ["ended"])[-1])
 
 
-def table(name: str, peers: list[str], folder: Path, into: Path, threads: int, ceiling: float) -> None:
+def table(name: str, folder: Path, options: argparse.Namespace, ceiling: float) -> None:
     """Prints the rows of a net."""
+    peers, into, threads = options.peer, options.into or folder, options.threads
     architecture, shape = NETS[name]
     net = net_of(architecture)
     for suffix in {PEERS[peer].suffix for peer in peers}:
@@ -132,7 +131,7 @@ def table(name: str, peers: list[str], folder: Path, into: Path, threads: int, c
             runs[peer] = Running(PEERS[peer], folder, into, shape, threads)
         except (RuntimeError, subprocess.CalledProcessError) as error:
             failed[peer] = str(error)
-    for _ in range(ROUNDS):
+    for _ in range(options.rounds):
         for running in runs.values():
             running.go()
     medians = {peer: statistics.median(running.seconds) for peer, running in runs.items()}
@@ -175,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--net", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--peer", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--into", type=Path, help="keeps the environments there")
     options = parser.parse_args()
@@ -187,8 +187,7 @@ def main() -> None:
     print("|---" * 8 + "|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.net:
-            into = options.into or Path(folder)
-            table(name, options.peer, Path(folder), into, options.threads, ceiling)
+            table(name, Path(folder), options, ceiling)
 
 
 if __name__ == "__main__":

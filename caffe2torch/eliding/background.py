@@ -7,17 +7,24 @@ top has one, and more that the top has are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.eliding.net import Frame, Kernel
+from caffe2torch.eliding.recent import Recent
 from caffe2torch.eliding.schedule import Eliding, Part, Regions, Schedule, in_full
 from caffe2torch.eliding.spans import Region, Span
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+KEPT, MOST_KEPT = 512, 1 << 15
+"""How many answers are kept for other sizes, and how many values such a one has at most."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,12 @@ class _Answer:
         least, before = self.least(axis), self.before[axis]
         if length == least and span == (0, least):
             return self
-        places = [at if at < before else max(before, at + least - length) for at in range(*span)]
-        chosen = torch.tensor(places, dtype=torch.int64, device=self.values.device)
-        return _Answer(self.values.index_select(2 + axis, chosen), self.before)
+        more = length - least
+        if span.end <= before + 1 or span.start >= before + more:
+            start = span.start - (0 if span.end <= before + 1 else more)
+            return _Answer(self.values.narrow(2 + axis, start, span.length), self.before)
+        places = tuple(at if at < before else max(before, at - more) for at in range(*span))
+        return _Answer(self.values.index_select(2 + axis, _index(places, self.values.device)), self.before)
 
     def whole(self, lengths: Sequence[int]) -> Tensor:
         """All of it, if it is so high and wide."""
@@ -48,15 +58,38 @@ class _Answer:
         return rows.part(1, Span(0, lengths[1]), lengths[1]).values
 
 
-def frames(
-    eliding: Eliding, found: Schedule, kernels: Mapping[str, Kernel], like: Tensor
-) -> dict[int, Frame]:
-    """The frames of a schedule, on the device and of the dtype of `like`."""
-    answering = _Answering(found.whole, eliding.undisturbed(found.whole), kernels, like)
-    ends = [place for place, part in enumerate(found.parts) if found.framed.intersection(part.tops)]
-    for part in found.parts[: max(ends, default=-1) + 1]:
-        answering.add(part)
-    return {number: _frame(answering.answers[number], found, number) for number in found.framed}
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """Those of a layer's tops."""
+
+    tops: Sequence[_Answer]
+
+
+@lru_cache(KEPT)
+def _index(places: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(places, dtype=torch.int64, device=device)
+
+
+class Background:
+    """The frames of a net at any size, on the device and of the dtype of `like`.
+
+    The first layers have the same answers at many sizes: these are kept.
+    """
+
+    def __init__(self, eliding: Eliding, kernels: Mapping[str, Kernel], like: Tensor) -> None:
+        self.eliding, self.kernels, self.like = eliding, kernels, like
+        self.kept: Recent[Hashable, _Answers] = Recent(KEPT)
+
+    def frames(self, found: Schedule) -> dict[int, Frame]:
+        """The frames of a schedule, by the numbers of the values that they are around."""
+        clean = self.eliding.undisturbed(found.whole)
+        answering = _Answering(found.whole, clean, self.kernels, self.like)
+        ends = [place for place, part in enumerate(found.parts) if found.framed.intersection(part.tops)]
+        for part in found.parts[: max(ends, default=-1) + 1]:
+            key = answering.edges(part)
+            make = partial(answering.of, part)
+            answering.add(part, make() if key is None else self.kept.of(key, make))
+        return {number: _frame(answering.answers[number], found, number) for number in found.framed}
 
 
 class _Answering:
@@ -65,14 +98,43 @@ class _Answering:
     def __init__(self, whole: Regions, clean: Regions, kernels: Mapping[str, Kernel], like: Tensor) -> None:
         self.whole, self.clean, self.kernels, self.like = whole, clean, kernels, like
         self.answers: dict[int, _Answer] = {}
+        self.makers: dict[int, _Answers] = {}
 
-    def add(self, part: Part) -> None:
-        """Computes those of a layer."""
+    def add(self, part: Part, found: _Answers) -> None:
+        """Keeps those of a layer for the layers after it."""
+        self.answers |= zip(part.tops, found.tops, strict=True)
+        self.makers |= dict.fromkeys(part.tops, found)
+
+    def edges(self, part: Part) -> Hashable | None:
+        """What the answers of a layer depend on; None for those that are not worth keeping."""
         if part.step.layer.type == "Input":
-            for top, shape in zip(part.tops, part.step.tops, strict=True):
-                zeros = self.like.new_zeros(1, (shape or (1, 1))[1] or 1, 1, 1)
-                self.answers[top] = _Answer(zeros, (0, 0), True)
-            return
+            return part.tops
+        numbers, traits = (*part.bottoms, *part.tops), part.traits
+        if not traits.splits or any(number not in self.whole for number in numbers):
+            return None
+        edges = list[Hashable]()
+        for number in numbers:
+            edges += map(_ends, self.clean[number], self.whole[number])
+        if traits.window is not None and not traits.window.transposed:
+            bottom = self.whole[part.bottoms[0]]
+            edges += [span.end % stride for span, stride in zip(bottom, traits.window.stride, strict=True)]
+        elif not traits.pointwise:
+            edges += [self.whole[number] for number in numbers]
+        made = (self.makers[number] for number in part.bottoms)
+        return (part.tops, part.relu, *edges, *made) if self._top_values(part) <= MOST_KEPT else None
+
+    def _top_values(self, part: Part) -> int:
+        """How many values the answer of a layer with one top has."""
+        (top,), channels = part.tops, (part.step.tops[0] or (1, 1))[1] or 1
+        return channels * math.prod(
+            1 + sum(_ends(*spans)) for spans in zip(self.clean[top], self.whole[top], strict=True)
+        )
+
+    def of(self, part: Part) -> _Answers:
+        """Those of a layer, whose bottoms' are known."""
+        if part.step.layer.type == "Input":
+            channels = [(shape or (1, 1))[1] or 1 for shape in part.step.tops]
+            return _Answers([_Answer(self.like.new_zeros(1, n, 1, 1), (0, 0), True) for n in channels])
         bottoms = [self.answers[number] for number in part.bottoms]
         kernel, window = self.kernels[part.step.key], part.traits.window
         if all(bottom.endless for bottom in bottoms) and part.traits.splits:
@@ -85,17 +147,16 @@ class _Answering:
                 computes=(Span(0, 1), Span(0, 1)),
                 relu=part.relu,
             )
-            (made,) = kernel(one, *(bottom.whole(lengths) for bottom in bottoms))
-            self.answers[part.tops[0]] = _Answer(made, (0, 0), window is None)
-            return
+            (zero,) = kernel(one, *(bottom.whole(lengths) for bottom in bottoms))
+            return _Answers([_Answer(zero, (0, 0), window is None)])
         shorter = [self._shorter(part, axis) for axis in (0, 1)]
         sizes = self._sizes(part, shorter)
         given = [
             bottom.whole([span.length for span in sizes[number]])
             for number, bottom in zip(part.bottoms, bottoms, strict=True)
         ]
-        for number, answer in zip(part.tops, kernel(in_full(part, sizes), *given), strict=True):
-            self.answers[number] = self._kept(number, answer)
+        made = kernel(in_full(part, sizes), *given)
+        return _Answers([self._kept(number, top) for number, top in zip(part.tops, made, strict=True)])
 
     def _sizes(self, part: Part, shorter: Sequence[int]) -> dict[int, Region]:
         """The bottoms and tops, so many repetitions of the tops shorter."""
@@ -132,6 +193,12 @@ class _Answering:
                 top = top.index_select(2 + axis, torch.tensor(places, device=top.device))
             before.append(start)
         return _Answer(top, (before[0], before[1]))
+
+
+def _ends(clean: Span, whole: Span) -> tuple[int, int]:
+    """How much comes before what repeats, and after it."""
+    clean = clean.within(whole)
+    return (clean.start, whole.end - clean.end) if clean.length else (whole.end, 0)
 
 
 def _frame(answer: _Answer, found: Schedule, number: int) -> Frame:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from caffe2torch._torch import torch
-from caffe2torch.eliding.background import frames
+from caffe2torch.eliding.background import Background
 from caffe2torch.eliding.kernels import Converted
 from caffe2torch.eliding.net import ElidedNet, Kernel
 from caffe2torch.eliding.schedule import Eliding, Part
@@ -31,7 +31,7 @@ def elided(model: CaffeNet, size: tuple[int, int]) -> tuple[dict[str, nn.Module]
     modules = {step.key: _layer(step, model) for step in model.plan.steps if step.layer.type != "Input"}
     kernels = cast(Mapping[str, Kernel], modules)
     with torch.no_grad():
-        net = ElidedNet(found, kernels, frames(eliding, found, kernels, torch.empty(0)))
+        net = ElidedNet(found, kernels, Background(eliding, kernels, torch.empty(0)).frames(found))
 
     def run(images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values = net(images)

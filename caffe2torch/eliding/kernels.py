@@ -17,25 +17,11 @@ from caffe2torch.plan import Step
 if TYPE_CHECKING:
     from torch import Tensor
 
-Blobs = Mapping[str, "Tensor"]
-"""A layer's blobs by their names in its converter."""
-
-
-def blobs_of(step: Step, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A step's blobs, in the shapes that it needs, from a state dict."""
-    found = {}
-    for parameter in step.parameters:
-        value = state[parameter.key].detach()
-        found[parameter.name] = (
-            value.view([n or -1 for n in parameter.shape]) if parameter.reshaped else value
-        )
-    return found
-
 
 class Converted:
-    """A layer as its converter computes it."""
+    """A layer as its converter computes it, from its blobs by their names there."""
 
-    def __init__(self, step: Step, blobs: Blobs) -> None:
+    def __init__(self, step: Step, blobs: Mapping[str, Tensor]) -> None:
         self.converter, self.blobs = step.converter, blobs
         self.options: dict[str, Any] = {"training": False} if step.converter.depends_on_phase else {}
         if (module := step.converter.module()) is not None:

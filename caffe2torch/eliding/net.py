@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from caffe2torch._torch import torch
+from caffe2torch._torch import is_exporting, torch
 from caffe2torch.eliding.schedule import Part, Schedule
 from caffe2torch.eliding.spans import Region
 
@@ -34,7 +34,7 @@ class Frame:
 
     def around(self, x: Tensor) -> Tensor:
         """`x` (N, C, h, w) with the frame around it."""
-        if torch.compiler.is_exporting():
+        if is_exporting():
             count = (x.shape[0], -1, -1, -1)
             row = torch.cat([self.left.expand(count), x, self.right.expand(count)], 3)
             return torch.cat([self.above.expand(count), row, self.below.expand(count)], 2)

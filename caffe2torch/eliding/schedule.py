@@ -99,6 +99,8 @@ class Eliding:
             if step.layer.type == "Input":
                 self.inputs |= zip(step.layer.tops, tops, strict=True)
             self.parts.append(Part(step, traits_of(step), bottoms, tops))
+        self.last = names
+        """The number of each blob as its last layer leaves it."""
         self.outputs = {name: names[name] for name in self.plan.outputs}
 
     def at(self, sizes: Sizes) -> Schedule:

@@ -15,10 +15,14 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.eliding.recent import Recent
 from caffe2torch.errors import MissingData, NetError
-from caffe2torch.inference.optimized import Optimized, sizes_of
+from caffe2torch.inference.optimized import Optimized
+from caffe2torch.inference.passes import sizes_of
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from caffe2torch.writing.model import Model
+    from caffe2torch.zoo.fcn import Architecture
 
 SIZES = 4
 """How many are kept: each has all of the net's weights."""
@@ -30,15 +34,13 @@ Run = Callable[[list[Array]], list[Array]]
 class InEngine(Optimized):
     """See `optimize`."""
 
-    def __init__(self, model: nn.Module, engine: str, precision: str) -> None:
-        from caffe2torch.writing.model import model_of
-
+    def __init__(self, model: Model, architecture: Architecture | None, engine: str, precision: str) -> None:
         if engine == "onnxruntime" and precision != "fp32":
             raise NetError("onnxruntime has no bf16 on a CPU; openvino and torch have")
-        super().__init__(model)
+        super().__init__(model, architecture)
         self.load, self.precision = _ENGINES[engine], precision
         _package(engine)
-        self.net = model_of(model).module  # with the values as they are now
+        self.net = model.module  # with the values as they are now
         self.runs: Recent[tuple[int, ...], Run] = Recent(SIZES)
 
     def prepare(self, size: tuple[int, int]) -> None:

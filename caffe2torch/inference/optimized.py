@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from caffe2torch._torch import torch
-from caffe2torch.eliding.schedule import Sizes
 from caffe2torch.errors import NetError
-from caffe2torch.plan import Plan
+from caffe2torch.inference.values import emptied
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from caffe2torch.net.labelling import Labelling
     from caffe2torch.net.preprocessing import Preprocessing
+    from caffe2torch.writing.model import Model
+    from caffe2torch.zoo.fcn import Architecture
 
 Scores = Any
 """A tensor, or several by name: what the model returns."""
@@ -27,16 +28,14 @@ class Optimized:
     not the net's, and for a size that it does not take.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        from caffe2torch.modules.fcn_base import FCN
-        from caffe2torch.writing.model import model_of
-
-        known = model_of(model)
-        self.plan: Plan = known.plan
+    def __init__(self, model: Model, architecture: Architecture | None) -> None:
+        """`architecture` is that of an FCN, which returns a single score by itself."""
+        known = model.deployed_knowledge
+        self.plan, self.architecture = emptied(model.plan), architecture
         self.inputs, self.outputs = tuple(self.plan.inputs), tuple(self.plan.outputs)
         self.preprocessing: Mapping[str, Preprocessing] = known.preprocessing
         self.labellings: Mapping[str, Labelling] = known.labellings
-        self._single = isinstance(model, FCN) and len(self.outputs) == 1
+        self._single = architecture is not None and len(self.outputs) == 1
         self._name = self.plan.net.name or "the net"
 
     def prepare(self, size: tuple[int, int]) -> None:
@@ -65,11 +64,6 @@ class Optimized:
             channels = (self.plan.inputs[blob] or (None, None))[1]
             check_image(self._name, blob, image, channels or image.shape[1])
         return named
-
-
-def sizes_of(images: Mapping[str, Tensor]) -> Sizes:
-    """The height and width of each image."""
-    return {blob: (image.shape[2], image.shape[3]) for blob, image in images.items()}
 
 
 def best(score: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.eliding import schedule as planning
-from caffe2torch.eliding.background import frames
-from caffe2torch.eliding.kernels import Converted, blobs_of
+from caffe2torch.eliding.background import Background
+from caffe2torch.eliding.kernels import Converted
 from caffe2torch.eliding.net import ElidedNet
 from caffe2torch.eliding.schedule import Eliding, Schedule, fused
 from caffe2torch.plan import Plan
@@ -43,24 +43,30 @@ def random_net(net: nn.Module) -> nn.Module:
     return net.double().eval()
 
 
-def elided(plan: Plan, net: nn.Module, size: tuple[int, int]) -> tuple[Schedule, ElidedNet]:
-    """The net at a size, as the modules of this project compute it otherwise."""
+def elided(
+    plan: Plan, net: nn.Module, size: tuple[int, int], before: tuple[int, int] | None
+) -> tuple[Schedule, ElidedNet]:
+    """The net at a size, and before at another one, as the modules of this project compute it otherwise."""
     state = net.state_dict()
-    kernels = {step.key: Converted(step, blobs_of(step, state)) for step in plan.steps}
+    kernels = {
+        step.key: Converted(step, {p.name: state[p.key] for p in step.parameters}) for step in plan.steps
+    }
     eliding = Eliding(plan)
     found = fused(eliding.at(dict.fromkeys(plan.inputs, size)))
-    like = torch.empty(0, dtype=torch.float64)
-    return found, ElidedNet(found, kernels, frames(eliding, found, kernels, like))
+    background = Background(eliding, kernels, torch.empty(0, dtype=torch.float64))
+    if before is not None:
+        background.frames(fused(eliding.at(dict.fromkeys(plan.inputs, before))))
+    return found, ElidedNet(found, kernels, background.frames(found))
 
 
-def assert_same(net: nn.Module, size: tuple[int, int]) -> Schedule:
+def assert_same(net: nn.Module, size: tuple[int, int], before: tuple[int, int] | None = None) -> Schedule:
     plan = model_of(net).plan
     images = {
         blob: 100 * torch.randn(2, shape[1], *size, dtype=torch.float64)
         for blob, shape in plan.inputs.items()
     }
     with torch.no_grad():
-        found, run = elided(plan, net, size)
+        found, run = elided(plan, net, size, before)
         values, wanted = run(images), net(**images)
     wanted = dict.fromkeys(plan.outputs, wanted) if isinstance(wanted, torch.Tensor) else wanted
     for name, number in found.outputs.items():
@@ -78,7 +84,28 @@ def test_the_scores_are_those_of_the_whole_net(architecture: c2t.Architecture) -
 
 @pytest.mark.parametrize("extra", range(1, 32, 5))
 def test_sizes_of_every_remainder(extra: int) -> None:
-    assert_same(random_net(c2t.FCN8s(3, widths=(2, 3, 3, 4, 3, 4, 4))), (30 + extra, 71 - extra))
+    net = random_net(c2t.FCN8s(3, widths=(2, 3, 3, 4, 3, 4, 4)))
+    assert_same(net, (30 + extra, 71 - extra), before=(31 + extra, 70 - extra))
+
+
+@pytest.mark.parametrize(
+    "layer", ["pool: MAX kernel_size: 2 stride: 2", "pool: MAX kernel_size: 3 stride: 2"]
+)
+def test_answers_that_are_kept_for_other_sizes(layer: str) -> None:
+    """Whose last windows lie otherwise."""
+    text = (
+        INPUT
+        + FIRST
+        + CONV.format("b", "a", 4, "kernel_size: 3 pad: 1")
+        + POOL.format("p", "b", layer)
+        + CONV.format("c", "p", 4, "kernel_size: 3 pad: 1")
+        + POOL.format("q", "c", layer)
+        + CONV.format("d", "q", 3, "kernel_size: 3 pad: 1")
+    )
+    net = random_net(c2t.build(net_of(text)))
+    for more in range(5):
+        for less in range(5):
+            assert assert_same(net, (40 + more, 60 + less), before=(42, 64)).framed
 
 
 def test_it_multiplies_less() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from torch import nn
 import caffe2torch as c2t
 from caffe2torch.eliding.recent import Recent
 from caffe2torch.errors import NetError
+from caffe2torch.inference import bounds, packed, passes
+from tests.nets import net_of
 from tests.places import GOLDEN
 
 NETS = sorted(path.name for path in (GOLDEN / "fcn").iterdir())
@@ -98,6 +102,79 @@ def test_it_keeps_the_values_that_the_model_had() -> None:
     assert torch.equal(fast(image), before)
 
 
+@pytest.mark.parametrize("name", ["voc-fcn8s", "siftflow-fcn8s"])
+def test_a_file_gives_what_its_model_gives(name: str) -> None:
+    path = GOLDEN / "fcn" / name / "weights.caffemodel"
+    direct, through = c2t.optimize(path), c2t.optimize(c2t.load(path))
+    image = torch.randn(1, 3, 40, 31) * 70
+    found, wanted = direct(image), through(image)
+    assert type(found) is type(wanted)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert direct.preprocessing == through.preprocessing
+
+
+def test_neither_the_model_nor_its_file_is_kept(tmp_path: Path) -> None:
+    model = alike(c2t.FCN8s(5, widths=NARROW))
+    path = tmp_path / "net.safetensors"
+    c2t.export(model, path, check=False)
+    weight = weakref.ref(model.fc6.weight)
+    fast, direct = c2t.optimize(model), c2t.optimize(path)
+    del model
+    gc.collect()
+    assert weight() is None
+    if (maps := Path("/proc/self/maps")).is_file():
+        assert path.name not in maps.read_text()
+    image = torch.randn(1, 3, 9, 9)
+    assert torch.equal(fast(image), direct(image))
+
+
+def test_weights_that_are_packed_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = alike(c2t.FCN32s(5, widths=NARROW))
+    image = torch.randn(2, 3, 20, 30) * 70
+    with torch.no_grad():
+        wanted = model.double()(image.double())
+    monkeypatch.setattr(packed, "PIECE", 1)
+    monkeypatch.setattr(packed, "_CHANNELS", 7)  # of 20, in fc6
+    fast = c2t.optimize(model.float())
+    assert len(fast.kernels["fc6"].pieces) == 3
+    assert relative(fast(image), wanted) < 2e-6
+
+
+def test_kernels_of_48_channels_on_few_pixels() -> None:
+    """oneDNN wants these weights in another layout."""
+    model = alike(c2t.FCN32s(5, widths=(8, 8, 16, 32, 48, 48, 48)))
+    fast = c2t.optimize(model)
+    images = [torch.randn(1, 3, *size) * 70 for size in ((9, 200), (150, 150), (40, 30))]
+    found = [fast(image) for image in images]
+    assert len(fast.kernels["fc6"].small)
+    model.double()
+    with torch.no_grad():
+        for image, score in zip(images, found, strict=True):
+            assert relative(score, model(image.double())) < 2e-6
+
+
+def test_large_images_of_a_batch_run_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = alike(c2t.FCN8s(5, widths=NARROW))
+    fast, images = c2t.optimize(model), torch.randn(3, 3, 20, 31) * 70
+    together = fast(images)
+    monkeypatch.setattr(passes, "ALONE", 0)
+    found = fast(images)
+    for image, score in zip(images, found, strict=True):
+        assert torch.equal(score[None], fast(image[None]))
+    assert relative(found, together.double()) < 2e-6
+    assert fast(images[:0]).shape == (0, 5, 20, 31)
+
+
+def test_a_batch_whose_images_depend_on_each_other_runs_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passes, "ALONE", 0)
+    net = c2t.build(net_of(
+        "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 1 dim: 3 dim: 4 } } }"
+        "layer { name: 'r' type: 'Reduction' bottom: 'x' top: 'r' }"
+    ))  # fmt: skip
+    images = torch.randn(2, 1, 3, 4)
+    assert relative(c2t.optimize(net)(images)["r"], images.double().sum()) < 2e-6
+
+
 def test_threads_share_one() -> None:
     model = alike(c2t.FCN8s(5, widths=NARROW))
     fast = c2t.optimize(model)
@@ -113,7 +190,7 @@ def test_a_bounded_number_of_sizes_is_kept() -> None:
     fast = c2t.optimize(alike(c2t.FCN32s(3, widths=(2, 2, 2, 2, 2, 2, 2))))
     for height in range(1, 24):
         fast(torch.randn(1, 3, height, 9))
-    assert len(fast.nets) == 16
+    assert len(fast.passes.nets) == 16
 
 
 def test_what_was_used_last_is_kept() -> None:
@@ -137,3 +214,91 @@ def test_refusals() -> None:
     nn.init.constant_(model.score_fr.bias, torch.nan)
     with pytest.raises(NetError, match="not finite"):
         c2t.optimize(model).labels(torch.zeros(1, 3, 9, 9))
+
+
+def with_nan(layer: str, value: float = torch.nan) -> nn.Module:
+    model = c2t.load(GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel").eval()
+    if layer:
+        nn.init.constant_(model.get_parameter(f"{layer}.weight")[-1:, :1, :1, :1], value)
+    return model
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("layer", ["conv1_1", "conv3_2", "fc6", "score_fr", "score_pool3"])
+def test_nan_in_a_weight_reaches_the_scores(layer: str, precision: str) -> None:
+    """oneDNN's fused ReLU would make it 0."""
+    model, image = with_nan(layer), torch.randn(1, 3, 64, 50) * 70
+    same_nan(model, precision, image)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_pixel_that_is_not_finite_reaches_the_scores(value: float, precision: str) -> None:
+    image = torch.randn(1, 3, 64, 50) * 70
+    image[0, 1, 5, 6] = value
+    same_nan(with_nan(""), precision, image)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_pixel_that_is_not_finite_reaches_part_of_a_large_image(value: float) -> None:
+    """As in the same kernels without eliding: Caffe's max pooling makes NaN -3.4e38, and where sums of that
+    overflow depends on their order."""
+    fast, image = c2t.optimize(with_nan("")), torch.randn(1, 3, 300, 260) * 70
+    image[0, 1, 5, 6] = value
+    found = fast(image).isnan()
+    assert 0 < found.sum() < found.numel()
+    assert torch.equal(found, fast.passes.blobs({"data": image}, ["score"])["score"].isnan())
+    with pytest.raises(NetError, match="not finite"):
+        fast.labels(image)
+
+
+@pytest.mark.parametrize("name", ["AlexNet", "8s"])
+def test_nan_of_sums_that_overflow_reaches_the_scores(name: str) -> None:
+    """Infinite less infinite, in a net whose weights are finite."""
+    model = alike(c2t.fcn_of(c2t.Architecture(f"FCN{name}", widths=EVEN)))
+    layer = model.get_parameter("conv3.weight" if name == "AlexNet" else "conv3_1.weight")
+    with torch.no_grad():
+        layer.mul_(1e37)
+    same_nan(model, "fp32", torch.randn(1, 3, 40, 50) * 70)
+
+
+def same_nan(model: nn.Module, precision: str, image: torch.Tensor) -> None:
+    with torch.no_grad():
+        wanted = model(image).isnan()
+    assert wanted.any()
+    fast = c2t.optimize(model, precision=precision)
+    assert torch.equal(fast(image).isnan(), wanted)
+    with pytest.raises(NetError, match="not finite"):
+        fast.labels(image)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_relus_of_finite_nets_are_fused(name: str) -> None:
+    fast = c2t.optimize(c2t.load(GOLDEN / "fcn" / name / "weights.caffemodel"))
+    with np.load(GOLDEN / "fcn" / name / "io.npz") as caffe:
+        images = {blob: torch.from_numpy(caffe[f"0.in.{blob}"]) for blob in fast.inputs}
+    fast(**images)
+    assert len(fast.passes.nets) == 1
+    net = fast.passes.prepare(passes.sizes_of(images))
+    assert any(part.relu for part in net.schedule.parts)
+
+
+def test_a_bound_holds_for_the_values_of_each_layer() -> None:
+    """The largest value of a layer that gets the image which is the worst for it."""
+    weight, bias = torch.randn(4, 3, 3, 3), torch.randn(4)
+    growth = bounds.Growth.of(weight, bias)
+    worst = 7 * weight[(weight.abs().sum((1, 2, 3))).argmax()].sign()
+    top = nn.functional.conv2d(worst[None], weight, bias)
+    assert top.abs().max() <= 7 * growth.gain + growth.offset
+    assert np.isclose(growth.gain, weight.abs().sum((1, 2, 3)).max())
+    nan = bounds.Growth(torch.nan, 0)
+    assert np.isnan(bounds.Growth.most([growth, nan, growth]).gain)
+
+
+def test_a_file_that_does_not_tell_the_channels_of_its_inputs(golden: Path) -> None:
+    """A net of colour and depth: only its architecture tells which has how many."""
+    file = golden / "fcn" / "nyud-fcn32s-color-d" / "weights.caffemodel"
+    drawn = torch.Generator().manual_seed(7)
+    images = {name: torch.randn(1, n, 97, 131, generator=drawn) for name, n in (("color", 3), ("depth", 1))}
+    expected = c2t.load(file)(**images)
+    assert (c2t.optimize(file)(**images) - expected).norm() <= 2e-6 * expected.norm()
