@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caffe2torch.blob import Array, shape_problem
 from caffe2torch.errors import NetError
-from caffe2torch.pycaffe.memory import Memory, Shape
+from caffe2torch.pycaffe.memory import Memory, Shape, View
 
 LEGACY_AXES = 4
 
@@ -104,6 +104,14 @@ class Blob:
 
     def __reduce__(self) -> str:
         raise RuntimeError("a Blob cannot be copied or pickled; take blob.data.copy()")
+
+
+class SharedBlob(Blob):
+    """The values and the diff of another blob in a shape of its own: `share_mode: PERMISSIVE`."""
+
+    def __init__(self, owner: Blob, shape: Shape) -> None:
+        self.data_memory = View(lambda: owner.data_memory, shape)
+        self.diff_memory = View(owner.fit_diff, shape)
 
 
 class BlobVec(list[Blob]):

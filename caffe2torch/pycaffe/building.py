@@ -14,9 +14,11 @@ from caffe2torch.modules.fillers import fill
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from caffe2torch.plan import Names
+from caffe2torch.plan.alignment import aligned
 from caffe2torch.plan.flow import check_blobs
 from caffe2torch.plan.parameters import Parameter, Parameters
-from caffe2torch.pycaffe.blob import Blob
+from caffe2torch.plan.sight import Sight
+from caffe2torch.pycaffe.blob import Blob, SharedBlob
 from caffe2torch.pycaffe.definition import State, debug_string, message_of
 from caffe2torch.pycaffe.logs import is_on, log
 from caffe2torch.pycaffe.memory import Shape
@@ -88,6 +90,7 @@ class _Builder:
         self.keys = Names(())
         self.owned: dict[str, Learnable] = {}
         self.given: dict[str, set[str]] = {}
+        self.sight = Sight()
         self.memory = 0
 
     def build(self) -> Built:
@@ -103,6 +106,7 @@ class _Builder:
     def _add(self, layer: Layer) -> None:
         log("layer_factory.hpp:77", f"Creating layer {layer.name}")
         log("net.cpp:86", f"Creating Layer {layer.name}")
+        layer = aligned(layer, self.sight.of(layer))
         bottoms = [self.available[bottom] for bottom in layer.bottoms]
         for bottom in layer.bottoms:
             log("net.cpp:408", f"{layer.name} <- {bottom}")
@@ -110,6 +114,7 @@ class _Builder:
         tops = [self._top(layer, place) for place in range(len(layer.tops))]
         made = self._made(layer, bottoms, tops)
         made.reshape()
+        self._see(made)
         self.built.layers.append(made)
         if layer.type == "Input":
             self.built.inputs += layer.tops
@@ -117,6 +122,16 @@ class _Builder:
         for place, weight in enumerate(weights_of(layer)):
             self._set_up(tops[place], weight)
         log("net.cpp:139", f"Memory required for data: {self.memory * _FLOAT_BYTES}")
+
+    def _see(self, made: NetLayer) -> None:
+        """Follows how blobs see the inputs, which a crop without an offset is aligned by."""
+        bottoms, tops = ([blob.sizes for blob in blobs] for blobs in (made.bottoms, made.tops))
+        if not bottoms:
+            self.sight.begin(made.layer, tops)
+        elif isinstance(made, TorchLayer):
+            self.sight.follow(made.layer, made.converter, bottoms)
+        else:
+            self.sight.blind(made.layer)
 
     def _set_up(self, top: Blob, weight: float) -> None:
         self.memory += top.count
@@ -180,7 +195,8 @@ class _Builder:
         blobs = []
         for place, parameter in enumerate(parameters):
             spec = specs[place] if place < len(specs) else None
-            blobs.append(self._learnable(parameter, spec).blob)
+            owner = self._learnable(parameter, spec).blob
+            blobs.append(SharedBlob(owner, _shape(parameter)) if parameter.reshaped else owner)
             self.built.owners.append((made, place, made.layer.share_name(place)))
         made.own(parameters, blobs)
         return made
@@ -213,10 +229,14 @@ class _Builder:
 
 def _filled(parameter: Parameter) -> Blob:
     """A parameter as its filler leaves it."""
-    if None in parameter.shape:
-        raise NetError(f"{parameter.key!r} has shape {parameter.shape}, which its bottoms do not tell")
-    shape: Shape = tuple(size or 0 for size in parameter.shape)
+    shape = _shape(parameter)
     blob = Blob(shape)
     if parameter.filler is not None:
         blob.data_memory.put(fill(shape, parameter.filler))
     return blob
+
+
+def _shape(parameter: Parameter) -> Shape:
+    if None in parameter.shape:
+        raise NetError(f"{parameter.key!r} has shape {parameter.shape}, which its bottoms do not tell")
+    return tuple(size or 0 for size in parameter.shape)

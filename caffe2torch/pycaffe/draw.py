@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,8 @@ def _blob(name: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Text as a Graphviz string, in which a backslash and n stay a line break."""
-    return '"' + text.replace('"', r"\"") + '"'
+    """Text as a Graphviz string, which nothing in it ends; a backslash and n stay a line break."""
+    return '"' + re.sub(r"\\(?!n)", r"\\\\", text).replace('"', r"\"") + '"'
 
 
 def _pydot() -> Any:

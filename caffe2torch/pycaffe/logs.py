@@ -12,6 +12,8 @@ import sys
 import threading
 from datetime import datetime
 
+from caffe2torch.command_line import printable
+
 INFO, WARNING, ERROR, FATAL = range(4)
 _LETTERS = "IWEF"
 
@@ -28,9 +30,13 @@ def is_on(level: int = INFO) -> bool:
 
 
 def log(source: str, message: str, level: int = INFO) -> None:
-    """Writes a line as from a place in Caffe's source, `net.cpp:408`; nothing if its level is off."""
+    """Writes a line as from a place in Caffe's source, `net.cpp:408`; nothing if its level is off.
+
+    What could drive a terminal, in names from files, is replaced.
+    """
     if not is_on(level):
         return
     head = f"{datetime.now():%m%d %H:%M:%S.%f} {threading.get_native_id():5d} {source}] "
-    sys.stderr.write(f"{_LETTERS[level]}{head}{message}\n")
+    parts = f"{_LETTERS[level]}{head}{message}\n".split("\t")  # Caffe's lines have tabs, which drive nothing
+    sys.stderr.write("\t".join(printable(part, sys.stderr) for part in parts))
     sys.stderr.flush()

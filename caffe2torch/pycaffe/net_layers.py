@@ -12,7 +12,8 @@ Gradients are Caffe's: what is in the tops' diffs when `backward` is called, who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,6 +60,10 @@ class NetLayer:
 
     def backward(self) -> None:
         """Computes the bottoms' diffs that `needs` asks for, and adds to the parameters' diffs."""
+
+    def steady(self, forward: bool, record: bool) -> Callable[[], object]:
+        """What `forward(record)`, or else `backward`, comes to until any memory moves."""
+        return partial(self.forward, record) if forward else self.backward
 
 
 class InputLayer(NetLayer):
@@ -115,16 +120,18 @@ class TorchLayer(NetLayer):
         self.converter = converter_for(layer, self._bottom_shapes())
         self.names: list[str] = []
         """Of the parameters, as the converter calls them."""
-        self.views: dict[str, Shape] = {}
-        """The shapes of those whose owner has another."""
         self.learned: list[bool] = []
         """Which are no statistics."""
         own_phase = layer.fields.phase if layer.fields.has("phase") else phase
         module = self.converter.module()
         self._more: dict[str, Any] = {} if module is None else {"module": module}
+        self.is_training = own_phase == "TRAIN"
         if self.converter.depends_on_phase:
-            self._more["training"] = own_phase == "TRAIN"
-        self._shares = self.converter.shares_memory()
+            self._more["training"] = self.is_training
+        self.shares_memory = self.converter.shares_memory()
+        if self.shares_memory:
+            for top in self.tops:
+                top.data_memory.share(self.bottoms[0].data_memory)
         self._tape: tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]] | None = None
 
     def _bottom_shapes(self) -> tuple[Shape, ...]:
@@ -135,7 +142,6 @@ class TorchLayer(NetLayer):
         self.blobs = BlobVec(blobs)
         self.names = [parameter.name for parameter in parameters]
         self.learned = [not parameter.statistics for parameter in parameters]
-        self.views = {p.name: tuple(size or 0 for size in p.shape) for p in parameters if p.reshaped}
 
     def reshape(self, *_: object) -> None:
         """By the converter, or where it cannot tell by computing."""
@@ -163,8 +169,6 @@ class TorchLayer(NetLayer):
 
     def _computed(self, bottoms: Sequence[Tensor], blobs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         named = dict(zip(self.names, blobs, strict=True))
-        for name, shape in self.views.items():
-            named[name] = named[name].view(shape)
         try:
             tops = self.converter.forward(*bottoms, **named, **self._more)
         except (RuntimeError, IndexError, ValueError) as error:
@@ -184,7 +188,7 @@ class TorchLayer(NetLayer):
             with torch.no_grad():
                 tops = self._computed(bottoms, self._values())
         for top, values in zip(self.tops, tops, strict=True):
-            if self._shares:
+            if self.shares_memory:
                 top.data_memory.take(values)
             else:
                 top.data_memory.put(self._own_memory(values, bottoms))

@@ -8,7 +8,8 @@ small, or not on the CPU, is its TorchLayer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -59,6 +60,12 @@ class PlainLayer(TorchLayer):
             self._back()
         else:
             super().backward()
+
+    def steady(self, forward: bool, record: bool) -> Callable[[], object]:
+        """Without a look at whether the memory has moved."""
+        if self._seen_changes != Changes.count or not self._is_small:
+            return super().steady(forward, record)
+        return self._compute if forward else self._back
 
     def _look(self) -> None:
         """Makes the arrays anew if any memory of its own has moved."""
@@ -115,15 +122,19 @@ class PlainInnerProduct(PlainLayer):
         self.x, self.dx, self.y, self.dy = (a.reshape(shape) for a in (self.x, self.dx, self.y, self.dy))
         self.w = _array(self.blobs[0].data_memory)
         self.dw = _array(self.blobs[0].diff_memory)
-        self.dyt = self.dy[:, None] if self.is_row else self.dy.T
+        # A product with one row is faster than the multiplications that it is.
+        left, right = (self.dy[:, None], self.x[None]) if self.is_row else (self.dy.T, self.x)
+        self.multiply_by_diff = partial(left.dot, right)
         self.part = np.empty_like(self.dw)
         self.is_biased = len(self.blobs) > 1
-        self.down = (self.w, self.x, self.y) if self.is_row else (self.x, self.w.T, self.y)
+        left, right = (self.w, self.x) if self.is_row else (self.x, self.w.T)
+        self.multiply = partial(left.dot, right, self.y)  # the method takes half the time of np.dot
+        self.multiply_back = partial(self.dy.dot, self.w, self.dx)
         if self.is_biased:
             self.b, self.db = (_array(m) for m in (self.blobs[1].data_memory, self.blobs[1].diff_memory))
 
     def _compute(self) -> None:
-        np.dot(*self.down)
+        self.multiply()
         if self.is_biased:
             np.add(self.y, self.b, self.y)
 
@@ -135,19 +146,15 @@ class PlainInnerProduct(PlainLayer):
             np.add(self.db, self.dy if self.is_row else self.dy.sum(0), self.db)
             self.blobs[1].diff_memory.is_zero = False
         if self.needs.bottoms[0]:
-            np.dot(self.dy, self.w, self.dx)
+            self.multiply_back()
 
     def _add_weight_diff(self) -> None:
         memory = self.blobs[0].diff_memory
-        into = self.dw if memory.is_zero else self.part
-        if self.is_row:
-            np.multiply(self.dyt, self.x, into)
-        else:
-            np.dot(self.dyt, self.x, into)
         if memory.is_zero:
+            self.multiply_by_diff(self.dw)
             memory.is_zero = False
         else:
-            np.add(self.dw, into, self.dw)
+            np.add(self.dw, self.multiply_by_diff(self.part), self.dw)
 
 
 class PlainReLU(PlainLayer):

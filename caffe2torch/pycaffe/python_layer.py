@@ -45,7 +45,7 @@ class PythonLayer(NetLayer):
     ) -> None:
         super().__init__(layer, bottoms, tops)
         p = layer.fields.python_param
-        made = _class_of(p.module, p.layer)(thaw(layer.fields))
+        made = _class_of(layer.name, p.module, p.layer)(thaw(layer.fields))
         made.param_str = made.param_str_ = p.param_str  # the second until 2015
         own_phase = layer.fields.phase if layer.fields.has("phase") else phase
         made.phase = ("TRAIN", "TEST").index(own_phase)
@@ -69,7 +69,14 @@ class PythonLayer(NetLayer):
         self.instance.backward(self.tops, self.needs.bottoms, self.bottoms)
 
 
-def _class_of(module: str, name: str) -> type[Any]:
-    """Imports the module; its own exceptions come out unchanged."""
-    found: type[Any] = getattr(importlib.import_module(module), name)
+def _class_of(layer: str, module: str, name: str) -> type[Any]:
+    """The class that a layer names, from its module; what that raises comes out unchanged.
+
+    Raises NetError for anything but a class of layers: what else a module holds is not called.
+    """
+    found = None
+    if all(part.isidentifier() for part in module.split(".")):
+        found = getattr(importlib.import_module(module), name)
+    if not (isinstance(found, type) and issubclass(found, Layer)):
+        raise NetError(f"layer {layer!r} (Python): {module}.{name} is no class derived from caffe.Layer")
     return found

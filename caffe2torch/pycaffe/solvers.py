@@ -20,6 +20,7 @@ from caffe2torch.pycaffe.interrupting import finishing_iterations
 from caffe2torch.pycaffe.logs import WARNING, log
 from caffe2torch.pycaffe.net import Net
 from caffe2torch.pycaffe.outputs import Averages, log_outputs
+from caffe2torch.pycaffe.own_mode import in_own_mode
 from caffe2torch.pycaffe.solver_nets import read_solver, test_nets, train_net
 from caffe2torch.pycaffe.updates import Updates
 from caffe2torch.schema import Message
@@ -82,6 +83,7 @@ class SGDSolver:
         solver._start(message)
         return solver
 
+    @in_own_mode
     def _start(self, p: Message) -> None:
         log("solver.cpp:44", f"Initializing solver from parameters: \n{debug_string(p)}")
         self._p = p
@@ -193,6 +195,7 @@ class SGDSolver:
         log("solver.cpp:239", f"Iteration {self._iter} {rate}, loss = {self._smoothed:g}")
         log_outputs(self._net, "Train")
 
+    @in_own_mode
     def apply_update(self) -> None:
         """Updates the parameters with the diffs they have, and counts an iteration."""
         rate = self._updates.rate(self._iter)
@@ -274,6 +277,7 @@ class SGDSolver:
         history = tuple(blob_of(values) for slot in self._updates.history for values in slot)
         write_solverstate(SolverState(self._iter, weights, history, self._updates.current_step), state)
 
+    @in_own_mode
     def restore(self, state_file: str) -> None:
         """Goes on from a state: its iteration, its histories and the parameters in the file that it names.
 

@@ -136,7 +136,7 @@ def save_hdf5(made: Built, path: str | PathLike[str]) -> None:
     if len(set(names)) < len(names):
         raise WriteError(f"{path}: two layers have one name, which HDF5 does not take; save a caffemodel")
     stored: set[int] = set()
-    with create(path) as output, patiently(output) as target, h5py.File(target, "w") as file:
+    with create(path) as output, patiently(output.file) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")
         for own in made.layers:
             blobs: Mapping[int, StoredBlob] = {

@@ -19,7 +19,7 @@ from caffe2torch.plan.parameters import fits
 from caffe2torch.pycaffe.blob import Blob
 from caffe2torch.pycaffe.building import Learnable
 from caffe2torch.pycaffe.logs import log
-from caffe2torch.pycaffe.memory import Memory
+from caffe2torch.pycaffe.memory import Changes, Memory
 from caffe2torch.solving.rate import POLICIES, rate_by_policy, single, steps_made
 from caffe2torch.solving.rules import RULES
 from caffe2torch.untrusted.binary import SolverState
@@ -82,6 +82,8 @@ class Updates:
         for place, own in enumerate(learnable):
             by_multipliers.setdefault((own.lr_mult, own.decay_mult), []).append(place)
         self._groups = [Group(*key, tuple(places)) for key, places in by_multipliers.items()]
+        self._flats: list[Flat | None] = []
+        self._changes = -1
         if sum(own.blob.count for own in learnable) <= FLAT:
             self._groups = [replace(group, flat=self._flattened(group.places)) for group in self._groups]
 
@@ -117,15 +119,24 @@ class Updates:
     def apply(self, rate: float, iteration: int) -> None:
         """Changes the parameters; their diffs are then what was subtracted."""
         self._clip()
-        for group in self._groups:
-            self._update(group, rate, iteration)
+        self._look()
+        for group, flat in zip(self._groups, self._flats, strict=True):
+            self._update(group, flat, rate, iteration)
+
+    def _look(self) -> None:
+        """Finds which groups are still laid out as one, if any memory has moved."""
+        if self._changes != Changes.count:
+            flats = [group.flat for group in self._groups]
+            self._flats = [flat if flat is not None and flat.is_whole() else None for flat in flats]
+            self._changes = Changes.count
 
     def clear(self) -> None:
         """Sets the diffs to 0."""
-        for group in self._groups:
-            if group.flat is not None and group.flat.is_whole():
-                group.flat.arrays[1].fill(0)
-                for blob, _, _ in group.flat.parts:
+        self._look()
+        for group, flat in zip(self._groups, self._flats, strict=True):
+            if flat is not None:
+                flat.arrays[1].fill(0)
+                for blob, _, _ in flat.parts:
                     blob.diff_memory.is_zero = not blob.diff_memory.is_seen
             else:
                 for place in group.places:
@@ -147,13 +158,12 @@ class Updates:
             log("sgd_solver.cpp:92", f"{said} by scale factor {limit / norm:g}")
             torch._foreach_mul_(diffs, limit / norm)
 
-    def _update(self, group: Group, rate: float, iteration: int) -> None:
+    def _update(self, group: Group, flat: Flat | None, rate: float, iteration: int) -> None:
         if not group.lr_mult and self.kind in ("SGD", "Nesterov"):
             for place in group.places:  # the rate of 0 multiplies all that enters the history
                 self.learnable[place].blob.diff_memory.zero()
             return
         decay = single(self._decay * group.decay_mult)
-        flat = group.flat if group.flat is not None and group.flat.is_whole() else None
         if flat is not None and self.kind == "SGD" and self._is_l2:
             self._descend(flat, single(rate * group.lr_mult), decay)
             return

@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def logging(monkeypatch):
-    monkeypatch.delenv("GLOG_minloglevel", raising=False)
+    monkeypatch.setenv("GLOG_minloglevel", "")

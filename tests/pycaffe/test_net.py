@@ -403,6 +403,34 @@ def _saved(net, folder):
     return folder / "saved.caffemodel"
 
 
+def test_passes_that_repeat_notice_what_moves(tmp_path):
+    """The calls of small layers are kept: not beyond another shape, other weights or other layers."""
+    head = "layer { name: 'r' type: 'ReLU' bottom: 'fc' top: 'r' }"
+    nets = [net_of(tmp_path, f"force_backward: true {INPUT}{FC}{head}") for _ in range(2)]
+    rng = np.random.default_rng(3)
+    for net in nets:
+        for blob in net.params["fc"]:
+            blob.data[...] = rng.normal(size=blob.shape)
+    net, other = nets
+
+    def check(rows):
+        net.blobs["x"].reshape(rows, 3)
+        x, top = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, 3), (rows, 1)))
+        w, b = (blob.data for blob in net.params["fc"])
+        found = net.forward(x=x)["r"]
+        np.testing.assert_allclose(found, np.maximum(x @ w.T + b, 0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(net.backward(r=top)["x"], top * (found > 0) * w, rtol=1e-5, atol=1e-6)
+
+    for rows in (2, 2, 2, 4, 4, 1, 1, 1):
+        check(rows)
+    net.share_with(other)
+    check(1)
+    check(1)
+    net.blobs["fc"].data[...] = 5
+    assert net.forward(start="r")["r"] == 5
+    check(1)
+
+
 def test_a_large_layer_in_place_writes_where_arrays_look(tmp_path):
     layer = "layer { name: 'r' type: 'ReLU' bottom: 'x' top: 'x' }"
     net = net_of(tmp_path, INPUT.replace("dim: 2 dim: 3", "dim: 50 dim: 100") + layer, caffe.TEST)
@@ -454,3 +482,105 @@ def test_memory_data_goes_round_the_arrays_it_was_given(tmp_path):
             net.set_input_arrays(wrong, labels[: len(wrong)])
     with pytest.raises(RuntimeError, match="MemoryData"):
         net_of(tmp_path, NET).set_input_arrays(data, labels)
+
+
+PERMISSIVE = """
+name: 'permissive' force_backward: true
+layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: [2, 4, 1, 1] } } }
+layer { name: 'b' type: 'Convolution' bottom: 'data' top: 'b' param { name: 'w' share_mode: PERMISSIVE }
+        convolution_param { num_output: 3 kernel_size: 1 bias_term: false } }
+layer { name: 'flat' type: 'Flatten' bottom: 'b' top: 'bf' }
+layer { name: 'a' type: 'InnerProduct' bottom: 'data' top: 'a' param { name: 'w' share_mode: PERMISSIVE }
+        inner_product_param { num_output: 3 bias_term: false } }
+layer { name: 'c' type: 'InnerProduct' bottom: 'a' top: 'c' param { name: 'w' share_mode: PERMISSIVE }
+        inner_product_param { num_output: 4 bias_term: false } }
+layer { name: 'l2' type: 'Reduction' bottom: 'c' top: 'l2' loss_weight: 2 }
+layer { name: 'l3' type: 'Reduction' bottom: 'bf' top: 'l3' loss_weight: 3 }
+"""
+
+
+def test_a_parameter_in_three_shapes(tmp_path):
+    """Numbers of real Caffe."""
+    (tmp_path / "net.prototxt").write_text(PERMISSIVE)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TRAIN)
+    b, a, c = (net.params[name][0] for name in "bac")
+    a.data[...] = np.arange(12).reshape(3, 4) * 0.1
+    net.blobs["data"].data.flat = np.arange(8)
+    for _ in range(2):  # diffs of parameters add up
+        net.forward()
+        net.backward()
+    assert [tuple(x.shape) for x in (b, a, c)] == [(3, 4, 1, 1), (3, 4), (4, 3)]
+    assert [x.data.shape for x in (b, a, c)] == [x.diff.shape for x in (b, a, c)]
+    expected = 2 * np.array([36.8, 72.4, 108, 76.4, 62.4, 99.6, 69.6, 106.8, 88, 59.6, 98.4, 137.2])
+    for blob in (b, a, c):
+        assert np.abs(blob.diff.ravel() - expected).max() < 1e-3
+    with pytest.raises(NetError, match=r"a shared blob of \(4, 3\) cannot become \(4, 4\)"):
+        c.reshape(4, 4)
+    for save, load, name in ((net.save, net.copy_from, "w"), (net.save_hdf5, net.load_hdf5, "w.h5")):
+        save(str(tmp_path / name))
+        b.data[...] = 0
+        load(str(tmp_path / name))
+        assert np.allclose(c.data.ravel(), np.arange(12) * 0.1)
+
+
+def test_a_crop_of_cvpr_2015_is_aligned(tmp_path):
+    """Its CROP has no offset: 19 in FCN-32s, as the journal's nets say it."""
+    text = """
+    input: 'data' input_dim: [1, 1, 64, 64]
+    layers { name: 'c' type: CONVOLUTION bottom: 'data' top: 'c'
+             convolution_param { num_output: 1 kernel_size: 3 pad: 100 } }
+    layers { name: 'p' type: POOLING bottom: 'c' top: 'p'
+             pooling_param { pool: MAX kernel_size: 32 stride: 32 } }
+    layers { name: 'f' type: CONVOLUTION bottom: 'p' top: 'f'
+             convolution_param { num_output: 1 kernel_size: 7 } }
+    layers { name: 'u' type: DECONVOLUTION bottom: 'f' top: 'u'
+             convolution_param { num_output: 1 kernel_size: 64 stride: 32 bias_term: false } }
+    layers { name: 'crop' type: CROP bottom: 'u' bottom: 'data' top: 'score' }
+    """
+    net = net_of(tmp_path, text, caffe.TEST)
+    net.params["u"][0].data[...] = np.random.default_rng(1).random((1, 1, 64, 64))
+    net.blobs["data"].data[...] = np.random.default_rng(2).random((1, 1, 64, 64))
+    net.params["c"][0].data[...] = net.params["f"][0].data[...] = 1
+    net.forward()
+    offset = 99 - 16 - 3 * 32 + 32  # of the pixels before: padding, half a pool, half a kernel, half a filter
+    np.testing.assert_array_equal(
+        net.blobs["score"].data, net.blobs["u"].data[:, :, offset : offset + 64, offset : offset + 64]
+    )
+
+
+def test_a_crop_that_nothing_aligns(tmp_path):
+    text = INPUT.replace("dim: 2 dim: 3", "dim: [1, 1, 4, 4]")
+    text += text.replace("'in'", "'other'").replace("'x'", "'y'")
+    text += "layer { name: 'c' type: 'AutoCrop' bottom: 'x' bottom: 'y' top: 'z' }"
+    with pytest.raises(NetError, match=r"layer 'c' \(Crop\): its bottoms see no common input"):
+        net_of(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "sharing",
+    [
+        "type: 'Flatten'",
+        "type: 'Reshape' reshape_param { shape { dim: 0 dim: -1 } }",
+        "type: 'Split' top: 'g'",
+        "type: 'Flatten' } layer { name: 'r' type: 'ReLU' bottom: 'f' top: 'f'",
+    ],
+)
+def test_an_array_behind_a_layer_that_shares_memory_is_live(tmp_path, sharing):
+    """As real Caffe printed, on more values than are copied anyway."""
+    net = net_of(
+        tmp_path,
+        "layer { name: 'x' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 3 dim: 50 dim: 50 } } }"
+        "layer { name: 'c' type: 'Power' bottom: 'x' top: 'c' power_param { scale: 2 } }"
+        f"layer {{ name: 'f' bottom: 'c' top: 'f' {sharing} }}",
+        caffe.TEST,
+    )
+    net.blobs["x"].data[...] = 1
+    held = net.forward(blobs=["f"])["f"]
+    for value in (2, 3):
+        net.blobs["x"].data[...] = value
+        net.forward()
+        assert np.all(held == 2 * value)
+        assert np.all(net.blobs["f"].data == 2 * value)
+    if "ReLU" not in sharing:
+        held[...] = 7
+        assert np.all(net.blobs["c"].data == 7)

@@ -106,6 +106,16 @@ def users(tmp_path, monkeypatch):
 TWO = "layer { name: 'in' type: 'Input' top: 'x' input_param { shape { dim: 2 dim: 3 } } }"
 
 
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [("os", "system"), ("builtins", "exec"), ("math", "pi"), ("collections", "OrderedDict"), ("../x", "L")],
+)
+def test_what_is_no_layer_is_not_called(tmp_path, module, layer):
+    text = TWO + python("a", layer, "x", "s").replace("users_layers", module)
+    with pytest.raises(NetError, match=rf"layer 'a' \(Python\): {module}.{layer} is no class derived from"):
+        net_of(tmp_path, text)
+
+
 def test_order_and_gradients(tmp_path, users):
     text = "force_backward: true " + TWO + python("a", "Scaled", "x", "s", "param_str: '3'")
     net = net_of(tmp_path, text, caffe.TEST)

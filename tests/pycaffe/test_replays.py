@@ -45,6 +45,8 @@ def test_all_are_replayed(replays):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_replay(replays, tmp_path, name):
+    if name == "learning_lenet":
+        pytest.importorskip("plyvel")
     feeding = shutil.copytree(FOLDER.parent / "feeding", tmp_path / "feeding")
     found = getattr(replays, name)(feeding)
     with np.load(FOLDER / "replays.npz") as stored:

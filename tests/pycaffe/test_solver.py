@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from caffe2torch import pycaffe as caffe
 from caffe2torch.errors import Caffe2TorchError, NetError, WeightsError, WriteError
@@ -380,3 +381,15 @@ def test_a_net_that_shares_the_solvers_weights_follows_its_steps(tmp_path):
     assert shared.data[0, 0] == np.float32(0.5) + np.float32(0.025)  # the raw gradient is -0.25
     assert own.diff.any()
     assert not shared.diff.any(), "diffs are not shared"
+
+
+def test_a_solver_that_begins_in_inference_mode_goes_on_outside(tmp_path):
+    given = "base_lr: 0.0001 lr_policy: 'fixed' momentum: 0.9", NET.replace("dim: 3", "dim: 5000")
+    expected = solver_of(tmp_path, *given)
+    with torch.inference_mode():
+        solver = solver_of(tmp_path, *given)
+        solver.step(1)
+    solver.step(1)
+    expected.step(2)
+    for ours, theirs in zip(solver.net.params["fc"], expected.net.params["fc"], strict=True):
+        np.testing.assert_array_equal(ours.data, theirs.data)

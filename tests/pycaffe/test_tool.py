@@ -180,6 +180,11 @@ def test_time(folder, capsys):
     ]
 
 
+@pytest.mark.fault(
+    "Ctrl-C or SIGHUP in a training",
+    "c2t-caffe train",
+    "exit code 0 after a snapshot, as Caffe does; SIGHUP snapshots and goes on",
+)
 @pytest.mark.parametrize(
     ("signal", "more", "expected"),
     [
@@ -216,6 +221,11 @@ def test_signals(folder, capsys, monkeypatch, signal, more, expected):
         (("train", "test"), "give one command"),
         (("time", "-modle=x"), "modle"),
         (("time", "-iterations=x"), "needs an int"),
+        (("time", "-model=net.prototxt", "-iterations=0"), "--iterations is 0; give 1 or more"),
+        (
+            ("test", "-model=net.prototxt", "-weights=w", "-iterations=-1"),
+            "--iterations is -1; give 1",
+        ),
         (("python",), "SCRIPT"),
     ],
 )

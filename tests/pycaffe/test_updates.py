@@ -7,7 +7,7 @@ import pytest
 
 from caffe2torch import pycaffe as caffe
 from caffe2torch.errors import NetError
-from tests.pycaffe.problem import FC, solver_of
+from tests.pycaffe.problem import FC, NET, net_of, solver_of
 
 FIXED = "lr_policy: 'fixed' display: 0 max_iter: 10\n"
 
@@ -55,6 +55,17 @@ def test_first_updates_of_each_type(tmp_path, settings, updates):
     for update in updates:
         solver.step(1)
         np.testing.assert_allclose(weight(solver).diff, update, rtol=2e-5)
+
+
+def test_weights_that_became_another_nets_are_trained_there(tmp_path):
+    solver = solver_of(tmp_path, FIXED + "base_lr: 0.1")
+    solver.step(1)
+    other = net_of(tmp_path, NET)
+    solver.net.share_with(other)
+    before = other.params["fc"][0].data.copy()
+    solver.step(1)
+    assert weight(solver).diff.all()
+    np.testing.assert_allclose(other.params["fc"][0].data, before - weight(solver).diff, rtol=1e-6)
 
 
 def test_updating_by_hand_counts_and_clears_nothing(tmp_path):

@@ -100,10 +100,11 @@ def test(flags: Flags) -> int:
     """Scores a model."""
     path = _needed(flags, "model", "a model definition to score")
     weights = _needed(flags, "weights", "model weights to score")
+    iterations = _iterations(flags)
     _choose_device(_text(flags, "gpu"))
     net = _net(path, "TEST", flags)
     net.copy_from(weights)
-    iterations, last = int(flags["iterations"]), len(net.layers) - 1
+    last = len(net.layers) - 1
     log("caffe.cpp:285", f"Running for {iterations} iterations.")
     averages, loss = Averages(net), np.float32(0)
     for batch in range(iterations):
@@ -111,9 +112,16 @@ def test(flags: Flags) -> int:
         loss += np.float32(net._running.loss(0, last))
         averages.take()
         log_batch(net, batch)
-    log("caffe.cpp:313", f"Loss: {loss / max(1, iterations):g}")
+    log("caffe.cpp:313", f"Loss: {loss / iterations:g}")
     averages.log("caffe.cpp:325", "{name} = {value:g}{weighted}")
     return 0
+
+
+def _iterations(flags: Flags) -> int:
+    """How many iterations to run: at least one, as averages of none, which Caffe prints, say nothing."""
+    if (iterations := int(flags["iterations"])) < 1:
+        raise UsageError(f"--iterations is {iterations}; give 1 or more")
+    return iterations
 
 
 def _net(path: str, phase: str, flags: Flags) -> Net:
@@ -125,6 +133,7 @@ def _net(path: str, phase: str, flags: Flags) -> Net:
 def measure(flags: Flags) -> int:
     """Times a model, layer by layer."""
     path = _needed(flags, "model", "a model definition to time")
+    iterations = _iterations(flags)
     phase = _text(flags, "phase") or "TRAIN"
     if phase not in PHASES:
         raise UsageError(f"--phase is {phase!r}; it can be TRAIN or TEST")
@@ -136,7 +145,6 @@ def measure(flags: Flags) -> int:
     log("caffe.cpp:358", "Performing Backward")
     running.backward(count - 1, 0)
     log("caffe.cpp:365", "*** Benchmark begins ***")
-    iterations = int(flags["iterations"])
     log("caffe.cpp:366", f"Testing for {iterations} iterations.")
     forward, backward, whole = [0.0] * count, [0.0] * count, 0.0
     for iteration in range(1, iterations + 1):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from caffe2torch.command_line import UsageError
+from caffe2torch.pycaffe.logs import init_log
 
 Value = str | int | bool
 
@@ -46,12 +47,23 @@ GLOG: Mapping[str, Flag] = {
     "minloglevel": Flag(0, "leave lower levels out of the log"),
     "stderrthreshold": Flag(0, "taken for old scripts; nothing is done"),
     "log_dir": Flag("", "taken for old scripts; nothing is done"),
+    "debug": Flag(False, "also print a traceback when something fails"),
     "v": Flag(0, "taken for old scripts; nothing is done"),
 }
 
 
 def parse(argv: Sequence[str], flags: Mapping[str, Flag] = FLAGS) -> tuple[dict[str, Value], list[str]]:
-    """The values of all flags, and the arguments that are none. Raises UsageError."""
+    """The values of all flags, and the arguments that are none; the log obeys them from now on.
+
+    Raises UsageError.
+    """
+    values, rest = _parsed(argv, flags)
+    if level := values["minloglevel"]:
+        init_log(int(level))
+    return values, rest
+
+
+def _parsed(argv: Sequence[str], flags: Mapping[str, Flag]) -> tuple[dict[str, Value], list[str]]:
     known = {**GLOG, **flags}
     values = {name: flag.default for name, flag in known.items()}
     rest: list[str] = []

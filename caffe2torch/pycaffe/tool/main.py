@@ -1,17 +1,18 @@
 """c2t-caffe: Caffe's command line on torch.
 
-Options and log lines are those of Caffe's tool; what it aborts on ends with one line and exit code 1 or 2.
+Options and log lines are those of Caffe's tool; what it aborts on ends with one line and an exit code that
+says why, as in the other commands.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from caffe2torch.command_line import UsageError, say
+from caffe2torch import command_line
+from caffe2torch.command_line import UsageError
 from caffe2torch.errors import Caffe2TorchError
 from caffe2torch.pycaffe.logs import ERROR, log
 from caffe2torch.pycaffe.tool.flags import FLAGS, GLOG, parse
@@ -42,11 +43,13 @@ TOOLS: Mapping[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs c2t-caffe with `argv`, or the process's arguments; returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] != ["python"]:
+        return command_line.run(PROGRAM, argv, _act)
     try:
-        return _act(arguments)
+        return _act(given)  # what a script raises comes out, as from Python
     except Caffe2TorchError as error:
-        say(PROGRAM, str(error))
+        command_line.say(PROGRAM, str(error))
         return int(error.exit_code)
 
 
@@ -62,7 +65,6 @@ def _act(argv: Sequence[str]) -> int:
         _print_usage()
         return 0
     flags, words = parse(argv)
-    os.environ["GLOG_minloglevel"] = str(flags["minloglevel"] or os.environ.get("GLOG_minloglevel", 0))  # noqa: SIM112
     if len(words) != 1:
         raise UsageError(f"give one command, found {', '.join(words) or 'none'}; {PROGRAM} --help lists them")
     if words[0] not in ACTIONS:
@@ -89,6 +91,8 @@ def _print_usage() -> None:
         kind = {bool: "bool", int: "int32", str: "string"}[type(flag.default)]
         default = f'"{flag.default}"' if kind == "string" else str(flag.default).lower()
         print(f"    -{name} {flag.help} type: {kind} default: {default}")
+    print("\nexit codes: 0 done, 1 refused, 2 usage, 3 data or weights missing, 130 interrupted,")
+    print("            141 broken pipe")
 
 
 if __name__ == "__main__":
