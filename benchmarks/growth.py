@@ -12,7 +12,7 @@ import math
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,11 +25,11 @@ from fcn_repro.report.html import Markup, element
 
 NARROW = (12, 16, 24, 32, 48, 96, 96)
 REPEATS = 3
-WIDTH, HEIGHT, LEFT, ROOM, TOP, FOOT = 360, 220, 40, 84, 30, 40
+WIDTH, HEIGHT, LEFT, ROOM, TOP, FOOT = 380, 220, 66, 78, 34, 40
 """Of a chart, and the margins around its curves."""
 COLOURS = {"seconds": "#3d6fb4", "MB": "#c2410c"}
-BESIDE = {"seconds": -3, "MB": 12}
-"""Where the values stand, below or above their curve: both curves end at the same height."""
+LINE = 13
+"""The height of a value beside a curve's end."""
 Call = Callable[[], object]
 
 
@@ -121,7 +121,7 @@ SWEEPS = (
     ),
     Sweep("file", "caffemodel to checked safetensors", "MB", (8, 32, 128, 512), _read_and_write, (1, 2)),
     Sweep(
-        "layers", "reading and planning a prototxt", "layers", (1250, 2500, 5000, 10000), _planned, (10, 20)
+        "layers", "reading and planning a prototxt", "layers", (1250, 5000, 10000, 40000), _planned, (10, 20)
     ),
     Sweep("inputs", "the same, of a sum of inputs", "inputs", (750, 1500, 3000), _read_inputs, (10, 20)),
 )
@@ -195,6 +195,12 @@ def chart(sweep: Sweep, points: Sequence[Point]) -> Markup:
     right = [LEFT + (x - xs[0]) * across for x in xs]
     places = {name: [TOP + (max(ys) - y) * down for y in ys] for name, ys in curves.items()}
     foot = TOP + (xs[-1] - xs[0]) * down
+    labels = [
+        _label(name, point, x + (5 if end else -5), y, "start" if end else "end")
+        for end, x in ((0, right[0]), (-1, right[-1]))
+        for point in (points[end],)
+        for name, y in _apart({name: ys[end] for name, ys in places.items()}).items()
+    ]
     return element(
         "svg",
         element("rect", width=WIDTH, height=HEIGHT, fill="#fff"),
@@ -202,7 +208,8 @@ def chart(sweep: Sweep, points: Sequence[Point]) -> Markup:
         element(
             "line", x1=LEFT, y1=round(foot, 1), x2=right[-1], y2=TOP, stroke="#bbb", stroke_dasharray="3 3"
         ),
-        [_curve(name, list(zip(right, ys, strict=True)), points) for name, ys in places.items()],
+        [_curve(name, list(zip(right, ys, strict=True))) for name, ys in places.items()],
+        labels,
         [
             element("text", f"{p.size:,}", x=round(x, 1), y=HEIGHT - 18, text_anchor="middle", fill="#626a76")
             for x, p in zip(right, points, strict=True)
@@ -215,21 +222,22 @@ def chart(sweep: Sweep, points: Sequence[Point]) -> Markup:
     )
 
 
-def _curve(name: str, places: Sequence[tuple[float, float]], points: Sequence[Point]) -> list[Markup]:
-    """A line with its values at both ends."""
+def _curve(name: str, places: Sequence[tuple[float, float]]) -> Markup:
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    unit = "s" if name == "seconds" else name
-    ends = [
-        element(
-            "text",
-            f"{getattr(p, name):.3g} {unit}",
-            x=round(x + 5, 1),
-            y=round(y + BESIDE[name], 1),
-            fill=COLOURS[name],
-        )
-        for p, (x, y) in ((points[0], places[0]), (points[-1], places[-1]))
-    ]
-    return [element("polyline", points=path, fill="none", stroke=COLOURS[name], stroke_width=1.5), *ends]
+    return element("polyline", points=path, fill="none", stroke=COLOURS[name], stroke_width=1.5)
+
+
+def _label(name: str, point: Point, x: float, y: float, anchor: str) -> Markup:
+    """A value beside the end of its curve."""
+    value = f"{getattr(point, name):.3g} {'s' if name == 'seconds' else name}"
+    return element("text", value, x=round(x, 1), y=round(y + 4, 1), text_anchor=anchor, fill=COLOURS[name])
+
+
+def _apart(heights: Mapping[str, float]) -> dict[str, float]:
+    """The heights of two labels, so that neither covers the other."""
+    (upper, high), (lower, low) = sorted(heights.items(), key=lambda item: item[1])
+    missing = max(0.0, LINE - (low - high)) / 2
+    return {upper: high - missing, lower: low + missing}
 
 
 if __name__ == "__main__":

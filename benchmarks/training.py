@@ -5,7 +5,9 @@ Both see the same images of the same sizes in the same order, with the same drop
 weights. The plain loop has its tensors ready in memory; ours reads JPEG and PNG files and writes its log.
 
 Prints the median seconds of a step, by the clock and of the processors, the peak memory of the processes, how
-far the losses are apart, and how long a step waited for its image.
+far the losses are from the plain loop's at the first step and at most, and how long a step waited for its
+image. With --rounding, in place of ours the plain loop again, with the last bit of its pixels changed: how
+far rounding alone takes losses apart.
 """
 
 from __future__ import annotations
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounding", action="store_true")
     args = parser.parse_args()
     print(
         f"{args.net}, {args.steps} steps, on {device_name(usable(args.device))}, torch {torch.__version__}\n"
@@ -88,20 +91,21 @@ def main() -> None:
         write_images(Path(folder), SIZES[args.net], CLASSES[args.net])
         for precision in args.precision:
             job = Job(args.net, precision, args.steps + WARM, args.device, Path(folder))
-            print_rows(precision, *in_turn(job, plain, ours))
+            name, loop = ("plain, rounded", plain_rounded) if args.rounding else ("ours", ours)
+            print_rows(precision, name, *in_turn(job, plain, loop))
 
 
-def print_rows(precision: str, plain: list[Step], ours: list[Step]) -> None:
+def print_rows(precision: str, other: str, plain: list[Step], ours: list[Step]) -> None:
     """Both loops' medians; the ratio is that of the clock's, then that of the processors' seconds."""
     clocks, processors, peaks = (
         [middle(steps, name) for steps in (plain, ours)] for name in ("seconds", "processor", "peak_mb")
     )
-    apart = max(abs(a.loss - b.loss) / abs(a.loss) for a, b in zip(plain, ours, strict=True))
-    for who, name in enumerate(("plain torch", "ours")):
+    apart = [abs(a.loss - b.loss) / abs(a.loss) for a, b in zip(plain, ours, strict=True)]
+    for who, name in enumerate(("plain torch", other)):
         ratio = "" if not who else f"{clocks[0] / clocks[1]:.2f} ({processors[0] / processors[1]:.2f})"
         memory = f"{peaks[1] / peaks[0]:.2f}" if who else ""
         waits = f"{100 * middle(ours, 'waited') / clocks[1]:.1f} %" if who else ""
-        far = f"{apart:.0e} apart" if who else ""
+        far = f"{apart[0]:.0e}, {max(apart):.0e} apart" if who else ""
         row = [name, precision, f"{clocks[who]:.3f}", f"{processors[who]:.3f}", ratio]
         print("|", " | ".join([*row, f"{peaks[who] / 1000:.2f}", memory, waits, far]), "|", flush=True)
 
@@ -192,7 +196,7 @@ def _timed(read: Iterator[Example], waited: list[float]) -> Iterator[Example]:
         yield example
 
 
-def plain(job: Job, turns: Turns) -> None:
+def plain(job: Job, turns: Turns, scale: float = 1.0) -> None:
     """The loop that everybody writes: batches of one, NCHW, torch's loss, torch.optim.SGD."""
     device, own, dataset = usable(job.device), recipe_of(job.net), open_dataset("folder", job.images, "all")
     model = started(own, dataset).to(device)
@@ -207,7 +211,8 @@ def plain(job: Job, turns: Turns) -> None:
         torch.manual_seed(dropout_seed(own.seed, example.number))
         optimizer.zero_grad()
         with arithmetic(job.precision, device):
-            scores, reduction = model(data=example.inputs["data"]), "mean" if own.loss.normalize else "sum"
+            image, reduction = example.inputs["data"], "mean" if own.loss.normalize else "sum"
+            scores = model(data=image * scale)
             loss = nn.functional.cross_entropy(
                 scores, example.labels["sem"], ignore_index=255, reduction=reduction
             )
@@ -215,6 +220,11 @@ def plain(job: Job, turns: Turns) -> None:
         optimizer.step()
         synchronize(device)
         turns.end(loss.item())
+
+
+def plain_rounded(job: Job, turns: Turns) -> None:
+    """The same but for the last bit of each pixel."""
+    plain(job, turns, 1 + torch.finfo(torch.float32).eps)
 
 
 def optimizer_of(own: Recipe, model: nn.Module) -> torch.optim.Optimizer:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 17
 """Numbers in a piece, half a megabyte: with its gradients and history it fits into a core's cache."""
+LARGE = 8 * PIECE
+"""What is cut has more numbers than this: for fewer, the calls take longer than the memory."""
 
 
 def in_pieces(lists: Sequence[Tensors]) -> Iterator[tuple[Tensors, ...]]:
@@ -22,6 +24,9 @@ def in_pieces(lists: Sequence[Tensors]) -> Iterator[tuple[Tensors, ...]]:
     The pieces are flat views. Tensors that lie differently in memory, or on another device than the CPU, stay
     whole.
     """
+    if not any(map(_is_large, lists[0])):
+        yield tuple(lists)
+        return
     rows = list(zip(*lists, strict=True))
     cut = [_is_large(row[0]) and _alike(row) for row in rows]
     whole = [row for row, is_cut in zip(rows, cut, strict=True) if not is_cut]
@@ -34,7 +39,7 @@ def in_pieces(lists: Sequence[Tensors]) -> Iterator[tuple[Tensors, ...]]:
 
 
 def _is_large(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and tensor.numel() > PIECE
+    return tensor.numel() > LARGE and tensor.device.type == "cpu"
 
 
 def _alike(tensors: Sequence[Tensor]) -> bool:

@@ -39,7 +39,7 @@ def _write_binary(state: SolverState, output: Output) -> None:
 def _write_hdf5(state: SolverState, output: Output) -> None:
     import h5py  # loads slowly, and few files need it
 
-    with patiently(output) as target, h5py.File(target, "w") as file:
+    with patiently(output.file) as target, h5py.File(target, "w") as file:
         for name in ("iter", "current_step"):
             file[name] = np.array([getattr(state, name)], np.int32)
         _write_string(file, "learned_net", state.learned_net.encode())

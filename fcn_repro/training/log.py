@@ -83,7 +83,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, float]]:
     """The rows of a log; an unfinished last line, left by a killed process, is dropped."""
     if not path.is_file():
         return []
-    rows, (whole, _, _torn) = [], path.read_text(encoding="utf-8").rpartition("\n")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    rows, (whole, _, _torn) = [], text.rpartition("\n")
     for row in csv.reader(whole.splitlines()[1:]):
         try:
             rows.append(dict(zip(columns, map(float, row), strict=True)))

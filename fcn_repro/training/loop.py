@@ -30,7 +30,7 @@ from fcn_repro.data.datasets import Dataset
 from fcn_repro.data.examples import Example, Order, dropout_seed, examples
 from fcn_repro.data.transforms import Preparation, prepared
 from fcn_repro.recipes import Recipe, digest
-from fcn_repro.scoring.device import Process, arithmetic
+from fcn_repro.scoring.device import Process, arithmetic, is_lost
 from fcn_repro.scoring.evaluate import evaluate
 from fcn_repro.scoring.predict import Predictor, by_head, inference
 from fcn_repro.scoring.result import Evaluation
@@ -93,8 +93,8 @@ class Training:
     def run(self) -> None:
         """Trains until `max_iter`.
 
-        Raises Interrupted after Ctrl-C or SIGTERM, TrainingStopped if a loss or weight is not finite or the
-        recipe cannot be split among so many processes, WriteError if the disk is full.
+        Raises Interrupted after Ctrl-C or SIGTERM, TrainingStopped if a loss or weight is not finite, the
+        recipe cannot be split among so many processes or one of these is gone, WriteError on a full disk.
         """
         self._begin()
         try:
@@ -102,6 +102,11 @@ class Training:
                 self._go_on(wish)
         except WriteError as error:
             raise WriteError(f"{error}; {self._way_on}") from error
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            at = self.solver.iter
+            raise TrainingStopped(f"another process is gone, at iteration {at}; {self._way_on}") from error
 
     def _go_on(self, wish: Wish) -> None:
         if self.snapshot is not None:

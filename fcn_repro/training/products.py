@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fcn_repro.training.freed import give_back
+
 _OUTPUTS_PER_PLACE = 4
 """From how many output channels for each place of the output on a product is used."""
 _Work = list[tuple[Tensor, Tensor]]
@@ -77,6 +79,7 @@ class _GivenOn(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The gradient comes as what it is made of."""
+        give_back()
         return _of_weight(*ctx.saved_tensors, *ctx.work.pop()), None
 
 

@@ -287,6 +287,7 @@ def test_a_step_in_pieces_is_the_same_step(kind, monkeypatch):
 
     def trained(piece):
         monkeypatch.setattr(pieces, "PIECE", piece)
+        monkeypatch.setattr(pieces, "LARGE", 8 * piece)
         torch.manual_seed(4)
         model = c2t.FCN32s(3, widths=(3, 4, 5, 5, 4, 6, 6))
         model.conv1_2.weight.data = model.conv1_2.weight.data.contiguous(memory_format=torch.channels_last)

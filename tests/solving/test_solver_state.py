@@ -493,6 +493,7 @@ def test_other_models_are_refused() -> None:
         solver_of(c2t.build(net_of(INPUT)))
 
 
+@pytest.mark.fault("a full disk under a solverstate", "Python", "WriteError, one line; no file")
 @pytest.mark.parametrize("suffix", [".solverstate", ".solverstate.h5"])
 def test_a_full_disk_leaves_nothing(suffix: str, tmp_path: Path) -> None:
     state = SolverState(1, "x", (Blob.of(np.ones(90_000, np.float32)),), 0)

@@ -22,6 +22,11 @@ def work(tmp_path):
     return tmp_path
 
 
+@pytest.mark.fault(
+    "two trainings in one folder, one killed",
+    "fcn-repro --train",
+    "the second is refused until the first is gone",
+)
 def test_a_second_training_is_refused_until_the_first_is_gone(work):
     asked = ("--train", work / "my.toml", "--home", work)
     first = Command(*asked)

@@ -62,6 +62,11 @@ def test_a_resumed_training_drops_what_came_after_its_snapshot(tmp_path):
     assert [found["iteration"] for found in read_rows(tmp_path / "train.csv", TRAIN)] == [2, 4, 6, 8]
 
 
+@pytest.mark.fault(
+    "kill -9 in the middle of a line of the log",
+    "fcn-repro --train",
+    "the torn line is dropped, the rows before stay",
+)
 @pytest.mark.parametrize("kept", [1, 3, 9, 20])
 def test_a_torn_last_line_is_dropped(tmp_path, kept):
     log_rows(TrainingLog(tmp_path, 0), [2, 4])

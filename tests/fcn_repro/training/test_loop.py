@@ -190,6 +190,11 @@ def test_bf16_stays_near_float32(images, tmp_path):
     assert {parameter.dtype for parameter in rounded.model.parameters()} == {torch.float32}
 
 
+@pytest.mark.fault(
+    "the loss becomes NaN, or a weight",
+    "fcn-repro --train",
+    "exit code 1, one line that names the last snapshot, which is finite",
+)
 @pytest.mark.parametrize(
     ("base_lr", "what", "iteration"),
     [(0.1, "the loss is inf", 3), (10.0, "the loss is nan", 3), (1e20, "a weight is not finite", 2)],

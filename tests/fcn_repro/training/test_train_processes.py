@@ -80,6 +80,11 @@ def test_torchrun_goes_on_from_what_one_process_began(work, alone):
     assert_near(home, alone)
 
 
+@pytest.mark.fault(
+    "Ctrl-C or SIGTERM to one process of several",
+    "fcn-repro --train",
+    "all stop at one iteration, after a snapshot",
+)
 def test_a_signal_to_one_process_stops_all_and_one_goes_on(work, alone):
     home = work / "stopped"
     first, second = together(2, *arguments(work, home))
@@ -107,3 +112,24 @@ def test_processes_that_cannot_share_an_iteration_are_refused(work):
         assert code == 1
         assert said.startswith(message)
     assert not (work / "three/training/my").exists()
+
+
+@pytest.mark.fault(
+    "a process of several is lost",
+    "fcn-repro --train",
+    "the others end with exit code 1, one line; `--resume` goes on from the last snapshot",
+)
+def test_a_process_that_is_lost_ends_the_others_and_one_goes_on(work, alone):
+    home = work / "lost"
+    first, second = together(2, *arguments(work, home))
+    rows = home / "training/my/train.csv"
+    while not (rows.is_file() and rows.read_text().count("\n") > 6) and second.process.is_alive():
+        time.sleep(0.001)
+    second.signal(signal.SIGKILL)
+    assert second.wait()[0] == -signal.SIGKILL
+    code, said = first.wait()
+    assert code == 1
+    way_on = "(continue from it with --resume|no snapshot yet)"
+    assert re.fullmatch(rf"fcn-repro: another process is gone, at iteration \d+; .*{way_on}\n", said)
+    Command(*arguments(work, home, "--resume")).done()
+    assert_near(home, alone)

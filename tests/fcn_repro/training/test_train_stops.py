@@ -102,6 +102,11 @@ def kill_while_writing(command, home, random):
     command.signal(signal.SIGKILL)
 
 
+@pytest.mark.fault(
+    "kill -9, ten times in one training",
+    "fcn-repro --train",
+    "`--resume` ends bit-equal to an undisturbed training",
+)
 def test_ten_kills_change_nothing(work, undisturbed):
     random, home, half_written = np.random.default_rng(10), work / "killed", 0
     for kill in range(10):
@@ -121,6 +126,11 @@ def test_ten_kills_change_nothing(work, undisturbed):
     assert_same(home, undisturbed)
 
 
+@pytest.mark.fault(
+    "Ctrl-C or SIGTERM in a training",
+    "fcn-repro --train",
+    "exit code 130 after a snapshot; `--resume` ends bit-equal",
+)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_after_a_snapshot(work, undisturbed, number):
     home = work / number.name
@@ -155,6 +165,11 @@ def test_a_second_signal_ends_it_as_it_always_does():
     assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
+@pytest.mark.fault(
+    "a full disk in a training",
+    "fcn-repro --train",
+    "exit code 1, one line that names the last snapshot; `--resume` ends bit-equal",
+)
 @pytest.mark.parametrize(("limit", "file"), [(50_000, "my_iter_9.caffemodel"), (600, "pictures/6/val0.png")])
 def test_a_full_disk_ends_it_at_the_last_snapshot(work, undisturbed, begun, tmp_path, limit, file):
     """The kernel refuses to let any file grow beyond a size: that of the weights, or of a picture."""
