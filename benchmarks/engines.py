@@ -1,13 +1,18 @@
-"""`python benchmarks/engines.py [--engine NAME ...] [--into DIR]`: our exports where people deploy them.
+"""`python benchmarks/engines.py [--engine NAME ...] [--into DIR] [--write]`: exports where people deploy.
 
 Installs each engine's pinned packages in an environment of its own, writes four FCNs in the form that it
 takes, runs them at three sizes and on two images at once, and compares with our model. Prints a row per
 engine: the error ‖delta‖ / ‖ours‖ and the least share of pixels with the same label, or what it says instead.
+
+DIR keeps what was measured, so that a run that was stopped goes on from there; an environment is removed once
+its engine is done. --write puts the table into docs/deploy.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import json
 import shutil
 import subprocess
 import sys
@@ -15,6 +20,7 @@ import sysconfig
 import tempfile
 import venv
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +36,11 @@ GOLDEN = HERE.parent / "tests" / "golden" / "fcn"
 NETS = ("voc-fcn8s", "voc-fcn32s", "siftflow-fcn8s", "voc-fcn-alexnet")
 SIZES = ((1, 97, 131), (1, 160, 96), (1, 61, 83), (2, 97, 131))
 """Images, height, width."""
-SECONDS = 900
+SECONDS = 1800
 """For one net in one engine."""
+PAGE = HERE.parent / "docs" / "deploy.md"
+BEGIN, END = "<!-- written by benchmarks/engines.py -->\n", "<!-- end -->\n"
+"""Around the table in PAGE."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Engine:
     """Of `c2t.export`."""
     fixed: bool = False
     """Whether it takes a file for each size."""
+    python: str = ""
+    """The version of Python that it needs, with the dependencies that its packages name; "" for ours."""
 
     @property
     def command(self) -> str:
@@ -86,7 +97,7 @@ ENGINES = {
         "rknn_simulator",
         fixed=True,
     ),
-    "AOTInductor": Engine((), "aotinductor", ".pt2"),
+    "onnx2tf": Engine(("onnx2tf==2.6.9",), "onnx_to_tf", options={"upsampling": "dense"}, python="3.12"),
     "ExecuTorch": Engine(
         (
             *("executorch==1.5.1", "torchao==0.18.0", "pandas==2.3.3", "tabulate==0.9.0"),
@@ -97,12 +108,29 @@ ENGINES = {
     ),
     "torchao pt2e, int8": Engine(("torchao==0.18.0",), "torchao_int8", ".pt2"),
     "Core ML": Engine(
-        ("coremltools==9.0", "attrs==25.4.0", "cattrs==25.3.0", "pyaml==25.7.0"), "core_ml", ".pt2"
+        ("coremltools==9.0", "attrs==25.4.0", "cattrs==25.3.0", "pyaml==25.7.0"),
+        "core_ml",
+        ".pt2",
+        fixed=True,
+    ),
+    "LiteRT": Engine(
+        (
+            *("litert-torch==0.10.0", "ai-edge-litert==2.3.0", "litert-converter==0.5.0"),
+            *("ai-edge-quantizer==0.10.0", "torchao==0.18.0", "jax==0.10.0", "jaxlib==0.10.0"),
+            *("jaxtyping==0.3.11", "multipledispatch==1.0.0", "tabulate==0.10.0", "fire==0.7.1"),
+            *("immutabledict==4.3.1", "opt_einsum==3.4.0", "backports.strenum==1.2.8"),
+            *("wadler_lindig==0.1.8", "termcolor==3.3.0", "absl-py==2.3.1", "scipy==1.16.3"),
+            *("flatbuffers==25.9.23", "ml_dtypes==0.5.4", "tqdm==4.67.1"),
+        ),
+        "litert",
+        ".pt2",
+        fixed=True,
     ),
     "ncnn": Engine(("ncnn==1.0.20261020", "pnnx==20261020"), "ncnn_cpu", ".py"),
-    "torch.compile": Engine((), "torch_compile", ".py"),
     "torch.jit.script": Engine((), "torch_script", ".py"),
     "torch.jit.trace": Engine((), "torch_trace", ".py"),
+    "torch.compile": Engine((), "torch_compile", ".py"),
+    "AOTInductor": Engine((), "aotinductor", ".pt2"),
 }
 
 
@@ -118,19 +146,35 @@ class Found:
         return f"{self.error:.1e}, {self.same:.2f} %"
 
 
+@contextmanager
+def installed(engine: Engine, folder: Path) -> Iterator[Path]:
+    """An environment of an engine, while it is needed."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+    try:
+        yield environment(engine, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def environment(engine: Engine, folder: Path) -> Path:
     """A Python with the engine's packages, and ours after them; torch is not installed twice."""
     python = folder / "bin" / "python"
-    quiet = ("-q", "--disable-pip-version-check")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-        ours = [sysconfig.get_path("purelib"), *map(str, (Path(np.__file__).parents[1], HERE, HERE.parent))]
-        (site / "ours.pth").write_text("\n".join(ours) + "\n")
-        if engine.packages:
-            subprocess.run(
-                [python, "-m", "pip", "install", *quiet, "--no-deps", *engine.packages], check=True
-            )
+    install = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    if engine.python:
+        base = shutil.which(f"python{engine.python}")
+        if base is None:
+            raise RuntimeError(f"needs Python {engine.python}")
+        subprocess.run([base, "-m", "venv", folder], check=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "ours.pth").write_text(f"{HERE}\n")
+        subprocess.run([*install, *engine.packages], check=True)
+        return python
+    venv.create(folder, with_pip=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    ours = [sysconfig.get_path("purelib"), *map(str, (Path(np.__file__).parents[1], HERE, HERE.parent))]
+    (site / "ours.pth").write_text("\n".join(ours) + "\n")
+    if engine.packages:
+        subprocess.run([*install, "--no-deps", *engine.packages], check=True)
     return python
 
 
@@ -142,14 +186,13 @@ def inputs(model: c2t.CaffeNet, size: tuple[int, int, int]) -> list[np.ndarray[A
     return [(draw.random(shape, np.float32) - 0.5) * 200 for shape in shapes]
 
 
-def tried(engine: Engine, net: str, place: Path, name: str) -> Found:
+def tried(engine: Engine, net: str, python: Path, files: Path) -> Found:
     """A net in an engine, at all sizes. Raises RuntimeError with the last line that the engine printed."""
-    python = environment(engine, place / name.replace(" ", "-"))
     model = c2t.build(c2t.read(weights=GOLDEN / net / "weights.caffemodel")).eval()
     errors, same = [0.0], [100.0]
     for sizes in [[size] for size in SIZES] if engine.fixed else [list(SIZES)]:
         given = [inputs(model, size) for size in sizes]
-        file = exported(engine, model, place / "files" / net, sizes[0])
+        file = exported(engine, model, files / net, sizes[0])
         for arrays, tops in zip(given, ran(engine, python, file, given), strict=True):
             with torch.no_grad():
                 wanted = [top.numpy() for top in model(*map(torch.from_numpy, arrays)).values()]
@@ -194,12 +237,79 @@ def ran(
                 yield [stored[f"{k}.{i}"] for i in range(len(names))]
 
 
-def cell(engine: Engine, net: str, place: Path, name: str) -> str:
+class Table:
+    """The cells measured so far, by engine and net, in a file; those of other packages do not count."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._cells: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+
+    @staticmethod
+    def _key(name: str, net: str) -> str:
+        engine = ENGINES[name]
+        return " | ".join([name, net, engine.command, *engine.packages])
+
+    def __getitem__(self, place: tuple[str, str]) -> str:
+        return self._cells.get(self._key(*place), "(not run)")
+
+    def __setitem__(self, place: tuple[str, str], cell: str) -> None:
+        self._cells[self._key(*place)] = cell
+        self._file.write_text(json.dumps(self._cells, indent=1))
+
+    def missing(self, name: str, nets: Sequence[str]) -> list[str]:
+        """The nets that an engine has not yet run."""
+        return [net for net in nets if self[name, net].startswith("(")]
+
+    def row(self, name: str, nets: Sequence[str]) -> str:
+        """An engine's row, in Markdown."""
+        engine = ENGINES[name]
+        packages = engine.packages[0] if engine.packages else "torch"
+        cells = " | ".join(self[name, net] for net in nets)
+        return f"| {name} | `{packages}` | `{engine.command}` | {cells} |"
+
+
+def measure(table: Table, name: str, nets: Sequence[str], place: Path) -> None:
+    """Runs the nets that an engine has not yet run."""
+    engine, left = ENGINES[name], table.missing(name, nets)
+    if not left:
+        return
+    try:
+        with installed(engine, place / "environment") as python:
+            for net in left:
+                table[name, net] = cell(engine, net, python, place / "files")
+    except (RuntimeError, subprocess.SubprocessError) as error:
+        for net in left:
+            table[name, net] = shown(f"cannot be installed: {error}")
+
+
+def cell(engine: Engine, net: str, python: Path, files: Path) -> str:
     """The result for a net, or what stopped it."""
     try:
-        return str(tried(engine, net, place, name))
+        return str(tried(engine, net, python, files))
+    except subprocess.TimeoutExpired:
+        return shown(f"took more than {SECONDS} s")
     except (RuntimeError, subprocess.SubprocessError, Caffe2TorchError) as error:
-        return f"no: {error}".replace("|", "¦").replace("\n", " ")[:150]
+        return shown(str(error))
+
+
+def shown(problem: str) -> str:
+    """What stopped an engine, for a cell."""
+    return f"({problem.removeprefix('RuntimeError: ')[:150]})".replace("|", "¦").replace("\n", " ")
+
+
+def head(nets: Sequence[str]) -> str:
+    """The first rows of the table."""
+    return f"| engine | packages | fcn-convert | {' | '.join(nets)} |\n{'|---' * (3 + len(nets))}|"
+
+
+def write(lines: Sequence[str]) -> None:
+    """Puts the table into the page, with the versions and the day."""
+    before, rest = PAGE.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    version = f"Python {sys.version.split()[0]}, torch {torch.__version__.split('+')[0]}"
+    day = f"{datetime.date.today():%d %B %Y}".lstrip("0")
+    table = "\n".join([*lines, "", f"{version} on a CPU, {day}."])
+    PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{after}")
 
 
 def main() -> None:
@@ -207,18 +317,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=list(ENGINES))
     parser.add_argument("--net", nargs="+", choices=NETS, default=list(NETS))
-    parser.add_argument("--into", type=Path, help="keeps environments there, and in files/ what was exported")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="keeps what was measured and exported")
+    parser.add_argument("--write", action="store_true", help="puts the whole table into docs/deploy.md")
     options = parser.parse_args()
-    print(f"Python {sys.version.split()[0]}, torch {torch.__version__}\n")
-    print(f"| engine | packages | fcn-convert | {' | '.join(options.net)} |")
-    print("|---" * (3 + len(options.net)) + "|")
+    print(head(options.net), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         place = (options.into or Path(folder)).absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        table = Table(place / "cells.json")
         for name in options.engine:
-            engine = ENGINES[name]
-            cells = [cell(engine, net, place, name) for net in options.net]
-            packages = engine.packages[0] if engine.packages else "torch"
-            print(f"| {name} | `{packages}` | `{engine.command}` | {' | '.join(cells)} |", flush=True)
+            measure(table, name, options.net, place)
+            print(table.row(name, options.net), flush=True)
+        if options.write:
+            write([head(NETS), *(table.row(name, NETS) for name in ENGINES)])
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ import caffe2torch as c2t
 
 
 def load(path, how):
-    model = c2t.load(path)
     if how in ("fp32", "bf16"):
-        fast = c2t.optimize(model, precision=how)
+        fast = c2t.optimize(path, precision=how)
         return lambda array: fast(torch.from_numpy(array)).numpy()
+    model = c2t.load(path)
     layout = torch.channels_last if how == "channels_last" else torch.contiguous_format
     model.to(memory_format=layout)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,9 @@ from caffe2torch.command_line import Answer, NotVerified, ProgressLine, UsageErr
 from caffe2torch.errors import MissingData
 from caffe2torch.formats import format_for, formats, write
 from caffe2torch.net import Net
+from caffe2torch.net.classes import read_classes, with_classes
 from caffe2torch.net.knowledge import Knowledge
-from caffe2torch.net.preprocessing import Preprocessing, with_mean
+from caffe2torch.net.preprocessing import with_mean
 from caffe2torch.opening import vgg16_origin
 from caffe2torch.plan import Plan, plan
 from caffe2torch.plan.phase import without_splits
@@ -55,7 +56,7 @@ def convert(options: argparse.Namespace) -> Answer:
 
         insist(planned, options.arch)
     told = _told(options, planned, source)
-    warnings += tuple(_contradicted(options.file, source.preprocessing, told.preprocessing))
+    warnings += tuple(_contradicted(options.file, source.knowledge, told))
     model = replace(
         _complete(planned, source),
         digest=digest,
@@ -93,19 +94,23 @@ def _engine(options: argparse.Namespace) -> Engine:
 def _told(options: argparse.Namespace, planned: Plan, source: Model) -> Knowledge:
     """What the file says of its net, and what the user does."""
     known = source.knowledge
+    if options.classes is not None:
+        told, _ = read_classes(options.classes)
+        known = replace(known, labellings=with_classes(known.labellings, planned.output_shapes, told))
     if options.mean is None or vgg16_origin(options.file):
         return known
     return replace(known, preprocessing=with_mean(known.preprocessing, planned.inputs, options.mean))
 
 
-def _contradicted(
-    path: AnyPath, before: Mapping[str, Preprocessing], after: Mapping[str, Preprocessing]
-) -> Iterator[str]:
-    """Which means of the file another one replaces."""
-    for blob, known in before.items():
-        if known.mean and known.mean != after[blob].mean:
-            own, given = numbers(known.mean), numbers(after[blob].mean)
+def _contradicted(path: AnyPath, before: Knowledge, after: Knowledge) -> Iterator[str]:
+    """Which means and classes of the file others replace."""
+    for blob, known in before.preprocessing.items():
+        if known.mean and known.mean != after.preprocessing[blob].mean:
+            own, given = numbers(known.mean), numbers(after.preprocessing[blob].mean)
             yield f"{path}: says that the mean of {blob} is {own}; --mean replaces it by {given}"
+    for blob, named in before.labellings.items():
+        if named.classes != after.labellings[blob].classes:
+            yield f"{path}: names the classes of {blob} otherwise; --classes replaces them"
 
 
 def _target(options: argparse.Namespace) -> tuple[Path, str]:

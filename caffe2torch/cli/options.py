@@ -26,6 +26,7 @@ exit codes: 0 done, 1 refused (FILE, its net or OUT cannot be) or different from
             3 a file or its weights missing, 4 verification failed, 130 interrupted, 141 broken pipe
 """
 _FILE = "the model; its prototxt may be given before or after it"
+_CLASSES = "names the classes that an output scores: a line for each, NAME or NAME R G B"
 _FORM = "which net a caffemodel or prototxt gets: the one to deploy (default) or the one that was trained"
 _CHECK = "run: run the written file on random inputs, even if reading it back would do"
 
@@ -68,6 +69,7 @@ def _reading(group: Group) -> None:
         type=mean,
         help="what the net subtracts from an image; adapts VGG-16 from elsewhere",
     )
+    add("--classes", metavar="FILE", help=_CLASSES)
     add("--trained-on", choices=TRAINED_ON, help="for VGG-16 with torchvision's keys: which images")
     add("--ignore-unknown-fields", action="store_true", help="leave out fields that Caffe does not know")
     add("--align-crops", action="store_true",

@@ -13,6 +13,7 @@ _MEANT = ("--mean", "--trained-on", "--ignore-unknown-fields", "--align-crops")
 _READING = ("FILE", "--prototxt", "--convolutionalize", "--stage", *_MEANT)
 _WRITING = ("-o", "--force", "--format", "--dtype", "--form", "--arch", "--verify", "--check", "--shape")
 
+_KNOWING = ("--allow-missing", "--classes")
 _ENGINE = ("--opset", "--size", "--batch", "--upsampling", "--elide", "--check-in")
 
 
@@ -67,7 +68,7 @@ def _list_layers(options: argparse.Namespace) -> Answer:
 
 
 VERBS = (
-    Verb("", _convert, (*_READING, "--allow-missing", *_WRITING, *_ENGINE), name="converting"),
+    Verb("", _convert, (*_READING, *_KNOWING, *_WRITING, *_ENGINE), name="converting"),
     Verb("--inspect", _inspect, _READING, "print the table of layers; write nothing"),
     Verb(
         "--diff",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe2torch.modules.report import Report
+from caffe2torch.modules.report import Report, share_text
 from caffe2torch.net.text import aligned, shape_text
 
 MAX_LINES = 20
@@ -113,9 +113,13 @@ class Difference:
             "layers only in B": str(len(self.only_b) or ""),
             "parameters": str(len(self.changes) or ""),
             "blobs": f"{len(failed)} of {len(self.blobs)}, most in {failed[0].layer}" if failed else "",
-            "outputs": f"{len(wrong)} of {len(outputs)}" if wrong else "",
+            "outputs": f"{len(wrong)} of {len(outputs)}{self._labels()}" if wrong else "",
         }
         return f"B differs from A; {'; '.join(f'{what}: {n}' for what, n in counts.items() if n)}"
+
+    def _labels(self) -> str:
+        share = None if self.outputs is None else self.outputs.labels
+        return "" if share is None else f", {share_text(share)} of labels equal"
 
 
 def _cells(row: BlobRow) -> tuple[str, ...]:

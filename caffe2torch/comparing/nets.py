@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from caffe2torch.blob import Blob, dense
+from caffe2torch.blob import Array, Blob, dense
 from caffe2torch.comparing.difference import BlobRow, Change, Difference
 from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.modules.report import Report, compare_blob, deltas
@@ -85,7 +85,7 @@ def compare(a: Model, b: Model, tolerance: float = TOLERANCE) -> Difference:
         len(both),
         tuple(f"{key} ({x.layer.type})" for key, x in first.items() if key not in second),
         tuple(f"{key} ({x.layer.type})" for key, x in second.items() if key not in first),
-        (*changes, *_means(a, b)),
+        (*changes, *_means(a, b), *_classes(a, b)),
         blob_rows(blobs, tolerance),
     )
 
@@ -101,8 +101,18 @@ def compare_outputs(a: str, wanted: Answers, run: Run, tolerance: float = TOLERA
             found, problem = {}, f"B does not run: {line}"
         for blob, output in trial.outputs.items():
             row = compare_blob(name, blob, output, found.get(blob), tolerance)
-            rows.append(replace(row, problem=problem or row.problem))
+            labels = _equal_labels(output, found.get(blob))
+            rows.append(replace(row, problem=problem or row.problem, labels=labels))
     return Report(a, tolerance, tuple(rows))
+
+
+def _equal_labels(ours: Array, theirs: Array | None) -> float | None:
+    """The share of pixels with the same label; None if these are not scores (N, classes, H, W) of both."""
+    if theirs is None or ours.shape != theirs.shape or ours.ndim != 4 or not ours.size:
+        return None
+    if ours.shape[1] < 2 or ours.shape[2:] == (1, 1):
+        return None
+    return float((ours.argmax(1) == theirs.argmax(1)).mean())
 
 
 def answers(a: Model, on: str | PathLike[str] | None) -> Answers:
@@ -209,6 +219,21 @@ def _means(a: Model, b: Model) -> Iterator[Change]:
             unsaid = name == "channels" and "" in (ours, theirs[name])
             if ours != theirs[name] and not unsaid:
                 yield Change(blob, name, _text(ours), _text(theirs[name]))
+
+
+def _classes(a: Model, b: Model) -> Iterator[Change]:
+    """What the labels of an output are called and painted, where both files state it."""
+    for blob, known in a.labellings.items():
+        other = b.labellings.get(blob, known)
+        if len(known.classes) != len(other.classes):
+            yield Change(blob, "classes", str(len(known.classes)), str(len(other.classes)))
+            continue
+        for label, names in enumerate(zip(known.classes, other.classes, strict=True)):
+            if names[0] != names[1]:
+                yield Change(blob, f"class {label}", *names)
+        for label, colours in enumerate(zip(known.colours, other.colours, strict=True)):
+            if colours[0] != colours[1]:
+                yield Change(blob, f"colour of class {label}", *map(str, colours))
 
 
 def _fields(a: Fields, b: Fields, place: str = "") -> Iterator[tuple[str, Any, Any]]:

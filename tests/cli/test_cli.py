@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -24,7 +23,9 @@ from safetensors.numpy import load_file
 import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.command_line import ProgressLine
+from caffe2torch.errors import NetError
 from caffe2torch.layers.registry import converters
+from caffe2torch.net.classes import with_classes
 from tests import wire_writer as w
 from tests.nets import INPUT
 from tests.places import GOLDEN, ROOT
@@ -39,17 +40,6 @@ try:
 except SystemExit as end:
     code = end.code
 sys.exit("torch was loaded" if "torch._C" in sys.modules else code)
-"""
-STUCK = """
-import sys, time
-from caffe2torch.cli.main import main
-from caffe2torch.command_line import ProgressLine
-from caffe2torch.layers.registry import converters
-def wait(*_):
-    print("writing", flush=True)
-    time.sleep(60)
-ProgressLine.__call__ = wait
-sys.exit(main())
 """
 
 
@@ -206,6 +196,50 @@ def test_means_survive_another_conversion(voc: Path, convert: Convert) -> None:
     assert run.json()["preprocessing"]["data"]["mean"] == [104.00699, 116.66877, 122.67892]
     assert convert("b.safetensors", "--inspect").code == 0
     assert "104.00699" in convert("b.safetensors", "-o", "c.pt").out
+
+
+def test_classes_of_a_list(voc: Path, convert: Convert) -> None:
+    names = ["background", *(f"thing {label}" for label in range(1, 21))]
+    Path("classes.txt").write_text("\n".join(names) + "\n")
+    assert (
+        "classes       21 of score: background, …, thing 20" in convert(voc, "--classes", "classes.txt").out
+    )
+    run = convert(voc, "-o", "a.caffemodel", "--classes", "classes.txt", "--json")
+    assert run.json()["labellings"]["score"]["classes"] == names
+    assert c2t.load("a.caffemodel").labellings["score"].classes == tuple(names)
+    names[3] = "bicycle 1 2 3"
+    Path("other.txt").write_text("\n".join(names) + "\n")
+    run = convert("a.caffemodel", "-o", "b.pt2", "--classes", "other.txt")
+    assert (run.code, "other.txt:1: 'background': expected NAME R G B" in run.err) == (1, True), run.err
+    names[3] = "bicycle"
+    Path("other.txt").write_text("\n".join(names) + "\n")
+    run = convert("a.caffemodel", "-o", "b.pt2", "--classes", "other.txt")
+    assert run.code == 0
+    assert "a.caffemodel: names the classes of score otherwise; --classes replaces them" in run.err
+
+
+def test_classes_go_to_the_output_that_scores_as_many(golden: Path, convert: Convert) -> None:
+    model = golden / "fcn" / "siftflow-fcn8s" / "weights.caffemodel"
+    Path("geo.txt").write_text("sky\nground\nupright\n")
+    convert(model, "-o", "a.safetensors", "--classes", "geo.txt")
+    Path("sem.txt").write_text("".join(f"{label}\n" for label in range(9)))
+    facts = convert("a.safetensors", "-o", "b.safetensors", "--classes", "sem.txt", "--json").json()
+    counts = {blob: len(known["classes"]) for blob, known in facts["labellings"].items()}
+    assert counts == {"score_geo": 3, "score_sem": 9}
+    Path("four.txt").write_text("a\nb\nc\nd\n")
+    run = convert(model, "-o", "c.safetensors", "--classes", "four.txt")
+    assert run.code == 1
+    assert (
+        "4 classes can be those of none of its outputs; its outputs are score_sem (?, 9, ?, ?), " in run.err
+    )
+    assert convert(model, "-o", "c.safetensors", "--classes", "none.txt").code == 3
+    assert not Path("c.safetensors").exists()
+
+
+def test_classes_that_two_outputs_score() -> None:
+    told = c2t.Labelling.numbered(4)
+    with pytest.raises(NetError, match=r"4 classes can be those of any of a, b; its outputs are a \(\?, 4"):
+        with_classes({}, {"a": (None, 4, 9, 9), "b": None, "c": (3,)}, told)
 
 
 @pytest.mark.parametrize(
@@ -642,46 +676,6 @@ def test_interrupted(voc: Path, convert: Convert, monkeypatch: pytest.MonkeyPatc
     run = convert(voc)
     assert (run.code, run.err) == (130, "fcn-convert: interrupted\n")
     assert names(voc.parent) == {voc.name}
-
-
-def test_ctrl_c_in_the_middle_of_writing(voc: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", STUCK, voc]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    running = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stdout is not None
-    assert running.stdout.readline() == "writing\n"
-    assert any(name.endswith(".part") for name in names(tmp_path))
-    running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
-    assert (running.returncode, err) == (130, "fcn-convert: interrupted\n")
-    assert names(tmp_path) == {voc.name}
-
-
-def test_a_reader_that_leaves(voc: Path, tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    run = process(voc, "--inspect", cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE)
-    os.close(writing)
-    assert (run.returncode, run.stderr) == (141, "")
-
-
-def test_a_full_disk(voc: Path, tmp_path: Path) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-    for name in ("a.safetensors", "a/", "a.pt", "a.pt2", "a.caffemodel", "a.caffemodel.h5"):
-        run = process(voc, "-o", name, code=limit + MAIN, cwd=tmp_path, capture_output=True)
-        assert (run.returncode, run.stdout) == (1, ""), run.stderr
-        assert run.stderr == f"fcn-convert: {name.rstrip('/')}: cannot be written: File too large\n"
-        assert names(tmp_path) == {voc.name}
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_that_may_not_be_written(voc: Path, tmp_path: Path, convert: Convert) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    run = convert(voc, "-o", "locked/a.pt")
-    assert (run.code, run.err.count("\n")) == (1, 1)
-    assert "Permission denied" in run.err
 
 
 def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:

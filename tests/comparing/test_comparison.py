@@ -23,6 +23,7 @@ from caffe2torch.cli.main import main
 from caffe2torch.comparing.difference import BlobRow, Change, Difference
 from caffe2torch.errors import NetError
 from caffe2torch.formats import formats
+from caffe2torch.modules.report import share_text
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
 from tests import wire_writer as w
@@ -365,7 +366,8 @@ def test_two_different_nets(golden: Path, compare: Run) -> None:
     assert code == 1
     assert "only in A  conv1_1 (Convolution)" in out
     assert "only in B  conv1 (Convolution)" in out
-    assert re.search("only in A: 28; .*only in B: 12; parameters: .*outputs: 2 of 2$", out.splitlines()[-1])
+    summary = "only in A: 28; .*only in B: 12; parameters: .*outputs: 2 of 2, .* of labels equal$"
+    assert re.search(summary, out.splitlines()[-1])
 
 
 def test_nets_without_weights(golden: Path, compare: Run) -> None:
@@ -401,6 +403,64 @@ def test_outputs_for_given_inputs(voc: Path, golden: Path, compare: Run) -> None
     assert "does not run on odd.npz" in out
     np.savez("other.npz", **{"in.image": np.zeros((1, 3, 9, 9), np.float32)})
     assert compare(voc, voc, "--on", "other.npz")[0] == 1
+
+
+SCORES = """layer { name: "score" type: "Convolution" bottom: "data" top: "score"
+                    convolution_param { num_output: 3 kernel_size: 1 } }"""
+"""Of three classes, each pixel's own three values."""
+
+
+def test_labels_beside_errors(compare: Run) -> None:
+    image = np.array([[9, 1, 5, 5], [2, 8, 4, 3], [1, 1, 6, 9]], np.float32).reshape(1, 3, 1, 4)
+    np.savez("x.npz", **{"in.data": image})
+    for name, order in (("a", [0, 1, 2]), ("b", [0, 2, 1])):
+        net = net_of(INPUT + SCORES, score=[np.eye(3)[order].reshape(3, 3, 1, 1), np.zeros(3)])
+        c2t.export(net, f"{name}.caffemodel")
+    code, out = compare("a.caffemodel", "b.caffemodel", "--on", "x.npz")
+    # A's labels are 0 1 2 2, B's 0 2 1 1.
+    assert (code, "equal labels" in out, " 25.00 %  FAIL" in out) == (1, True, True), out
+    assert out.splitlines()[-1].endswith("outputs: 1 of 1, 25.00 % of labels equal")
+    found = diff(c2t.read(weights="a.caffemodel"), c2t.read(weights="b.caffemodel"), on="x.npz").as_dict()
+    assert [row["labels"] for row in found["outputs"]["rows"]] == [0.25]
+    assert " 100.00 %  ok" in compare("a.caffemodel", "a.caffemodel", "--on", "x.npz")[1]
+
+
+@pytest.mark.parametrize("name", ["pool", "one"])
+def test_what_is_no_score_has_no_labels(name: str) -> None:
+    layers = {
+        "pool": 'type: "Pooling" pooling_param { global_pooling: true }',
+        "one": 'type: "Reduction" reduction_param { axis: 2 }',
+    }
+    net = net_of(INPUT + f'layer {{ name: "x" bottom: "data" top: "x" {layers[name]} }}')
+    outputs = diff(net, net, run=True).outputs
+    assert outputs is not None
+    assert (outputs.ok, outputs.labels) == (True, None)
+    assert "equal labels" not in str(outputs)
+
+
+def test_almost_all_labels_are_not_all() -> None:
+    assert [share_text(share) for share in (1.0, 0.99999, 0.5, None)] == [
+        "100.00 %",
+        "99.99 %",
+        "50.00 %",
+        "",
+    ]
+
+
+def test_other_names_and_colours_of_classes(voc: Path) -> None:
+    a, b = (c2t.load(voc) for _ in "ab")
+    known = c2t.Labelling.numbered(21)
+    a.labellings = {"score": known}
+    assert diff(a, b).same  # B does not say
+    classes, colours = [*known.classes], [*known.colours]
+    classes[3], colours[20] = "bicycle", (1, 2, 3)
+    b.labellings = {"score": c2t.Labelling(tuple(classes), tuple(colours))}
+    assert diff(a, b).changes == (
+        Change("score", "class 3", "class 3", "bicycle"),
+        Change("score", "colour of class 20", "(0, 64, 128)", "(1, 2, 3)"),
+    )
+    b.labellings = {"score": c2t.Labelling.numbered(20)}
+    assert diff(a, b).changes == (Change("score", "classes", "21", "20"),)
 
 
 def test_a_net_that_does_not_run_on_the_others_inputs() -> None:
@@ -444,7 +504,7 @@ def test_a_format_that_only_runs(name: str, compare: Run) -> None:
         assert code == 0, out
         assert out.splitlines()[-1] == "the same within 1e-05: 2 outputs"
     code, out = compare("c.caffemodel", other, *trust)
-    assert (code, out.splitlines()[-1]) == (1, "B differs from A; outputs: 2 of 2")
+    assert (code, out.splitlines()[-1]) == (1, "B differs from A; outputs: 2 of 2, 100.00 % of labels equal")
     assert compare(other, other, *trust)[0] == 1
 
 

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+import caffe2torch as c2t
 from caffe2torch.command_line import Progress
 from caffe2torch.errors import ReadError, WriteError
 from fcn_repro.data import images, png, reading
 from fcn_repro.data.datasets.base import Dataset, Label, Labelling, Split, register
-from fcn_repro.data.datasets.classes import read_classes
+from fcn_repro.data.labels import IGNORE_LABEL
 from fcn_repro.files import write
 
 
@@ -44,7 +45,7 @@ class Folder(Dataset):
 
     @cached_property
     def _classes(self) -> tuple[Labelling, bool]:
-        return read_classes(self.folder / "classes.txt")
+        return c2t.read_classes(self.folder / "classes.txt", IGNORE_LABEL)
 
     @cached_property
     def _root(self) -> Path:

@@ -19,8 +19,11 @@ import numpy.typing as npt
 
 from caffe2torch.errors import MissingData, ReadError
 
-MAX_BYTES = 1 << 27
+MAX_BYTES = 1 << 25
+"""Of a file, and of all that is inflated from it: a label map of doubles, 2000 x 2000."""
 MAX_PARTS = 100
+"""Of a variable: its elements, or a struct's fields."""
+MAX_VARIABLES = 1000
 
 _HEADER = 128
 _MATRIX, _COMPRESSED = 14, 15
@@ -80,20 +83,27 @@ def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview
 
 def _matrices(content: memoryview, order: str) -> Iterator[list[tuple[int, memoryview]]]:
     """The variables of a file, each as its elements: flags, shape, name, and then by its class."""
-    for kind, data in _elements(content, order):
-        inner = _elements(_inflated(data), order) if kind == _COMPRESSED else [(kind, data)]
-        yield from (_parts(matrix, order) for inner_kind, matrix in inner if inner_kind == _MATRIX)
+    left = MAX_BYTES
+    for number, (kind, data) in enumerate(_elements(content, order)):
+        if number >= MAX_VARIABLES:
+            raise ValueError(f"over {MAX_VARIABLES} variables")
+        if kind == _COMPRESSED:  # one element
+            inflated = _inflated(data, left)
+            left -= len(inflated)
+            kind, data = next(_elements(inflated, order), (_COMPRESSED, data))
+        if kind == _MATRIX:
+            yield _parts(data, order)
 
 
 def _parts(matrix: memoryview, order: str) -> list[tuple[int, memoryview]]:
     return list(islice(_elements(matrix, order), MAX_PARTS))
 
 
-def _inflated(data: memoryview) -> memoryview:
+def _inflated(data: memoryview, most: int) -> memoryview:
     inflater = zlib.decompressobj()
-    content = inflater.decompress(data, MAX_BYTES)
-    if inflater.unconsumed_tail:
-        raise ValueError(f"it inflates to more than {MAX_BYTES} bytes")
+    content = inflater.decompress(data, most + 1)
+    if len(content) > most:
+        raise ValueError(f"the file inflates to more than {MAX_BYTES} bytes")
     if not inflater.eof:
         raise ValueError("it is truncated")
     return memoryview(content)
