@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     )
     from caffe2torch.modules.report import Report, verify
     from caffe2torch.net import Layer, Net
+    from caffe2torch.net.classes import read_classes
     from caffe2torch.net.labelling import Labelling
     from caffe2torch.net.preprocessing import Preprocessing
     from caffe2torch.net.reading import read
@@ -100,6 +101,7 @@ _NAMES = {
     "inference": "optimize",
     "inference.optimized": "Optimized",
     "opening.loading": "from_safetensors load",
+    "net.classes": "read_classes",
     "net.labelling": "Labelling",
     "net.preprocessing": "Preprocessing",
     "net.reading": "read",
@@ -180,6 +182,7 @@ __all__ = [
     "optimize",
     "overlay",
     "read",
+    "read_classes",
     "read_photo",
     "read_safetensors",
     "segment",

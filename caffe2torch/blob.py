@@ -110,6 +110,7 @@ def blob_of(
 
 
 MAX_AXES = 32  # kMaxBlobAxes (blob.hpp)
+MAX_EMPTY = 1 << 59
 MAX_COUNT = (1 << 31) - 1  # Caffe counts the values of a blob in an int (blob.cpp, Reshape)
 
 
@@ -119,6 +120,9 @@ def shape_problem(shape: tuple[int, ...]) -> str:
         return f"its shape has {len(shape)} axes, Caffe allows {MAX_AXES}"
     if min(shape, default=0) < 0:
         return f"its shape {shape} has a negative size"
+    # NumPy has no array of no values whose other axes are beyond what can be addressed.
+    if 0 in shape and math.prod(size for size in shape if size) > MAX_EMPTY:
+        return f"its shape {shape} has a 0, and other axes that no array has"
     if math.prod(shape) > MAX_COUNT:
         return f"its shape {shape} asks for {math.prod(shape)} values, Caffe allows {MAX_COUNT}"
     return ""

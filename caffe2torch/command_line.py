@@ -17,10 +17,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, NoReturn, TextIO, TypedDict, TypeVar
 
+from caffe2torch import cut_short
 from caffe2torch.errors import Caffe2TorchError, VerificationFailed
 from caffe2torch.interrupts import noticed
 from caffe2torch.partial import PARTIALS
@@ -202,7 +204,8 @@ def run(
     with noticed(None if interrupted or argv is not None else partial(_end, said)) as came:
         try:
             try:
-                return act(given)
+                with cut_short.handled(partial(_end_cut, program)) if argv is None else nullcontext():
+                    return act(given)
             finally:
                 sys.stdout.flush()
         except BrokenPipeError:  # `| head` has read enough
@@ -350,6 +353,15 @@ def _end(said: str) -> None:
         os._exit(INTERRUPTED)
 
 
+def _end_cut(program: str) -> None:
+    """Ends the process, whose files are not what they were."""
+    try:
+        PARTIALS.discard()
+        os.write(_STDERR, _on_its_own(f"{program}: {cut_short.CUT_SHORT}").encode())
+    finally:  # whatever goes wrong: to return would be to read again, for ever
+        os._exit(1)
+
+
 def _on_its_own(line: str) -> str:
     """A line for stderr, where a terminal shows ^C or a progress line."""
     return f"\n{line}\n" if os.isatty(_STDERR) else f"{line}\n"
@@ -358,7 +370,9 @@ def _on_its_own(line: str) -> str:
 def _refuse(program: str, error: Exception, as_json: bool) -> int:
     """Says in one line what went wrong; returns the exit code."""
     message, code = str(error), getattr(error, "exit_code", 1)
-    if not isinstance(error, Caffe2TorchError):
+    if isinstance(error, MemoryError):
+        message = f"there is not enough memory: {message or 'a smaller model or image may do'}"
+    elif not isinstance(error, Caffe2TorchError):
         message = f"unexpected {type(error).__name__}: {error}; --debug shows where, please report it"
     answer = error.answer if isinstance(error, NotVerified) else Answer("", {})
     problem = {"error": message, "kind": type(error).__name__, "exit_code": code}

@@ -33,7 +33,7 @@ class Partials:
     def discard(self) -> bool:
         """Removes all that is not whole; False, and removes nothing, where something was written whole."""
         if not self.is_finished:
-            for path in self.paths:
+            for path in [*self.paths]:  # another thread may change it
                 _remove(path)
         return not self.is_finished
 

@@ -26,6 +26,8 @@ _R = TypeVar("_R")
 
 MAX_BYTES = 1 << 20
 """Of a file; the longest of ours has 50 kB."""
+MAX_DOTS = 1000
+"""In a line: the parser walks along a key's dots once for each of them."""
 
 
 def load(path: Path, kind: type[_R]) -> _R:
@@ -39,6 +41,8 @@ def load(path: Path, kind: type[_R]) -> _R:
             text = file.read(MAX_BYTES + 1)
         if len(text) > MAX_BYTES:
             raise ReadError(f"{path.name}: is over {MAX_BYTES} bytes, more than any recipe or table needs")
+        if max((line.count(b".") for line in text.split(b"\n")), default=0) > MAX_DOTS:
+            raise ReadError(f"{path.name}: has a line of over {MAX_DOTS} dots")
         content = tomllib.loads(text.decode())
     except FileNotFoundError as error:
         raise MissingData(f"{path}: no such file") from error
@@ -87,14 +91,19 @@ def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
         return _read(arrays[0], value, where)
     if type(value) not in kinds:
         known = [_TOML_NAMES[list] if kind in arrays else kind.__name__ for kind in kinds]
-        raise ReadError(f"{where}: expected {' or '.join(known)}, found {value!r}")
+        raise ReadError(f"{where}: expected {' or '.join(known)}, found {_shown(value)}")
     return value
 
 
 def _of(kind: type, value: Any, where: str) -> Any:
     if type(value) is not kind:  # exactly: here True is not an int
-        raise ReadError(f"{where}: expected {_TOML_NAMES.get(kind, kind.__name__)}, found {value!r}")
+        raise ReadError(f"{where}: expected {_TOML_NAMES.get(kind, kind.__name__)}, found {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """The start of a value, which may be long or deep."""
+    return f"a {type(value).__name__}" if isinstance(value, (dict, list)) else repr(value)[:80]
 
 
 _TOML_NAMES = {dict: "a table", list: "an array", str: "a string", bool: "true or false"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -68,3 +69,23 @@ def test_an_installed_package_finds_its_data(wheel: zipfile.ZipFile, tmp_path: P
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{tmp_path / 'fcn_repro' / 'weights'} caffe.NetParameter\n")
+
+
+def pins(name: str) -> dict[str, set[str]]:
+    """The versions of each package in a file of constraints; different Pythons may have different ones."""
+    found: dict[str, set[str]] = {}
+    for package, version in re.findall(r"^([\w.-]+)==([^\s;\\]+)", (ROOT / name).read_text(), re.MULTILINE):
+        found.setdefault(package.replace("_", "-"), set()).add(version)
+    return found
+
+
+def test_hashes_are_those_of_what_was_tested() -> None:
+    tested, hashed = pins("constraints.txt"), pins("constraints-hashes.txt")
+    checkers = {"atheris", "grpcio-tools", "hypothesis", "import-linter", "mypy", "plyvel", "pytest"}
+    checkers |= {"pytest-xdist", "ruff", "types-protobuf", "types-requests"}
+    assert tested.keys() - hashed.keys() == checkers
+    for package in tested.keys() & hashed.keys():
+        assert tested[package] == hashed[package], f"{package}: run .ci/hashes"
+    _, *blocks = re.split(r"\n(?=[a-z])", (ROOT / "constraints-hashes.txt").read_text())
+    assert len(blocks) > 50
+    assert all("--hash=sha256:" in block for block in blocks)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import NetError, WriteError
 from caffe2torch.feeding.source import Sink, feeds
 from caffe2torch.net import Layer
+from caffe2torch.writing.output import patiently
 
 if TYPE_CHECKING:
     import h5py
@@ -17,30 +21,43 @@ NAMES = ("data", "label")
 
 @feeds("HDF5Output")
 class HDF5Output(Sink):
-    """Makes the file when the net is built. Later batches are appended, where Caffe's second would abort."""
+    """Makes the file when the net is built. Later batches are appended, where Caffe's second would abort.
+
+    Between batches the file is whole. One that a batch does not fit into is removed: WriteError.
+    """
 
     def __init__(self, layer: Layer, phase: str, seed: int) -> None:
         super().__init__(layer, phase, seed)
-        import h5py
-
-        self._path = str(layer.fields.hdf5_output_param.file_name)
+        self._path = Path(layer.fields.hdf5_output_param.file_name)
         if len(layer.bottoms) != 2:
             raise self._error(f"has {len(layer.bottoms)} bottoms, it needs 2")
-        try:
-            h5py.File(self._path, "w").close()
-        except OSError as error:
-            raise WriteError(f"{self._path}: cannot be written: {error}") from None
+        with self._file(new=True):
+            pass
 
     def take(self, *bottoms: Array) -> None:
         """Appends a batch: arrays of the same number of rows, at most 4 axes, of which they get 4."""
-        import h5py
-
         data, label = bottoms
         if len(data) != len(label):
             raise self._error(f"has {len(data)} rows of data and {len(label)} of labels")
-        with h5py.File(self._path, "r+") as file:
+        with self._file() as file:
             for name, rows in zip(NAMES, bottoms, strict=True):
                 self._append(file, name, rows)
+
+    @contextmanager
+    def _file(self, new: bool = False) -> Iterator[h5py.File]:
+        """The file, open for a batch."""
+        import h5py
+
+        try:
+            with self._path.open("w+b" if new else "r+b") as opened:
+                try:
+                    with patiently(opened) as target, h5py.File(target, "w" if new else "r+") as file:
+                        yield file
+                except OSError:
+                    self._path.unlink(missing_ok=True)  # HDF5 leaves it damaged
+                    raise
+        except OSError as error:
+            raise WriteError(f"{self._path}: cannot be written: {error.strerror or error}") from None
 
     def _append(self, file: h5py.File, name: str, rows: Array) -> None:
         if rows.ndim > 4:

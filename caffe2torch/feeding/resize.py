@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from caffe2torch.blob import Array
+from caffe2torch.errors import NetError
 
+MAX_PIXELS = 1 << 24
+"""Of a resized image; each takes 100 bytes on the way."""
 _ONE = 1 << 11
 """Weights have 11 bits (INTER_RESIZE_COEF_BITS)."""
 
@@ -13,10 +16,13 @@ _ONE = 1 << 11
 def resize(image: Array, height: int, width: int) -> Array:
     """An image (C, H, W), uint8, as (C, height, width), to the last level as `cv::resize` gives it.
 
-    Pixels are areas, so that half-pixel centres agree; nothing is smoothed.
+    Pixels are areas, so that half-pixel centres agree; nothing is smoothed. Raises NetError for a size over
+    MAX_PIXELS.
     """
     if image.shape[1:] == (height, width):
         return image
+    if height * width > MAX_PIXELS:
+        raise NetError(f"images are to become {height} x {width} (height x width), over {MAX_PIXELS} pixels")
     left, right, weights = _taps(image.shape[2], width)
     # Beyond the first and the last column there is one tap; beyond rows there are two, and both truncate.
     single = (left == right) * _ONE

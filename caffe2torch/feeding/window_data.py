@@ -13,6 +13,7 @@ The list holds blocks, one for each image:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from caffe2torch.blob import Array
 from caffe2torch.errors import NetError, ReadError
-from caffe2torch.feeding.hdf5_data import file_list
+from caffe2torch.feeding.hdf5_data import words_of
 from caffe2torch.feeding.resize import resize
 from caffe2torch.feeding.source import Batch, Shape, Source, feeds
 from caffe2torch.feeding.transform import mean_image
@@ -66,6 +67,8 @@ class WindowData(Source):
         # transform_param's scale does nothing here, as in Caffe.
         self._scale, self._mirror = np.float32(p.scale), bool(transform.mirror)
         self._pad, self._is_square = int(p.context_pad), p.crop_mode == "square"
+        if not math.isfinite(p.fg_fraction):
+            raise self._error(f"has an fg_fraction of {p.fg_fraction}")
         self._foreground_count = int(np.float32(self._size) * np.float32(p.fg_fraction))
         if self._size < 1 or self._crop <= 2 * self._pad:
             raise self._error("needs a batch_size, and a crop_size above twice its context_pad")
@@ -156,7 +159,7 @@ def read_windows(path: str, root: str) -> tuple[list[Window], int]:
 
     Raises MissingData without the list, ReadError where it does not have the form above.
     """
-    words = iter(file_list(path).split())
+    words = iter(words_of(path))
     windows: list[Window] = []
     channels, image = 0, ""
     for mark in words:

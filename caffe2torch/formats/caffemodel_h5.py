@@ -53,7 +53,7 @@ def write_caffemodel_h5(model: Model, output: Output, dtype: str = "float32") ->
 
     layers = [layer for layer in model.caffe_net.layers if layer.blobs]
     _check_names(layers)
-    with patiently(output) as target, h5py.File(target, "w") as file:
+    with patiently(output.file) as target, h5py.File(target, "w") as file:
         data = file.create_group("data")
         for layer, blobs in zip(layers, stored_once(layers), strict=True):
             write_group(data.create_group(layer.name), layer.name, blobs)

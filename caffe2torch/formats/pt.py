@@ -40,7 +40,7 @@ def write_pt(model: Model, output: Output, dtype: str = "float32") -> None:
     """The keys and shapes of `CaffeNet.state_dict()`; parameters that share values share them here, too."""
     own = {parameter.key: _tensor(parameter, dtype) for parameter in model.plan.parameters()}
     parameters = (parameter for step in model.plan.steps for parameter in step.parameters)
-    with patiently(output) as file:
+    with patiently(output.file) as file:
         torch.save({parameter.key: own[parameter.owner] for parameter in parameters}, file)
     write_beside(model, output)  # a state dict holds tensors and nothing else
 

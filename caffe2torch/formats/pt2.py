@@ -22,9 +22,10 @@ SOURCE = "source.json"
 
 def open_pt2(path: Path) -> Run:
     """The graph in a file, whose author decides what loading it runs."""
-    from caffe2torch.writing.graph import argument  # loads slowly, and few formats need it
+    from caffe2torch.writing.graph import argument, quiet  # loads slowly, and few formats need it
 
-    program = torch.export.load(path).module()
+    with quiet():  # older versions of torch warn of their own buffers
+        program = torch.export.load(path).module()
     return as_function(lambda **inputs: program(**{argument(blob): x for blob, x in inputs.items()}))
 
 
@@ -48,7 +49,7 @@ def write_pt2(model: Model, output: Output, dtype: str = "float32") -> None:
     _, traced_on = program.example_inputs
     # A compiler of the file asks for their shapes; each is stored as one number.
     program.example_inputs = ((), {name: x.new_zeros(()).expand(x.shape) for name, x in traced_on.items()})
-    with patiently(output) as file, quiet():
+    with patiently(output.file) as file, quiet():
         torch.export.save(program, file, extra_files=known)
 
 

@@ -21,6 +21,7 @@ from caffe2torch.plan.backward import loss_notes, propagated, with_gradient
 from caffe2torch.plan.flow import of_other_size
 from caffe2torch.plan.in_place import gradient_notes, output_notes
 from caffe2torch.plan.parameters import Parameter
+from caffe2torch.untrusted.mapped import release
 
 
 class CaffeLayer(nn.Module):
@@ -230,7 +231,9 @@ def _learned(plan: Plan) -> frozenset[str]:
 
 def _initial(parameter: Parameter, learned: bool, bilinear: str) -> nn.Parameter | Tensor:
     if parameter.blob is not None:
-        value = torch.from_numpy(np.array(parameter.read(), dtype=np.float32))
+        stored = parameter.read()
+        value = torch.from_numpy(np.array(stored, dtype=np.float32))
+        release(stored)
     elif None in parameter.shape:
         raise NetError(
             f"{parameter.key!r} has shape {parameter.shape}; give weights, or an Input with its shape"

@@ -39,6 +39,8 @@ class BlobError:
     """The norm of the difference divided by the norm of the reference."""
     ok: bool
     problem: str = ""
+    labels: float | None = None
+    """The share of pixels where both score the same class highest; None if that was not compared."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Report:
     def worst(self) -> float:
         """The largest relative error of all blobs; infinite if one cannot be compared."""
         return max(math.inf if row.relative is None else row.relative for row in self.rows)
+
+    @property
+    def labels(self) -> float | None:
+        """The least share of equal labels of all blobs that are scores; None if there is none."""
+        return min((row.labels for row in self.rows if row.labels is not None), default=None)
 
     def to_json(self) -> str:
         """The report as a JSON object; infinities and NaN are null."""
@@ -171,7 +178,8 @@ def side_by_side(reports: Mapping[str, Report]) -> str:
     """The reports of several models, by name, on one reference, as one table."""
     first = next(iter(reports.values()))
     numbers = [text for name in reports for text in (f"{name} max |delta|".strip(), "relative")]
-    lines = [("set", "blob", "shape", *numbers, "")]
+    labels = ("equal labels",) * any(report.labels is not None for report in reports.values())
+    lines = [("set", "blob", "shape", *numbers, *labels, "")]
     for rows in zip(*(report.rows for report in reports.values()), strict=True):
         shape = f"({', '.join(map(str, rows[0].shape))})"
         verdicts = [
@@ -180,11 +188,17 @@ def side_by_side(reports: Mapping[str, Report]) -> str:
             if not row.ok
         ]
         cells = [text for row in rows for text in (_number(row.max_delta), _number(row.relative))]
+        cells += [share_text(rows[0].labels) for _ in labels]
         lines.append((rows[0].set, rows[0].blob, shape, *cells, "; ".join(verdicts) or "ok"))
     failed = len(lines) - 1 - sum(line[-1] == "ok" for line in lines)
     verdict = f"{failed} of {len(lines) - 1} blobs fail" if failed else f"all {len(lines) - 1} blobs pass"
     table = aligned(lines, right=range(3, len(lines[0]) - 1))
     return "\n".join((*table, f"{verdict}; relative error allowed: {first.tolerance:g}"))
+
+
+def share_text(share: float | None) -> str:
+    """A share in percent; only all of it is 100 %."""
+    return "" if share is None else f"{math.floor(1e4 * share) / 100:.2f} %"
 
 
 def _number(value: float | None) -> str:

@@ -10,6 +10,7 @@ from caffe2torch.formats.safetensors import read_with_knowledge
 from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.opening import open_model
 from caffe2torch.plan import Plan, plan
+from caffe2torch.writing.model import valued
 from caffe2torch.zoo.recognition import insist, recognize
 
 if TYPE_CHECKING:
@@ -31,11 +32,15 @@ def load(
     it wrote, VGG-16 from elsewhere. The net's structure decides which FCN it is, never the file's name;
     `arch` insists on one by name. `stages` choose layers of an all-in-one net. With `allow_missing`, blobs
     that the file lacks are left at Caffe's filler. `align_crops` is `read`'s. Raises what `read` and `build`
-    raise, and NetError if the net is not the one insisted on.
+    raise, WeightsError for a file without values, and NetError if the net is not the one insisted on.
     """
     definition = None if prototxt is None else str(prototxt)
     model = open_model(weights, definition, align_crops=align_crops)
-    return _module(plan(model.net, stages=stages, allow_missing=allow_missing), arch, model.knowledge)
+    planned = plan(model.net, stages=stages, allow_missing=allow_missing)
+    if not allow_missing:
+        for parameter in planned.parameters():
+            valued(parameter)
+    return _module(planned, arch, model.knowledge)
 
 
 def from_safetensors(path: str | PathLike[str]) -> nn.Module:

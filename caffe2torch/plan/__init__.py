@@ -23,10 +23,7 @@ from caffe2torch.plan.flow import Memory, check_blobs, of_other_size
 from caffe2torch.plan.in_place import output_notes
 from caffe2torch.plan.parameters import Parameter, Parameters, check_sizes
 from caffe2torch.plan.phase import check_stages, for_phase
-
-MAX_VIEWED = 32
-"""How many inputs the views of layers are followed from: enough for any net with images, and for a net of a
-thousand inputs it takes no thousand views of each layer."""
+from caffe2torch.plan.sight import Sight
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Step:
     tops: tuple[Shape | None, ...]
     parameters: tuple[Parameter, ...]
     views: Mapping[str, View]
-    """How the first top sees each of the net's first inputs (MAX_VIEWED)."""
+    """How the first top sees each of the net's first inputs, at most sight.MAX_VIEWED."""
     overwrites: Mapping[str, str]
     """Later needed blobs in the memory of a top that is computed in place, each with the top."""
 
@@ -59,6 +56,14 @@ class Plan:
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter that holds values of its own, in the net's order."""
         return (p for step in self.steps for p in step.parameters if p.owner == p.key)
+
+    @property
+    def output_shapes(self) -> dict[str, Shape | None]:
+        """The outputs with their shapes, as far as they are known."""
+        made = {
+            top: shape for step in self.steps for top, shape in zip(step.layer.tops, step.tops, strict=True)
+        }
+        return {blob: made[blob] for blob in self.outputs}
 
 
 def plan(net: Net, phase: str = "TEST", *, stages: Sequence[str] = (), allow_missing: bool = False) -> Plan:
@@ -125,7 +130,7 @@ class _Planner:
     def __init__(self, net: Net, phase: str, allow_missing: bool) -> None:
         self.net, self.phase = net, phase
         self.shapes: dict[str, Shape | None] = {}
-        self.views: dict[str, dict[str, View]] = {}
+        self.sight = Sight()
         self.inputs: dict[str, Shape | None] = {}
         self.keys = Names(())
         self.unaligned: list[tuple[str, tuple[int, ...]]] = []
@@ -156,7 +161,7 @@ class _Planner:
     def _step(self, layer: Layer) -> Step:
         if layer.unknown:
             raise UnsupportedLayer(layer.name, layer.type, "; ".join((*layer.unknown, WITHOUT_UNKNOWN)))
-        seen = [self.views[bottom] for bottom in layer.bottoms]
+        seen = self.sight.of(layer)
         if offset := other_offset(layer, seen):
             self.unaligned.append((layer.name, offset))
         layer = aligned(layer, seen)
@@ -166,8 +171,10 @@ class _Planner:
             converter = converter_for(layer, bottoms)
             parameters = self.parameters.of(layer, key, converter)
             tops = self._tops(layer, converter)
-            views = self._look(layer, converter)
-        self.views |= dict.fromkeys(layer.tops, views)
+            is_input = layer.type == "Input"
+            views = (
+                self.sight.begin(layer, tops) if is_input else self.sight.follow(layer, converter, bottoms)
+            )
         overwrites = self.memory.written(layer, converter)
         return Step(key, layer, converter, tops, parameters, views, overwrites)
 
@@ -213,22 +220,6 @@ class _Planner:
         """The first layer whose first bottom a blob is."""
         return {bottom: layer for layer in reversed(self.net.layers) for bottom in layer.bottoms[:1]}
 
-    def _look(self, layer: Layer, converter: Converter) -> dict[str, View]:
-        if layer.type == "Input":
-            if len(self.inputs) > MAX_VIEWED:
-                return {}
-            axes = {top: len(self.shapes[top] or (1,) * 4) - 2 for top in layer.tops}
-            return {top: View.of_input(n) for top, n in axes.items() if n > 0}
-        seen: dict[str, View] = {}
-        for position, bottom in enumerate(layer.bottoms):
-            if position in converter.shape_only:
-                continue
-            for name, view in self.views[bottom].items():
-                looked = converter.look(view) if _fits(view, self.shapes[bottom]) else None
-                if looked is not None:
-                    seen[name] = seen[name].merged(looked) if name in seen else looked
-        return seen
-
 
 @contextmanager
 def _refusing(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
@@ -242,11 +233,6 @@ def _refusing(layer: Layer, bottoms: Sequence[Shape | None]) -> Iterator[None]:
     except ArithmeticError as error:
         problem = f"one of its numbers is 0 or too large ({error})"
         raise UnsupportedLayer(layer.name, layer.type, problem) from error
-
-
-def _fits(view: View, shape: Shape | None) -> bool:
-    """Whether a view has as many axes as a blob has besides items and channels, if it has any."""
-    return shape is None or len(shape) in (0, 1, 2, 2 + len(view.stride))
 
 
 def _that_matter(steps: Sequence[Step], outputs: Sequence[str]) -> tuple[Step, ...]:

@@ -13,12 +13,13 @@ import numpy.typing as npt
 from caffe2torch._torch import torch
 from caffe2torch.errors import NetError
 from caffe2torch.inference import optimize
+from caffe2torch.inference.optimized import Optimized
 from caffe2torch.net.labelling import Labelling
 from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import Plan
 from caffe2torch.segmenting.tiles import Strip, tiles
+from caffe2torch.untrusted.mapped import AnyPath
 from caffe2torch.untrusted.photos import read_image, read_photo
-from caffe2torch.writing.model import model_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -48,20 +49,25 @@ class Segmentation:
 
 
 class Segmenter:
-    """A model that labels photos of any size, by what it knows of its input and its outputs.
+    """A model, or a file of one, that labels photos of any size, by what it knows of its input and outputs.
 
     `mean` (blue, green, red) is for a model that does not know its own. The net's blobs take about `memory`
     bytes: a photo that needs more is segmented in overlapping tiles. Their labels are those of the whole
     photo, but for rounding where two classes score the same. `labellings` has the classes of each head, and
     `named` says whether the model knows their names. Raises NetError for a model that does not score the
-    pixels of a photo, or has no mean.
+    pixels of a photo, or has no mean, and for a file what `load` raises.
     """
 
-    def __init__(self, model: nn.Module, mean: Sequence[float] | None = None, memory: float = MEMORY) -> None:
+    def __init__(
+        self,
+        model: nn.Module | AnyPath | Optimized,
+        mean: Sequence[float] | None = None,
+        memory: float = MEMORY,
+    ) -> None:
         if not memory > 0:
             raise NetError(f"memory={memory}: give bytes, more than 0")
         self.memory = memory
-        known = model_of(model)
+        known = model if isinstance(model, Optimized) else optimize(model)
         self.plan: Plan = known.plan
         self.blob = _photo_input(self.plan)
         self.prepared = _prepared(self.plan, self.blob, known.preprocessing.get(self.blob), mean)
@@ -69,7 +75,7 @@ class Segmenter:
         found = {name: _known(known.labellings, name, count) for name, count in counts.items()}
         self.named = all(found.values())
         self.labellings = {name: found[name] or Labelling.numbered(count) for name, count in counts.items()}
-        self.run = optimize(model).run
+        self.run = known.run
 
     def __call__(self, image_hwc: Labels, progress: Progress | None = None) -> dict[str, Segmentation]:
         """A photo (H, W, 3), RGB, by head. Raises NetError for one that is too large for the net."""
@@ -113,7 +119,7 @@ class Segmenter:
 
 
 def segment(
-    model: nn.Module | str | PathLike[str],
+    model: nn.Module | AnyPath | Optimized,
     image: str | PathLike[str] | Image | npt.NDArray[np.uint8],
     mean: Sequence[float] | None = None,
 ) -> Labels | dict[str, Labels]:
@@ -123,10 +129,6 @@ def segment(
     RGB (H, W, 3). `mean` (blue, green, red) is for a model that does not know its own. Raises NetError for
     a model that does not score the pixels of one photo, and what `load` and reading a photo raise.
     """
-    if isinstance(model, str | PathLike):
-        from caffe2torch.opening.loading import load
-
-        model = load(model)
     found = Segmenter(model, mean)(as_pixels(image))
     labels = {head: segmentation.labels for head, segmentation in found.items()}
     return labels if len(labels) > 1 else next(iter(labels.values()))
@@ -191,12 +193,7 @@ def _prepared(
 
 def _classes(plan: Plan, output: str) -> int:
     """How many classes an output scores."""
-    shape = next(
-        shape
-        for step in reversed(plan.steps)
-        for top, shape in zip(step.layer.tops, step.tops, strict=True)
-        if top == output
-    )
+    shape = plan.output_shapes[output]
     if shape is None or len(shape) != 4 or shape[1] is None or shape[2:] == (1, 1):
         raise _no_scores(plan, output, shape)
     if not 2 <= shape[1] <= MAX_CLASSES:

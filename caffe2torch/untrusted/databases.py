@@ -1,12 +1,16 @@
 """The databases that Caffe's Data layer reads, LMDB and LevelDB: values in the order of the keys' bytes.
 
-Their C libraries trust a file, so an LMDB is checked page by page before it is opened, and a LevelDB's
-checksums are. Neither is written to, though LevelDB locks its folder and notes in LOG that it was opened.
+Their C libraries trust a file, so an LMDB is checked page by page before it is opened. A LevelDB is read once
+by another process, which a damaged one may end. Neither is written to, though LevelDB locks its folder, notes
+in LOG that it was opened, and makes a table of what its own log holds.
 """
 
 from __future__ import annotations
 
 import importlib
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +57,7 @@ class LevelDb(Database):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         plyvel = self._plyvel = library("plyvel", f"{path}: reading a LevelDB")
+        _check_leveldb(path)
         try:
             self._db = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True)
         except plyvel.Error as error:
@@ -61,10 +66,34 @@ class LevelDb(Database):
     def values(self) -> Iterator[bytes]:
         """See Database."""
         try:
-            yield from self._db.iterator(include_key=False, verify_checksums=True)
+            with self._db.raw_iterator(verify_checksums=True) as records:
+                records.seek_to_first()  # where plyvel's other iterator just ends on a damaged block
+                while records.valid():
+                    yield records.value()
+                    records.next()
         except self._plyvel.Error as error:
             raise ReadError(f"{self.path}: the LevelDB library cannot read it: {error}") from None
 
+
+MAX_MEMORY = 1 << 30
+"""Bytes that LevelDB's library may take to read a database through: its blocks have some kilobytes each."""
+_WALK = """
+import json, resource, sys
+sys.path[:] = json.loads(sys.argv[3])
+import plyvel
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    with plyvel.DB(sys.argv[1], create_if_missing=False, paranoid_checks=True) as database:
+        records = database.raw_iterator(verify_checksums=True)
+        records.seek_to_first()
+        while records.valid():
+            records.value()
+            records.next()
+        records.close()
+except plyvel.Error as error:
+    sys.exit(f"plyvel: {error}")
+"""
 
 _BACKENDS: dict[str, type[Database]] = {"LMDB": Lmdb, "LEVELDB": LevelDb}
 _OPEN: WeakValueDictionary[Path, Database] = WeakValueDictionary()
@@ -108,3 +137,13 @@ def _check_lmdb(path: Path) -> None:
         raise ReadError(f"{path}: is not an LMDB that can be read here: {error}") from None
     if problems:
         raise ReadError(f"{path}: a damaged LMDB: {problems[0]}; make or copy it again")
+
+
+def _check_leveldb(path: Path) -> None:
+    """Raises ReadError for a folder that the C++ library cannot read, or whose files end its process."""
+    command = [sys.executable, "-I", "-c", _WALK, str(path), str(MAX_MEMORY), json.dumps(sys.path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")  # noqa: S603
+    if done.returncode:
+        _, said, problem = done.stderr.rpartition("plyvel: ")
+        shown = f": {problem.strip()}" if said else ", and ends on it; make or copy it again"
+        raise ReadError(f"{path}: the LevelDB library cannot read it{shown}")

@@ -66,7 +66,7 @@ def resolved(net: Message, data: bytes, unknown: tuple[str, ...]) -> tuple[Messa
     """
     if any(path.startswith("#") for path in unknown) and (told := _told_net(net)) is not None:
         net, unknown = told, tuple(path for path in unknown if path[0] != "#" or _is_private(path))
-    layers = [data[field.payload : field.end] for field in fields(data) if field.number == _LAYERS]
+    layers = [data[x.payload : x.end] for x in fields(data) if (x.number, x.wire) == (_LAYERS, LENGTH)]
     candidates = [_candidates(layer, own) for layer, own in zip(net.layer, layers, strict=True)]
     settled = {fork for found in candidates if _only(found) is not None for fork in found}
     done: set[str] = set()

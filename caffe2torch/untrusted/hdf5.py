@@ -27,14 +27,16 @@ from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.mapped import Buffer, mapped
 from caffe2torch.untrusted.wire import DOUBLE, FLOAT
 
-MAX_GROUPS = 1 << 16
-"""Groups visited in one file; a hard link can make a group its own descendant."""
+MAX_MEMBERS = 1 << 14
+"""Groups and datasets visited in one file; a hard link can make a group its own descendant."""
 MAX_NAME = 1024
 """Characters in a layer's name."""
 MAX_BLOBS = 256
 """Blobs of one layer; Caffe's own layers have at most five."""
-MAX_RATIO, MAX_UNSTORED = 1100, 1 << 26
-"""How far rows may be compressed, deflate's limit, and how many bytes a file need not store at all."""
+MAX_RATIO, MAX_UNSTORED = 3, 3 << 26
+"""How far rows may be compressed, as float32, and how many bytes a file need not store at all."""
+MAX_CHUNKS = 1 << 15
+"""Chunks of one dataset; the HDF5 library takes 4 kB for each."""
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
 
 
@@ -100,13 +102,23 @@ def _array(file: h5py.File, name: str) -> Array:
         raise ReadError(
             f"{name!r} is stored elsewhere, or by a filter that is no part of HDF5; store it plainly"
         )
-    size, stored = dataset.size * dataset.dtype.itemsize, dataset.id.get_storage_size()
-    problem = shape_problem(dataset.shape)
-    if not problem and size > MAX_UNSTORED + MAX_RATIO * stored:
-        problem = f"its shape {dataset.shape} asks for {size} bytes, and {stored} are stored"
-    if problem:
+    if problem := shape_problem(dataset.shape) or _chunk_problem(dataset):
         raise ReadError(f"{name!r}: {problem}")
     return np.asarray(dataset.astype(np.float32)[...])
+
+
+def _chunk_problem(dataset: h5py.Dataset) -> str:
+    """Why a dataset would take far more memory than its file does; empty when it would not."""
+    size, stored = dataset.size * FLOAT.itemsize, dataset.id.get_storage_size()
+    if size > MAX_UNSTORED + MAX_RATIO * stored:
+        return (
+            f"its shape {dataset.shape} asks for {size} bytes as float32, and {stored} are stored; split it, "
+            "or store it uncompressed"
+        )
+    sides = zip(dataset.shape, dataset.chunks or dataset.shape, strict=True)
+    if (count := math.prod(-(-side // max(chunk, 1)) for side, chunk in sides)) > MAX_CHUNKS:
+        return f"is in {count} chunks; {MAX_CHUNKS} are allowed: store it in larger ones"
+    return ""
 
 
 def _text(group: h5py.Group, attribute: str) -> str:
@@ -122,13 +134,13 @@ def _walk(top: h5py.Group) -> Iterator[tuple[str, h5py.Group, dict[str, h5py.Dat
     seen, left = 0, [("", top)]
     while left:
         path, group = left.pop()
+        seen += len(group) if isinstance(group, h5py.Group) else 0
+        if seen > MAX_MEMBERS or len(path) > MAX_NAME:
+            raise ReadError(f"{group.name[:MAX_NAME]}: its groups never end, or are over {MAX_MEMBERS}")
         members = _members(group)
         arrays = {name: member for name, member in members.items() if isinstance(member, h5py.Dataset)}
         yield path, group, arrays
         left += [(f"{path}/{name}".lstrip("/"), members[name]) for name in members.keys() - arrays.keys()]
-        seen += 1
-        if seen + len(left) > MAX_GROUPS or len(path) > MAX_NAME:
-            raise ReadError(f"{group.name[:MAX_NAME]}: its groups never end")
 
 
 def solver_state(path: str, buffer: Buffer) -> tuple[int, str, tuple[Blob, ...], int]:

@@ -27,12 +27,13 @@ def read_net(path: AnyPath) -> tuple[Message, dict[int | None, UnknownField]]:
     except UnknownField:
         message = parse_prototxt(text, source, ignore_unknown=True)
     unknown: dict[int | None, UnknownField] = {}
-    rest, done = list[str](), 0
+    rest, done, line, counted = list[str](), 0, 0, 0
     for position, (start, end) in enumerate(_layers(text)):
+        line, counted = line + text.count("\n", counted, start), start
         try:
             parse_prototxt(text[start:end], source)
         except UnknownField as refusal:
-            unknown[position] = _placed(refusal, text, start)
+            unknown[position] = _placed(refusal, text, start, line)
             rest += (text[done:start], re.sub(r"[^\n]", " ", text[start:end]))
             done = end
     try:
@@ -59,9 +60,8 @@ def _layers(text: str) -> Iterator[tuple[int, int]]:
             last = token
 
 
-def _placed(refusal: SyntaxRefused, text: str, start: int) -> UnknownField:
-    """The refusal of a part of a text that begins at `start`, with the line and column in the whole."""
-    line = text.count("\n", 0, start)
+def _placed(refusal: SyntaxRefused, text: str, start: int, line: int) -> UnknownField:
+    """The refusal of a part of a text that begins at `start`, after `line` lines, placed in the whole."""
     column = start - (text.rfind("\n", 0, start) + 1) if refusal.line == 1 else 0
     return UnknownField(
         refusal.path, refusal.line + line, refusal.column + column, refusal.problem, refusal.text

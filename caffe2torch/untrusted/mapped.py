@@ -9,6 +9,9 @@ from os import PathLike
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
+import numpy as np
+
+from caffe2torch.blob import Array
 from caffe2torch.errors import MissingData, ReadError
 
 AnyPath = str | PathLike[str]
@@ -83,6 +86,20 @@ def _map(path: AnyPath) -> mmap.mmap:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ReadError(f"{path}: cannot be read: {error}") from None
+
+
+def release(array: Array) -> None:
+    """Takes the pages of the mapped file that an array views out of this process's memory.
+
+    Whoever reads them again gets them from the system's cache, or the file. An array of another kind is left.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    base = base.obj if isinstance(base, memoryview) else base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        # All of them: it costs no more, and what is mapped to be read loses nothing.
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def is_text(buffer: Buffer) -> bool:

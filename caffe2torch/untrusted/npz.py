@@ -18,8 +18,11 @@ import numpy as np
 from caffe2torch.blob import Array, DType
 from caffe2torch.errors import MissingData, ReadError
 
-MAX_ARRAY = 1 << 30
-"""Bytes of one array of a reference; the largest blob of an FCN-8s takes 100 MB."""
+MAX_ARRAY, MAX_UNSTORED = 1 << 30, 1 << 27
+"""Bytes of one array of a reference, and how many of them it need not store; the largest blob of an FCN-8s
+takes 100 MB. Activations compress to a half, not to a thousandth."""
+MAX_RATIO = 3
+"""How far an array may be compressed beyond that."""
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -30,14 +33,14 @@ _DAMAGE = (
     RuntimeError,
     KeyError,
 )
-_NAME = re.compile(r"(?:(\d+)\.)?(in|out|blob)\.(.+)")
+_NAME = re.compile(r"(?:(\d{1,9})\.)?(in|out|blob)\.(.+)")
 
 
 def stored_inputs(reference: str | PathLike[str]) -> Iterator[tuple[str, dict[str, Array]]]:
     """The inputs in a reference, set by set, float32; raises the errors of `verify`."""
     arrays = _Arrays(reference)
     for key in arrays.sets:
-        yield key, {blob: array.astype(np.float32) for blob, array in arrays.of(key, "in")}
+        yield key, {blob: array.astype(np.float32, copy=False) for blob, array in arrays.of(key, "in")}
 
 
 class _Arrays:
@@ -45,40 +48,52 @@ class _Arrays:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = str(path)
-        with self._opened() as archive:
-            names = [info.filename.removesuffix(".npy") for info in archive.infolist()]
-        self.names = {m.groups(default=""): name for name in names if (m := _NAME.fullmatch(name))}
-        self.sets = sorted(
-            {key for key, role, _ in self.names if role == "in"}, key=lambda key: int(key or -1)
-        )
-        if not self.sets:
+        with self._refusing():
+            # Opened once: it reads the whole directory.
+            self._archive = zipfile.ZipFile(self.path)
+        names = [info.filename.removesuffix(".npy") for info in self._archive.infolist()]
+        sets: dict[str, dict[tuple[str, str], str]] = {}
+        for name in names:
+            if match := _NAME.fullmatch(name):
+                key, role, blob = match.groups(default="")
+                sets.setdefault(key, {})[role, blob] = name
+        with_inputs = {key for key, arrays in sets.items() if any(role == "in" for role, _ in arrays)}
+        self._sets = {key: sets[key] for key in sorted(with_inputs, key=lambda key: int(key or -1))}
+        if not self._sets:
             raise ReadError(
                 f"{path}: has no inputs; they are arrays named in.<blob>, or 0.in.<blob>, 1.in.<blob>"
             )
 
+    @property
+    def sets(self) -> list[str]:
+        """The keys of the sets, in the order of their numbers."""
+        return [*self._sets]
+
     def of(self, key: str, *roles: str) -> Iterator[tuple[str, Array]]:
         """Blob names and arrays of a set, in the file's order."""
-        for (found, role, blob), name in self.names.items():
-            if found == key and role in roles:
+        for (role, blob), name in self._sets[key].items():
+            if role in roles:
                 yield blob, self._read(name)
 
     def _read(self, name: str) -> Array:
-        with self._opened() as archive, archive.open(f"{name}.npy") as member:
+        info = self._archive.getinfo(f"{name}.npy")
+        with self._refusing(), self._archive.open(info) as member:
             shape, by_column, dtype = _header(member)
             if dtype.kind not in "fiub":
                 raise ReadError(f"{self.path}: {name} holds {dtype}, not numbers")
-            size = math.prod(shape) * dtype.itemsize
-            stored = archive.getinfo(f"{name}.npy").file_size - member.tell()
-            if size != stored or size > MAX_ARRAY:
-                raise ReadError(f"{self.path}: {name} declares {shape}, {size} bytes; {stored} are there")
+            size, stored = math.prod(shape) * dtype.itemsize, info.file_size - member.tell()
+            if size != stored or size > min(MAX_ARRAY, MAX_UNSTORED + MAX_RATIO * info.compress_size):
+                raise ReadError(
+                    f"{self.path}: {name} declares {shape}, {size} bytes; {stored} are there, compressed to "
+                    f"{info.compress_size}; give an array that is smaller, or stored as it is"
+                )
             values: Array = np.frombuffer(member.read(size), dtype)
             return values.reshape(shape, order="F" if by_column else "C")
 
     @contextmanager
-    def _opened(self) -> Iterator[zipfile.ZipFile]:
+    def _refusing(self) -> Iterator[None]:
         try:
-            with zipfile.ZipFile(self.path) as archive:
-                yield archive
+            yield
         except FileNotFoundError:
             problem = "no such file; give an .npz with inputs and, to verify, Caffe's outputs"
             raise MissingData(f"{self.path}: {problem}") from None

@@ -5,7 +5,9 @@ The format is judged by the content. The size is checked before any pixel is dec
 
 from __future__ import annotations
 
+import io
 import mmap
+import re
 import struct
 import warnings
 import zlib
@@ -22,8 +24,11 @@ from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.mapped import MISTAKEN, AnyPath, mapped
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-MAX_PIXELS = 1 << 27
-"""What is decoded at most; Pillow itself refuses a third more."""
+MAX_PIXELS, FREE_PIXELS, MAX_RATIO = 1 << 27, 1 << 24, 50
+"""What is decoded at most, and what a file of few bytes may have, plus so many for each byte: photos have no
+more, and each takes 8 to 16 bytes of memory. A drawing with large plain areas is refused beyond that."""
+MAX_SCANS = 64
+"""Of a progressive JPEG, which are a dozen; each goes over the whole image."""
 BACKGROUND = (255, 255, 255)
 """The colour behind transparent pixels: white."""
 
@@ -97,16 +102,33 @@ def opened(
     path: AnyPath, buffer: IO[bytes] | mmap.mmap, formats: tuple[str, ...] = FORMATS
 ) -> Iterator[ImageFile.ImageFile]:
     """The image in `buffer`, for whoever decodes it inside: what Pillow raises there is a ReadError."""
+    length = _length(buffer)
     with (
         _one_line(path, buffer.read(16)),
         Image.open(cast(IO[bytes], buffer), formats=formats) as image,
     ):
+        size = f"{image.width}x{image.height} pixels (width x height)"
         if image.width * image.height > MAX_PIXELS:
-            raise ReadError(
-                f"{path}: {image.width}x{image.height} pixels (width x height), at most {MAX_PIXELS} are "
-                f"decoded; make it smaller"
-            )
+            raise ReadError(f"{path}: {size}, at most {MAX_PIXELS} are decoded; make it smaller")
+        if image.width * image.height > FREE_PIXELS + MAX_RATIO * length:
+            raise ReadError(f"{path}: {size} in only {length} bytes, as no photo has; make it smaller")
+        if image.format in ("JPEG", "MPO") and _count(b"\xff\xda", buffer) > MAX_SCANS:
+            raise ReadError(f"{path}: a JPEG of over {MAX_SCANS} scans; save it again")
         yield image
+
+
+def _length(buffer: IO[bytes] | mmap.mmap) -> int:
+    """The bytes in a buffer, which is at its beginning afterwards."""
+    buffer.seek(0, io.SEEK_END)
+    length = buffer.tell()
+    buffer.seek(0)
+    return length
+
+
+def _count(marker: bytes, buffer: IO[bytes] | mmap.mmap) -> int:
+    """How often a marker stands in a buffer; the data between markers of a JPEG hold none."""
+    content = buffer.getbuffer() if isinstance(buffer, io.BytesIO) else buffer
+    return sum(1 for _ in re.finditer(re.escape(marker), cast(mmap.mmap, content)))
 
 
 def turn(image: Image.Image) -> None:

@@ -26,7 +26,7 @@ from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_PICKLE = 1 << 20
+MAX_PICKLE = 1 << 19
 """Bytes of the pickles that describe the tensors; VGG-16's take 4 kB."""
 
 MAX_TUPLE = 1000

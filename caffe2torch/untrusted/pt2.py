@@ -23,10 +23,7 @@ from caffe2torch.errors import ReadError
 from caffe2torch.untrusted.kinds import File, look
 from caffe2torch.untrusted.mapped import AnyPath, located
 from caffe2torch.untrusted.safetensors import NUMPY, Stored
-from caffe2torch.untrusted.tables import parsed_table
-
-MAX_CONFIG = 1 << 24
-"""Bytes of what describes the weights; VGG-16's has 10 kB."""
+from caffe2torch.untrusted.tables import MAX_TABLE, parsed_table
 
 _CONFIG = "/data/weights/model_weights_config.json"
 _FLOATS = {6: "F16", 7: "F32", 13: "BF16"}
@@ -76,8 +73,8 @@ def _members(file: File) -> dict[str, zipfile.ZipInfo]:
 
 def _table(file: File, members: Mapping[str, zipfile.ZipInfo], name: str) -> dict[str, Any]:
     """The JSON object in a member."""
-    if members[name].file_size > MAX_CONFIG:
-        raise ReadError(f"{name} has {members[name].file_size} bytes; {MAX_CONFIG} are allowed")
+    if members[name].file_size > MAX_TABLE:
+        raise ReadError(f"{name} has {members[name].file_size} bytes; {MAX_TABLE} are allowed")
     return parsed_table(bytes(_bytes(file, members, name)), name)
 
 

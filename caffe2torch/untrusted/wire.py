@@ -27,10 +27,13 @@ from caffe2torch.untrusted.mapped import Buffer
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
-MAX_FIELDS = 1 << 18
+MAX_FIELDS = 1 << 17
 """Fields walked in one file: many times what a net of a thousand layers has."""
 MAX_DEFINITION = 8 << 20
 """Bytes of a skeleton: the definitions of the largest nets stay under one megabyte."""
+
+MAX_TAG = 5
+"""Bytes of a tag; protobuf takes no longer one, even where it says nothing more."""
 
 LEGACY_SHAPE = ("num", "channels", "height", "width")
 FLOAT, DOUBLE = np.dtype("<f4"), np.dtype("<f8")
@@ -49,6 +52,7 @@ _VALUES: dict[tuple[int, int], DType] = {
 }
 
 
+_DOUBLE_DIFF = _NUMBER["double_diff"], LENGTH
 _VIDEO_WIDTH = 5, VARINT
 """C3D's blobs have five axes: num, channels, length, height 1 to 4 as Caffe's four, width 5, data 6."""
 _VIDEO_VALUES = {(6, LENGTH), (6, FIXED32)}
@@ -155,6 +159,8 @@ class _Walk:
                 raw[field.number] = field
             elif (field.number, field.wire) in _VIDEO_VALUES:
                 video.append(self.piece(field, count, FLOAT))
+            elif (field.number, field.wire) == _DOUBLE_DIFF:
+                self.piece(field, count, DOUBLE)  # refuses what protobuf does
             elif field.number not in _DIFF:
                 parts.append(delimited(field.number, b""))
         try:
@@ -243,7 +249,8 @@ class _Walk:
             raise self.refusal(at, f"more than {MAX_FIELDS} fields")
         tag, payload = self.varint(at, end)
         number, wire = tag >> 3, tag & 7
-        if not 0 < number < 1 << 29 or wire not in (VARINT, FIXED64, LENGTH, FIXED32):
+        is_tag = payload - at <= MAX_TAG and 0 < number < 1 << 29
+        if not is_tag or wire not in (VARINT, FIXED64, LENGTH, FIXED32):
             raise self.refusal(at, f"no field starts here (number {number}, wire type {wire})")
         if wire == VARINT:
             size = self.varint(payload, end)[1] - payload

@@ -179,7 +179,7 @@ def as_function(model: Callable[..., Mapping[str, Tensor]]) -> Run:
 
     def run(inputs: Blobs) -> Blobs:
         with torch.no_grad():
-            outputs = model(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
+            outputs = model(**{blob: torch.from_numpy(np.array(array)) for blob, array in inputs.items()})
         return {blob: tensor.numpy() for blob, tensor in outputs.items()}
 
     return run

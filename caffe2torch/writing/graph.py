@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
-from caffe2torch.errors import NetError, UnsupportedLayer
+from caffe2torch.errors import MissingData, NetError, UnsupportedLayer
 from caffe2torch.net import Layer
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ _MODULES = {
     "aten.relu.default": "torch.nn.modules.activation.ReLU",
 }
 """The module of torch for an operator; torchao's quantizers find by it what they quantize."""
+_LOWEST = (2, 9)
+"""The torch whose graphs take any size."""
 
 
 def graph(model: Model, own: bool = False) -> ExportedProgram:
@@ -41,8 +43,11 @@ def graph(model: Model, own: bool = False) -> ExportedProgram:
 
     With `own` it may hold operators of this package, for a format that has others in their place. Raises
     UnsupportedLayer for a layer that no graph can hold: one whose sizes depend on values, or that loops over
-    an axis of any size; NetError if torch does not say which layer it is.
+    an axis of any size; NetError if torch does not say which layer it is; MissingData for a torch too old.
     """
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _LOWEST:
+        lowest = ".".join(map(str, _LOWEST))
+        raise MissingData(f"a graph needs torch {lowest}, found {torch.__version__}; pip install -U torch")
     _ = model.trials  # first, for it may have a problem of its own
     try:
         program = _graph(model)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from caffe2torch.blob import Array
+from caffe2torch.cut_short import CUT_SHORT
 from caffe2torch.errors import WeightsError, WriteError
 from caffe2torch.partial import finishing, partial
 
 Progress = Callable[[int, int], None]
+_T = TypeVar("_T")
 
 PIECE = 1 << 22
 """Values that are converted and written at a time; bounds the memory that a conversion takes."""
@@ -89,6 +93,15 @@ class _Patient:
         self._try(lambda: self._file.write(data))
         return memoryview(data).nbytes
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves, which writes what is held back."""
+        place = self._try(lambda: self._file.seek(offset, whence))
+        return offset if place is None else place
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Reads, which writes what is held back; nothing, after something went wrong."""
+        return self._try(lambda: int(self._file.readinto(buffer))) or 0  # type: ignore[attr-defined]
+
     def truncate(self, size: int) -> int:
         """Gives the file a size, which HDF5 does at its end."""
         self._try(lambda: self._file.truncate(size))
@@ -98,22 +111,25 @@ class _Patient:
         """Writes what is held back."""
         self._try(self._file.flush)
 
-    def _try(self, action: Callable[[], object]) -> None:
+    def _try(self, action: Callable[[], _T]) -> _T | None:
         if self.problem is None:
             try:
-                action()
+                return action()
             except OSError as error:
                 self.problem = error
+        return None
 
 
 @contextmanager
-def patiently(output: Output) -> Iterator[Any]:
-    """The file of an output for a library that does not bear a full disk: it hears of none."""
-    file = _Patient(output.file)
-    yield file
-    file.flush()
-    if file.problem is not None:
-        raise file.problem
+def patiently(opened: IO[bytes]) -> Iterator[Any]:
+    """A file for a library that does not bear a full disk: it hears of none. Raises OSError in the end."""
+    file = _Patient(opened)
+    try:
+        yield file
+    finally:
+        file.flush()
+        if file.problem is not None:  # also where the library stumbles over what it then reads
+            raise file.problem from None
 
 
 @contextmanager
@@ -144,7 +160,9 @@ def create(
             with finishing():
                 _move(output.path, target, inputs)
     except OSError as error:
-        raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from None
+        # The system cannot read what it is to write: a mapped file became shorter.
+        problem = CUT_SHORT if error.errno == errno.EFAULT else error.strerror or error
+        raise WriteError(f"{target}: cannot be written: {problem}") from None
 
 
 def _move(made: Path, target: Path, inputs: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ do so; where the size of the labels tells which, the image is read as the labels
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,10 @@ from caffe2torch.errors import MissingData, ReadError
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """Of files in these formats, in lower case."""
-MAX_PIXELS = 1 << 26
+MAX_PIXELS, FREE_PIXELS, MAX_RATIO = 1 << 26, 1 << 24, 50
+"""What is decoded at most, and what a photo in few bytes may have, plus so many for each byte."""
+_LABELS = ("1", "L", "P")
+"""Modes of one byte a pixel; labels are plain areas, which take few bytes in a file."""
 
 _ORIENTATION = 0x0112
 _BROKEN_IMAGE = (
@@ -109,11 +113,15 @@ def opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile
     Raises MissingData without the file, ReadError for anything else.
     """
     try:
-        with Image.open(path, formats=formats) as image:
+        with _quiet(), Image.open(path, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ReadError(
                     f"{path}: {image.width}x{image.height} pixels; at most {MAX_PIXELS} are decoded"
                 )
+            are_labels = image.mode in _LABELS and formats == ("PNG",)
+            if image.width * image.height > _allowed(path, are_labels):
+                size = f"{image.width}x{image.height}"
+                raise ReadError(f"{path}: {size} pixels in few bytes, as no photo has; make it smaller")
             _refuse_unclear(image, path)
             yield image
     except FileNotFoundError as error:
@@ -122,6 +130,19 @@ def opened(path: Path, formats: tuple[str, ...]) -> Iterator[ImageFile.ImageFile
         raise ReadError(f"{path}: not a {_either(formats)} image") from error
     except _BROKEN_IMAGE as error:
         raise ReadError(f"{path}: a broken image: {error}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings: of metadata, and of sizes, which are bounded here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _allowed(path: Path, are_labels: bool) -> int:
+    """The pixels that a file may have."""
+    return MAX_PIXELS if are_labels else FREE_PIXELS + MAX_RATIO * path.stat().st_size
 
 
 def _refuse_unclear(image: ImageFile.ImageFile, path: Path) -> None:

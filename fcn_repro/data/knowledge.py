@@ -9,13 +9,15 @@ from fcn_repro.data.datasets import Labelling
 from fcn_repro.data.transforms import prepared
 
 
-def know(model: c2t.FCN | c2t.CaffeNet, mean_bgr: Sequence[float], heads: Mapping[str, Labelling]) -> None:
+def know(
+    model: c2t.FCN | c2t.CaffeNet | c2t.Optimized, mean_bgr: Sequence[float], heads: Mapping[str, Labelling]
+) -> None:
     """Has a model know what it does not know yet of a mean and of the labellings of a data set.
 
     An FCN that has another number of classes than a labelling does not get it.
     """
     labelled = labellings_of(model.outputs, heads)
-    if isinstance(model, c2t.FCN):
+    if isinstance(model, c2t.FCN | c2t.Optimized) and model.architecture is not None:
         counts = dict(zip(model.outputs, (head.classes for head in model.architecture.heads), strict=True))
         labelled = {name: known for name, known in labelled.items() if len(known.classes) == counts[name]}
     vars(model).update(

@@ -17,7 +17,9 @@ from caffe2torch.errors import MissingData, ReadError
 from fcn_repro.data.images import opened
 from fcn_repro.data.labels import IGNORE_LABEL
 
-MAX_LIST_BYTES = 1 << 24
+MAX_LIST_BYTES, MAX_ID = 1 << 23, 200
+"""Bytes of a list, and of an id in it, which becomes a file's name."""
+_PIECE = 1 << 20
 WHITE = (255, 255, 255)
 _PACKING = np.array([1 << 16, 1 << 8, 1], np.uint32)
 """Red, green and blue in one number."""
@@ -115,11 +117,6 @@ def read_depth(path: Path) -> npt.NDArray[np.uint16]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, stripped, without empty ones."""
-    return [line for line in text_lines(path) if line]
-
-
-def text_lines(path: Path) -> list[str]:
-    """The lines of a text file, stripped."""
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             raise ReadError(f"{path}: {path.stat().st_size} bytes; a list has at most {MAX_LIST_BYTES}")
@@ -128,7 +125,7 @@ def text_lines(path: Path) -> list[str]:
         raise MissingData(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ReadError(f"{path}: not a readable text file: {error}") from error
-    return [line.strip() for line in lines]
+    return [stripped for line in lines if (stripped := line.strip())]
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -142,9 +139,13 @@ def as_ids(names: Iterable[str], path: Path) -> tuple[str, ...]:
     for name in ids:
         if "/" in name or "\\" in name or name.startswith("."):
             raise ReadError(f"{path}: {name!r} is not an id: it leads to another folder")
-    if len(set(ids)) < len(ids):
-        twice = next(name for i, name in enumerate(ids) if name in ids[:i])
-        raise ReadError(f"{path}: {twice} is listed twice")
+        if len(name.encode()) > MAX_ID or not name.isprintable():
+            raise ReadError(f"{path}: {name[:40]!r} is not an id: no file has such a name")
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise ReadError(f"{path}: {name} is listed twice")
+        seen.add(name)
     return ids
 
 
@@ -163,4 +164,7 @@ def lookup(
         raise ReadError(
             f"{path}: labels from {raw.min()} to {raw.max()} where 0 to {len(table) - 1} are known"
         )
-    return np.asarray(table, np.uint8)[raw.astype(np.intp)]
+    labels, flat = np.empty(raw.size, np.uint8), raw.reshape(-1)
+    for at in range(0, raw.size, _PIECE):  # NumPy's indices take 8 bytes each
+        labels[at : at + _PIECE] = np.asarray(table, np.uint8)[flat[at : at + _PIECE].astype(np.intp)]
+    return labels.reshape(raw.shape)

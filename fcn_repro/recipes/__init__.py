@@ -25,6 +25,8 @@ ORDERS = ("random", "epochs")
 """Images drawn with replacement, as the reference implementation does (voc_layers.py), or shuffled passes."""
 MAX_CLASSES = 255
 """The labels of 8 bits but for 255, which is none."""
+MAX_WIDTH = 8192
+"""Channels of a layer; the published nets have 4096 at most."""
 SolverValue = str | int | float | tuple[str | int | float, ...]
 """The value of a field of SolverParameter; several values for a repeated field."""
 
@@ -80,6 +82,8 @@ class NetSpec:
             raise ValueError(f"{len(self.classes)} numbers of classes for {max(1, len(self.heads))} heads")
         if not all(1 <= classes <= MAX_CLASSES for classes in self.classes):
             raise ValueError(f"classes are {list(self.classes)}; labels of 8 bits name 1 to {MAX_CLASSES}")
+        if not all(1 <= width <= MAX_WIDTH for width in self.widths):
+            raise ValueError(f"widths are {list(self.widths)}; a layer has 1 to {MAX_WIDTH} channels")
         if self.frozen and self.trained:
             raise ValueError("give the frozen layers or the trained ones, not both")
         if not 0 <= self.dropout < 1:

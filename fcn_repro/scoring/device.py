@@ -73,6 +73,11 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
             dist.destroy_process_group()
 
 
+def is_lost(error: RuntimeError) -> bool:
+    """Whether it says that another process of the group is gone."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
+
+
 def usable(device: str | torch.device, local_rank: int = 0) -> torch.device:
     """The device; "cuda" is number `local_rank`. Raises DeviceError for one that this machine lacks."""
     try:

@@ -17,7 +17,8 @@ from fcn_repro.files import write_json
 from fcn_repro.scoring.metrics import Confusion, Over, Scores
 
 FORMAT = "fcn-repro evaluation, 1"
-MAX_BYTES = 1 << 26
+MAX_BYTES, MAX_TABLES = 1 << 25, 1 << 18
+"""Of a file: its bytes, and the lists and objects in it, each of which takes many times its two brackets."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ReadError(f"{path}: {path.stat().st_size} bytes; at most {MAX_BYTES} are read")
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > MAX_TABLES:
+            raise ReadError(f"{path}: over {MAX_TABLES} lists and objects")
+        content = json.loads(text)
     except FileNotFoundError as error:
         raise MissingData(f"{path}: no such file") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -28,7 +28,7 @@ from fcn_repro.files import write
 
 ADDRESS = "http://host.robots.ox.ac.uk:8080/"
 MAX_PNG_BYTES = 1 << 24
-MAX_ANSWER_BYTES = 1 << 22
+MAX_ANSWER_BYTES = 1 << 20
 
 
 def pack(predictions: Path, test: PascalVoc, archive: Path, competition: str = "comp6") -> str:
@@ -171,21 +171,22 @@ class _Rows(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: list[list[str]] = []
+        self.rows: list[list[list[str]]] = []
+        """Each cell in the pieces that its tags cut it into."""
 
     @classmethod
     def of(cls, text: str) -> Iterator[list[str]]:
         """The rows in a page, without empty ones."""
         parser = cls()
         parser.feed(text)
-        return (row for row in parser.rows if row)
+        return (["".join(pieces) for pieces in row] for row in parser.rows if row)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th") and self.rows:
-            self.rows[-1].append("")
+            self.rows[-1].append([])
 
     def handle_data(self, data: str) -> None:
         if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
+            self.rows[-1][-1].append(data)

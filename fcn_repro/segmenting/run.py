@@ -52,9 +52,9 @@ def segment(options: argparse.Namespace) -> Answer:
 def _segmenter(options: argparse.Namespace) -> tuple[c2t.Segmenter, tuple[str, ...]]:
     """The model, and what to say of the mean that the user gives."""
     from fcn_repro.scoring.device import usable
-    from fcn_repro.scoring.models import contradicted, load
+    from fcn_repro.scoring.models import contradicted, load_fast
 
-    model = load(Workspace.at(options.home), options.model).to(usable(options.device))
+    model = load_fast(Workspace.at(options.home), options.model, usable(options.device))
     segmenter = c2t.Segmenter(model, options.mean, options.memory)
     own = model.preprocessing.get(segmenter.blob)
     return segmenter, contradicted(options.model, own, segmenter.prepared)

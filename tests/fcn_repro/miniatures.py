@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_array
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 
@@ -128,7 +128,7 @@ def sbd(root: Path) -> Miniature:
         made.images[identifier], made.labels[identifier] = ramp(height, width), {"sem": label}
         save_jpeg(folder / "img" / f"{identifier}.jpg", made.images[identifier])
         edges = np.empty((20, 1), object)
-        edges[:, 0] = [csc_matrix((label == k + 1).astype(np.uint8)) for k in range(20)]
+        edges[:, 0] = [csc_array((label == k + 1).astype(np.uint8)) for k in range(20)]
         present = np.array([[3], [8], [20]], np.uint8)
         truth = {"Boundaries": edges, "Segmentation": label, "CategoriesPresent": present}
         save_mat(folder / "cls" / f"{identifier}.mat", {"GTcls": truth})

@@ -1,7 +1,7 @@
 """Data layers from text, and databases of a few records; Datums by a protobuf that knows nothing of ours."""
 
 import lmdb
-import plyvel
+import pytest
 
 from caffe2torch.feeding.source import source_of
 from caffe2torch.net.reading import read
@@ -34,7 +34,7 @@ def write_lmdb(path, values):
 
 
 def write_leveldb(path, values):
-    database = plyvel.DB(str(path), create_if_missing=True)
+    database = pytest.importorskip("plyvel").DB(str(path), create_if_missing=True)
     for i, value in enumerate(values):
         database.put(b"%08d" % i, value)
     database.close()

@@ -1,5 +1,7 @@
 """Files and settings that are refused, each in one line, and outputs that are written."""
 
+import os
+import subprocess
 import sys
 
 import h5py
@@ -10,6 +12,7 @@ from PIL import Image
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, WriteError
 from caffe2torch.feeding.source import sink_of
 from tests.feeding.layers import datum, layer, source, write_leveldb, write_lmdb
+from tests.places import ROOT
 from tests.plain_protobuf import message
 
 IMAGE = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
@@ -64,7 +67,7 @@ def test_records(tmp_path, record, match):
 def test_databases_that_are_none(tmp_path):
     refused(tmp_path, data(tmp_path / "none"), MissingData, "no such database")
     refused(tmp_path, data(tmp_path), ReadError, "has no data.mdb")
-    refused(tmp_path, data(tmp_path, backend="LEVELDB"), ReadError, "LevelDB library cannot open")
+    refused(tmp_path, data(tmp_path, backend="LEVELDB"), ReadError, "LevelDB library cannot read")
     refused(tmp_path, data(write_lmdb(tmp_path / "empty", [])), ReadError, "has no records")
     refused(
         tmp_path, data(tmp_path / "empty", backend="LEVELDB"), ReadError, "an LMDB, and the net's backend"
@@ -76,7 +79,8 @@ def test_a_damaged_lmdb_never_reaches_the_c_library(tmp_path):
     path = write_lmdb(tmp_path / "db", [datum(IMAGE)] * 300)
     file = path / "data.mdb"
     whole = file.read_bytes()
-    for damage in (whole[:9000], whole[:8192] + b"\xff" * 4096 + whole[12288:], b"no database" * 2000):
+    roots = b"\xff" * 60
+    for damage in (whole[:100] + roots + whole[160:], b"no database" * 2000):
         file.write_bytes(damage)
         refused(tmp_path, data(path), ReadError, "LMDB")
 
@@ -134,7 +138,7 @@ def rows(folder, more=""):
         (lambda file: file.update(data=h5py.ExternalLink("b.h5", "x"), label=[1]), "no dataset 'data'"),
         (
             lambda file: file.create_dataset("data", (1 << 30,), "f4", chunks=(1 << 16,)),
-            "asks for 4294967296 bytes, and 0 are stored",
+            "asks for 4294967296 bytes as float32, and 0 are stored",
         ),
         (
             lambda file: file.create_dataset("data", (1 << 20, 1 << 20), "f4", chunks=(1, 1 << 16)),
@@ -234,3 +238,29 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "data.mdb").write_bytes(b"")
     refused(tmp_path, data(tmp_path / "x"), MissingData, r"pip install 'caffe2torch\[caffe\]'")
+
+
+@pytest.mark.fault(
+    "a full disk under an HDF5Output layer", "pycaffe", "WriteError, one line; the file is removed"
+)
+def test_hdf5_output_onto_a_full_disk(tmp_path):
+    """In a process of its own: HDF5 can end one that closes such a file."""
+    program = """
+import resource
+from pathlib import Path
+import numpy as np
+from caffe2torch.errors import WriteError
+from tests.feeding.test_refusals import output
+sink = output(Path(), "out.h5")
+sink.take(np.ones((2, 9), np.float32), np.ones(2, np.float32))
+resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+try:
+    sink.take(np.ones((2000, 9), np.float32), np.ones(2000, np.float32))
+except WriteError as error:
+    print(error)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "out.h5: cannot be written: File too large\n"), done.stderr
+    assert not (tmp_path / "out.h5").exists()

@@ -182,7 +182,7 @@ def test_two_models_side_by_side(tmp_path: Path) -> None:
 def test_json_has_every_row(tmp_path: Path) -> None:
     facts = json.loads(checked(tmp_path, **{"in.x": X, "out.y": 2 * X}).to_json())
     row = {"set": "", "blob": "y", "shape": [2, 3, 5], "max_delta": 0.0, "where": [0, 0, 0], "relative": 0.0}
-    assert facts["rows"] == [{**row, "ok": True, "problem": ""}]
+    assert facts["rows"] == [{**row, "ok": True, "problem": "", "labels": None}]
     assert (facts["ok"], facts["tolerance"]) == (True, 1e-5)
 
 

@@ -79,6 +79,8 @@ def test_what_cannot_be_done_is_refused():
         "{'mean': (1, '2')}",
         "__import__('os').abort()",
         "(" * MAX_PARAM_STR,
+        "-" * (MAX_PARAM_STR - 1) + "1",
+        "1" + "+1" * (MAX_PARAM_STR // 2 - 1),
         "{[1]: 2}",
     ],
 )

@@ -12,7 +12,7 @@ import torch
 import caffe2torch as c2t
 from caffe2torch.blob import Blob
 from caffe2torch.cli.main import main
-from caffe2torch.errors import ReadError
+from caffe2torch.errors import ReadError, WeightsError
 from caffe2torch.formats import formats
 from caffe2torch.hub import HubNet
 from caffe2torch.net import Net
@@ -107,6 +107,12 @@ def test_load_takes_what_fcn_convert_takes(name: str, tmp_path: Path) -> None:
     assert found == wanted
     with pytest.raises(ReadError, match="holds its own net; --prototxt is for Caffe's files"):
         c2t.load(path, prototxt="net.prototxt")
+
+
+def test_load_of_a_definition_alone(golden: Path) -> None:
+    """What a filler draws is nobody's model."""
+    with pytest.raises(WeightsError, match=r"^'conv1_1\.weight' has no values; give weights"):
+        c2t.load(golden / "fcn" / "voc-fcn8s" / "deploy.prototxt")
 
 
 def test_what_torch_save_wrote_is_told_apart(tmp_path):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from caffe2torch.layers.registry import converters
-from caffe2torch.plan import MAX_VIEWED, Names, plan
+from caffe2torch.plan import Names, plan
+from caffe2torch.plan.sight import MAX_VIEWED
 from tests.nets import net_of
 
 
@@ -44,3 +45,12 @@ def test_the_views_of_a_thousand_inputs_are_not_followed(monkeypatch: pytest.Mon
     assert len(planned.inputs) == count
     assert len(looks) == 10 * MAX_VIEWED
     assert list(planned.steps[-1].views) == [f"i{i}" for i in range(MAX_VIEWED)]
+
+
+def test_of_one_input_with_many_tops_the_first_are_followed() -> None:
+    names = [f"i{i}" for i in range(MAX_VIEWED + 1)]
+    tops, bottoms = (" ".join(f"{end}: '{name}'" for name in names) for end in ("top", "bottom"))
+    shape = "input_param { shape { dim: 1 dim: 2 dim: 4 dim: 5 } }"
+    text = f"layer {{ name: 'i' type: 'Input' {tops} {shape} }} "
+    planned = plan(net_of(f"{text} layer {{ name: 'c' type: 'Concat' {bottoms} top: 'c' }}"))
+    assert list(planned.steps[-1].views) == names[:MAX_VIEWED]

@@ -87,6 +87,12 @@ def test_what_a_fork_gives_to_layers_of_every_type(tmp_path: Path) -> None:
     assert found.message.layer[1].forward_type == 2  # NVIDIA's FLOAT16; 145 is Caffe's parameter_param
 
 
+def test_a_number_in_the_place_of_a_layer_is_none(tmp_path: Path) -> None:
+    """protobuf keeps it as an unknown field, which is no layer whose fields a fork could know."""
+    found = stored(tmp_path, w.integer(100, 30) + layer("Interp", 143, w.integer(3, 8)))
+    assert [each.type for each in found.message.layer] == ["Interp"]
+
+
 def test_a_message_is_not_taken_for_the_name_of_an_engine(tmp_path: Path) -> None:
     found = stored(tmp_path, layer("Quantum", 149, w.integer(1, 4)))
     assert found.unknown == ("layer 'quantum'.#149",)

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from caffe2torch.errors import ReadError
-from caffe2torch.untrusted.pt2 import MAX_CONFIG, read_pt2
+from caffe2torch.untrusted.pt2 import read_pt2
+from caffe2torch.untrusted.tables import MAX_TABLE
 
 CONFIG = "/data/weights/model_weights_config.json"
 
@@ -93,7 +94,7 @@ META = "tensor_meta"
         (set_to([], META, "strides"), "has 3 sizes and 0 strides"),
         (lambda config: {"config": []}, "lists no weights"),
         (lambda config: b"[" * 100_000, "is not JSON"),
-        (lambda config: b" " * (MAX_CONFIG + 1), "are allowed"),
+        (lambda config: b" " * (MAX_TABLE + 1), "are allowed"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -266,6 +266,7 @@ def test_damage_is_refused_with_its_byte(end: bytes, problem: str) -> None:
         (w.packed(5, [1]) + w.shape(0, 4), "its shape (0, 4) asks for 0 values, 1 are there"),
         (w.delimited(5, b"\0" * 10), "the last of its values has 2 bytes, not 4"),
         (w.delimited(8, b"\0" * 10), "the last of its values has 2 bytes, not 8"),
+        (w.delimited(9, b"\0" * 10), "the last of its values has 2 bytes, not 8"),
         (w.shape(2, -3), "its shape (2, -3) has a negative size"),
         (w.legacy(num=-1, channels=-1), "its shape (-1, -1, 0, 0) has a negative size"),
         (w.shape(1 << 20, 1 << 11), "asks for 2147483648 values, Caffe allows 2147483647"),

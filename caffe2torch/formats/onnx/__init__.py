@@ -8,16 +8,18 @@ blobs, parameters those of the state dict (`conv1_1.weight`), nodes those of the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from caffe2torch.errors import VerificationFailed, WriteError
+from caffe2torch.errors import ReadError, VerificationFailed, WriteError
 from caffe2torch.formats.onnx.engines import ENGINES
 from caffe2torch.formats.onnx.exporting import OPSET, exported, package
 from caffe2torch.formats.onnx.fitting import dense, lowered, pooled
 from caffe2torch.formats.onnx.naming import PRODUCER, SOURCE, name
 from caffe2torch.untrusted.onnx import read_metadata
 from caffe2torch.untrusted.tables import parsed_table
-from caffe2torch.writing.format import Format, Run
+from caffe2torch.writing.format import Blobs, Format, Run
 from caffe2torch.writing.model import Model
 from caffe2torch.writing.output import Output
 
@@ -26,13 +28,27 @@ MAX_BYTES = (1 << 31) - 1
 
 
 def open_onnx(path: Path) -> Run:
-    """The file in onnxruntime, on a CPU."""
+    """The file in onnxruntime, on a CPU. Raises ReadError where that refuses it, also when it is run."""
     onnxruntime = package("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    with _refusing(path):
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    def run(inputs: Blobs) -> Blobs:
+        with _refusing(path):
+            return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+
+    return run
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each of the library's is a class of its own
+        raise ReadError(f"{path}: onnxruntime refuses it: {' '.join(str(error).split())}") from None
 
 
 def source_of(path: Path) -> str:

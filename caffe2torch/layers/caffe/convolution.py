@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from caffe2torch._torch import torch
+from caffe2torch._torch import is_exporting, torch
 from caffe2torch.blob import Blob
 from caffe2torch.layers.axes import canonical, product
 from caffe2torch.layers.caffe.neuron import rectified
@@ -116,7 +116,7 @@ class Im2col(_Kernel):
         return ((*bottom[: self.axis], product((bottom[self.axis], *self.kernel)), *self._places(bottom)),)
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor:
-        if not torch.compiler.is_exporting():
+        if not is_exporting():
             self._places(tuple(bottoms[0].shape))  # a size that the plan did not know may be too small
         sides = [pad for pad in reversed(self.pad) for _ in (0, 1)]
         padded = torch.nn.functional.pad(bottoms[0], sides)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from caffe2torch._torch import torch
+from caffe2torch._torch import is_exporting, torch
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View, Window
 from caffe2torch.layers.nonfinite import FLT_MAX, all_finite
@@ -127,7 +127,7 @@ class Pooling(Converter):
         top, or whether the last window is cut, as it was at the size of the export (AOTInductor, LiteRT).
         """
         rounds_up = self.p.round_mode == "CEIL" and max(self.stride) > 1
-        return not self._torch_agrees or (rounds_up and torch.compiler.is_exporting())
+        return not self._torch_agrees or (rounds_up and is_exporting())
 
     def forward(self, *bottoms: Tensor, **blobs: Tensor) -> Tensor | tuple[Tensor, ...]:
         (x,) = bottoms
@@ -204,14 +204,14 @@ class Pooling(Converter):
 
     def _within(self, lengths: _Pair, size: Sequence[int]) -> _Pair:
         """A kernel or stride, but no further than past the image: beyond is nothing but padding."""
-        if torch.compiler.is_exporting():  # for any size
+        if is_exporting():  # for any size
             return lengths
         rows, columns = (min(lengths[i], size[i] + self.pad[i]) for i in (0, 1))
         return rows, columns
 
     def _after(self, size: int, top: int, kernel: int, stride: int, pad: int) -> int:
         """How much padding follows the image; in a graph, the same at every size if no window is dropped."""
-        if torch.compiler.is_exporting() and self.p.round_mode == "CEIL" and not self._drops:
+        if is_exporting() and self.p.round_mode == "CEIL" and not self._drops:
             return pad + stride - 1
         return (top - 1) * stride - pad + kernel - size
 

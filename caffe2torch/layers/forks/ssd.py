@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from caffe2torch._torch import torch
+from caffe2torch._torch import is_exporting, torch
 from caffe2torch.blob import Array
 from caffe2torch.layers.converter import BlobSpec, Converter, Shape
 from caffe2torch.layers.forks.boxes import suppress
@@ -312,7 +312,7 @@ class DetectionOutput(Converter):
         if self.filters:
             easy = refined[0].reshape(len(boxes), -1, 2)[..., 1:] < self.p.objectness_score
             scores = torch.eye(self.p.num_classes).to(scores)[0].where(easy, scores)
-        if torch.compiler.is_exporting():
+        if is_exporting():
             return self._as_operator(boxes, scores)
         rows = [row for image in range(len(boxes)) for row in self._found(image, boxes[image], scores[image])]
         if not rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caffe2torch._torch import torch
+from caffe2torch._torch import is_exporting, torch
 from caffe2torch.layers.converter import Converter, Shape
 from caffe2torch.layers.geometry import View, Window
 from caffe2torch.layers.registry import converts
@@ -65,7 +65,7 @@ class _Unpool(Converter):
     @staticmethod
     def _is_seen(mask: Tensor) -> bool:
         """Whether its values are there to be looked at; a graph looks at none."""
-        return mask.device.type != "meta" and not torch.compiler.is_exporting()
+        return mask.device.type != "meta" and not is_exporting()
 
 
 @converts("Upsample")

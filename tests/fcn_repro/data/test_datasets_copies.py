@@ -275,12 +275,14 @@ def test_a_folder_of_the_users_own(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ([], "0 classes"),
+        ([], "is empty"),
+        ([""], "0 classes"),
+        (["a", "b\x1b[1m"], ":2: .* cannot be shown"),
         (["x"], "1 class; expected 2 to 255, .* a single class is right everywhere"),
         (["x"] * 256, "256 classes"),
         (["x 1 2 256", "y 1 2 3"], "0 to 255"),
         (["a", "b", "a"], r"classes\.txt:3: the name a is already that of line 1"),
-        (["a 1 2 3", "b 1 2 3"], r":2: the colour \[1, 2, 3\] is already that of line 1"),
+        (["a 1 2 3", "b 1 2 3"], r":2: the colour \(1, 2, 3\) is already that of line 1"),
         (["a", f"b{' ' * 300}c"], "a line of 302 characters; a class takes at most 200"),
         (["a", "", "b"], ":2: '': no class, but each line is one"),
         (["# my classes", "a", "b"], ":1: '# my classes': no class"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import loadmat
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_array
 
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError
 from fcn_repro.data import reading
@@ -145,11 +145,11 @@ def test_a_label_of_another_size_than_its_image(tmp_path):
 @pytest.mark.parametrize("dtype", ["u1", "i1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?"])
 def test_matrices_of_any_type_as_scipy_writes_them(tmp_path, compress, dtype):
     values = LABEL.astype(dtype)
-    others = {"text": "S", "cell": np.array([[1], ["a"]], object), "sparse": csc_matrix(LABEL), "z": {"S": 1}}
+    others = {"text": "S", "cell": np.array([[1], ["a"]], object), "sparse": csc_array(LABEL), "z": {"S": 1}}
     save_mat(tmp_path / "x.mat", {**others, "S": values}, compress)
     found = read_matrix(tmp_path / "x.mat", "S")
     assert found.tolist() == values.astype(int).tolist()
-    assert found.tolist() == loadmat(tmp_path / "x.mat")["S"].tolist()
+    assert found.tolist() == loadmat(tmp_path / "x.mat", variable_names="S")["S"].tolist()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (2, 5), (0, 4)])
@@ -170,7 +170,7 @@ def test_doubles_stored_as_bytes_from_a_machine_of_the_other_order(tmp_path):
     header = b"MATLAB 5.0 MAT-file, written by MATLAB as doubles of one byte".ljust(124) + b"\x01\x00MI"
     (tmp_path / "x.mat").write_bytes(header + matrix)
     assert read_matrix(tmp_path / "x.mat", "S").tolist() == [[1, 3, 5], [2, 4, 6]]
-    assert loadmat(tmp_path / "x.mat")["S"].tolist() == [[1, 3, 5], [2, 4, 6]]
+    assert loadmat(tmp_path / "x.mat", variable_names="S")["S"].tolist() == [[1, 3, 5], [2, 4, 6]]
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,11 @@ def test_a_second_process_takes_what_the_first_one_fetched(server, tmp_path):
     assert [asked for _, asked, _ in server.requests] == [""]
 
 
+@pytest.mark.fault(
+    "kill -9 of a download",
+    "fcn-repro --fetch",
+    "the next goes on where it ended; the name comes with the right hash",
+)
 def test_who_waits_goes_on_where_a_killed_fetch_ended(server, tmp_path):
     content = np.random.default_rng(9).bytes(3 << 20)
     pause = Pause(2 << 20)  # pieces of a MiB are written

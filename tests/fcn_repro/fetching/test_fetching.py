@@ -195,6 +195,15 @@ def test_a_server_that_never_ends_is_cut_off(server, tmp_path):
     assert left(tmp_path) == []
 
 
+def test_without_any_size_there_is_an_end(server, tmp_path, monkeypatch):
+    url = server.serve("a.tar", CONTENT, length=False)
+    monkeypatch.setattr(http, "MAX_BYTES", len(CONTENT))
+    fetch(url, tmp_path / "a.tar", sha256=SHA256)
+    monkeypatch.setattr(http, "MAX_BYTES", len(CONTENT) - 1)
+    with pytest.raises(ReadError, match="expected 300006 bytes, the server sends more"):
+        fetch(url, tmp_path / "b.tar", sha256=SHA256)
+
+
 def test_any_of_several_hashes_will_do(server, tmp_path):
     fetch(server.serve("a.tar", CONTENT), tmp_path / "a.tar", sha1=("0" * 40, SHA1.upper()))
 

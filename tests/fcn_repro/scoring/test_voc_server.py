@@ -121,6 +121,15 @@ def test_what_the_server_would_refuse_is_refused_by_name(test_set, predictions, 
     assert not (tmp_path / "r.tgz").exists()
 
 
+def test_a_prediction_has_a_size(test_set, predictions, tmp_path, monkeypatch):
+    largest = max(path.stat().st_size for path in predictions.iterdir())
+    monkeypatch.setattr("fcn_repro.scoring.voc_server.MAX_PNG_BYTES", largest)
+    pack(predictions, test_set, tmp_path / "r.tgz")
+    monkeypatch.setattr("fcn_repro.scoring.voc_server.MAX_PNG_BYTES", largest - 1)
+    with pytest.raises(ReadError, match=f"{largest} bytes; a prediction has at most {largest - 1}"):
+        pack(predictions, test_set, tmp_path / "s.tgz")
+
+
 def test_only_a_tgz_is_written(test_set, predictions, tmp_path):
     with pytest.raises(WriteError, match=r"results\.zip: the server takes a \.tgz"):
         pack(predictions, test_set, tmp_path / "results.zip")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,68 +14,68 @@ from caffe2torch.cli.main import main
 from caffe2torch.interrupts import noticed, put_off
 from caffe2torch.partial import partial
 from fcn_repro.files import write
+from tests.faults.processes import Ended, Trouble, run
 from tests.places import GOLDEN, ROOT
 
 SOURCE = GOLDEN / "fcn" / "voc-fcn8s" / "weights.caffemodel"
-PROGRAM = """
-import signal, sys
-from pathlib import Path
-from caffe2torch.cli.main import main
-def lost(*arguments, **options):
+
+
+def lost(*_: object, **__: object) -> None:
+    """What torch's exporters make of a KeyboardInterrupt."""
     try:
         signal.raise_signal(signal.SIGINT)
     except BaseException:
         raise RuntimeError("of a library") from None
-{patch}
-sys.exit(main())
-"""
-WRITES = """
-import torch
-from caffe2torch.formats import formats
-formats()[{format!r}].__dict__["write"] = lost
-"""
-EXPORTS = """
-import torch
-torch.export.export = lost
-"""
-CHECKS = """
-import caffe2torch.writing.checking as checking
-checking.check = lost
-"""
-MOVES = """
-before = Path.replace
-def replace(self, target):
-    signal.raise_signal(signal.SIGINT)
-    return before(self, target)
-Path.replace = replace
-"""
 
 
-def converted(folder: Path, output: str, patch: str) -> subprocess.CompletedProcess[str]:
-    """fcn-convert in a process of its own, with `patch` in its program."""
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(patch=patch), str(SOURCE), "-o", f"{folder}/{output}"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def checks() -> None:
+    import caffe2torch.writing.checking
+
+    caffe2torch.writing.checking.check = lost  # type: ignore[assignment]
+
+
+def exports() -> None:
+    import torch
+
+    torch.export.export = lost
+
+
+def writes() -> None:
+    from caffe2torch.formats import formats
+
+    formats()["onnx"].__dict__["write"] = lost
+
+
+def moves() -> None:
+    before = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return before(self, target)
+
+    Path.replace = replace  # type: ignore[assignment, method-assign]
 
 
 MOMENTS = [
-    *((f"out{suffix}", CHECKS) for suffix in ("/", ".py", ".safetensors", ".pt")),
-    *((f"out{suffix}", EXPORTS) for suffix in (".onnx", ".pt2")),
-    ("out.onnx", WRITES.format(format="onnx")),
+    *((f"out{suffix}", checks) for suffix in ("/", ".py", ".safetensors", ".pt")),
+    *((f"out{suffix}", exports) for suffix in (".onnx", ".pt2")),
+    ("out.onnx", writes),
 ]
 
 
+@pytest.mark.fault(
+    "Ctrl-C that a library makes another error", "fcn-convert", "exit code 130, one line, no file"
+)
 @pytest.mark.parametrize(("output", "patch"), MOMENTS)
-def test_an_interrupt_that_a_library_makes_another_error(tmp_path: Path, output: str, patch: str) -> None:
-    run = converted(tmp_path, output, patch)
-    assert (run.returncode, run.stdout, run.stderr) == (130, "", "fcn-convert: interrupted\n")
+def test_an_interrupt_that_a_library_makes_another_error(
+    tmp_path: Path, output: str, patch: Callable[[], None]
+) -> None:
+    ended = run(tmp_path, "fcn-convert", SOURCE, "-o", output, trouble=Trouble(patch=patch))
+    assert ended == Ended(130, "", "fcn-convert: interrupted\n")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault("Ctrl-C while files get their names", "fcn-convert", "exit code 0, all files")
 @pytest.mark.parametrize(
     ("output", "files"),
     [
@@ -87,19 +86,13 @@ def test_an_interrupt_that_a_library_makes_another_error(tmp_path: Path, output:
 )
 def test_too_late(tmp_path: Path, output: str, files: Sequence[str]) -> None:
     """Files that belong together get their names together; then there is nothing to interrupt."""
-    run = converted(tmp_path, output, MOVES)
-    assert (run.returncode, run.stderr) == (0, "")
+    ended = run(tmp_path, "fcn-convert", SOURCE, "-o", output, trouble=Trouble(patch=moves))
+    assert (ended.code, ended.err) == (0, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == files
 
 
 def test_also_where_the_process_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                         monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
-    def lost(*_: object, **__: object) -> None:
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except BaseException:
-            raise RuntimeError("of a library") from None
-
     monkeypatch.setattr("caffe2torch.writing.checking.check", lost)
     before = signal.getsignal(signal.SIGINT)
     assert main([str(SOURCE), "-o", str(tmp_path / "out.safetensors")]) == 130
@@ -144,6 +137,9 @@ with partial(Path("{target}"), folder={folder}) as path:
 """
 
 
+@pytest.mark.fault(
+    "kill -9 while a file is written", "all four", "a hidden file; the next to write the name removes it"
+)
 @pytest.mark.parametrize("folder", [False, True])
 def test_the_next_write_removes_what_a_killed_one_left(tmp_path: Path, folder: bool) -> None:
     for name in ("a.bin", "other.bin"):
