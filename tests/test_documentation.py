@@ -48,7 +48,7 @@ EXTRAS: dict[str, set[str]] = {
     extra: {
         re.split(r"[^\w.-]", line)[0]
         for line in importlib.metadata.requires("caffe2torch") or ()
-        if f'extra == "{extra}"' in line
+        if f'extra == "{extra}"' in line and not line.startswith("torch")  # a newer one, which is here
     }
     for extra in ("caffe", "hub", "leveldb", "onnx", "train")
 }
