@@ -66,9 +66,10 @@ class Passes:
 
     def _net(self, images: Mapping[str, Tensor]) -> ElidedNet:
         """The net for these images; without fused ReLUs where those could hide NaN."""
-        net = self.prepare(sizes_of(images))
-        fused = {part.step.key for part in net.schedule.parts if part.relu}
-        return net if self.bounds.hold(images, fused) else self.prepare(sizes_of(images), fuses=False)
+        sizes = sizes_of(images)
+        net = self.prepare(sizes)
+        fusing = {part.step.key for part in net.schedule.parts if part.relu}
+        return net if self.bounds.hold(images, fusing) else self.prepare(sizes, fuses=False)
 
     def _apart(self, net: ElidedNet, images: Mapping[str, Tensor]) -> list[Mapping[str, Tensor]]:
         """The images to run at once: large ones one by one, which takes less memory, and no more time."""

@@ -8,6 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 
 import h5py
 import numpy as np
@@ -113,9 +114,14 @@ def class_lists() -> Files:
         "nul": "a\0b\nc\nd\n",
         "nothing": "",
     }
-    for name, text in odd.items():
-        yield f"{name}.txt", text.encode()
+    yield from texts(odd)
     yield "not-utf8.txt", b"\xff\xfe\x80\n"
+
+
+def texts(contents: Mapping[str, str]) -> Files:
+    """Text files by the stems of their names."""
+    for name, text in contents.items():
+        yield f"{name}.txt", text.encode()
 
 
 def id_lists() -> Files:
@@ -132,8 +138,7 @@ def id_lists() -> Files:
         "long": "a" * 5000 + "\n",
         "nothing": "",
     }
-    for name, text in odd.items():
-        yield f"{name}.txt", text.encode()
+    yield from texts(odd)
 
 
 def image_lists() -> Files:
@@ -149,8 +154,7 @@ def image_lists() -> Files:
         "not-text": "\ufffe\n",
         "nothing": "",
     }
-    for name, text in odd.items():
-        yield f"{name}.txt", text.encode()
+    yield from texts(odd)
 
 
 def window_lists() -> Files:
@@ -164,8 +168,7 @@ def window_lists() -> Files:
         "mark-odd": "\x1b[2J 0\n",
         "nothing": "",
     }
-    for name, text in odd.items():
-        yield f"{name}.txt", text.encode()
+    yield from texts(odd)
 
 
 def row_files() -> Files:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import io
-import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from tests.hostile.data import matrices
 from tests.hostile.models import zipped
-from tests.places import ROOT
+from tests.limited import printed
 
 READS = """
 import sys
@@ -58,15 +55,6 @@ def test_time_is_in_proportion_to_the_file(tmp_path: Path) -> None:
         "dots.toml": b"a" + b".a" * 300_000 + b" = 1",
     }.items():
         (tmp_path / name).write_bytes(content)
-    done = subprocess.run(
-        [sys.executable, "-c", READS, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (40, 40)),
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    said = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    said = dict(line.split(" ", 1) for line in printed(READS, tmp_path).splitlines())
     assert said.keys() == {"ids.txt", "answer.html", "sets.npz", "bombs.mat", "dots.toml"}
     assert "399999 is listed twice" in said["ids.txt"]
