@@ -25,6 +25,8 @@ import atheris
 
 with atheris.instrument_imports(include=["caffe2torch", "fcn_repro"]):
     from caffe2torch.errors import Caffe2TorchError
+    from caffe2torch.untrusted import hdf5
+    from fuzz.forks import ask
     from fuzz.targets import TARGETS
 
 FOUND = Path(__file__).parent / "found"
@@ -83,6 +85,7 @@ def fuzz(name: str, share: tuple[str, ...]) -> tuple[int, int]:
 def _fuzz_until_it_ends(name: str, found: Path, options: list[str]) -> NoReturn:
     """Reads mutated files; the first of each kind that ends otherwise is kept in `found`."""
     target = TARGETS[name]
+    hdf5.ask = ask
     warnings.simplefilter("ignore")
     folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
     path = Path(folder.name) / f"file{target.suffix}"

@@ -10,6 +10,7 @@ from caffe2torch.blob import Array
 from caffe2torch.errors import MissingData, NetError, ReadError
 from caffe2torch.feeding.source import Batch, Shape, Source, feeds
 from caffe2torch.net import Layer
+from caffe2torch.untrusted import hdf5
 from caffe2torch.untrusted.mapped import located
 
 MAX_LIST, MAX_WORDS = 1 << 26, 1 << 22
@@ -71,8 +72,6 @@ class HDF5Data(Source):
 
     def _load(self) -> None:
         """Reads the file of now, unless it is the one before, and draws the order of its rows."""
-        from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few nets need it
-
         path = self._files[self._file]
         if path != self._loaded:
             with located(path):

@@ -13,6 +13,7 @@ from caffe2torch import schema
 from caffe2torch.blob import Array, Blob
 from caffe2torch.errors import ReadError
 from caffe2torch.schema import Message
+from caffe2torch.untrusted import hdf5
 from caffe2torch.untrusted.forks import resolved
 from caffe2torch.untrusted.mapped import HDF5, AnyPath, is_text, located, mapped
 from caffe2torch.untrusted.wire import scan
@@ -77,8 +78,6 @@ def read_solverstate(path: AnyPath) -> SolverState:
     buffer = mapped(path)
     with located(path):
         if buffer[: len(HDF5)] == HDF5:
-            from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few files need it
-
             return SolverState(*hdf5.solver_state(str(path), buffer))
         state, history, _ = _parsed(buffer, "SolverState")
         if not state.HasField("iter") or any(_unknown(state)):
@@ -87,8 +86,6 @@ def read_solverstate(path: AnyPath) -> SolverState:
 
 
 def _from_hdf5(path: str, buffer: mmap.mmap) -> Caffemodel:
-    from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few files need it
-
     message = schema.message("NetParameter")()
     blobs: list[Blob] = []
     for name, own in hdf5.layer_blobs(path, buffer).items():

@@ -8,9 +8,6 @@ in LOG that it was opened, and makes a table of what its own log holds.
 from __future__ import annotations
 
 import importlib
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +15,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from caffe2torch.errors import MissingData, ReadError
+from caffe2torch.untrusted.apart import ask
+from caffe2torch.untrusted.mapped import located
 
 
 class Database:
@@ -66,35 +65,12 @@ class LevelDb(Database):
     def values(self) -> Iterator[bytes]:
         """See Database."""
         try:
-            with self._db.raw_iterator(verify_checksums=True) as records:
-                records.seek_to_first()  # where plyvel's other iterator just ends on a damaged block
-                while records.valid():
-                    yield records.value()
-                    records.next()
+            yield from _records(self._db)
         except self._plyvel.Error as error:
             raise ReadError(f"{self.path}: the LevelDB library cannot read it: {error}") from None
 
 
-MAX_MEMORY = 1 << 30
-"""Bytes that LevelDB's library may take to read a database through: its blocks have some kilobytes each."""
-_WALK = """
-import json, resource, sys
-sys.path[:] = json.loads(sys.argv[3])
-import plyvel
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[2]), int(sys.argv[2])))
-try:
-    with plyvel.DB(sys.argv[1], create_if_missing=False, paranoid_checks=True) as database:
-        records = database.raw_iterator(verify_checksums=True)
-        records.seek_to_first()
-        while records.valid():
-            records.value()
-            records.next()
-        records.close()
-except plyvel.Error as error:
-    sys.exit(f"plyvel: {error}")
-"""
-
+_WALK = "caffe2torch.untrusted.databases:walk_leveldb"
 _BACKENDS: dict[str, type[Database]] = {"LMDB": Lmdb, "LEVELDB": LevelDb}
 _OPEN: WeakValueDictionary[Path, Database] = WeakValueDictionary()
 """What is open: a process can open neither kind twice, but the nets of a solver may read the same one."""
@@ -141,9 +117,26 @@ def _check_lmdb(path: Path) -> None:
 
 def _check_leveldb(path: Path) -> None:
     """Raises ReadError for a folder that the C++ library cannot read, or whose files end its process."""
-    command = [sys.executable, "-I", "-c", _WALK, str(path), str(MAX_MEMORY), json.dumps(sys.path)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace")  # noqa: S603
-    if done.returncode:
-        _, said, problem = done.stderr.rpartition("plyvel: ")
-        shown = f": {problem.strip()}" if said else ", and ends on it; make or copy it again"
-        raise ReadError(f"{path}: the LevelDB library cannot read it{shown}")
+    size = sum(file.stat().st_size for file in path.glob("*"))
+    with located(path):
+        ask(_WALK, str(path), library="LevelDB", size=size)
+
+
+def walk_leveldb(path: str) -> None:
+    """Reads a LevelDB from the first key to the last. Raises ReadError where the library finds damage."""
+    plyvel = importlib.import_module("plyvel")
+    try:
+        with plyvel.DB(path, create_if_missing=False, paranoid_checks=True) as database:
+            for _ in _records(database):
+                pass
+    except plyvel.Error as error:
+        raise ReadError(f"the LevelDB library cannot read it: {error}") from None
+
+
+def _records(database: Any) -> Iterator[bytes]:
+    """The values; plyvel's raw iterator tells of a damaged block, where its other one just ends."""
+    with database.raw_iterator(verify_checksums=True) as records:
+        records.seek_to_first()
+        while records.valid():
+            yield records.value()
+            records.next()

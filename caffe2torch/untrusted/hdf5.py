@@ -1,43 +1,27 @@
-"""Where the blobs of an HDF5 file lie: Caffe's `.caffemodel.h5` and `.solverstate.h5`, Keras' `.h5`.
+"""The blobs of an HDF5 file: Caffe's `.caffemodel.h5` and `.solverstate.h5`, Keras' `.h5`, rows of HDF5Data.
 
-    <top>                                          rows for an HDF5Data layer
-    data/<layer>/<i>                               the i-th blob of a layer; its name may contain slashes
-    history/<i>, iter, current_step, learned_net   a solver's state
-    [model_weights/]<layer>/.../<array>            what Keras stores
-
-Weights are stored contiguously (net.cpp, ToHDF5; sgd_solver.cpp), so their values can be a view of the
-memory-mapped file; rows may be in chunks, and compressed. HDF5 can do much more, and reach outside the
-file: links, external storage, virtual datasets, filters, Python objects. All of that is refused; of weights
-the HDF5 library is only asked where they are.
-This module imports h5py.
+Where they lie is asked in another process (hdf5_places.py); values of weights are then views of the
+memory-mapped file, and rows are read here once they were read there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
 
-import h5py
 import numpy as np
 
-from caffe2torch.blob import ABSENT, Array, Blob, shape_problem
+from caffe2torch.blob import ABSENT, Array, Blob
 from caffe2torch.errors import ReadError
+from caffe2torch.untrusted.apart import ask
 from caffe2torch.untrusted.mapped import Buffer, mapped
-from caffe2torch.untrusted.wire import DOUBLE, FLOAT
 
-MAX_MEMBERS = 1 << 14
-"""Groups and datasets visited in one file; a hard link can make a group its own descendant."""
-MAX_NAME = 1024
-"""Characters in a layer's name."""
-MAX_BLOBS = 256
-"""Blobs of one layer; Caffe's own layers have at most five."""
-MAX_RATIO, MAX_UNSTORED = 3, 3 << 26
-"""How far rows may be compressed, as float32, and how many bytes a file need not store at all."""
-MAX_CHUNKS = 1 << 15
-"""Chunks of one dataset; the HDF5 library takes 4 kB for each."""
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+_PLACES = "caffe2torch.untrusted.hdf5_places"
+_Place = tuple[str, Sequence[int], str, int | None]
+"""As hdf5_places.Place: the name, the shape, the dtype, the byte at which the values begin."""
 
 
 def layer_blobs(path: str, buffer: Buffer) -> dict[str, list[Blob]]:
@@ -46,15 +30,13 @@ def layer_blobs(path: str, buffer: Buffer) -> dict[str, list[Blob]]:
     A blob that another layer stores for both is ABSENT, or missing at the end. Raises ReadError for anything
     but whole float32 and float64 arrays under data/<layer>/<i>.
     """
-    with _opened(path) as file:
-        data = _members(file, "data")["data"]
-        return {layer: _owned(group, arrays, buffer) for layer, group, arrays in _walk(data)}
+    layers = _asked("layers", path)
+    return {name: [_blob(place, buffer) if place else ABSENT for place in own] for name, own in layers}
 
 
 def is_keras(path: str) -> bool:
     """Whether Keras wrote the weights of a model into this file."""
-    with _opened(path) as file:
-        return "layer_names" in file.attrs or "model_weights" in file or "block1_conv1" in file
+    return bool(_asked("is_keras", path))
 
 
 def keras_weights(path: str, buffer: Buffer) -> dict[str, Blob]:
@@ -63,15 +45,18 @@ def keras_weights(path: str, buffer: Buffer) -> dict[str, Blob]:
     Raises ReadError for anything but whole float32 and float64 arrays, as `layer_blobs` does, and for
     kernels that Theano wrote: it rotates them by 180 degrees, which their shape does not show.
     """
-    with _opened(path) as file:
-        top = _members(file)["model_weights"] if "model_weights" in file else file
-        if _text(top, "backend") == "theano":
-            raise ReadError("Keras wrote it with Theano, which rotates kernels; give TensorFlow's file")
-        return {
-            f"{place}/{name}".lstrip("/"): _blob(array, buffer)
-            for place, _, arrays in _walk(top)
-            for name, array in arrays.items()
-        }
+    return {name: _blob(place, buffer) for name, place in _asked("keras", path)}
+
+
+def solver_state(path: str, buffer: Buffer) -> tuple[int, str, tuple[Blob, ...], int]:
+    """iter, learned_net, history and current_step of the `.solverstate.h5` at `path`, mapped as `buffer`.
+
+    Raises ReadError when one of them is missing or of the wrong type.
+    """
+    iteration, learned_net, history, step = _asked("solver_state", path)
+    net = _values(learned_net, buffer).item().decode(errors="replace")
+    blobs = tuple(_blob(place, buffer) for place in history)
+    return _values(iteration, buffer).item(), net, blobs, _values(step, buffer).item()
 
 
 def rows(path: str, names: Sequence[str]) -> list[Array]:
@@ -80,157 +65,38 @@ def rows(path: str, names: Sequence[str]) -> list[Array]:
     Raises MissingData without the file, ReadError where one is missing, is not numeric or has no axes, or
     where they have different numbers of rows.
     """
+    from caffe2torch.untrusted import hdf5_places  # h5py loads slowly, and few files need it
+
     mapped(path, {})
-    with _opened(path) as file:
-        arrays = [_array(file, name) for name in names]
-    if len({len(array) for array in arrays}) > 1:
-        counts = ", ".join(f"{name} {len(array)}" for name, array in zip(names, arrays, strict=True))
-        raise ReadError(f"its datasets have different numbers of rows: {counts}")
-    return arrays
+    _asked("read_rows", path, tuple(names))
+    return hdf5_places.rows(path, names)
 
 
-def _array(file: h5py.File, name: str) -> Array:
-    """A dataset whole, decompressed, as float32."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ReadError(f"has no dataset {name!r}; it needs one for each top, of that name")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iufb" or not dataset.shape:
-        raise ReadError(f"{name!r} is no dataset of numbers with at least one axis")
-    plan = dataset.id.get_create_plist()
-    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
-    if plan.get_layout() == h5py.h5d.VIRTUAL or plan.get_external_count() or filters - _FILTERS:
-        raise ReadError(
-            f"{name!r} is stored elsewhere, or by a filter that is no part of HDF5; store it plainly"
-        )
-    if problem := shape_problem(dataset.shape) or _chunk_problem(dataset):
-        raise ReadError(f"{name!r}: {problem}")
-    return np.asarray(dataset.astype(np.float32)[...])
+def _asked(function: str, path: str, *arguments: object) -> Any:
+    """What a function of hdf5_places answers for a file."""
+    status = Path(path).stat()
+    return _answer(function, path, (status.st_ino, status.st_size, status.st_mtime_ns), *arguments)
 
 
-def _chunk_problem(dataset: h5py.Dataset) -> str:
-    """Why a dataset would take far more memory than its file does; empty when it would not."""
-    size, stored = dataset.size * FLOAT.itemsize, dataset.id.get_storage_size()
-    if size > MAX_UNSTORED + MAX_RATIO * stored:
-        return (
-            f"its shape {dataset.shape} asks for {size} bytes as float32, and {stored} are stored; split it, "
-            "or store it uncompressed"
-        )
-    sides = zip(dataset.shape, dataset.chunks or dataset.shape, strict=True)
-    if (count := math.prod(-(-side // max(chunk, 1)) for side, chunk in sides)) > MAX_CHUNKS:
-        return f"is in {count} chunks; {MAX_CHUNKS} are allowed: store it in larger ones"
-    return ""
+@lru_cache(maxsize=64)  # a layer goes through its files again and again
+def _answer(function: str, path: str, state: tuple[int, int, int], *arguments: object) -> Any:
+    _, size, _ = state
+    return ask(f"{_PLACES}:{function}", path, *arguments, library="HDF5", size=size)
 
 
-def _text(group: h5py.Group, attribute: str) -> str:
-    """A text attribute of a group; empty if it is missing."""
-    if attribute not in group.attrs or group.attrs.get_id(attribute).shape != ():
-        return ""
-    value = group.attrs[attribute]
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+def _blob(place: _Place, buffer: Buffer) -> Blob:
+    _, shape, dtype, offset = place
+    values = None if offset is None else partial(np.asarray, _values(place, buffer))
+    return Blob(tuple(shape), np.dtype(dtype), values)
 
 
-def _walk(top: h5py.Group) -> Iterator[tuple[str, h5py.Group, dict[str, h5py.Dataset]]]:
-    """Every group from `top` down: its path from there, the group, and the arrays in it by name."""
-    seen, left = 0, [("", top)]
-    while left:
-        path, group = left.pop()
-        seen += len(group) if isinstance(group, h5py.Group) else 0
-        if seen > MAX_MEMBERS or len(path) > MAX_NAME:
-            raise ReadError(f"{group.name[:MAX_NAME]}: its groups never end, or are over {MAX_MEMBERS}")
-        members = _members(group)
-        arrays = {name: member for name, member in members.items() if isinstance(member, h5py.Dataset)}
-        yield path, group, arrays
-        left += [(f"{path}/{name}".lstrip("/"), members[name]) for name in members.keys() - arrays.keys()]
-
-
-def solver_state(path: str, buffer: Buffer) -> tuple[int, str, tuple[Blob, ...], int]:
-    """iter, learned_net, history and current_step of the `.solverstate.h5` at `path`, mapped as `buffer`.
-
-    Raises ReadError when one of them is missing or of the wrong type.
-    """
-    with _opened(path) as file:
-        state = _members(file, "iter", "learned_net", "current_step", "history")
-        learned_net = _single(state["learned_net"], buffer, "S").item().decode(errors="replace")
-        history = tuple(_blobs(state["history"], _members(state["history"]), buffer))
-        iteration, step = (_single(state[name], buffer, "iu").item() for name in ("iter", "current_step"))
-        return iteration, learned_net, history, step
-
-
-@contextmanager
-def _opened(path: str) -> Iterator[h5py.File]:
-    """The file; any error of the HDF5 library becomes a ReadError."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise ReadError(f"the HDF5 library cannot read it: {error}") from None
-
-
-def _members(group: h5py.Group, *needed: str) -> dict[str, h5py.Group | h5py.Dataset]:
-    """A group's own members, by name; `needed` must be among them."""
-    if not isinstance(group, h5py.Group):
-        raise ReadError(f"{group.name}: not a group of the form that Caffe writes")
-    if missing := [name for name in needed if name not in group]:
-        raise ReadError(f"{group.name}: has no {missing[0]!r}; is it another kind of HDF5 file?")
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ReadError(f"{group.name}: {name!r} is a link to somewhere else, which Caffe does not write")
-        name.encode()  # h5py accepts names that are not UTF-8; here they raise a ValueError
-    return {name: group[name] for name in group}
-
-
-def _owned(group: h5py.Group, arrays: Mapping[str, h5py.Dataset], buffer: Buffer) -> list[Blob]:
-    """The datasets of a layer, in the order of their numbers, of which Caffe leaves out shared ones."""
-    numbers = {str(i): i for i in range(MAX_BLOBS)}
-    if odd := sorted(arrays.keys() - numbers.keys()):
-        raise ReadError(f"{group.name}: {odd[0]!r} is not the number of a blob")
-    blobs = [ABSENT] * (1 + max((numbers[name] for name in arrays), default=-1))
-    for name, array in arrays.items():
-        blobs[numbers[name]] = _blob(array, buffer)
-    return blobs
-
-
-def _blobs(group: h5py.Group, arrays: Mapping[str, h5py.Dataset], buffer: Buffer) -> list[Blob]:
-    """The datasets "0", "1", ... of a group, in that order."""
-    names = [str(i) for i in range(len(arrays))]
-    if missing := [name for name in names if name not in arrays]:
-        raise ReadError(f"{group.name}: holds {', '.join(sorted(arrays))} and no blob {missing[0]}")
-    return [_blob(arrays[name], buffer) for name in names]
-
-
-def _blob(dataset: h5py.Dataset, buffer: Buffer) -> Blob:
-    values = _values(dataset, buffer, "f")
-    if values is not None and values.dtype not in (FLOAT, DOUBLE):
-        raise ReadError(f"{dataset.name}: holds {values.dtype}, a blob is little-endian float32 or float64")
-    return Blob(dataset.shape, dataset.dtype, None if values is None else partial(np.asarray, values))
-
-
-def _single(dataset: h5py.Dataset, buffer: Buffer, kinds: str) -> Array:
-    values = _values(dataset, buffer, kinds)
-    if values is None or values.size != 1:
-        raise ReadError(f"{dataset.name}: holds {dataset.shape} values where one is expected")
-    return values
-
-
-def _values(dataset: h5py.Dataset, buffer: Buffer, kinds: str) -> Array | None:
-    """The values of a dataset, 1-D, as a view of `buffer`; None when only its shape is stored."""
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
-        raise ReadError(f"{dataset.name}: not a dataset of the type that Caffe writes")
-    plan = dataset.id.get_create_plist()
-    if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_external_count() or dataset.shape is None:
-        raise ReadError(
-            f"{dataset.name}: not stored contiguously, as Caffe does; rewrite it without chunks or filters"
-        )
-    if problem := shape_problem(dataset.shape):
-        raise ReadError(f"{dataset.name}: {problem}")
-    count, offset = math.prod(dataset.shape), dataset.id.get_offset()
+def _values(place: _Place, buffer: Buffer) -> Array:
+    """The values at a place, 1-D, as a view of `buffer`."""
+    name, shape, dtype, offset = place
+    count, start = math.prod(shape), offset or 0
     if count == 0:
-        return np.empty(0, dataset.dtype)
-    if offset is None:
-        return None
-    if (left := len(buffer) - offset) < count * dataset.dtype.itemsize:
-        raise ReadError(
-            f"{dataset.name}: takes {count * dataset.dtype.itemsize} bytes at {offset}, {left} are left"
-        )
-    values: Array = np.ndarray((count,), dataset.dtype, buffer, offset)
+        return np.empty(0, dtype)
+    if (left := len(buffer) - start) < (size := count * np.dtype(dtype).itemsize):
+        raise ReadError(f"{name}: takes {size} bytes at {start}, {left} are left")
+    values: Array = np.ndarray((count,), dtype, buffer, start)
     return values

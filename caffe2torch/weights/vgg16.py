@@ -24,6 +24,7 @@ from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.net import Net, from_message
 from caffe2torch.plan import plan
 from caffe2torch.schema import Message
+from caffe2torch.untrusted import hdf5
 from caffe2torch.untrusted.kinds import Kind, look
 from caffe2torch.untrusted.mapped import AnyPath, located, mapped
 from caffe2torch.untrusted.pickles import read_state_dict, strings, tensor_blobs
@@ -101,8 +102,6 @@ def origin(path: AnyPath) -> str:
         stored, metadata = read_tensors(file)
         return _TORCHVISION.name if _names_vgg(stored) and "net" not in metadata else ""
     if file.kind is Kind.HDF5:
-        from caffe2torch.untrusted import hdf5  # h5py loads slowly, and few files need it
-
         with located(path):
             return _KERAS.name if hdf5.is_keras(str(path)) else ""
     return _TORCHVISION.name if file.kind is Kind.STATE_DICT and _names_vgg(strings(file)) else ""
@@ -180,8 +179,6 @@ def _read(source: AnyPath | Mapping[str, Tensor]) -> tuple[Mapping[str, Blob], _
         stored, _ = read_tensors(file)
         return {key: x.blob() for key, x in stored.items()}, _TORCHVISION, path
     if name == _KERAS.name:
-        from caffe2torch.untrusted import hdf5
-
         with located(path):
             return hdf5.keras_weights(path, mapped(file)), _KERAS, path
     raise WeightsError(f"{path}: is neither a state dict of torchvision's vgg16 nor a file of Keras' VGG16")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import io
 import re
-import shutil
 import struct
 import tarfile
 import zipfile
@@ -33,9 +32,7 @@ from caffe2torch.net.classes import read_classes
 from caffe2torch.net.knowledge import Knowledge
 from caffe2torch.net.preprocessing import preprocessing
 from caffe2torch.plan import plan
-from caffe2torch.untrusted.binary import read_caffemodel
-from caffe2torch.untrusted.databases import open_database
-from caffe2torch.untrusted.hdf5 import rows
+from caffe2torch.untrusted.hdf5_places import layers, rows
 from caffe2torch.untrusted.npz import stored_inputs
 from caffe2torch.untrusted.onnx import read_metadata
 from caffe2torch.untrusted.photos import read_photo
@@ -71,6 +68,8 @@ READERS = (
     ),
 )
 ELSEWHERE = {
+    "caffe2torch.untrusted.apart.MAX_MEMORY": "tests/untrusted/test_apart.py",
+    "caffe2torch.untrusted.apart.MAX_SECONDS": "tests/untrusted/test_apart.py",
     "caffe2torch.plan.flow.MAX_CHANGES": "tests/modules/test_corners.py",
     "fcn_repro.fetching.http.MAX_BYTES": "tests/fcn_repro/fetching/test_fetching.py",
     "fcn_repro.scoring.voc_server.MAX_PNG_BYTES": "tests/fcn_repro/scoring/test_voc_server.py",
@@ -142,11 +141,14 @@ def _metadata(folder: Path) -> tuple[int, Callable[[], object]]:
     return len(entry), lambda: read_metadata(path, "me")
 
 
+PLACES = "caffe2torch.untrusted.hdf5_places"
+
+
 def hdf5_case(fill: Callable[[h5py.File], int]) -> Case:
     def case(folder: Path) -> tuple[int, Callable[[], object]]:
         with h5py.File(folder / "a.h5", "w") as target:
             needs = fill(target)
-        return needs, lambda: read_caffemodel(folder / "a.h5")
+        return needs, lambda: layers(str(folder / "a.h5"))
 
     return case
 
@@ -167,9 +169,9 @@ def _number(target: h5py.File) -> int:
     return 5
 
 
-bound("caffe2torch.untrusted.hdf5.MAX_MEMBERS", "its groups never end, or are over")(hdf5_case(_members))
-bound("caffe2torch.untrusted.hdf5.MAX_NAME", "its groups never end")(hdf5_case(_name))
-bound("caffe2torch.untrusted.hdf5.MAX_BLOBS", "is not the number of a blob")(hdf5_case(_number))
+bound(f"{PLACES}.MAX_MEMBERS", "its groups never end, or are over")(hdf5_case(_members))
+bound(f"{PLACES}.MAX_NAME", "its groups never end")(hdf5_case(_name))
+bound(f"{PLACES}.MAX_BLOBS", "is not the number of a blob")(hdf5_case(_number))
 
 
 def rows_case(needs: int, shape: tuple[int, ...], **storing: object) -> Case:
@@ -181,15 +183,11 @@ def rows_case(needs: int, shape: tuple[int, ...], **storing: object) -> Case:
     return case
 
 
-bound("caffe2torch.untrusted.hdf5.MAX_UNSTORED", "asks for 24 bytes as float32, and 0 are stored")(
-    rows_case(24, (2, 3))
-)
-bound("caffe2torch.untrusted.hdf5.MAX_CHUNKS", "is in 6 chunks; 5 are allowed")(
-    rows_case(6, (3, 4), chunks=(1, 2))
-)
+bound(f"{PLACES}.MAX_UNSTORED", "asks for 24 bytes as float32, and 0 are stored")(rows_case(24, (2, 3)))
+bound(f"{PLACES}.MAX_CHUNKS", "is in 6 chunks; 5 are allowed")(rows_case(6, (3, 4), chunks=(1, 2)))
 
 
-@bound("caffe2torch.untrusted.hdf5.MAX_RATIO", "as float32")
+@bound(f"{PLACES}.MAX_RATIO", "as float32")
 def _deflated_rows(folder: Path) -> tuple[int, Callable[[], object]]:
     with h5py.File(folder / "a.h5", "w") as target:
         data = target.create_dataset("data", data=np.zeros(1 << 26, "u1"), chunks=(1 << 26,), compression=9)
@@ -304,13 +302,6 @@ NET = GOLDEN / "fcn" / "voc-fcn8s"
 @bound("caffe2torch.feeding.resize.MAX_PIXELS", "images are to become 3 x 5 (height x width)")
 def _resized(folder: Path) -> tuple[int, Callable[[], object]]:
     return 15, lambda: resize(np.zeros((3, 2, 2), np.uint8), 3, 5)
-
-
-def level_db(folder: Path) -> tuple[int, Callable[[], object]]:
-    """A database that needs more than a byte, and less than a gigabyte."""
-    pytest.importorskip("plyvel")
-    shutil.copytree(GOLDEN / "pycaffe" / "feeding" / "raw_leveldb", folder / "db")
-    return 1 << 30, lambda: list(open_database(str(folder / "db"), "LEVELDB").values())
 
 
 def known(blobs: int, classes: int, name: int, mean: float) -> Callable[[], object]:
@@ -516,16 +507,6 @@ def test_what_needs_the_bound_is_read_and_one_more_refused(
         read()
 
 
-def test_a_level_db_has_a_gigabyte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its library's own needs differ, so that they are met from both sides only."""
-    _, read = level_db(tmp_path)
-    monkeypatch.setattr("caffe2torch.untrusted.databases.MAX_MEMORY", 1 << 16)
-    with pytest.raises(Caffe2TorchError, match="the LevelDB library cannot read it, and ends on it"):
-        read()
-    monkeypatch.undo()
-    assert read()
-
-
 def bounds() -> set[str]:
     """The names of all bounds in the modules of readers."""
     found = set()
@@ -539,7 +520,7 @@ def bounds() -> set[str]:
 
 
 def test_every_bound_has_a_case() -> None:
-    missing = bounds() - CASES.keys() - ELSEWHERE.keys() - {"caffe2torch.untrusted.databases.MAX_MEMORY"}
+    missing = bounds() - CASES.keys() - ELSEWHERE.keys()
     assert not missing
     assert len(CASES) > 40
     for name, test in ELSEWHERE.items():

@@ -34,7 +34,7 @@ def test_what_the_library_refuses(folder: Path, name: str, table: bytes) -> None
 
 def test_what_the_library_does_not_survive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if it had ended the process that reads first."""
-    monkeypatch.setattr(databases, "_WALK", "import os; os.abort()")
+    monkeypatch.setattr(databases, "_WALK", "tests.untrusted.played:ends")
     with pytest.raises(ReadError, match=r"cannot read it, and ends on it; make or copy it again$"):
         databases.open_database(str(folder), "LEVELDB")
     monkeypatch.undo()

@@ -1,0 +1,66 @@
+"""C libraries read strangers' files in another process, which may end, or may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from caffe2torch.errors import ReadError
+from caffe2torch.untrusted import apart, hdf5
+from caffe2torch.untrusted.binary import read_caffemodel, read_solverstate
+from caffe2torch.weights.vgg16 import origin
+from tests.places import GOLDEN
+
+PLAYED = "tests.untrusted.played"
+
+
+def asked(function: str, *arguments: object, size: int = 0) -> object:
+    return apart.ask(f"{PLAYED}:{function}", *arguments, library="damaging", size=size)
+
+
+def test_arguments_and_answers_pass_whole() -> None:
+    assert asked("answers", "a \udc80 name", 7, None, size=1 << 40) == ["a \udc80 name", 7, None]
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        ("ends", "the damaging library cannot read it, and ends on it; make or copy it again"),
+        ("never_ends", "the damaging library is still busy with it after 1 s; make or copy it again"),
+        ("takes_all", "the damaging library cannot read it, and ends on it; make or copy it again"),
+        ("refuses", "is damaged"),
+    ],
+)
+def test_what_becomes_of_the_process(monkeypatch: pytest.MonkeyPatch, function: str, problem: str) -> None:
+    monkeypatch.setattr(apart, "MAX_SECONDS", 1)
+    monkeypatch.setattr(apart, "MAX_MEMORY", 1 << 27)
+    with pytest.raises(ReadError) as refusal:
+        asked(function, "a.file")
+    assert str(refusal.value) == problem
+
+
+def test_a_large_file_is_given_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "MAX_MEMORY", 1 << 27)
+    assert asked("takes_all", "a.file", size=1 << 28) == 1 << 28
+
+
+@pytest.mark.parametrize(
+    ("read", "file"),
+    [
+        (read_caffemodel, GOLDEN / "legacy" / "v0.caffemodel.h5"),
+        (read_solverstate, GOLDEN / "legacy" / "v0.caffemodel.h5"),
+        (origin, GOLDEN / "legacy" / "v0.caffemodel.h5"),
+        (lambda path: hdf5.rows(str(path), ("data",)), GOLDEN / "pycaffe" / "feeding" / "rows_a.h5"),
+    ],
+)
+def test_no_reader_of_hdf5_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, read: Callable[[Path], object], file: Path
+) -> None:
+    monkeypatch.setattr(apart, "MAX_SECONDS", 1)
+    monkeypatch.setattr(hdf5, "_PLACES", PLAYED)
+    path = tmp_path / "copy.h5"
+    path.write_bytes(file.read_bytes())
+    with pytest.raises(ReadError, match="the HDF5 library is still busy with it after 1 s"):
+        read(path)
