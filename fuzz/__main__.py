@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["caffe2torch", "fcn_repro"]):
     from caffe2torch.errors import Caffe2TorchError
     from caffe2torch.untrusted import hdf5
     from fuzz.forks import ask
-    from fuzz.targets import TARGETS
+    from fuzz.targets import TARGETS, Target
 
 FOUND = Path(__file__).parent / "found"
 SECONDS = 5
@@ -87,6 +87,7 @@ def _fuzz_until_it_ends(name: str, found: Path, options: list[str]) -> NoReturn:
     target = TARGETS[name]
     hdf5.ask = ask
     warnings.simplefilter("ignore")
+    _check(target, Path(options[0]))
     folder = tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None)
     path = Path(folder.name) / f"file{target.suffix}"
 
@@ -104,6 +105,16 @@ def _fuzz_until_it_ends(name: str, found: Path, options: list[str]) -> NoReturn:
     atheris.Setup([sys.argv[0], *options, f"-max_len={MAX_LENGTH}", f"-artifact_prefix={found}/"], once)
     atheris.Fuzz()  # ends the process
     raise AssertionError
+
+
+def _check(target: Target, corpus: Path) -> None:
+    """Raises what a reader does if it reads none of the files to start from, such as without its library."""
+    paths = sorted(corpus.iterdir())
+    for path in paths:
+        with contextlib.suppress(Caffe2TorchError):
+            target.read(path)
+            return
+    target.read(paths[0])
 
 
 def _keep(found: Path, data: bytes, error: Exception) -> None:
