@@ -178,7 +178,10 @@ class _Rows(HTMLParser):
     def of(cls, text: str) -> Iterator[list[str]]:
         """The rows in a page, without empty ones."""
         parser = cls()
-        parser.feed(text)
+        try:
+            parser.feed(text)
+        except AssertionError:  # of the parser, at a "<![" that no section follows
+            return iter(())
         return (["".join(pieces) for pieces in row] for row in parser.rows if row)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -169,6 +169,7 @@ def test_answers(tmp_path, text, expected):
     ("text", "message"),
     [
         ("", "no mean IU found"),
+        ("<table><![<td>", "no mean IU found"),
         ("an evaluation error", "no mean IU found"),
         ("person: 73.0%", "no mean IU found"),
         ("100.5", r"100\.5 is not a percentage"),
