@@ -123,11 +123,12 @@ class Model:
     @cached_property
     def trials(self) -> Trials:
         """The module's outputs for random inputs; needs torch."""
-        from caffe2torch.writing.trial import try_at, try_out
+        from caffe2torch.writing.trial import Subject, try_at, try_out
 
+        subject = Subject(self.module, self.preprocessing)
         if self.engine.size:
-            return try_at(self.module, known_shapes(self.plan), self.engine)
-        return try_out(self.module, known_shapes(self.plan), self.shapes)
+            return try_at(subject, known_shapes(self.plan), self.engine)
+        return try_out(subject, known_shapes(self.plan), self.shapes)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from caffe2torch._torch import torch
 from caffe2torch.blob import Array
 from caffe2torch.errors import Caffe2TorchError, NetError
 from caffe2torch.layers.converter import Shape
+from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import Plan
 from caffe2torch.plan.sizes import completed, fitting
 
@@ -29,6 +30,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 MAX_INPUT = 1 << 22
 """The most values of one input; a larger batch is cut to one image."""
+_MIDDLE = 128.0
+"""About the mean of a mean image, which is in a file of its own."""
 _OPEN = ((67, 90), (224, 224))
 """Heights and widths to begin with where the file leaves them open."""
 _STEPS = (((6, 25), (19, 44)), ((32, 64), (96, 128)))
@@ -39,7 +42,7 @@ _STEPS_FROM = (((0, 0), (19, 44)), ((0, 0), (96, 128)))
 
 @dataclass(frozen=True)
 class Trial:
-    """Random inputs by blob name, float32 in [0, 1), and the net's outputs."""
+    """Random inputs by blob name, float32, and the net's outputs."""
 
     inputs: Blobs
     outputs: Blobs
@@ -64,7 +67,42 @@ class Trials:
         return axes | ({2: "height", 3: "width"} if blob in self.images else {})
 
 
-def try_out(model: CaffeNet, known: Mapping[str, Shape | None], insisted: Shapes | None = None) -> Trials:
+@dataclass(frozen=True)
+class Subject:
+    """A net to be tried, and what is known of its inputs."""
+
+    module: CaffeNet
+    preprocessing: Mapping[str, Preprocessing]
+
+    def tried(self, shapes: Shapes, seed: int) -> Trial:
+        """Its outputs for inputs drawn from `seed`. Raises NetError where it does not run on these shapes."""
+        draw = np.random.default_rng(seed)
+        inputs = {blob: self._input(blob, draw.random(shape, np.float32)) for blob, shape in shapes.items()}
+        try:
+            with torch.no_grad():
+                outputs = self.module(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
+        except (Caffe2TorchError, RuntimeError, IndexError) as error:
+            line = str(error).split("\n", 1)[0]
+            raise NetError(f"does not run on random {_text(shapes)}: {line}") from None
+        return Trial(inputs, {blob: tensor.numpy() for blob, tensor in outputs.items()})
+
+    def _input(self, blob: str, values: Array) -> Array:
+        """Values in [0, 1) as pixels of 0 to 255, prepared, where the net says how.
+
+        Beside biases that were trained with such pixels, smaller values would hardly count.
+        """
+        known = self.preprocessing.get(blob)
+        if known is None or values.ndim != 4:
+            return values
+        mean = (_MIDDLE,) if known.mean_file else known.mean
+        pixels: Array = 255 * values
+        if len(mean) in (1, values.shape[1]):
+            pixels -= np.array(mean, np.float32).reshape(-1, 1, 1)
+        pixels *= np.float32(known.scale)
+        return pixels
+
+
+def try_out(net: Subject, known: Mapping[str, Shape | None], insisted: Shapes | None = None) -> Trials:
     """Runs a net on random inputs of two sizes, or of the one that it takes.
 
     `known` has the shapes of its inputs, as far as its file states them; one trial has those of `insisted`.
@@ -72,18 +110,18 @@ def try_out(model: CaffeNet, known: Mapping[str, Shape | None], insisted: Shapes
     """
     problem = ""
     known = with_sizes(known, insisted or {})
-    for own in _own_shapes(model.plan, known):
+    for own in _own_shapes(net.module.plan, known):
         for first, second in _STEPS_FROM if insisted else _STEPS:
-            if (found := _two(model, _grown(own, first), _grown(own, second))) is not None:
+            if (found := _two(net, _grown(own, first), _grown(own, second))) is not None:
                 return found
         try:
-            return _one(model, own)
+            return _one(net, own)
         except NetError as error:
             problem = problem or str(error)
     raise NetError(problem)
 
 
-def try_at(model: CaffeNet, known: Mapping[str, Shape | None], engine: Engine) -> Trials:
+def try_at(net: Subject, known: Mapping[str, Shape | None], engine: Engine) -> Trials:
     """Runs a net twice on images of the size and batch that an engine wants; nothing is free.
 
     Raises NetError for a net that does not run on them.
@@ -94,7 +132,7 @@ def try_at(model: CaffeNet, known: Mapping[str, Shape | None], engine: Engine) -
         blob: (engine.batch, shape[1], *engine.size) if blob in images else shape
         for blob, shape in own.items()
     }
-    return Trials((_tried(model, shapes, 0), _tried(model, shapes, 1)), frozenset(), False)
+    return Trials((net.tried(shapes, 0), net.tried(shapes, 1)), frozenset(), False)
 
 
 def with_sizes(known: Mapping[str, Shape | None], insisted: Shapes) -> dict[str, Shape | None]:
@@ -137,44 +175,32 @@ def _more(shapes: Shapes) -> Shapes | None:
     return {blob: (shape[0] + 1, *shape[1:]) for blob, shape in shapes.items()} if same else None
 
 
-def _two(model: CaffeNet, first: Shapes, second: Shapes) -> Trials | None:
+def _two(net: Subject, first: Shapes, second: Shapes) -> Trials | None:
     """Trials of two sizes of image; None if the net does not take them."""
     images = _images(first)
     try:
-        one = _tried(model, first, 0)
-        two, batch = _second(model, second) if images else (None, False)
+        one = net.tried(first, 0)
+        two, batch = _second(net, second) if images else (None, False)
     except NetError:
         return None
     return Trials((one, two), images, batch) if two is not None else None
 
 
-def _one(model: CaffeNet, shapes: Shapes) -> Trials:
+def _one(net: Subject, shapes: Shapes) -> Trials:
     """Trials of one size of image, and of two batches if the net takes them."""
-    one = _tried(model, shapes, 0)
-    two, batch = _second(model, shapes)
+    one = net.tried(shapes, 0)
+    two, batch = _second(net, shapes)
     return Trials((one, two) if batch else (one,), frozenset(), batch)
 
 
-def _second(model: CaffeNet, shapes: Shapes) -> tuple[Trial, bool]:
+def _second(net: Subject, shapes: Shapes) -> tuple[Trial, bool]:
     """A trial with one more item if the net takes it, and whether it does."""
     if (more := _more(shapes)) is not None:
         try:
-            return _tried(model, more, 1), True
+            return net.tried(more, 1), True
         except NetError:
             pass
-    return _tried(model, shapes, 1), False
-
-
-def _tried(model: CaffeNet, shapes: Shapes, seed: int) -> Trial:
-    draw = np.random.default_rng(seed)
-    inputs = {blob: draw.random(shape, np.float32) for blob, shape in shapes.items()}
-    try:
-        with torch.no_grad():
-            outputs = model(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
-    except (Caffe2TorchError, RuntimeError, IndexError) as error:
-        line = str(error).split("\n", 1)[0]
-        raise NetError(f"does not run on random {_text(shapes)}: {line}") from None
-    return Trial(inputs, {blob: tensor.numpy() for blob, tensor in outputs.items()})
+    return net.tried(shapes, 1), False
 
 
 def _text(shapes: Shapes) -> str:

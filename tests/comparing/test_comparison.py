@@ -26,6 +26,7 @@ from caffe2torch.formats import formats
 from caffe2torch.modules.report import share_text
 from caffe2torch.net import Layer, Net
 from caffe2torch.net.fields import Fields
+from caffe2torch.writing.model import model_of
 from tests import wire_writer as w
 from tests.nets import INPUT, net_of
 from tests.places import ROOT
@@ -423,6 +424,31 @@ def test_labels_beside_errors(compare: Run) -> None:
     found = diff(c2t.read(weights="a.caffemodel"), c2t.read(weights="b.caffemodel"), on="x.npz").as_dict()
     assert [row["labels"] for row in found["outputs"]["rows"]] == [0.25]
     assert " 100.00 %  ok" in compare("a.caffemodel", "a.caffemodel", "--on", "x.npz")[1]
+
+
+@pytest.mark.parametrize(
+    ("transform", "low", "high"),
+    [
+        ("", 0, 1),
+        ("transform_param { mean_value: 104 mean_value: 117 mean_value: 123 }", -123, 151),
+        ("transform_param { scale: 0.00390625 }", 0, 1),
+        ("transform_param { mean_file: 'mean.binaryproto' scale: 2 }", -256, 254),
+    ],
+)
+def test_inputs_are_images_as_the_net_wants_them(transform: str, low: float, high: float) -> None:
+    """Smaller ones would hide behind the biases."""
+    shape, same = INPUT[:-2], np.eye(3).reshape(3, 3, 1, 1)
+    net = net_of(f"{shape} {transform} }}" + SCORES, score=[same, np.zeros(3)])
+    for trial in model_of(net).trials.trials:
+        (pixels,) = trial.inputs.values()
+        assert low <= pixels.min() < pixels.max() <= high
+        assert np.ptp(pixels) > 0.9 * (high - low)
+    biased = [
+        net_of(f"{shape} {transform} }}" + SCORES, score=[sign * same, np.array([0, 9, 0])])
+        for sign in (1, -1)
+    ]
+    (labels, *_) = [row.labels for row in diff(*biased, run=True).outputs.rows]
+    assert (labels == 1) == (high == 1)
 
 
 @pytest.mark.parametrize("name", ["pool", "one"])
