@@ -51,12 +51,11 @@ class _Arrays:
         with self._refusing():
             # Opened once: it reads the whole directory.
             self._archive = zipfile.ZipFile(self.path)
-        names = [info.filename.removesuffix(".npy") for info in self._archive.infolist()]
-        sets: dict[str, dict[tuple[str, str], str]] = {}
-        for name in names:
-            if match := _NAME.fullmatch(name):
+        sets: dict[str, dict[tuple[str, str], zipfile.ZipInfo]] = {}
+        for info in self._archive.infolist():
+            if match := _NAME.fullmatch(info.filename.removesuffix(".npy")):
                 key, role, blob = match.groups(default="")
-                sets.setdefault(key, {})[role, blob] = name
+                sets.setdefault(key, {})[role, blob] = info
         with_inputs = {key for key, arrays in sets.items() if any(role == "in" for role, _ in arrays)}
         self._sets = {key: sets[key] for key in sorted(with_inputs, key=lambda key: int(key or -1))}
         if not self._sets:
@@ -71,12 +70,12 @@ class _Arrays:
 
     def of(self, key: str, *roles: str) -> Iterator[tuple[str, Array]]:
         """Blob names and arrays of a set, in the file's order."""
-        for (role, blob), name in self._sets[key].items():
+        for (role, blob), info in self._sets[key].items():
             if role in roles:
-                yield blob, self._read(name)
+                yield blob, self._read(info)
 
-    def _read(self, name: str) -> Array:
-        info = self._archive.getinfo(f"{name}.npy")
+    def _read(self, info: zipfile.ZipInfo) -> Array:
+        name = info.filename.removesuffix(".npy")
         with self._refusing(), self._archive.open(info) as member:
             shape, by_column, dtype = _header(member)
             if dtype.kind not in "fiub":

@@ -16,6 +16,7 @@ MAX_TEXT = 16 << 20
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7})(?!\S)")
 _PLACEHOLDER = re.compile(r"\$\w+\$|\$\{\w+\}")
 _COMMENT_OR_QUOTED = re.compile(r"""#.*|("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?)""")
+_NO_UTF_8 = re.compile("[\ud800-\udfff]")
 _HEX = "[0-9a-fA-F]"
 _ESCAPE = re.compile(
     rf"""\\([abfnrtv'"\\]|[0-3][0-7]{{2}}|[0-7]{{1,2}}(?![0-7])|x{_HEX}|u{_HEX}{{4}}|U{_HEX}{{8}})?"""
@@ -51,6 +52,8 @@ def parse_prototxt(
 ) -> Message:
     """The message in a text, which errors call `source`. Raises the errors of `read_prototxt`."""
     _check_escapes(source, text)
+    if _NO_UTF_8.search(text):
+        _check_utf_8(source, text)
     try:
         return text_format.Parse(text, schema.message(kind)(), allow_unknown_field=ignore_unknown)
     except text_format.ParseError as error:
@@ -67,6 +70,14 @@ def _check_escapes(source: str, text: str) -> None:
                 if escape[1] is None:
                     column = quoted.start() + escape.start() + 1
                     raise _refused(source, line, column, "an escape that protobuf does not know", here)
+
+
+def _check_utf_8(source: str, text: str) -> None:
+    """Refuses bytes outside comments and strings that are no UTF-8; protobuf may raise a SystemError."""
+    for line, here in enumerate(text.split("\n"), 1):
+        code = _COMMENT_OR_QUOTED.sub(lambda skipped: " " * len(skipped[0]), here)
+        if byte := _NO_UTF_8.search(code):
+            raise _refused(source, line, byte.start() + 1, "a byte that is not UTF-8", here)
 
 
 def _syntax_refused(source: str, text: str, kind: str, error: text_format.ParseError) -> SyntaxRefused:

@@ -279,3 +279,10 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_members_that_are_no_arrays_of_numbers(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=message):
         c2t.verify(Double(), npz(tmp_path / "ref.npz", **{"in.x.npy": content}))
+
+
+def test_a_member_without_the_suffix_is_an_array_too(tmp_path: Path) -> None:
+    x = np.arange(3, dtype=np.float32)
+    path = npz(tmp_path / "ref.npz", **{"in.x": saved(x), "out.y": saved(2 * x)})
+    assert sorted(np.load(path).files) == ["in.x", "out.y"]
+    assert c2t.verify(Double(), path).ok

@@ -50,7 +50,7 @@ SCRIPTS = {
 PROGRAMS = {
     "caffe2torch/formats/py/running.py: subprocess.run",
     "caffe2torch/formats/onnx/engines.py: subprocess.run",
-    "caffe2torch/untrusted/databases.py: subprocess.run",
+    "caffe2torch/untrusted/apart.py: subprocess.run",
     *(f"caffe2torch/{place}.py: ctypes.CDLL" for place in ("cut_short", "writing/checking")),
     "fcn_repro/training/freed.py: ctypes.CDLL",
 }
@@ -63,6 +63,7 @@ OWN_MODULES = {
         *(
             "caffe2torch/pycaffe/tool/main",
             "caffe2torch/tracing/calls/__init__",
+            "caffe2torch/untrusted/apart",
             "fcn_repro/data/datasets/__init__",
         ),
     )
