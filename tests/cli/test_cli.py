@@ -571,6 +571,8 @@ REFUSED = {
     "unknown option": Refused(GOOD, "unrecognized arguments: --frobnicate", ("--frobnicate",), code=2),
     "inspect and write": Refused(GOOD, "^-o belongs to converting;", ("--inspect", "-o", "a.pt"), code=2),
     "abbreviated": Refused(GOOD, "unrecognized arguments: --insp", ("--insp",), code=2),
+    "one size": Refused(GOOD, "'9' is not a height and a width, such as 375x500", ("--size", "9"), code=2),
+    "no size": Refused(GOOD, "'0x9' is not a height and a width", ("--size", "0x9"), code=2),
     "unknown dtype": Refused(GOOD, "invalid choice: 'int8'", ("--dtype", "int8"), code=2),
 }
 

@@ -158,6 +158,18 @@ def test_models_that_take_no_photo_are_refused(inputs: dict[str, int], message: 
         c2t.Segmenter(c2t.build(net_of(text)), MEAN)
 
 
+@pytest.mark.parametrize(
+    ("mean", "message"),
+    [
+        ((104.0, 117.0), "the mean has 2 values; give three: blue, green, red"),
+        ((104.0, float("nan"), 123.0), r"the mean is 104\.0, nan, 123\.0; give finite numbers"),
+    ],
+)
+def test_a_mean_that_is_none_is_refused(mean: tuple[float, ...], message: str) -> None:
+    with pytest.raises(NetError, match=message):
+        c2t.Segmenter(tiny(), mean)
+
+
 def test_scores_that_are_not_finite_are_refused() -> None:
     model = tiny()
     with torch.no_grad():
