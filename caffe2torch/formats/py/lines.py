@@ -22,7 +22,8 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
     elif elements:
         first, last = elements[0][0], elements[-1][1].end_col_offset or 0
         yield f"{margin}{start}{expression[:first]}"
-        yield from _inside(f"{margin}    ", expression, elements, isinstance(node, ast.Call))
+        together = isinstance(node, ast.Call | ast.Subscript)
+        yield from _inside(f"{margin}    ", expression, elements, together)
         yield f"{margin}{expression[last:]}{end}"
     else:
         yield f"{margin}{start}("
@@ -31,12 +32,12 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
 
 
 def _inside(
-    margin: str, expression: str, elements: list[tuple[int, ast.expr]], is_call: bool
+    margin: str, expression: str, elements: list[tuple[int, ast.expr]], together: bool
 ) -> Iterator[str]:
-    """Arguments on one line if they fit; else they, like elements, on a line each, ending in a comma."""
-    together = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
-    if is_call and len(together) <= WIDTH:
-        yield together
+    """Arguments and indices on one line if they fit; else, like elements, on lines that end in commas."""
+    line = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
+    if together and len(line) <= WIDTH:
+        yield line
         return
     for begin, value in elements:
         inner = ast.get_source_segment(expression, value) or ""
@@ -51,6 +52,8 @@ def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
     if isinstance(node, ast.Call):
         named = [(keyword.col_offset, keyword.value) for keyword in node.keywords]
         return [*((value.col_offset, value) for value in node.args), *named]
+    if isinstance(node, ast.Subscript):
+        node = node.slice
     values = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [(value.col_offset, value) for value in values]
 
