@@ -12,6 +12,7 @@ from google.protobuf import text_format
 
 from caffe2torch import schema
 from caffe2torch.errors import UnsupportedLayer
+from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import from_message
 from caffe2torch.net.fields import freeze
 from caffe2torch.plan import plan
@@ -481,3 +482,76 @@ def test_rcfs_auto_crop_is_aligned_by_coordinates(kernel, stride, offset):
     planned = plan(from_message(net, read_from="net.prototxt"), "TEST")
     # The middle of a pixel of `pool` is the middle of `stride` pixels of the image, and of `kernel` of `up`.
     assert planned.steps[-1].layer.fields.crop_param.offset == (offset,)
+
+
+WITHOUT_SHAPES = {
+    "Interp": ("interp_param { zoom_factor: 2 }", [IMAGE]),
+    "Permute": ("permute_param { order: 0 order: 2 order: 3 order: 1 }", [IMAGE]),
+    "CropCenter": ("crop_center_param { crop_size: [0, 1, 1, 2] }", [IMAGE]),
+    "Correlation": ("correlation_param { kernel_size: 1 max_displacement: 1 pad: 1 }", [IMAGE, IMAGE]),
+    "Resample": ("resample_param { type: LINEAR height: 10 width: 14 }", [IMAGE]),
+    "Downsample": ("downsample_param { top_height: 3 top_width: 4 }", [IMAGE]),
+    "Accum": ("", [IMAGE, IMAGE]),
+    "Upsample": ("", [IMAGE, IMAGE]),
+    "SimpleCrop": ("", [IMAGE, (2, 6, 3, 4)]),
+    "ShuffleChannel": ("shuffle_channel_param { group: 3 }", [IMAGE]),
+    "SpatialPyramidPooling": (
+        "spatial_pyramid_pooling_param { spatial_bin: 1 spatial_bin: 2 }",
+        [(2, 6, 8, 8)],
+    ),
+    "SpatialPyramidPooling at one scale": (
+        "spatial_pyramid_pooling_param { spatial_bin: 2 }",
+        [(2, 6, 8, 8)],
+    ),
+}
+"""Types, their parameters, and bottoms."""
+
+
+@pytest.mark.parametrize("case", WITHOUT_SHAPES)
+def test_inputs_without_shapes(case):
+    """As data layers leave them: what a layer computes depends only on what it gets."""
+    param, shapes = WITHOUT_SHAPES[case]
+    layer = f"type: '{case.split()[0]}' {param}"
+    bottoms = [
+        noise(*shape) if i == 0 or case != "Upsample" else np.zeros(shape) for i, shape in enumerate(shapes)
+    ]
+    ends = "".join(f" bottom: 'x{i}'" for i in range(len(shapes)))
+    inputs = "".join(f"layer {{ name: 'x{i}' type: 'Input' top: 'x{i}' }}" for i in range(len(shapes)))
+    model = build(net_of(f"{inputs} layer {{ name: 'l' {ends} top: 'y' {layer} }}"))
+    with torch.no_grad():
+        y = model(*(torch.tensor(x, dtype=torch.float32) for x in bottoms))["y"].numpy()
+    np.testing.assert_array_equal(y, run(layer, *bottoms)[0])
+
+
+@pytest.mark.parametrize(
+    ("layer", "bottoms", "shapes"),
+    [
+        (
+            "type: 'DetectionOutput' detection_output_param { num_classes: 3 }",
+            [(2, 8), (2, 6), (2, 2, 8)],
+            [(1, 1, 1, 7)],
+        ),
+        (
+            "type: 'Python' python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+            "param_str: \"'feat_stride': 16\" }",
+            [(1, 18, 3, 4), (1, 36, 3, 4), (1, 3)],
+            [(1, 5)],
+        ),
+        (
+            "type: 'YoloDetectionOutput' yolo_detection_output_param "
+            "{ num_classes: 3 num_box: 1 biases: 1 biases: 2 }",
+            [(1, 8, 5, 5)],
+            [(1, 1, 1, 7)],
+        ),
+        (
+            "type: 'PSROIPooling' psroi_pooling_param { spatial_scale: 1 output_dim: 2 group_size: 2 }",
+            [(2, 8, 5, 7), (3, 5)],
+            [(3, 2, 2, 2)],
+        ),
+    ],
+)
+def test_on_torchs_meta_device_layers_have_shapes_and_no_values(layer, bottoms, shapes):
+    """Where how many there are depends on the values, there is one."""
+    model = one_layer(layer, bottoms).to("meta")
+    tops = model(*(torch.empty(shape, device="meta") for shape in bottoms))
+    assert [tuple(top.shape) for top in tops.values()] == shapes

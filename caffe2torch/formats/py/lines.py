@@ -27,7 +27,7 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
         yield f"{margin}{expression[last:]}{end}"
     else:
         yield f"{margin}{start}("
-        yield from _terms(f"{margin}    ", expression, node)
+        yield from _terms(f"{margin}    ", expression, node, _binding(node))
         yield f"{margin}){end}"
 
 
@@ -41,7 +41,10 @@ def _inside(
         return
     for begin, value in elements:
         inner = ast.get_source_segment(expression, value) or ""
-        yield from _lines(margin, expression[begin : value.col_offset], inner, ",")
+        if isinstance(value, ast.Slice):
+            yield f"{margin}{inner},"
+        else:
+            yield from _lines(margin, expression[begin : value.col_offset], inner, ",")
 
 
 def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
@@ -58,11 +61,17 @@ def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
     return [(value.col_offset, value) for value in values]
 
 
-def _terms(margin: str, expression: str, node: ast.expr) -> Iterator[str]:
-    """A sum or product, its operators at the beginnings of lines."""
-    if len(margin + expression) <= WIDTH or not isinstance(node, ast.BinOp):
+def _terms(margin: str, expression: str, node: ast.expr, binding: int) -> Iterator[str]:
+    """A sum or product, its operators, all of which bind as strongly, at the beginnings of lines."""
+    if not isinstance(node, ast.BinOp) or _binding(node) != binding:
         yield f"{margin}{expression}"
         return
     at = node.left.end_col_offset or 0
-    yield from _terms(margin, expression[:at], node.left)
+    yield from _terms(margin, expression[:at], node.left, binding)
     yield f"{margin}{expression[at:].strip()}"
+
+
+def _binding(node: ast.expr) -> int:
+    """How strongly an operator binds: a sum 0, a power 2."""
+    operator = node.op if isinstance(node, ast.BinOp) else None
+    return 0 if isinstance(operator, ast.Add | ast.Sub) else 2 if isinstance(operator, ast.Pow) else 1
