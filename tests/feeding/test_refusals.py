@@ -179,6 +179,14 @@ def test_lists_of_images(tmp_path, text, more, match):
     refused(tmp_path, f"type: 'ImageData' image_data_param {{ {param} }}", Caffe2TorchError, match)
 
 
+def test_an_image_of_32_bits(tmp_path):
+    Image.fromarray(np.zeros((2, 3), np.float32)).save(tmp_path / "a.tif")
+    (tmp_path / "list.txt").write_text("a.tif 1\n")
+    param = f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/'"
+    match = "a.tif: has pixels of mode F; save it with 8 bits, grey or RGB"
+    refused(tmp_path, f"type: 'ImageData' image_data_param {{ {param} }}", ReadError, match)
+
+
 def rows(folder, more=""):
     (folder / "list.txt").write_text(f"{folder}/a.h5")
     return f"type: 'HDF5Data' hdf5_data_param {{ source: '{folder}/list.txt' batch_size: 2 }} {more}"

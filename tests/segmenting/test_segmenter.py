@@ -247,6 +247,11 @@ def test_labels_that_do_not_fit_are_refused(labels: np.ndarray, message: str) ->
         c2t.overlay(PHOTO, labels, CLASSES)
 
 
+def test_a_class_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="class 1 has no name"):
+        c2t.Labelling(("a", ""), ((1, 2, 3), (4, 5, 6)))
+
+
 def test_odd_names_are_shown_on_one_line() -> None:
     odd = c2t.Labelling(("a\nb\x1b[31m" + "c" * 900, "d"), ((1, 2, 3), (4, 5, 6)))
     plain = c2t.Labelling(("a?b?[31m" + "c" * 31 + "…", "d"), ((1, 2, 3), (4, 5, 6)))
