@@ -70,14 +70,9 @@ def definition_of(message: Message, source: str) -> tuple[Net, State]:
     current.ClearField("state")
     for note in notes:
         log("upgrade_proto.cpp:79", f"{source}: {note}")
-    net = from_message(current, (), source)
-    return split_batch_norms(replace(net, layers=tuple(_named(layer) for layer in net.layers))), state
-
-
-def _named(layer: Layer) -> Layer:
-    if layer.blobs:
-        raise NetError(f"layer {layer.name!r}: has blobs in its definition; give them in a caffemodel")
-    return layer
+    if filled := next((layer.name for layer in current.layer if layer.blobs), None):
+        raise NetError(f"layer {filled!r}: has blobs in its definition; give them in a caffemodel")
+    return split_batch_norms(from_message(current, (), source)), state
 
 
 def filtered(net: Net, state: State) -> Net:

@@ -78,9 +78,9 @@ class Detector(ImageNet):
         zoom = size / (box[2:] - box[:2] + 1)
         before = [_rounded(edge) for edge in np.maximum(0, -box[:2]) * zoom]
         box = np.clip(box, 0, [*im.shape[:2], *im.shape[:2]])
-        extent = box[2:] - box[:2] + 1
-        if (extent <= 0).any():
+        if (box[2:] <= box[:2]).any():
             raise AssertionError(f"window {window.tolist()} is outside the image of {im.shape[:2]}")
+        extent = box[2:] - box[:2] + 1
         inside = [min(_rounded(edge), size - pad) for edge, pad in zip(extent * zoom, before, strict=True)]
         y_0, x_0, y_1, x_1 = box.astype(int)
         whole = np.ones(self.crop_dims, np.float32) * self.crop_mean

@@ -571,6 +571,8 @@ REFUSED = {
     "unknown option": Refused(GOOD, "unrecognized arguments: --frobnicate", ("--frobnicate",), code=2),
     "inspect and write": Refused(GOOD, "^-o belongs to converting;", ("--inspect", "-o", "a.pt"), code=2),
     "abbreviated": Refused(GOOD, "unrecognized arguments: --insp", ("--insp",), code=2),
+    "one size": Refused(GOOD, "'9' is not a height and a width, such as 375x500", ("--size", "9"), code=2),
+    "no size": Refused(GOOD, "'0x9' is not a height and a width", ("--size", "0x9"), code=2),
     "unknown dtype": Refused(GOOD, "invalid choice: 'int8'", ("--dtype", "int8"), code=2),
 }
 
@@ -676,6 +678,37 @@ def test_interrupted(voc: Path, convert: Convert, monkeypatch: pytest.MonkeyPatc
     run = convert(voc)
     assert (run.code, run.err) == (130, "fcn-convert: interrupted\n")
     assert names(voc.parent) == {voc.name}
+
+
+@pytest.mark.parametrize(
+    ("transform", "shown", "written"),
+    [
+        (
+            "mean_value: [1, 2, 3] scale: 0.5 crop_size: 7",
+            {
+                "mean": "1, 2, 3, to subtract from data",
+                "scale": "0.5, to multiply data by",
+                "crop": "7 pixels square, from the middle of data",
+            },
+            "data: BGR, minus (1, 2, 3), times 0.5, cut to 7 x 7",
+        ),
+        (
+            "mean_file: 'm.binaryproto'",
+            {"mean": "the image m.binaryproto, to subtract from data"},
+            "data: BGR, minus the mean image m.binaryproto",
+        ),
+    ],
+)
+def test_how_images_were_prepared_is_shown_and_written(
+    transform: str, shown: dict[str, str], written: str, tmp_path: Path, convert: Convert
+) -> None:
+    (tmp_path / "good.caffemodel").write_bytes(GOOD)
+    data = f'layer {{ name: "data" type: "Data" top: "data" transform_param {{ {transform} }} }}'
+    (tmp_path / "net.prototxt").write_text(data + CONV)
+    run = convert("good.caffemodel", "--prototxt", "net.prototxt", "-o", "net.py")
+    assert run.code == 0, run.err
+    assert dict(re.findall(r"^ *(mean|scale|crop) +(.*)$", run.out, re.MULTILINE)) == shown
+    assert written in (tmp_path / "net.py").read_text()
 
 
 def test_a_terminal_that_cannot_show_a_name(tmp_path: Path) -> None:

@@ -216,6 +216,19 @@ def test_an_unpooling_tells_height_and_width(tmp_path, layer):
     assert row.passed == ("parsed", "upgraded", "built", "ran"), row.refusal
 
 
+@pytest.mark.parametrize("more", [1, 2])
+def test_inputs_that_are_no_images_are_found_beside_them(tmp_path, more):
+    """Inputs without shapes: what is put beside an image's numbers has two axes."""
+    tops = [f"d{i}" for i in range(more + 1)]
+    text = "".join(f'layer {{ name: "{top}" type: "Input" top: "{top}" }}\n' for top in tops)
+    flat = " ".join(f'bottom: "{blob}"' for blob in ("f", *tops[1:]))
+    text += f"""layer {{ name: "f" type: "Flatten" bottom: "d0" top: "f" }}
+                layer {{ name: "y" type: "Concat" {flat} top: "y" }}"""
+    (tmp_path / "net.prototxt").write_text(text)
+    (row,) = survey(list(find(tmp_path)), run=True)
+    assert row.passed == ("parsed", "upgraded", "built", "ran"), row.refusal
+
+
 def test_a_shape_insists(tmp_path, capsys):
     text = (
         'layer { name: "d" type: "Data" top: "data" } layer { name: "c" type: "Convolution" bottom: "data" '

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,11 @@ import pytest
 from caffe2torch.cli.main import main
 from caffe2torch.interrupts import noticed, put_off
 from caffe2torch.partial import partial
+from caffe2torch.pycaffe.interrupting import finishing_iterations
+from caffe2torch.pycaffe.solvers import NONE, SNAPSHOT, STOP
+from caffe2torch.pycaffe.tool.signals import acting_on_signals
 from fcn_repro.files import write
+from fcn_repro.training.signals import wish_to_stop
 from tests.faults.processes import Ended, Trouble, run
 from tests.places import GOLDEN, ROOT
 
@@ -109,6 +114,28 @@ def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
             assert not came()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_only_the_main_thread_gets_ctrl_c() -> None:
+    """So that others leave it as it is, and do their work."""
+    done: list[object] = []
+
+    def work() -> None:
+        with (
+            noticed() as came,
+            put_off(),
+            wish_to_stop() as wish,
+            finishing_iterations() as told,
+            acting_on_signals(STOP, SNAPSHOT) as asked,
+        ):
+            done.extend((signal.getsignal(signal.SIGINT), came(), bool(wish), told(), asked()))
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [before, False, False, False, NONE]
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_put_off_until_the_end() -> None:

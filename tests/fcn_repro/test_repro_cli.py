@@ -793,6 +793,16 @@ def test_a_model_fetched_by_hand_is_taken(
     assert (empty_workspace / "models" / "small.caffemodel.sha256").is_file()
 
 
+def test_a_model_fetched_by_hand_is_one_file_that_is_there(
+    empty_workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(monkeypatch, "small", gist="someone/123")
+    assert cli.main(["--fetch", "small", "--yes", "--from", "none.caffemodel"]) == 3
+    assert capsys.readouterr().err == "fcn-repro: none.caffemodel: no such file\n"
+    assert cli.main(["--fetch", "small", "--yes", "--from", "a", "--from", "b"]) == 2
+    assert "--from: a model is one file" in capsys.readouterr().err
+
+
 def test_a_data_set_is_fetched_and_found(
     server,
     empty_workspace: Path,

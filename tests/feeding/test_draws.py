@@ -50,6 +50,31 @@ def test_mean_of_the_pixels_own_place(database, tmp_path):
     assert not found.any()  # each pixel is its mean, wherever the crop is and whichever way it is turned
 
 
+def test_a_window_is_without_the_middle_of_the_mean(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels, mean = np.arange(27, dtype=np.uint8).reshape(3, 3, 3), np.arange(75, dtype=np.float32)
+    Image.fromarray(pixels).save("a.png")
+    blob = message("BlobProto")(num=1, channels=3, height=5, width=5, data=mean)
+    (tmp_path / "mean.binaryproto").write_bytes(blob.SerializeToString())
+    (tmp_path / "list.txt").write_text("# 0 a.png 3 3 3 1\n1 0.1 0 0 2 2")
+    text = "transform_param { crop_size: 3 mean_file: 'mean.binaryproto' } "
+    text += "window_data_param { source: 'list.txt' batch_size: 1 fg_fraction: 0 scale: 2 }"
+    (found,) = source(tmp_path, f"type: 'WindowData' {text}").next()[0]
+    bgr = pixels[:, :, ::-1].transpose(2, 0, 1).astype(np.float32)
+    np.testing.assert_array_equal(found, (bgr - mean.reshape(3, 5, 5)[:, 1:4, 1:4]) * 2)
+
+
+def test_dummy_data_of_four_numbers(tmp_path):
+    """The older form of its shapes."""
+    old = "num: 2 channels: 3 height: 4 width: 5 num: 6 channels: 1 height: 1 width: 2"
+    one = source(tmp_path, f"type: 'DummyData' dummy_data_param {{ {old} data_filler {{ value: 7 }} }}")
+    assert one.shapes() == ((2, 3, 4, 5), (6, 1, 1, 2))
+    assert [(x.shape, set(x.ravel().tolist())) for x in one.start()] == [
+        ((2, 3, 4, 5), {7}),
+        ((6, 1, 1, 2), {7}),
+    ]
+
+
 def test_seeds(database):
     first, second, third = (
         crops(database, "crop_size: 4 mirror: true", "TRAIN", 20, seed) for seed in (5, 5, 6)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from caffe2torch.errors import Caffe2TorchError, MissingData, NetError, ReadError, WriteError
+from caffe2torch.feeding import transform
 from caffe2torch.feeding.source import sink_of
 from tests.feeding.layers import datum, layer, source, write_leveldb, write_lmdb
 from tests.places import ROOT
@@ -49,6 +50,61 @@ def test_sizes_that_change_in_a_batch(tmp_path):
     refused(tmp_path, data(path), NetError, r"images of \(2, 4, 5\) and of \(2, 3, 5\) in one batch")
 
 
+def test_a_batch_of_more_values_than_caffe_allows(tmp_path, monkeypatch):
+    monkeypatch.setattr(transform, "MAX_COUNT", 79)
+    path = write_lmdb(tmp_path / "db", [datum(IMAGE)])
+    refused(tmp_path, data(path), NetError, "has a batch of 80 values, Caffe allows 79")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (
+            "DummyData' dummy_data_param { shape { dim: 2 } shape { dim: 3 } shape { dim: 4 } }",
+            "3 shapes for 2 tops; give one, or one per top",
+        ),
+        (
+            "DummyData' dummy_data_param { shape { } data_filler { } data_filler { } data_filler { } }",
+            "3 data_filler for 2 tops",
+        ),
+        ("MemoryData' memory_data_param { batch_size: 2 channels: 3 height: 4 }", "width must be given"),
+        ("CustomData'", "nothing here reads its data; give the net an Input"),
+    ],
+)
+def test_layers_without_files(tmp_path, text, match):
+    refused(tmp_path, f"type: '{text}", Caffe2TorchError, match)
+
+
+@pytest.mark.parametrize(
+    ("data", "labels", "match"),
+    [
+        (np.zeros((2, 3, 4, 5)), np.zeros(2, np.float32), "data array must be float32"),
+        (
+            np.zeros((2, 3, 4, 6), np.float32),
+            np.zeros(2, np.float32),
+            r"items \(3, 4, 6\), layer 'd' \(3, 4, 5\)",
+        ),
+        (
+            np.zeros((2, 3, 4, 5), np.float32),
+            np.zeros(3, np.float32),
+            r"2 items need as many labels, found \(3,\)",
+        ),
+        (
+            np.zeros((3, 3, 4, 5), np.float32),
+            np.zeros(3, np.float32),
+            "3 items; give a multiple of the batch size, 2",
+        ),
+    ],
+)
+def test_arrays_for_memory_data(tmp_path, data, labels, match):
+    fields = "batch_size: 2 channels: 3 height: 4 width: 5"
+    reader = source(tmp_path, f"type: 'MemoryData' memory_data_param {{ {fields} }}")
+    with pytest.raises(RuntimeError, match=match):
+        reader.set(data, labels)
+    with pytest.raises(NetError, match="has no data; call set_input_arrays first"):
+        reader.next()
+
+
 @pytest.mark.parametrize(
     ("record", "match"),
     [
@@ -72,7 +128,8 @@ def test_databases_that_are_none(tmp_path):
     refused(
         tmp_path, data(tmp_path / "empty", backend="LEVELDB"), ReadError, "an LMDB, and the net's backend"
     )
-    refused(tmp_path, data(tmp_path / "empty", "batch_size: 0"), Caffe2TorchError, "batch_size")
+    text = data(tmp_path / "empty").replace("batch_size: 2", "batch_size: 0")
+    refused(tmp_path, text, NetError, r"layer 'd' \(Data\): batch_size must be given, and at least 1")
 
 
 def test_a_damaged_lmdb_never_reaches_the_c_library(tmp_path):
@@ -111,6 +168,7 @@ def test_two_nets_read_one_database(tmp_path):
         ("a.png 1\n", "batch_size: 0", "batch_size is 0"),
         ("a.png 1\nb.png 2\n", "batch_size: 2", "in one batch"),
         ("list.txt 1\n", "", "of no kind that is read"),
+        ("a.png 1\n", "rand_skip: 1000000", r"layer 'd' \(ImageData\): skips \d+ of 1 images"),
     ],
 )
 def test_lists_of_images(tmp_path, text, more, match):
@@ -119,6 +177,14 @@ def test_lists_of_images(tmp_path, text, more, match):
     (tmp_path / "list.txt").write_text(text)
     param = f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/' {more}"
     refused(tmp_path, f"type: 'ImageData' image_data_param {{ {param} }}", Caffe2TorchError, match)
+
+
+def test_an_image_of_32_bits(tmp_path):
+    Image.fromarray(np.zeros((2, 3), np.float32)).save(tmp_path / "a.tif")
+    (tmp_path / "list.txt").write_text("a.tif 1\n")
+    param = f"source: '{tmp_path}/list.txt' root_folder: '{tmp_path}/'"
+    match = "a.tif: has pixels of mode F; save it with 8 bits, grey or RGB"
+    refused(tmp_path, f"type: 'ImageData' image_data_param {{ {param} }}", ReadError, match)
 
 
 def rows(folder, more=""):
@@ -161,6 +227,7 @@ def test_lists_of_hdf5_files(tmp_path):
     (tmp_path / "a.h5").write_text("no HDF5")
     refused(tmp_path, rows(tmp_path), ReadError, "HDF5 library cannot read it")
     refused(tmp_path, rows(tmp_path, "transform_param { scale: 2 }"), NetError, "takes no transform_param")
+    refused(tmp_path, rows(tmp_path).replace("batch_size: 2", ""), NetError, "batch_size must be given")
     text = rows(tmp_path)
     (tmp_path / "list.txt").write_text(" \n")
     refused(tmp_path, text, ReadError, "names no HDF5 file")
@@ -200,6 +267,30 @@ def test_lists_of_windows(tmp_path, monkeypatch, text, match):
     )
 
 
+@pytest.mark.parametrize(
+    ("mean", "match"),
+    [
+        ("mean_file: 'none.binaryproto'", "none.binaryproto: no such file"),
+        ("mean_value: 1 mean_file: 'm.binaryproto'", "has a mean_file and a mean_value; keep one"),
+        ("mean_value: [1, 2]", "has 2 mean_values for 3 channels"),
+        ("mean_file: 'low.binaryproto'", r"has a mean_file \(3, 2, 2\); it must be square, and not below"),
+        ("mean_file: 'wide.binaryproto'", r"has a mean_file \(3, 4, 5\); it must be square"),
+        ("mean_file: 'grey.binaryproto'", r"has a mean_file \(1, 4, 4\)"),
+    ],
+)
+def test_means_of_windows(tmp_path, monkeypatch, mean, match):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save("a.png")
+    (tmp_path / "list.txt").write_text("# 0 a.png 3 4 5 1\n1 0.1 0 0 2 1")
+    for name, shape in {"low": (3, 2, 2), "wide": (3, 4, 5), "grey": (1, 4, 4)}.items():
+        sizes = dict(zip(("channels", "height", "width"), shape, strict=True))
+        blob = message("BlobProto")(num=1, data=np.zeros(shape).ravel(), **sizes)
+        (tmp_path / f"{name}.binaryproto").write_bytes(blob.SerializeToString())
+    transform = f"transform_param {{ crop_size: 3 {mean} }}"
+    param = "window_data_param { source: 'list.txt' batch_size: 1 fg_fraction: 0 }"
+    refused(tmp_path, f"type: 'WindowData' {transform} {param}", Caffe2TorchError, match)
+
+
 def output(folder, path):
     text = f"type: 'HDF5Output' bottom: 'a' bottom: 'b' hdf5_output_param {{ file_name: '{path}' }}"
     return sink_of(layer(folder, text), "TEST", 1)
@@ -222,6 +313,8 @@ def test_hdf5_output(tmp_path):
 def test_hdf5_output_refuses(tmp_path):
     with pytest.raises(WriteError, match=r"none/out.h5: cannot be written"):
         output(tmp_path, tmp_path / "none" / "out.h5")
+    with pytest.raises(NetError, match="has 1 bottoms, it needs 2"):
+        sink_of(layer(tmp_path, "type: 'HDF5Output' bottom: 'a' hdf5_output_param { }"), "TEST", 1)
     sink = output(tmp_path, tmp_path / "out.h5")
     one = np.zeros(1, np.float32)
     with pytest.raises(NetError, match="1 rows of data and 2 of labels"):

@@ -346,12 +346,14 @@ def test_a_caffemodel_has_shape_and_packed_floats(tmp_path: Path) -> None:
     assert len(message.SerializeToString()) == (tmp_path / "net.caffemodel").stat().st_size
 
 
-def test_a_blob_without_data_stays_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["caffemodel", "caffemodel.h5"])
+def test_a_blob_without_data_stays_one(suffix: str, tmp_path: Path) -> None:
     net = small_net()
     empty = Blob((5, 3, 2, 3), np.dtype(np.float32), None)
     layers = tuple(replace(x, blobs=(empty, *x.blobs[1:])) if x.name == "conv" else x for x in net.layers)
-    c2t.export(replace(net, layers=layers), tmp_path / "net.caffemodel")
-    back = c2t.read(weights=tmp_path / "net.caffemodel")
+    c2t.export(replace(net, layers=layers), tmp_path / f"net.{suffix}")
+    c2t.export(net, tmp_path / "net.prototxt")
+    back = c2t.read(tmp_path / "net.prototxt", tmp_path / f"net.{suffix}")
     assert [(blob.shape, blob.has_data) for blob in back.layers[1].blobs] == [
         ((5, 3, 2, 3), False),
         ((5,), True),
@@ -512,6 +514,7 @@ TAMPERED = {
     ),
     "diagonal": (changed("__metadata__", diagonal="{}"), "not a JSON list"),
     "diagonal text": (changed("__metadata__", diagonal="["), "not a JSON list"),
+    "diagonal of numbers": (changed("__metadata__", diagonal="[1]"), "'diagonal' is not a list of keys"),
     "wrong diagonal": (changed("__metadata__", diagonal='["conv.weight"]'), "not the diagonal"),
 }
 

@@ -16,8 +16,9 @@ from google.protobuf import text_format
 import caffe2torch as c2t
 from caffe2torch import schema
 from caffe2torch.cli.main import main
-from caffe2torch.errors import WriteError
+from caffe2torch.errors import ReadError, WriteError
 from caffe2torch.net import Net
+from caffe2torch.net.preprocessing import Preprocessing
 from caffe2torch.plan import plan
 from tests.formats.test_export import ZOO, bits, by_protobuf
 from tests.nets import INPUT, net_of
@@ -126,6 +127,35 @@ def test_a_sharer_stores_what_its_first_layer_does_not_bring_in_its_phase(tmp_pa
         assert {name: list(group) for name, group in file["data"].items()} == {
             "a": ["0"], "b": ["0"], "c": [], "d": [],
         }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[1]", "it is not a JSON object"),
+        ("{}", r"is not what fcn-convert writes beside net\.caffemodel; move it away"),
+        ('{"format": "caffe2torch knowledge, 1"}', r"belongs to another net\.caffemodel; delete it"),
+    ],
+)
+def test_a_file_beside_that_is_not_ours(text: str, problem: str, tmp_path: Path) -> None:
+    """It is not read, and only one of ours is written over."""
+    target, beside = tmp_path / "net.caffemodel", tmp_path / "net.caffemodel.json"
+    model = c2t.build(net_of(f"{INPUT} layer {{ name: 'r' type: 'ReLU' bottom: 'data' top: 'r' }}"))
+    model.preprocessing = {"data": Preprocessing((1.0, 2.0, 3.0), channels="BGR")}
+    c2t.export(model, target)
+    ours = beside.read_bytes()
+    beside.write_text(text)
+    with pytest.raises(ReadError, match=rf"net\.caffemodel\.json: {problem}"):
+        c2t.load(target)
+    if "knowledge" in text:
+        c2t.export(model, target)
+        assert beside.read_bytes() == ours
+        return
+    with pytest.raises(
+        WriteError, match=r"is in the way and not from an earlier net\.caffemodel; move it away"
+    ):
+        c2t.export(model, target)
+    assert beside.read_text() == text
 
 
 @pytest.mark.parametrize("names", [("x", "x"), ("inception_3a/1x1",), ("/x",), (".",), ("",)])

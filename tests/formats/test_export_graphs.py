@@ -19,6 +19,7 @@ from torch.fx.passes.utils.source_matcher_utils import get_source_partitions
 
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer, WriteError
+from caffe2torch.formats import onnx as onnx_format
 from caffe2torch.formats import write
 from caffe2torch.formats.onnx.fitting import pooled
 from caffe2torch.writing.model import Engine, Model, model_of
@@ -412,6 +413,13 @@ def test_a_layer_that_no_graph_can_hold_is_refused_by_name(golden: Path, tmp_pat
             c2t.export(net, tmp_path / f"net.{suffix}")
         with pytest.raises(WriteError, match=f"{suffix} holds float32, not float16"):
             c2t.export(small_net(), tmp_path / f"net.{suffix}", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_onnx_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_format, "MAX_BYTES", 1000)
+    with pytest.raises(WriteError, match=r"net\.onnx: would take \d+ bytes, ONNX allows 1000$"):
+        c2t.export(small_net(), tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,9 @@ import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import MissingData, ReadError, VerificationFailed, WriteError
 from caffe2torch.hub import HubNet
+from caffe2torch.untrusted.text import MAX_TEXT
 from tests.formats.test_export import small_net
+from tests.nets import net_of
 
 
 @pytest.fixture
@@ -67,6 +69,7 @@ def test_tensors_that_are_not_the_nets_are_refused(folder: Path) -> None:
     ("changes", "message"),
     [
         ({"net": "layer {"}, "its net"),
+        ({"net": " " * (MAX_TEXT + 1)}, f"its net is over {MAX_TEXT} bytes, more than any net needs"),
         ({"format_version": "9"}, "holds tensors but no Caffe net"),
         ({"shapes": {}}, "parameter 'conv.weight': has no shape"),
         ({"shapes": {"conv.weight": [1 << 40, 1 << 40]}}, "parameter 'conv.weight': .*Caffe allows"),
@@ -77,6 +80,28 @@ def test_a_config_that_cannot_be(changes: dict[str, object], message: str, folde
     (folder / "config.json").write_text(json.dumps(config | changes))
     with pytest.raises(ReadError, match=message):
         HubNet.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("transform", "processor"),
+    [
+        ("mean_value: [1, 2, 3] scale: 0.5 crop_size: 7", ([3, 2, 1], [2, 2, 2], {"height": 7, "width": 7})),
+        ("mean_value: 4", ([4, 4, 4], [1, 1, 1], None)),
+        ("mean_file: 'mean.binaryproto'", None),
+        ("scale: 0", None),
+    ],
+)
+def test_what_transformers_has_no_words_for_is_not_said(
+    transform: str, processor: tuple[object, ...] | None, tmp_path: Path
+) -> None:
+    data = f"layer {{ name: 'd' type: 'Data' top: 'data' transform_param {{ {transform} }} }}"
+    c2t.export(
+        net_of(f"{data} layer {{ name: 'r' type: 'ReLU' bottom: 'data' top: 'r' }}"), f"{tmp_path}/net/"
+    )
+    written = tmp_path / "net" / "preprocessor_config.json"
+    found = json.loads(written.read_text()) if written.exists() else None
+    keys = ("image_mean", "image_std", "crop_size")
+    assert (found and tuple(found[key] for key in keys)) == processor
 
 
 def test_a_folder_of_ours_is_replaced_and_no_other(folder: Path) -> None:

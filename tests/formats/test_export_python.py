@@ -22,6 +22,7 @@ import caffe2torch as c2t
 from caffe2torch.cli.main import main
 from caffe2torch.errors import UnsupportedLayer, VerificationFailed, WriteError
 from caffe2torch.formats import formats, write
+from caffe2torch.formats.py.lines import lines
 from caffe2torch.formats.safetensors import read_safetensors
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import Net
@@ -29,7 +30,7 @@ from caffe2torch.net.reading import read
 from caffe2torch.writing.model import model_of
 from tests.nets import INPUT, net_of
 from tests.places import GOLDEN, ROOT
-from tests.python_files import Job, assert_clean, errors, layer, module_of, written
+from tests.python_files import Job, assert_clean, errors, layer, module_of, ruff, written
 from tests.single_layer import assert_close
 
 FCNS = sorted((GOLDEN / "fcn").iterdir())
@@ -456,3 +457,26 @@ def test_what_a_model_knows_is_in_the_file_whatever_its_names_are(tmp_path):
     assert text.isascii()
     assert "data: RGB, minus (1, 2.5, 3), times 0.5, cut to 7 x 7" in text
     assert_clean(tmp_path / "net.py")
+
+
+EXPRESSIONS = (
+    "x",
+    f"{'a' * 40}[{'b' * 20} : {'c' * 20} + 1, :, {'d' * 12}]",
+    f"{'a' * 30}[{'b' * 30} : {'c' * 30} + 1, {'d' * 30} : {'e' * 30} + 2]",
+    f"{'f' * 30}({'a' * 30}, {'b' * 30})",
+    f"{'f' * 30}({'a' * 30}, key={'b' * 30}, other=({'c' * 30}, 2))",
+    f"[{'a' * 30}, {'b' * 30}, {'c' * 30}]",
+    f'{{"a": {"a" * 40}, "b": {"b" * 40}}}',
+    f"{'a' * 30} + {'b' * 30} - {'c' * 30}",
+    f"{'a' * 30} * {'b' * 30} + {'c' * 30} / {'d' * 30}",
+    f"({'a' * 30} - 1) ** 2 / {'b' * 30} * {'c' * 30}",
+    "x" * 90,
+)
+
+
+def test_lines_break_as_ruff_breaks_them(tmp_path: Path) -> None:
+    statements = [lines("y = ", expression) for expression in EXPRESSIONS]
+    body = "\n".join(line for statement in statements for line in statement)
+    (tmp_path / "a.py").write_text(f"class A:\n    def forward(self):\n{body}\n")
+    assert not ruff("format", "--diff", str(tmp_path))
+    assert [len(statement) > 1 for statement in statements] == [False, *[True] * 9, False]

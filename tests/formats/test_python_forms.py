@@ -35,8 +35,10 @@ SHAPES = {
     "small": "dim: 2 dim: 6 dim: 3 dim: 4",
     "channels": "dim: 6",
     "six": "dim: 2 dim: 6 dim: 1 dim: 2 dim: 1 dim: 2",
+    "narrow": "dim: 2 dim: 6 dim: 5 dim: 4",
+    "part": "dim: 2 dim: 4 dim: 3 dim: 4",
 }
-"""The shapes of the bottoms of FORMS; any other name is as `x`."""
+"""The shapes of the bottoms of FORMS; `unknown` has none, and any other name is as `x`."""
 FORMS = {
     "Permute": ("x", "y", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
     "Normalize": ("x", "y", "norm_param { across_spatial: false channel_shared: false }"),
@@ -81,6 +83,8 @@ FORMS = {
     "Bias of two": ("x factor", "y", "bias_param { axis: 0 }"),
     "Bias of the last axes": ("x last", "y", "bias_param { axis: -2 }"),
     "Convolution twice": ("x other", "y z", "convolution_param { num_output: 4 kernel_size: 2 }"),
+    "Crop of the width": ("x narrow", "y", "crop_param { axis: 3 offset: 2 }"),
+    "Crop of channels, too": ("x part", "y", "crop_param { axis: 1 offset: [2, 1, 3] }"),
     "Eltwise coeff": ("x other", "y", "eltwise_param { coeff: 0.5 coeff: -2 }"),
     "Flatten middle": ("x", "y", "flatten_param { end_axis: 2 }"),
     "InnerProduct transposed": (
@@ -102,6 +106,7 @@ FORMS = {
     "Reduction sumsq": ("x", "y", "reduction_param { operation: SUMSQ axis: 1 }"),
     "Swish of one": ("x", "y", ""),
     "SimpleCrop": ("x small", "y", ""),
+    "Slice of one": ("x", "y", ""),
 }
 """What the golden cases lack: types of forks, and further forms. Bottoms, tops, parameters."""
 READERS = {
@@ -117,6 +122,18 @@ REFUSED = {
     "BatchNorm of one axis": ("channels", "y", ""),
     "BatchNorm of six axes": ("six", "y", ""),
     "BatchNorm by the batch": ("x", "y", "batch_norm_param { use_global_stats: false }"),
+    "Convolution of rows": ("volume", "y", "convolution_param { num_output: 4 kernel_size: 1 axis: 2 }"),
+    "LRN and a pooling": (
+        "x",
+        "y",
+        "lrn_param { fuse_type: FUSED_POOL_MAX pooling_param { kernel_size: 2 } }",
+    ),
+    "Pooling and its mask": ("x", "y z", "pooling_param { kernel_size: 2 }"),
+    "Reshape of what": ("unknown", "y", "reshape_param { shape { dim: 0 dim: -1 } }"),
+    "Permute of what": ("unknown", "y", "permute_param { order: 1 }"),
+    "Scale of what": ("unknown", "y", ""),
+    "Scale by what": ("x unknown", "y", "scale_param { axis: 0 }"),
+    "Axpy of what": ("factor unknown x", "y", ""),
     "Normalize of three axes": ("sequence", "y", "norm_param { channel_shared: false }"),
     "Normalize of five axes": ("volume", "y", "norm_param { channel_shared: false }"),
 }
@@ -126,6 +143,8 @@ BLOBS = {
     "Normalize": [np.arange(1, 7)],
     "Normalize of three axes": [np.arange(1, 7)],
     "Normalize of five axes": [np.arange(1, 7)],
+    "Convolution of rows": [np.arange(12).reshape(4, 3, 1, 1), np.arange(4)],
+    "Scale of what": [np.arange(6)],
     "BatchNorm of one axis": [[3.0], [4.0], [2.0]],
     "BatchNorm near the default eps": [np.arange(6), np.arange(1, 7) * 1e-5, [2.0]],
     "Convolution twice": [np.arange(96).reshape(4, 6, 2, 2) / 96, np.arange(4)],
@@ -169,9 +188,11 @@ def net_of_case(case: str) -> Net:
         text += layer("reader", reader, read_blobs, "y", reader_parameters)
         bottoms += read_blobs.removeprefix(tops)
         blobs["reader"] = READER_BLOBS[case]
+    shapes = {blob: f"shape {{ {SHAPES.get(blob, SHAPES['x'])} }}" for blob in bottoms.split()} | {
+        "unknown": ""
+    }
     inputs = "".join(
-        layer(blob, "Input", "", blob, f"input_param {{ shape {{ {SHAPES.get(blob, SHAPES['x'])} }} }}")
-        for blob in bottoms.split()
+        layer(blob, "Input", "", blob, f"input_param {{ {shapes[blob]} }}") for blob in bottoms.split()
     )
     return net_of(inputs + text, **{name: arrays for name, arrays in blobs.items() if arrays})
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from google.protobuf import text_format
 
 from caffe2torch import schema
 from caffe2torch.errors import UnsupportedLayer
+from caffe2torch.modules.caffe_net import build
 from caffe2torch.net import from_message
 from caffe2torch.net.fields import freeze
 from caffe2torch.plan import plan
@@ -132,6 +134,9 @@ UNHONOURED = [
 UNSUPPORTED = [
     ("type: 'BN' bn_param { bn_mode: LEARN momentum: 0.9 }", [IMAGE], "SegNet and yjxiong/caffe"),
     ("type: 'BN' bn_param { var_eps: 1e-4 axis: 2 }", [IMAGE], "axis: 2"),
+    (CONV + "hole: 2 dilation: 2 }", [IMAGE], "hole: (2, 2) must be positive"),
+    ("type: 'Interp' interp_param { shrink_factor: 0 }", [IMAGE], "shrink_factor: 0 must be positive"),
+    ("type: 'Interp' interp_param { zoom_factor: 2 pad_beg: -5 }", [IMAGE], "-1 pixels high"),
     ("type: 'Interp'", [IMAGE], "zoom_factor, shrink_factor, or height and width"),
     ("type: 'Interp' interp_param { zoom_factor: 2 interp_type: 'nearest' }", [IMAGE], "nearest"),
     ("type: 'Interp' interp_param { zoom_factor: 2 pad_beg: 1 }", [IMAGE], "pad_beg: 1"),
@@ -140,14 +145,42 @@ UNSUPPORTED = [
     ("type: 'Upsample' upsample_param { scale: 3 pad_out_h: true }", [IMAGE, IMAGE], "pad_out_h"),
     ("type: 'Upsample' upsample_param { upsample_h: 5 upsample_w: 7 }", [IMAGE], "only scale"),
     ("type: 'Unpooling' pooling_param { pool: AVE kernel_size: 2 }", [IMAGE, IMAGE], "only pool: MAX"),
+    ("type: 'Unpooling' pooling_param { pool: MAX kernel_size: 2 stride: 0 }", [IMAGE] * 2, "positive"),
+    ("type: 'Upsample'", [(2, 6, 5)] * 2, "needs a bottom of 4 axes, it has 3"),
     ("type: 'Permute' permute_param { order: 1 order: 1 }", [IMAGE], "twice"),
     ("type: 'Permute' permute_param { order: 4 }", [IMAGE], "4 axes"),
     ("type: 'PriorBox' prior_box_param { }", [IMAGE, IMAGE], "min_size"),
     ("type: 'PriorBox' prior_box_param { min_size: 9 max_size: 8 }", [IMAGE, IMAGE], "max_size"),
     ("type: 'PriorBox' prior_box_param { min_size: 9 }", [IMAGE], "img_size"),
+    (
+        "type: 'PriorBox' prior_box_param { min_size: 9 variance: 1 variance: 2 }",
+        [IMAGE] * 2,
+        "1 or 4 variance",
+    ),
+    (
+        "type: 'PriorBox' prior_box_param { min_size: 9 img_size: 9 img_h: 9 img_w: 9 }",
+        [IMAGE] * 2,
+        "takes img_size, or positive img_h and img_w",
+    ),
     ("type: 'DetectionOutput'", [IMAGE] * 3, "num_classes"),
+    (
+        "type: 'DetectionOutput' detection_output_param { num_classes: 3 share_location: false }",
+        [IMAGE] * 5,
+        "only with share_location",
+    ),
+    (
+        "type: 'DetectionOutput' detection_output_param { num_classes: 3 nms_param { eta: 0 } }",
+        [IMAGE] * 3,
+        "eta over 0",
+    ),
+    ("type: 'YoloDetectionOutput'", [IMAGE], "num_classes must be given"),
     ("type: 'ROIPooling' roi_pooling_param { pooled_h: 2 }", [IMAGE, ROIS], "pooled_w"),
     ("type: 'ROIPooling' roi_pooling_param { pooled_h: 2 pooled_w: 2 }", [IMAGE], "2 bottoms"),
+    (
+        "type: 'PSROIPooling' psroi_pooling_param { output_dim: 2 group_size: 2 }",
+        [IMAGE, ROIS],
+        "needs spatial_scale",
+    ),
     (
         "type: 'PSROIPooling' psroi_pooling_param { spatial_scale: 1 output_dim: 2 group_size: 2 }",
         [IMAGE, ROIS],
@@ -169,6 +202,12 @@ UNSUPPORTED = [
         [IMAGE, IMAGE],
         "do_abs",
     ),
+    (
+        "type: 'Correlation' correlation_param { kernel_size: 1 max_displacement: 4 }",
+        [IMAGE, IMAGE],
+        "do not fit a bottom of 5 pixels",
+    ),
+    ("type: 'Downsample' downsample_param { top_height: 3 }", [IMAGE], "top_height and top_width over 1"),
     ("type: 'Resample' resample_param { type: AREA height: 2 width: 2 }", [IMAGE], "AREA"),
     (
         "type: 'Resample' resample_param { type: LINEAR factor: 2 }",
@@ -192,6 +231,20 @@ UNSUPPORTED = [
     ("type: 'SimpleCrop'", [IMAGE], "blob_name"),
     ("type: 'Local' local_param { num_output: 2 kernel_size: 6 }", [IMAGE], "does not fit"),
     ("type: 'SpatialPyramidPooling' spatial_pyramid_pooling_param { spatial_bin: 6 }", [IMAGE], "too small"),
+    ("type: 'Local' local_param { num_output: 2 }", [IMAGE], "positive num_output, kernel_size"),
+    (
+        "type: 'SpatialPyramidPooling' spatial_pyramid_pooling_param { spatial_bin: 2 pool: AVE }",
+        [IMAGE],
+        "pool: MAX",
+    ),
+    ("type: 'CenterLoss'", [(2, 3), (2,)], "needs num_output"),
+    (
+        "type: 'Python' python_param { module: 'spatial_dropout' layer: 'SpatialDropoutLayer' "
+        "param_str: '{\"p\": 1}' }",
+        [IMAGE],
+        "p: 1.0 must be over 0 and under 1",
+    ),
+    ("type: 'ColorConv' color_conv_param { input: Lab }", [(2, 3, 5, 7)], "input: Lab"),
     ("type: 'TopK' topk_param { k: 3 }", [IMAGE], "positive k, a"),
     ("type: 'ContinuationIndicator' continuation_indicator_param { batch_size: 3 }", [], "time_step"),
     ("type: 'ColorConv' color_conv_param { input: RGB output: Lab }", [IMAGE], "3 channels"),
@@ -230,6 +283,16 @@ def test_refusals_of_shapes(layer, bottoms, names):
     with pytest.raises(UnsupportedLayer) as refusal:
         run(layer, *(np.ones(shape) for shape in bottoms), phase="TRAIN")
     assert names in str(refusal.value)
+
+
+def test_refusals_of_another_size_than_planned():
+    local = "type: 'Local' local_param { num_output: 2 kernel_size: 3 }"
+    net = one_layer(local, [(1, 3, 5, 7)], blobs=[noise(2, 1, 27, 15), noise(1, 1, 2, 15)])
+    with pytest.raises(UnsupportedLayer, match="has weights for 15 places, its bottom has 3 x 6"):
+        net(torch.ones(1, 3, 5, 8))
+    net = one_layer("type: 'Upsample'", [IMAGE, IMAGE])
+    with pytest.raises(UnsupportedLayer, match=r"\(2, 6, 5, 7\) and its mask \(2, 6, 5, 8\) differ"):
+        net(torch.ones(IMAGE), torch.ones(2, 6, 5, 8))
 
 
 def test_refusals_of_values():
@@ -419,3 +482,76 @@ def test_rcfs_auto_crop_is_aligned_by_coordinates(kernel, stride, offset):
     planned = plan(from_message(net, read_from="net.prototxt"), "TEST")
     # The middle of a pixel of `pool` is the middle of `stride` pixels of the image, and of `kernel` of `up`.
     assert planned.steps[-1].layer.fields.crop_param.offset == (offset,)
+
+
+WITHOUT_SHAPES = {
+    "Interp": ("interp_param { zoom_factor: 2 }", [IMAGE]),
+    "Permute": ("permute_param { order: 0 order: 2 order: 3 order: 1 }", [IMAGE]),
+    "CropCenter": ("crop_center_param { crop_size: [0, 1, 1, 2] }", [IMAGE]),
+    "Correlation": ("correlation_param { kernel_size: 1 max_displacement: 1 pad: 1 }", [IMAGE, IMAGE]),
+    "Resample": ("resample_param { type: LINEAR height: 10 width: 14 }", [IMAGE]),
+    "Downsample": ("downsample_param { top_height: 3 top_width: 4 }", [IMAGE]),
+    "Accum": ("", [IMAGE, IMAGE]),
+    "Upsample": ("", [IMAGE, IMAGE]),
+    "SimpleCrop": ("", [IMAGE, (2, 6, 3, 4)]),
+    "ShuffleChannel": ("shuffle_channel_param { group: 3 }", [IMAGE]),
+    "SpatialPyramidPooling": (
+        "spatial_pyramid_pooling_param { spatial_bin: 1 spatial_bin: 2 }",
+        [(2, 6, 8, 8)],
+    ),
+    "SpatialPyramidPooling at one scale": (
+        "spatial_pyramid_pooling_param { spatial_bin: 2 }",
+        [(2, 6, 8, 8)],
+    ),
+}
+"""Types, their parameters, and bottoms."""
+
+
+@pytest.mark.parametrize("case", WITHOUT_SHAPES)
+def test_inputs_without_shapes(case):
+    """As data layers leave them: what a layer computes depends only on what it gets."""
+    param, shapes = WITHOUT_SHAPES[case]
+    layer = f"type: '{case.split()[0]}' {param}"
+    bottoms = [
+        noise(*shape) if i == 0 or case != "Upsample" else np.zeros(shape) for i, shape in enumerate(shapes)
+    ]
+    ends = "".join(f" bottom: 'x{i}'" for i in range(len(shapes)))
+    inputs = "".join(f"layer {{ name: 'x{i}' type: 'Input' top: 'x{i}' }}" for i in range(len(shapes)))
+    model = build(net_of(f"{inputs} layer {{ name: 'l' {ends} top: 'y' {layer} }}"))
+    with torch.no_grad():
+        y = model(*(torch.tensor(x, dtype=torch.float32) for x in bottoms))["y"].numpy()
+    np.testing.assert_array_equal(y, run(layer, *bottoms)[0])
+
+
+@pytest.mark.parametrize(
+    ("layer", "bottoms", "shapes"),
+    [
+        (
+            "type: 'DetectionOutput' detection_output_param { num_classes: 3 }",
+            [(2, 8), (2, 6), (2, 2, 8)],
+            [(1, 1, 1, 7)],
+        ),
+        (
+            "type: 'Python' python_param { module: 'rpn.proposal_layer' layer: 'ProposalLayer' "
+            "param_str: \"'feat_stride': 16\" }",
+            [(1, 18, 3, 4), (1, 36, 3, 4), (1, 3)],
+            [(1, 5)],
+        ),
+        (
+            "type: 'YoloDetectionOutput' yolo_detection_output_param "
+            "{ num_classes: 3 num_box: 1 biases: 1 biases: 2 }",
+            [(1, 8, 5, 5)],
+            [(1, 1, 1, 7)],
+        ),
+        (
+            "type: 'PSROIPooling' psroi_pooling_param { spatial_scale: 1 output_dim: 2 group_size: 2 }",
+            [(2, 8, 5, 7), (3, 5)],
+            [(3, 2, 2, 2)],
+        ),
+    ],
+)
+def test_on_torchs_meta_device_layers_have_shapes_and_no_values(layer, bottoms, shapes):
+    """Where how many there are depends on the values, there is one."""
+    model = one_layer(layer, bottoms).to("meta")
+    tops = model(*(torch.empty(shape, device="meta") for shape in bottoms))
+    assert [tuple(top.shape) for top in tops.values()] == shapes

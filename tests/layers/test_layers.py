@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -36,12 +38,7 @@ def test_layer(prototxt):
     model = build(read(prototxt, weights if weights.exists() else None))
     inputs = {name: torch.from_numpy(stored[f"in.{name}"]).requires_grad_() for name in named(stored, "in")}
     blobs = model.every_blob(**inputs)
-    outputs = named(stored, "out")
-    assert outputs
-    for name in outputs:
-        allowed = 0.0 if prototxt.stem.startswith(MOVES_VALUES) else FORWARD
-        check(name, blobs[name], stored[f"out.{name}"], allowed)
-
+    check_outputs(prototxt, blobs, stored)
     if heads := named(stored, "gout"):
         torch.autograd.backward([blobs[n] for n in heads], [torch.tensor(stored[f"gout.{n}"]) for n in heads])
     for name in named(stored, "gin"):
@@ -51,6 +48,26 @@ def test_layer(prototxt):
         layer, index = name.rsplit(".", 1)
         blob = parameters[layer][int(index)]
         check(f"gradient of {name}", gradient(blob), stored[f"gparam.{name}"], GRADIENT)
+
+
+@pytest.mark.parametrize("prototxt", CASES + FORKS, ids=lambda path: path.stem)
+def test_layer_whose_inputs_have_no_shapes(prototxt):
+    """As in the net of a training, whose data layers tell no shapes: the numbers are Caffe's all the same."""
+    weights, stored = prototxt.with_suffix(".caffemodel"), np.load(prototxt.with_suffix(".npz"))
+    net = read(prototxt, weights if weights.exists() else None)
+    layers = [replace(layer, fields=layer.fields.replace(input_param=None)) for layer in net.layers]
+    model = build(replace(net, layers=tuple(layers)))
+    with torch.no_grad():
+        blobs = model.every_blob(**{x: torch.tensor(stored[f"in.{x}"]) for x in named(stored, "in")})
+    check_outputs(prototxt, blobs, stored)
+
+
+def check_outputs(prototxt, blobs, stored):
+    outputs = named(stored, "out")
+    assert outputs
+    for name in outputs:
+        allowed = 0.0 if prototxt.stem.startswith(MOVES_VALUES) else FORWARD
+        check(name, blobs[name], stored[f"out.{name}"], allowed)
 
 
 def named(stored, kind):

@@ -101,6 +101,15 @@ def test_layers_that_serve_labels_alone_go_too():
     assert names(for_phase(net_of(text), "TEST")) == ["data", "score"]
 
 
+def test_a_silence_goes_with_the_labels_that_it_hides():
+    more = DATA.replace('top: "label"', 'top: "label" top: "weight"')
+    hush = 'layer { name: "hush" type: "Silence" bottom: "weight" bottom: "label" }'
+    assert names(for_phase(net_of(more + CONV.format("score", "data") + LOSS + hush), "TEST")) == [
+        "data",
+        "score",
+    ]
+
+
 def test_an_output_without_weights_stays():
     text = DATA + relu("data", "shown") + CONV.format("score", "data") + LOSS
     assert names(for_phase(net_of(text), "TEST")) == ["data", "data-shown", "score"]

@@ -68,6 +68,14 @@ def test_a_blob_without_data_is_named():
     ]
 
 
+def test_a_statistic_and_a_parameter_share_no_blob():
+    layers = """layer { name: "s" type: "Bias" bottom: "data" top: "s" param { name: "w" } }
+                layer { name: "b" type: "BatchNorm" bottom: "s" top: "b" param { name: "w" } }"""
+    message = "layer 'b' shares blob 'w' with 's.bias', but only one of the two is a statistic"
+    with pytest.raises(NetError, match=message):
+        plan(net_of(INPUT + layers))
+
+
 def test_legacy_blobs_have_four_axes():
     text = INPUT + 'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "y" '
     text += "inner_product_param { num_output: 5 } }"

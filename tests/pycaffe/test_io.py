@@ -113,6 +113,34 @@ def test_classifier(monkeypatch):
     close(net.predict(list(STORED["classify.in"]), oversample=False), "classify.centre", 1e-5)
 
 
+def test_images_as_they_are(monkeypatch):
+    """Without settings a net takes what it is given, channels first; and nothing is done to bring it back."""
+    monkeypatch.chdir(FOLDER)
+    images = STORED["classify.in"][:, :5, :6]
+    net = caffe.Classifier("classes.prototxt", "classes.caffemodel")
+    plain = caffe.Net("classes.prototxt", "classes.caffemodel", caffe.TEST)
+    given = images.transpose(0, 3, 1, 2)
+    (found,), predicted = plain.forward_all(data=given).values(), net.predict(list(images), oversample=False)
+    np.testing.assert_allclose(predicted, found, rtol=1e-5)
+    untouched = io.Transformer({"data": (1, 3, 5, 6)})
+    np.testing.assert_array_equal(untouched.preprocess("data", images[0].reshape(5, 6, 3)), images[0])
+    np.testing.assert_array_equal(untouched.deprocess("data", given[:1]), given[0])
+
+
+def test_a_mean_of_one_value_at_another_size():
+    classes = (FOLDER / "classes.prototxt").as_posix()
+    net = caffe.Classifier(classes, f"{FOLDER}/classes.caffemodel", mean=np.full((3, 9, 9), 7.0))
+    np.testing.assert_array_equal(net.transformer.mean["data"], np.full((3, 5, 6), 7, np.float32))
+
+
+def test_a_window_outside_its_image(monkeypatch):
+    monkeypatch.chdir(FOLDER)
+    net = caffe.Detector("classes.prototxt", "classes.caffemodel", mean=np.arange(3.0), context_pad=1)
+    np.testing.assert_array_equal(net.crop_mean[0, 0], np.arange(3))
+    with pytest.raises(AssertionError, match="is outside the image of"):
+        net.crop(np.zeros((20, 30, 3), np.float32), (100, 100, 110, 110))
+
+
 @pytest.mark.parametrize("pad", [0, 2])
 def test_detector(monkeypatch, tmp_path, pad):
     monkeypatch.chdir(FOLDER)

@@ -72,11 +72,42 @@ def test_ways_to_build(tmp_path):
 
 @pytest.mark.parametrize(
     ("given", "named"),
-    [((), {}), (("f",), {}), (("f", "TEST"), {}), (("f", 1), {"level_": 1}), (("f", 2), {}), ((3, 1), {})],
+    [
+        *[((), {}), (("f",), {}), (("f", "TEST"), {}), (("f", 2), {}), ((3, 1), {})],
+        *[(("f", 1), {"level_": 1}), (("f", 1), {"stages": 3}), (("f", 1), {"stages": [1]})],
+    ],
 )
 def test_other_arguments_are_a_type_error(given, named):
     with pytest.raises(TypeError):
         caffe.Net(*given, **named)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "layer { name: 'c' type: 'Bias' bottom: 'x' top: 'c' blobs { shape { dim: 3 } } }",
+            "layer 'c': has blobs in its definition; give them in a caffemodel",
+        ),
+        (
+            "layer { name: 'i' type: 'Input' top: 'a' top: 'b' top: 'c' "
+            "input_param { shape { dim: 2 } shape { dim: 3 } } }",
+            r"layer 'i' \(Input\): 2 shapes for 3 tops; give one, or one per top",
+        ),
+        (
+            "layer { name: 'p' type: 'Power' bottom: 'x' top: 'p' loss_weight: [1, 2] }",
+            r"layer 'p' \(Power\): 2 loss_weight; give none, or one per top",
+        ),
+        (
+            "layer { name: 'r' type: 'ROIPooling' bottom: 'x' bottom: 'x' top: 'r' "
+            "roi_pooling_param { pooled_h: 1 pooled_w: 1 } }",
+            r"layer 'r' \(ROIPooling\)",
+        ),
+    ],
+)
+def test_definitions_that_caffe_refuses(tmp_path, text, message):
+    with pytest.raises(Caffe2TorchError, match=message):
+        net_of(tmp_path, INPUT + text)
 
 
 def test_a_missing_file_is_a_runtime_error(tmp_path):

@@ -37,6 +37,30 @@ def test_python_3_is_left_alone(capsys):
     assert run("print(7 / 2)\n", capsys)[1:] == ("3.5\n", False)
 
 
+@pytest.mark.parametrize(
+    ("source", "translated"),
+    [
+        ("import cPickle\n", True),
+        ("from StringIO import StringIO\n", True),
+        ("try:\n    import cPickle as pickle\nexcept ImportError:\n    import pickle\n", False),
+        ("d = {'a': 1}\nfound = d.has_key('a')\n", True),
+        ("from functools import reduce\nfound = reduce(max, [1, 3])\n", False),
+        ("found = reduce(max, [1, 3])\n", True),
+        ("def unicode(x):\n    return x\nunicode = unicode\nfound = unicode(1)\n", False),
+    ],
+)
+def test_what_only_python_2_has(capsys, source, translated):
+    """What compiles in both, and is one's by its names; code for both is left alone."""
+    assert run(source, capsys)[2] == translated
+
+
+def test_what_else_divides(capsys):
+    """Only / does, of whole numbers, and in place also of attributes and elements as Python 3 does it."""
+    source = "print 1\na = 7 * 2 % 4 + 7 // 2\nb = 7\nb -= 2\nc = [7.0]\nc[0] /= 2\n"
+    space, _, _ = run(source, capsys)
+    assert (space["a"], space["b"], space["c"]) == (5, 5, [3.5])
+
+
 def test_what_is_of_neither(capsys):
     with pytest.raises(SyntaxError):
         compiled("def :", "script.py")

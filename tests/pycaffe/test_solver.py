@@ -371,6 +371,22 @@ def test_ctrl_c_ends_the_iteration_first(tmp_path):
     assert solver.net.params["fc"][0].diff.max() != 0
 
 
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    import signal
+
+    solver = solver_of(tmp_path, STEPS)
+
+    def twice():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    solver.add_callback(twice, lambda: None)
+    with pytest.raises(KeyboardInterrupt):
+        solver.step(5)
+    assert solver.iter == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_net_that_shares_the_solvers_weights_follows_its_steps(tmp_path):
     solver = solver_of(tmp_path, "base_lr: 0.1 lr_policy: 'fixed'")
     other = net_of(tmp_path, NET)

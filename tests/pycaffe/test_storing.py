@@ -7,6 +7,7 @@ import pytest
 import caffe2torch as c2t
 from caffe2torch import pycaffe as caffe
 from caffe2torch.errors import WeightsError, WriteError
+from caffe2torch.pycaffe.proto import caffe_pb2
 from tests.pycaffe.problem import DATA, FC, LOSS, NET, net_of
 
 SECOND = FC.replace("'fc'", "'fc2'").replace("inner_product_param", "inner_product_param")
@@ -56,6 +57,39 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path):
     with pytest.raises(WeightsError, match="rename the layer"):
         net.copy_from(str(tmp_path / "w.caffemodel"))
     np.testing.assert_array_equal(net.params["fc"][0].data, 0.5)
+
+
+def test_what_is_not_the_nets_is_refused(tmp_path):
+    """Another number of blobs, a shape without data, and names that HDF5 cannot tell apart."""
+    net, without_bias = net_of(tmp_path, NET), NET.replace("num_output: 1", "num_output: 1 bias_term: false")
+    without_bias = without_bias.replace("param { lr_mult: 2 decay_mult: 0 }", "")
+    other = net_of(tmp_path, without_bias)
+    for name in ("w.caffemodel", "w.caffemodel.h5"):
+        (other.save_hdf5 if name.endswith("h5") else other.save)(str(tmp_path / name))
+        with pytest.raises(WeightsError, match=r"layer 'fc' holds 1 blobs, the net's 2; is it"):
+            net.copy_from(str(tmp_path / name))
+    with pytest.raises(WeightsError, match=r"layer 'fc' has 1 blobs, here 2; is it the same"):
+        net.share_with(other)
+    message = caffe_pb2.NetParameter.FromString((tmp_path / "w.caffemodel").read_bytes())
+    (blob,) = (blob for layer in message.layer for blob in layer.blobs)
+    blob.ClearField("data")
+    (tmp_path / "w.caffemodel").write_bytes(message.SerializeToString())
+    with pytest.raises(WeightsError, match="layer 'fc' blob 0 has a shape and no data"):
+        other.copy_from(str(tmp_path / "w.caffemodel"))
+    twins = "".join(f"layer {{ name: 'p' type: 'Power' bottom: 'fc' top: '{top}' }}" for top in "ab")
+    with pytest.raises(WriteError, match="two layers have one name"):
+        net_of(tmp_path, NET + twins).save_hdf5(str(tmp_path / "twins.h5"))
+    assert not (tmp_path / "twins.h5").exists()
+
+
+def test_a_layer_of_one_phase_is_saved_with_it(tmp_path):
+    text = NET + "layer { name: 'p' type: 'Power' bottom: 'fc' top: 'p' phase: TEST }"
+    net_of(tmp_path, text).save(str(tmp_path / "w.caffemodel"))
+    stored = c2t.read(weights=tmp_path / "w.caffemodel")
+    assert {layer.name: layer.fields.phase for layer in stored.layers if layer.name in ("fc", "p")} == {
+        "fc": "TRAIN",
+        "p": "TEST",
+    }
 
 
 def test_sharing_data_but_not_diffs(tmp_path):

@@ -4,9 +4,11 @@ import re
 import sys
 
 import pytest
+import torch
 
 from caffe2torch import pycaffe as caffe
 from caffe2torch.errors import MissingData
+from caffe2torch.pycaffe.tool.flags import parse
 from caffe2torch.pycaffe.tool.main import main
 from tests.pycaffe.problem import write
 
@@ -227,12 +229,31 @@ def test_signals(folder, capsys, monkeypatch, signal, more, expected):
             "--iterations is -1; give 1",
         ),
         (("python",), "SCRIPT"),
+        (("python", "-m"), "SCRIPT"),
+        (("python", "none.py"), "none.py: no such script"),
+        (("time", "-model"), "flag '--model' needs a value"),
+        (("time", "-logtostderr=maybe"), "flag '--logtostderr' is true or false, not 'maybe'"),
+        (("time", "-model=net.prototxt", "-gpu=0,1"), "training on several GPUs is not done here"),
+        (("time", "-model=net.prototxt", "-gpu=first"), "--gpu first: give the number of a GPU"),
     ],
 )
 def test_usage(folder, capsys, argv, said):
     code, lines = run(capsys, *argv)
     assert code == 2
     assert said in lines[-1]
+
+
+def test_flags_as_gflags_reads_them():
+    values, rest = parse(["time", "--nologtostderr", "-alsologtostderr", "-v=2", "--", "-model=x", "y"])
+    assert (values["logtostderr"], values["alsologtostderr"], values["v"]) == (False, True, 2)
+    assert (values["model"], rest) == ("", ["time", "-model=x", "y"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(folder, capsys):
+    code, lines = run(capsys, "time", "-model=net.prototxt", "-gpu=0", "-iterations=1")
+    assert code == 0
+    assert "W common.cpp: torch finds no GPU here: computing on the CPU" in lines
 
 
 def test_a_missing_solver_is_said_in_one_line(folder, capsys):
@@ -282,6 +303,8 @@ def test_a_script_imports_caffe(interpreter, capsys):
     assert capsys.readouterr().out == "0.125 caffe2torch.pycaffe __main__ script.py\n"
     assert main(["python", "-c", "import caffe; print(caffe.TEST)"]) == 0
     assert capsys.readouterr().out == "1\n"
+    assert main(["python", "-m", "script", "net.prototxt"]) == 0
+    assert capsys.readouterr().out.startswith("0.125 caffe2torch.pycaffe __main__ ")
 
 
 def test_another_caffe_is_not_replaced(interpreter, monkeypatch):

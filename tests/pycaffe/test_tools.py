@@ -12,6 +12,7 @@ from PIL import Image
 from caffe2torch.pycaffe import draw
 from caffe2torch.pycaffe.proto import caffe_pb2
 from caffe2torch.pycaffe.tool.main import main
+from tests.feeding.layers import datum, write_lmdb
 from tests.places import GOLDEN
 
 FOLDER = GOLDEN / "pycaffe" / "feeding"
@@ -94,6 +95,11 @@ def test_a_large_database(tmp_path):
         (["convert_imageset", "images/", "same.txt", "raw_lmdb"], "raw_lmdb: is there already"),
         (["convert_imageset", "images/", "none.txt", "made"], "none.txt: no such list"),
         (["convert_imageset", "--check_size", "images/", "sizes.txt", "made"], "the first image"),
+        (
+            ["convert_imageset", "--encode_type=gif", "images/", "same.txt", "made"],
+            "--encode_type is 'gif'; it can be png, jpg",
+        ),
+        (["extract_features", *"wnxy1", "lmdb", "GPU", "DEVICE_ID=a"], "extract_features takes"),
         (["compute_image_mean"], "INPUT_DB"),
         (["compute_image_mean", "float"], "no such database"),
         (["extract_features", "a"], "extract_features takes"),
@@ -108,6 +114,20 @@ def test_refusals(golden, capsys, argv, match):
     last = capsys.readouterr().err.splitlines()[-1]
     assert re.search(match, last), last
     assert not (golden / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "match"),
+    [
+        ([(1, 2, 3), (1, 2, 4)], r"db: record 1 is \(1, 2, 4\), the first \(1, 2, 3\) \(C, H, W\)"),
+        ([], "db: has no records"),
+    ],
+)
+def test_records_that_have_no_mean(tmp_path, capsys, shapes, match):
+    write_lmdb(tmp_path / "db", [datum(np.zeros(shape, np.uint8)) for shape in shapes])
+    assert main(["compute_image_mean", str(tmp_path / "db"), str(tmp_path / "mean")]) == 1
+    assert re.search(match, capsys.readouterr().err.splitlines()[-1])
+    assert not (tmp_path / "mean").exists()
 
 
 def test_compute_image_mean(golden, capsys):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from caffe2torch import pycaffe as caffe
-from caffe2torch.errors import NetError
+from caffe2torch.errors import NetError, WeightsError
+from caffe2torch.pycaffe.proto import caffe_pb2
 from tests.pycaffe.problem import FC, NET, net_of, solver_of
 
 FIXED = "lr_policy: 'fixed' display: 0 max_iter: 10\n"
@@ -31,6 +32,39 @@ def test_clips_then_decays(tmp_path):
     solver.step(1)
     np.testing.assert_allclose(weight(solver).diff, 0.2, atol=1e-6)
     np.testing.assert_allclose(solver.net.params["fc"][1].diff, -0.1, atol=1e-6)
+
+
+def test_small_gradients_are_not_clipped(tmp_path):
+    solver = solver_of(tmp_path, FIXED + "base_lr: 1 clip_gradients: 100")
+    solver.step(1)
+    np.testing.assert_allclose(weight(solver).diff, -0.25, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("type: 'LBFGS'", "'LBFGS'"),
+        ("type: 'AdaGrad' momentum: 0.5", "momentum is 0.5; AdaGrad has none"),
+        ("type: 'RMSProp' rms_decay: 1", "rms_decay is 1; it must be at least 0 and below 1"),
+        ("regularization_type: 'L3'", "regularization_type is 'L3'; Caffe's are L1 and L2"),
+    ],
+)
+def test_settings_that_caffes_solvers_refuse(tmp_path, settings, message):
+    with pytest.raises(NetError, match=message):
+        solver_of(tmp_path, FIXED + "base_lr: 1 " + settings)
+
+
+def test_a_state_of_another_net_is_refused(tmp_path):
+    solver = solver_of(tmp_path, FIXED + "base_lr: 1 momentum: 0.5")
+    solver.step(1)
+    solver.snapshot()
+    path = tmp_path / "solver_iter_1.solverstate"
+    state = caffe_pb2.SolverState.FromString(path.read_bytes())
+    state.history[0].shape.dim[:] = [3, 1]
+    path.write_bytes(state.SerializeToString())
+    with pytest.raises(WeightsError, match=r"history blob 0 is \(3, 1\), not \(1, 3\)"):
+        solver.restore(str(path))
+    np.testing.assert_allclose(weight(solver).data, 0.75)
 
 
 def test_l1_decay(tmp_path):

@@ -104,3 +104,22 @@ def test_the_pool_is_private() -> None:
     with pytest.raises(KeyError):
         descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter")
     assert schema.message("NetParameter")().DESCRIPTOR.full_name == "caffe.NetParameter"
+
+
+def test_the_stored_schema_is_what_compiling_writes() -> None:
+    from caffe2torch.schema.compile import compile_schema
+
+    written, stored = (
+        descriptor_pb2.FileDescriptorProto.FromString(content)
+        for content in (compile_schema(), schema.DESCRIPTORS.read_bytes())
+    )
+    assert written == stored, "run python caffe2torch/schema/compile.py"
+
+
+def test_a_schema_that_is_none_is_not_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from caffe2torch.schema import compile as compiling
+
+    (tmp_path / "caffe.proto").write_text("message {")
+    monkeypatch.setattr(compiling, "DESCRIPTORS", tmp_path / "caffe.binpb")
+    with pytest.raises(SystemExit, match=r"protoc refused caffe\.proto"):
+        compiling.compile_schema()

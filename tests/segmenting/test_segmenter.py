@@ -158,6 +158,18 @@ def test_models_that_take_no_photo_are_refused(inputs: dict[str, int], message: 
         c2t.Segmenter(c2t.build(net_of(text)), MEAN)
 
 
+@pytest.mark.parametrize(
+    ("mean", "message"),
+    [
+        ((104.0, 117.0), "the mean has 2 values; give three: blue, green, red"),
+        ((104.0, float("nan"), 123.0), r"the mean is 104\.0, nan, 123\.0; give finite numbers"),
+    ],
+)
+def test_a_mean_that_is_none_is_refused(mean: tuple[float, ...], message: str) -> None:
+    with pytest.raises(NetError, match=message):
+        c2t.Segmenter(tiny(), mean)
+
+
 def test_scores_that_are_not_finite_are_refused() -> None:
     model = tiny()
     with torch.no_grad():
@@ -233,6 +245,11 @@ def test_an_overlay_has_a_size_to_look_at(size: tuple[int, int], shown: tuple[in
 def test_labels_that_do_not_fit_are_refused(labels: np.ndarray, message: str) -> None:
     with pytest.raises(NetError, match=message):
         c2t.overlay(PHOTO, labels, CLASSES)
+
+
+def test_a_class_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="class 1 has no name"):
+        c2t.Labelling(("a", ""), ((1, 2, 3), (4, 5, 6)))
 
 
 def test_odd_names_are_shown_on_one_line() -> None:

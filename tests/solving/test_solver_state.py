@@ -368,6 +368,16 @@ def test_a_state_that_does_not_fit(
     assert str(refusal.value).startswith(f"{path}: {problem}")
 
 
+def test_history_without_values_is_refused(tmp_path: Path) -> None:
+    solver, path = trained(solver_of(batch_norm())), state_file(tmp_path, SHAPES)
+    message = plain_protobuf.message("SolverState").FromString(path.read_bytes())
+    message.history[1].ClearField("data")
+    path.write_bytes(message.SerializeToString())
+    with untouched(solver, tmp_path), pytest.raises(WeightsError) as refusal:
+        solver.restore(path)
+    assert str(refusal.value) == f"{path}: history blob 1, for 'conv.bias', has no values"
+
+
 @pytest.mark.parametrize("hdf5", [False, True], ids=["binary", "hdf5"])
 def test_a_damaged_state_changes_nothing(hdf5: bool, tmp_path: Path) -> None:
     solver = trained(solver_of(batch_norm()))

@@ -166,6 +166,12 @@ def test_a_phones_second_picture_is_not_told_of(tmp_path: Path) -> None:
     assert assert_shows(path, halves, within=3) == ()
 
 
+def test_a_colour_space_that_is_not_rgb_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, Image.frombytes("LAB", (7, 5), COLOURS.tobytes()), "TIFF")
+    with pytest.raises(ReadError, match=r"photo.TIFF: is of the colour space LAB; save it as RGB"):
+        read_photo(path)
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_values_without_a_known_white_are_refused(tmp_path: Path, dtype: type) -> None:
     path = saved(tmp_path, Image.fromarray(GREY.astype(dtype)), "TIFF")

@@ -119,6 +119,23 @@ def test_an_archive_without_plain_weights_is_refused(tmp_path: Path) -> None:
         read_pt2(tmp_path / "old.pt2")
 
 
+@pytest.mark.parametrize(("field", "value"), [(42, 0x7FFF_FFFF), (42, -40), (24, 1 << 30)])
+def test_a_directory_that_lies_about_a_weight_is_refused(
+    saved: Path, tmp_path: Path, field: int, value: int
+) -> None:
+    """Of where it begins, counted from the file's end if negative, and of its size."""
+    content = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/weight_0"))
+    entry = content.rindex(b"PK\x01\x02", 0, content.rindex(name.encode()))
+    value += len(content) if value < 0 else 0
+    content[entry + field : entry + field + 4] = value.to_bytes(4, "little")
+    (tmp_path / "lies.pt2").write_bytes(content)
+    with pytest.raises(ReadError, match=r"is not all there|missing|takes") as refusal:
+        read_pt2(tmp_path / "lies.pt2")
+    assert str(refusal.value).count("\n") == 0
+
+
 def test_a_cut_file_is_refused(saved: Path, tmp_path: Path) -> None:
     content = saved.read_bytes()
     for size in range(1, len(content), len(content) // 50):

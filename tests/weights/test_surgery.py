@@ -13,7 +13,7 @@ from caffe2torch.errors import NetError, WeightsError
 from caffe2torch.modules.caffe_net import build
 from caffe2torch.modules.fcn import FCN8s, FCN16s, FCN32s
 from caffe2torch.modules.fcn_general import FCN32sLateFusion
-from caffe2torch.net import from_message
+from caffe2torch.net import from_message, to_message
 from caffe2torch.net.reading import read
 from caffe2torch.opening.loading import load
 from caffe2torch.plan import plan
@@ -153,6 +153,26 @@ def test_old_shapes_transposed_weights_and_flattened_bottoms():
         classifier(between=flatten + dropout, bottom="f"),
     ):
         torch.testing.assert_close(outputs(convolutionalize(net), image), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_flattened_blob_that_others_read_too_stays_flat():
+    """And what was fully connected sees no image that it could slide over."""
+    between = """layer { name: "f" type: "Flatten" bottom: "pool" top: "f" }
+                 layer { name: "sum" type: "Reduction" bottom: "f" top: "sum" reduction_param { axis: 1 } }"""
+    with pytest.raises(NetError, match="'fc6'"):
+        convolutionalize(classifier(between=between, bottom="f"))
+
+
+def test_a_definition_alone_becomes_convolutional():
+    text = CLASSIFIER % {"start": IMAGES, "between": "", "bottom": "pool", "settings": ""}
+    layers = {layer.name: layer for layer in to_message(convolutionalize(net_of(text))).layer}
+    sizes = {name: list(layers[name].convolution_param.kernel_size) for name in ("conv", "fc6", "fc7")}
+    shape = [layers["fc6"].convolution_param.kernel_h, layers["fc6"].convolution_param.kernel_w]
+    assert (sizes["fc6"] or shape, sizes["fc7"]) == ([4, 6], [1])
+    assert (layers["fc6"].convolution_param.num_output, layers["fc7"].convolution_param.bias_term) == (
+        7,
+        False,
+    )
 
 
 RESHAPED = (

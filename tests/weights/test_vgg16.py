@@ -245,6 +245,7 @@ REFUSED: dict[str, tuple[object, str]] = {
     "a list": ([torch.zeros(3)], "is not a state dict"),
     "a shadow": (shadowed(), "'Tensor' object is not callable"),
     "repeated": (changed(features__0__weight=torch.zeros(1).expand(4, 3, 3, 3)), "are not all there"),
+    "no array": (changed(features__0__weight=torch.zeros(4, 0, 1 << 61)), "other axes that no array has"),
     "no values": (changed(features__0__weight=torch.zeros(4, 3, 3, 3, device="meta")), "is not a tensor"),
     "sparse": (changed(features__0__weight=torch.zeros(4, 3, 3, 3).to_sparse()), "is not a tensor"),
     "empty": ({}, "has no weight of features.0, which is VGG-16's conv1_1"),
@@ -515,6 +516,12 @@ KERAS_REFUSED: dict[str, tuple[Callable[[Weights], Weights], str]] = {
     ),
     "no arrays": (lambda layers: {}, "has no weight of block1_conv1"),
 }
+
+
+def test_what_keras_net_was_trained_on_is_known(keras: Weights, tmp_path: Path) -> None:
+    path = write_keras(tmp_path / "k.h5", keras)
+    with pytest.raises(NetError, match="Keras' VGG-16 is trained on BGR from 0 to 255; leave out trained_on"):
+        c2t.vgg16_from(path, trained_on="caffe")
 
 
 @pytest.mark.parametrize("case", KERAS_REFUSED)

@@ -377,6 +377,14 @@ def appended(layer):
         ),
         (
             "FCN8s",
+            appended(
+                'layer { name: "p" type: "Power" bottom: "data" top: "p" }'
+                'layer { name: "none" type: "Silence" bottom: "p" }'
+            ),
+            r"has layer 'p' \(Power\) where FCN8s ends",
+        ),
+        (
+            "FCN8s",
             lambda text: text.replace('"conv4_2"', '"conv4_2x"'),
             "has layer 'conv4_2x' .* place of layer 'conv4_2'",
         ),

@@ -22,25 +22,29 @@ def _lines(margin: str, start: str, expression: str, end: str) -> Iterator[str]:
     elif elements:
         first, last = elements[0][0], elements[-1][1].end_col_offset or 0
         yield f"{margin}{start}{expression[:first]}"
-        yield from _inside(f"{margin}    ", expression, elements, isinstance(node, ast.Call))
+        together = isinstance(node, ast.Call | ast.Subscript)
+        yield from _inside(f"{margin}    ", expression, elements, together)
         yield f"{margin}{expression[last:]}{end}"
     else:
         yield f"{margin}{start}("
-        yield from _terms(f"{margin}    ", expression, node)
+        yield from _terms(f"{margin}    ", expression, node, _binding(node))
         yield f"{margin}){end}"
 
 
 def _inside(
-    margin: str, expression: str, elements: list[tuple[int, ast.expr]], is_call: bool
+    margin: str, expression: str, elements: list[tuple[int, ast.expr]], together: bool
 ) -> Iterator[str]:
-    """Arguments on one line if they fit; else they, like elements, on a line each, ending in a comma."""
-    together = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
-    if is_call and len(together) <= WIDTH:
-        yield together
+    """Arguments and indices on one line if they fit; else, like elements, on lines that end in commas."""
+    line = f"{margin}{expression[elements[0][0] : elements[-1][1].end_col_offset]}"
+    if together and len(line) <= WIDTH:
+        yield line
         return
     for begin, value in elements:
         inner = ast.get_source_segment(expression, value) or ""
-        yield from _lines(margin, expression[begin : value.col_offset], inner, ",")
+        if isinstance(value, ast.Slice):
+            yield f"{margin}{inner},"
+        else:
+            yield from _lines(margin, expression[begin : value.col_offset], inner, ",")
 
 
 def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
@@ -51,15 +55,23 @@ def _elements(node: ast.expr) -> list[tuple[int, ast.expr]]:
     if isinstance(node, ast.Call):
         named = [(keyword.col_offset, keyword.value) for keyword in node.keywords]
         return [*((value.col_offset, value) for value in node.args), *named]
+    if isinstance(node, ast.Subscript):
+        node = node.slice
     values = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [(value.col_offset, value) for value in values]
 
 
-def _terms(margin: str, expression: str, node: ast.expr) -> Iterator[str]:
-    """A sum or product, its operators at the beginnings of lines."""
-    if len(margin + expression) <= WIDTH or not isinstance(node, ast.BinOp):
+def _terms(margin: str, expression: str, node: ast.expr, binding: int) -> Iterator[str]:
+    """A sum or product, its operators, all of which bind as strongly, at the beginnings of lines."""
+    if not isinstance(node, ast.BinOp) or _binding(node) != binding:
         yield f"{margin}{expression}"
         return
     at = node.left.end_col_offset or 0
-    yield from _terms(margin, expression[:at], node.left)
+    yield from _terms(margin, expression[:at], node.left, binding)
     yield f"{margin}{expression[at:].strip()}"
+
+
+def _binding(node: ast.expr) -> int:
+    """How strongly an operator binds: a sum 0, a power 2."""
+    operator = node.op if isinstance(node, ast.BinOp) else None
+    return 0 if isinstance(operator, ast.Add | ast.Sub) else 2 if isinstance(operator, ast.Pow) else 1

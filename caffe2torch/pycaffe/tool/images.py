@@ -42,6 +42,8 @@ def convert_imageset(argv: Sequence[str]) -> int:
     flags, words = parse(argv, _CONVERT)
     if len(words) != 3:
         raise UsageError("convert_imageset takes [FLAGS] ROOTFOLDER/ LISTFILE DB_NAME")
+    if flags["encode_type"] and flags["encode_type"] not in _FORMATS:
+        raise UsageError(f"--encode_type is {flags['encode_type']!r}; it can be {', '.join(_FORMATS)}")
     root, source, target = words
     lines = read_lines(source)
     if flags["shuffle"]:

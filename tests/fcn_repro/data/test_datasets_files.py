@@ -214,6 +214,33 @@ def test_a_mat_that_inflates_too_far_is_left(tmp_path, monkeypatch):
         read_matrix(tmp_path / "x.mat", "S")
 
 
+def test_a_mat_that_is_larger_than_any_label_is_left(tmp_path, monkeypatch):
+    save_mat(tmp_path / "x.mat", {"S": LABEL})
+    size = (tmp_path / "x.mat").stat().st_size
+    monkeypatch.setattr(matlab, "MAX_BYTES", size - 1)
+    with pytest.raises(ReadError, match=rf"x\.mat: {size} bytes; a label file has at most {size - 1}"):
+        read_matrix(tmp_path / "x.mat", "S")
+
+
+def test_a_mat_that_ends_early_or_has_an_empty_field(tmp_path):
+    def element(kind: int, data: bytes) -> bytes:
+        return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
+
+    header = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    head = element(6, struct.pack("<II", 2, 0)) + element(5, struct.pack("<ii", 1, 1)) + element(1, b"S")
+    fields = element(5, struct.pack("<i", 8)) + element(1, b"L".ljust(8, b"\0")) + element(14, b"")
+    whole = element(14, head + fields)
+    for content, problem in (
+        (whole, r"no labels in S\.L: it is empty"),
+        (element(15, zlib.compress(whole)[:-9]), "it is truncated"),
+    ):
+        (tmp_path / "x.mat").write_bytes(header + content)
+        with pytest.raises(ReadError, match=rf"x\.mat: .*{problem}"):
+            read_matrix(tmp_path / "x.mat", "S", "L")
+    (tmp_path / "x.mat").write_bytes(header + whole)
+    assert loadmat(tmp_path / "x.mat")["S"]["L"][0, 0].size == 0
+
+
 def test_fractions_are_no_labels():
     for raw in (np.array([[0, 0.5]]), np.array([[0, np.nan]])):
         with pytest.raises(ReadError, match="labels must be integers, found fractions"):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from caffe2torch.errors import Caffe2TorchError, MissingData, ReadError, WriteError
+from fcn_repro.data.published import Archive
 from fcn_repro.fetching import http
 from fcn_repro.fetching.datasets import extract, fetch, obtain, plan_fetch, sources
 
@@ -444,6 +445,20 @@ def test_the_published_sources_are_complete():
     assert "md5 6cd6e144f989b92b3379bac3b3de84fd" in str(plan_fetch("voc2012"))
     with pytest.raises(MissingData, match=r"known are .*voc2011, voc2012"):
         plan_fetch("imagenet")
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"address": "ftp://example.org/a.tar"}, "address 'ftp://example.org/a.tar' is not http"),
+        ({"address": "https://example.org"}, "is not http"),
+        ({"sha256": ("0" * 40,)}, "sha256 '0{40}' is not 64 hexadecimal digits"),
+        ({"md5": ("G" * 32,)}, "md5 'G{32}' is not 32 hexadecimal digits"),
+    ],
+)
+def test_an_archive_that_is_described_wrongly(facts, message):
+    with pytest.raises(ValueError, match=message):
+        Archive("a.tar", **{"address": None, **facts})
 
 
 def test_what_only_the_user_can_fetch_is_said_and_taken_by_hand(tmp_path):

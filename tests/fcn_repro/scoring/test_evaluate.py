@@ -227,6 +227,22 @@ def test_images_done_twice_are_refused(images, tmp_path):
         run(Stops(), open_dataset("folder", images, "all"), resume=tmp_path / "j")
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"ids": ["im00", "other"]}, "'other' is not in the split"),
+        ({"ids": "im00"}, "ids, heads or seconds are damaged"),
+        ({"seconds": "1"}, "ids, heads or seconds are damaged"),
+        ({"heads": {}}, "heads are , expected sem"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(images, tmp_path, changed, message):
+    part = interrupted(images, tmp_path / "j")
+    part.write_text(json.dumps(json.loads(part.read_text()) | changed))
+    with pytest.raises(ReadError, match=rf"{part.name}: .*{message}"):
+        run(Stops(), open_dataset("folder", images, "all"), resume=tmp_path / "j")
+
+
 def test_an_image_done_whose_prediction_is_gone_is_refused(images, tmp_path):
     interrupted(images, tmp_path / "j", save_predictions=tmp_path / "p")
     (tmp_path / "p" / "im03.png").unlink()

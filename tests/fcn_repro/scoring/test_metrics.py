@@ -175,6 +175,16 @@ def test_float_tensors_are_refused():
         Confusion(3).add(torch.zeros(2, dtype=torch.int64), torch.zeros(2))
 
 
+def test_no_classes_are_refused():
+    with pytest.raises(ValueError, match="0 classes: at least one is needed"):
+        Confusion(0)
+
+
+def test_one_process_has_all_pixels():
+    confusion = confusion_of(3, [[0, 1, 2]], [[0, 1, 1]])
+    assert confusion.across_processes().counts.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+
+
 def test_a_void_label_that_is_also_a_class_is_refused():
     with pytest.raises(ValueError, match="label 255 would be both void and one of 500 classes"):
         Confusion(500)

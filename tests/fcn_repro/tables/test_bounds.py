@@ -120,6 +120,11 @@ def test_ties_go_to_the_lower_class():
     assert (back == 1).all()
 
 
+def test_a_factor_below_1_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="factor 0: expected 1 or more"):
+        upper_bounds(open_dataset("shapes", tmp_path, "val"), [4, 0])
+
+
 def test_a_label_that_is_no_class_is_refused():
     with pytest.raises(ValueError, match="label 21 is not a class: expected 0 to 20 or 255"):
         confusions(np.array([[0, 21]], np.uint8), 21, [4], PROTOCOLS["bilinear"])

@@ -62,6 +62,20 @@ def test_a_resumed_training_drops_what_came_after_its_snapshot(tmp_path):
     assert [found["iteration"] for found in read_rows(tmp_path / "train.csv", TRAIN)] == [2, 4, 6, 8]
 
 
+def test_in_a_terminal_progress_is_one_line_and_scores_stay(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    log = TrainingLog(tmp_path, 0)
+    log_rows(log, [20])
+    log.val({"iteration": 20, **SCORES})
+    log.close()
+    _, progress, scores = capsys.readouterr().err.split("\r")
+    assert progress.startswith("Iteration 20 of 100, loss 2.5, rate 1e-10")
+    assert "\n" not in progress
+    assert scores == (
+        "Iteration 20: pixel accuracy 50.50, mean accuracy 40.25, mean iu 33.33, fw iu 21.00\x1b[K\n\n"
+    )
+
+
 @pytest.mark.fault(
     "kill -9 in the middle of a line of the log",
     "fcn-repro --train",

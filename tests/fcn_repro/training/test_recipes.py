@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import caffe2torch as c2t
-from caffe2torch.errors import NetError, ReadError, WriteError
+from caffe2torch.errors import MissingData, NetError, ReadError, WriteError
 from fcn_repro import recipes
 from fcn_repro.data.datasets import dataset, open_dataset
 from fcn_repro.fetching.zoo import zoo
@@ -306,6 +306,16 @@ def test_what_a_net_does_not_do_is_refused(tmp_path: Path, line: str, message: s
         ('name = "FCN8"', "name is 'FCN8'; known are FCN32s, FCN16s, FCN8s, FCN8sAtOnce, FCN32sLateFusion, "
             "FCNAlexNet, FCNPool5, FCNPool4, FCNPool3, FCNGoogLeNet, FCNGoogLeNetPooled"),
         ('name = "FCN8s"\nclasses = [0]', "classes are [0]; labels of 8 bits name 1 to 255"),
+        (
+            'name = "FCN8s"\ninput = "thermal"',
+            "input is 'thermal'; known are data, color, hha, color-depth, color-hha",
+        ),
+        ('name = "FCN8s"\nclasses = [3, 4]', "2 numbers of classes for 1 heads"),
+        ('name = "FCN8s"\nheads = ["sem", "geo"]\nclasses = [3]', "1 numbers of classes for 2 heads"),
+        (
+            'name = "FCN8s"\nfrozen = ["conv1_1"]\ntrained = ["score_fr"]',
+            "give the frozen layers or the trained ones, not both",
+        ),
         ('name = "FCN8s"\nclasses = [256]', "classes are [256]; labels of 8 bits name 1 to 255"),
     ],
 )  # fmt: skip
@@ -315,6 +325,33 @@ def test_a_net_that_there_is_not(tmp_path: Path, line: str, message: str) -> Non
     with pytest.raises(ReadError) as refused:
         recipe(str(own))
     assert str(refused.value) == f"my.toml: net: {message}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('order = "epochs"', 'order = "sorted"', "data: order is 'sorted'; known are random, epochs"),
+        (
+            "mean_bgr = [104.0, 117.0, 123.0]",
+            "mean_bgr = [104.0, 117.0]",
+            "data: mean_bgr has 2 values, expected 3: blue, green, red",
+        ),
+        ("seed = 5", "seed = -1", "seed is -1, expected 0 or more"),
+        ("base_lr = 0.004\n", "", "solver has no base_lr"),
+    ],
+)
+def test_a_recipe_that_cannot_be(tmp_path: Path, old: str, new: str, message: str) -> None:
+    own = tmp_path / "my.toml"
+    assert old in RECIPE
+    own.write_text(f"{RECIPE.replace(old, new)}max_iter = 9\n")
+    with pytest.raises(ReadError) as refused:
+        recipe(str(own))
+    assert str(refused.value) == f"my.toml: {message}"
+
+
+def test_a_recipe_that_there_is_not() -> None:
+    with pytest.raises(MissingData, match=r"^no recipe is called 'fcn8'; known are .*voc-fcn8s.* my\.toml$"):
+        recipe("fcn8")
 
 
 def test_heads_that_the_images_have_no_labels_for() -> None:
