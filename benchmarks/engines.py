@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,8 +39,9 @@ SIZES = ((1, 97, 131), (1, 160, 96), (1, 61, 83), (2, 97, 131))
 SECONDS = 1800
 """For one net in one engine."""
 PAGE = HERE.parent / "docs" / "deploy.md"
-BEGIN, END = "<!-- written by benchmarks/engines.py -->\n", "<!-- end -->\n"
-"""Around the table in PAGE."""
+Array = np.ndarray[Any, Any]
+Try = Callable[["Engine", str, Path, Path], str]
+"""An engine, a net, the Python of the engine, and a folder for files -> what a cell says."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,18 @@ class Found:
     error: float
     same: float
     """The share of pixels with the same label, in percent."""
+    seconds: float
+    """The least that the first set of inputs took; infinite where it was not timed."""
 
-    def __str__(self) -> str:
-        return f"{self.error:.1e}, {self.same:.2f} %"
+
+@dataclass(frozen=True)
+class Ran:
+    """What an engine gave."""
+
+    tops: Sequence[Sequence[Array]]
+    """The outputs for each set of inputs."""
+    seconds: float
+    """As in Found."""
 
 
 @contextmanager
@@ -178,7 +188,7 @@ def environment(engine: Engine, folder: Path) -> Path:
     return python
 
 
-def inputs(model: c2t.CaffeNet, size: tuple[int, int, int]) -> list[np.ndarray[Any, Any]]:
+def inputs(model: c2t.CaffeNet, size: tuple[int, int, int]) -> list[Array]:
     """Images as a net sees them, about zero."""
     images, height, width = size
     draw = np.random.default_rng(images * height)
@@ -186,14 +196,31 @@ def inputs(model: c2t.CaffeNet, size: tuple[int, int, int]) -> list[np.ndarray[A
     return [(draw.random(shape, np.float32) - 0.5) * 200 for shape in shapes]
 
 
-def tried(engine: Engine, net: str, python: Path, files: Path) -> Found:
-    """A net in an engine, at all sizes. Raises RuntimeError with the last line that the engine printed."""
+def tried(engine: Engine, net: str, python: Path, files: Path) -> str:
+    """A golden net in an engine, at all sizes, as `compared` does it."""
     model = c2t.build(c2t.read(weights=GOLDEN / net / "weights.caffemodel")).eval()
-    errors, same = [0.0], [100.0]
-    for sizes in [[size] for size in SIZES] if engine.fixed else [list(SIZES)]:
-        given = [inputs(model, size) for size in sizes]
-        file = exported(engine, model, files / net, sizes[0])
-        for arrays, tops in zip(given, ran(engine, python, file, given), strict=True):
+    found = compared(engine, model, python, files / net, [inputs(model, size) for size in SIZES])
+    return f"{found.error:.1e}, {found.same:.2f} %"
+
+
+def compared(
+    engine: Engine,
+    model: c2t.CaffeNet,
+    python: Path,
+    files: Path,
+    given: Sequence[Sequence[Array]],
+    times: int = 0,
+) -> Found:
+    """A net in an engine, on sets of inputs.
+
+    Raises RuntimeError with the last words that the engine printed.
+    """
+    errors, same, seconds = [0.0], [100.0], list[float]()
+    for sets in [[arrays] for arrays in given] if engine.fixed else [given]:
+        file = exported(engine, model, files, sets[0][0].shape)
+        found = ran(engine, python, file, sets, times)
+        seconds.append(found.seconds)
+        for arrays, tops in zip(sets, found.tops, strict=True):
             with torch.no_grad():
                 wanted = [top.numpy() for top in model(*map(torch.from_numpy, arrays)).values()]
             for ours, theirs in zip(wanted, tops, strict=True):
@@ -201,12 +228,12 @@ def tried(engine: Engine, net: str, python: Path, files: Path) -> Found:
                     raise RuntimeError(f"gives {theirs.shape}, not {ours.shape}")
                 errors.append(float(np.linalg.norm(theirs - ours) / np.linalg.norm(ours)))
                 same.append(100 * float((theirs.argmax(1) == ours.argmax(1)).mean()))
-    return Found(float(np.max(errors)), min(same))  # NaN stays NaN
+    return Found(float(np.max(errors)), min(same), seconds[0])  # NaN stays NaN
 
 
-def exported(engine: Engine, model: c2t.CaffeNet, folder: Path, size: tuple[int, int, int]) -> Path:
+def exported(engine: Engine, model: c2t.CaffeNet, folder: Path, shape: tuple[int, ...]) -> Path:
     """The file that an engine takes, written once for all that take the same."""
-    images, height, width = size
+    images, _, height, width = shape
     fixed = {"size": (height, width), "batch": images} if engine.fixed else {}
     wishes = fixed | dict(engine.options)
     file = folder / "-".join(["net", *map(str, wishes.values())]) / f"net{engine.suffix}"
@@ -216,25 +243,31 @@ def exported(engine: Engine, model: c2t.CaffeNet, folder: Path, size: tuple[int,
     return file
 
 
-def ran(
-    engine: Engine, python: Path, file: Path, given: Sequence[Sequence[np.ndarray[Any, Any]]]
-) -> Iterator[list[np.ndarray[Any, Any]]]:
-    """The outputs for each set of inputs."""
+def ran(engine: Engine, python: Path, file: Path, given: Sequence[Sequence[Array]], times: int = 0) -> Ran:
+    """The outputs for each set of inputs; the first one is run so many times more, and timed."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(file.parent, folder, dirs_exist_ok=True)
         sets, found = Path(folder, "in.npz"), Path(folder, "out.npz")
         np.savez(sets, **{f"{k}.{i}": x for k, arrays in enumerate(given) for i, x in enumerate(arrays)})
-        command = [python, "-m", "in_engines", engine.module, Path(folder, file.name), sets, found]
+        command = [
+            python,
+            "-m",
+            "in_engines",
+            engine.module,
+            Path(folder, file.name),
+            sets,
+            found,
+            str(times),
+        ]
         with Path(folder, "log").open("w+") as log:
             done = subprocess.run(command, stdout=log, stderr=log, timeout=SECONDS, cwd=folder, check=False)
             log.seek(0)
-            lines = log.read().strip().splitlines()
+            lines = [line for line in log.read().splitlines() if any(map(str.isalpha, line))]
         if done.returncode or not found.exists():
             raise RuntimeError(lines[-1] if lines else f"ended with {done.returncode}")
         with np.load(found) as stored:
-            for k in range(len(given)):
-                names = [name for name in stored if name.startswith(f"{k}.")]
-                yield [stored[f"{k}.{i}"] for i in range(len(names))]
+            tops = [[stored[name] for name in stored if name.startswith(f"{k}.")] for k in range(len(given))]
+            return Ran(tops, float(stored["seconds"]))
 
 
 class Table:
@@ -268,7 +301,7 @@ class Table:
         return f"| {name} | `{packages}` | `{engine.command}` | {cells} |"
 
 
-def measure(table: Table, name: str, nets: Sequence[str], place: Path) -> None:
+def measure(table: Table, name: str, nets: Sequence[str], place: Path, attempt: Try) -> None:
     """Runs the nets that an engine has not yet run."""
     engine, left = ENGINES[name], table.missing(name, nets)
     if not left:
@@ -276,16 +309,16 @@ def measure(table: Table, name: str, nets: Sequence[str], place: Path) -> None:
     try:
         with installed(engine, place / "environment") as python:
             for net in left:
-                table[name, net] = cell(engine, net, python, place / "files")
+                table[name, net] = cell(attempt, engine, net, python, place / "files")
     except (RuntimeError, subprocess.SubprocessError) as error:
         for net in left:
             table[name, net] = shown(f"cannot be installed: {error}")
 
 
-def cell(engine: Engine, net: str, python: Path, files: Path) -> str:
+def cell(attempt: Try, engine: Engine, net: str, python: Path, files: Path) -> str:
     """The result for a net, or what stopped it."""
     try:
-        return str(tried(engine, net, python, files))
+        return attempt(engine, net, python, files)
     except subprocess.TimeoutExpired:
         return shown(f"took more than {SECONDS} s")
     except (RuntimeError, subprocess.SubprocessError, Caffe2TorchError) as error:
@@ -302,34 +335,46 @@ def head(nets: Sequence[str]) -> str:
     return f"| engine | packages | fcn-convert | {' | '.join(nets)} |\n{'|---' * (3 + len(nets))}|"
 
 
-def write(lines: Sequence[str]) -> None:
-    """Puts the table into the page, with the versions and the day."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, after = rest.split(END)
+def write(lines: Sequence[str], script: str) -> None:
+    """Puts the table of a script into the page, with the versions and the day."""
+    before, rest = PAGE.read_text().split(begin := f"<!-- written by benchmarks/{script} -->\n")
+    _, after = rest.split(end := "<!-- end -->\n", 1)
     version = f"Python {sys.version.split()[0]}, torch {torch.__version__.split('+')[0]}"
     day = f"{datetime.date.today():%d %B %Y}".lstrip("0")
     table = "\n".join([*lines, "", f"{version} on a CPU, {day}."])
-    PAGE.write_text(f"{before}{BEGIN}{table}\n{END}{after}")
+    PAGE.write_text(f"{before}{begin}{table}\n{end}{after}")
+
+
+def options_of(description: str | None, engines: Sequence[str]) -> argparse.ArgumentParser:
+    """The options of a script that makes such a table."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--engine", nargs="+", choices=engines, default=list(engines))
+    parser.add_argument("--into", type=Path, metavar="DIR", help="keeps what was measured and exported")
+    parser.add_argument("--write", action="store_true", help="puts the whole table into docs/deploy.md")
+    return parser
+
+
+def tabulate(chosen: Sequence[str], nets: Sequence[str], into: Path | None, attempt: Try) -> Table:
+    """Runs nets in engines, and prints a row per engine, as a Markdown table."""
+    print(head(nets), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        place = (into or Path(folder)).absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        table = Table(place / "cells.json")
+        for name in chosen:
+            measure(table, name, nets, place, attempt)
+            print(table.row(name, nets), flush=True)
+    return table
 
 
 def main() -> None:
-    """Prints a row per engine, as a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=list(ENGINES))
+    """Prints the table of the golden nets."""
+    parser = options_of(__doc__, tuple(ENGINES))
     parser.add_argument("--net", nargs="+", choices=NETS, default=list(NETS))
-    parser.add_argument("--into", type=Path, metavar="DIR", help="keeps what was measured and exported")
-    parser.add_argument("--write", action="store_true", help="puts the whole table into docs/deploy.md")
     options = parser.parse_args()
-    print(head(options.net), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        place = (options.into or Path(folder)).absolute()
-        place.mkdir(parents=True, exist_ok=True)
-        table = Table(place / "cells.json")
-        for name in options.engine:
-            measure(table, name, options.net, place)
-            print(table.row(name, options.net), flush=True)
-        if options.write:
-            write([head(NETS), *(table.row(name, NETS) for name in ENGINES)])
+    table = tabulate(options.engine, options.net, options.into, tried)
+    if options.write:
+        write([head(NETS), *(table.row(name, NETS) for name in ENGINES)], Path(__file__).name)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,13 +60,13 @@ def row(tool: str, how: str, net: str, python: Path, folder: Path, count: int) -
     model = c2t.load(WEIGHTS / f"{net}.caffemodel")
     file = folder / net / f"net{engine.suffix}"
     if not file.exists():
-        file.parent.mkdir()
+        file.parent.mkdir(exist_ok=True)  # another tool takes another form
         c2t.export(model, file)
     calibrating = [[image] for image, _ in samples("train", CALIBRATED_ON, model)]
     tests = samples("test", count, model)
     given = [*calibrating, *([image] for image, _ in tests)]
     quantizing = replace(engine, module=f"{engine.module}:{how}")
-    tops = [top for (top,) in ran(quantizing, python, file, given)][CALIBRATED_ON:]
+    tops = [top for (top,) in ran(quantizing, python, file, given).tops][CALIBRATED_ON:]
     with torch.no_grad():
         floats = [model(torch.from_numpy(image)).numpy() for image, _ in tests]
     ours, theirs = ([x.argmax(1)[0] for x in scores] for scores in (floats, tops))
@@ -90,7 +91,7 @@ def main() -> None:
                 for net, how in itertools.product(NETS, settings):
                     try:
                         print(row(tool, how, net, python, folder, options.images), flush=True)
-                    except RuntimeError as error:
+                    except (RuntimeError, subprocess.TimeoutExpired) as error:
                         print(f"| {tool} | {how} | {net} | no: {str(error)[:150]} |", flush=True)
 
 
