@@ -1,7 +1,7 @@
 """`python benchmarks/engines_published.py MODELS [--engine NAME ...] [--into DIR] [--write]`.
 
 Published nets where people deploy: each below MODELS that has a net.prototxt, weights, and an input of its
-own in an .npz, in the engines of engines.py. The net gets the image, and as a batch of two a hundredfold of
+own in an .npz, in the engines of engines.py. The net gets the image, and as a batch of two the half of
 it and of its mirror image. Prints the error ‖delta‖ / ‖ours‖, and the time for the image as a multiple of
 that of `c2t.optimize`: each the shortest of 20, with as many threads as it takes unless told. --write puts
 the table into docs/deploy.md.
@@ -37,7 +37,7 @@ def nets(folder: Path) -> dict[str, Case]:
 def images(case: Case) -> list[list[Array]]:
     """The sets of inputs of a net."""
     (image,) = (array[:1] for array in next(stored(case.reference))["in"].values())
-    return [[image], [100 * np.concatenate([image, image[..., ::-1]])]]
+    return [[image], [np.concatenate([image, image[..., ::-1]]) / 2]]
 
 
 def tried(cases: Mapping[str, Case], engine: Engine, net: str, python: Path, files: Path) -> str:
