@@ -10,6 +10,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 import caffe2torch as c2t
 from caffe2torch.errors import UnsupportedLayer
@@ -81,6 +83,27 @@ def test_it_gives_what_the_model_gives(param: str, rows: int | None, tmp_path: P
     (output,) = onnx.load(tmp_path / "net.onnx").graph.output
     shape = [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim]
     assert shape == [1, 1, "detections", 7]
+
+
+class TopK(OpRun):
+    """With the last of equal values first; OpenVINO's has any."""
+
+    op_domain = ""
+
+    def _run(self, x: Any, k: Any, axis: int = -1, largest: int = 1, sorted: int = 1) -> Any:  # noqa: A002
+        backwards = np.argsort(np.flip(-x if largest else x, axis), axis, kind="stable")
+        order = np.take(x.shape[axis] - 1 - backwards, np.arange(k[0]), axis)
+        return np.take_along_axis(x, order, axis), order
+
+
+def test_no_order_of_equal_values_matters_but_of_scores(tmp_path: Path) -> None:
+    model = c2t.build(ssd("nms_param { nms_threshold: 0.3 } keep_top_k: 8"))
+    c2t.export(model, tmp_path / "net.onnx")
+    given = drawn(1)
+    given["x1"] = np.random.default_rng(3).permutation(120).reshape(2, 60).astype(np.float32) / 120
+    (found,) = ReferenceEvaluator(str(tmp_path / "net.onnx"), new_ops=[TopK]).run(None, given)
+    np.testing.assert_allclose(found, run(tmp_path / "net.onnx", given), rtol=1e-5, atol=1e-6)
+    assert found.shape == (1, 1, 16, 7)
 
 
 def test_what_no_graph_holds(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ FLOAT, INT64 = 1, 7
 def detections(op: Any) -> Callable[..., Any]:
     """The translation of torch.ops.caffe2torch.detections for torch's exporter, by onnxscript's operators.
 
-    The order is SSD's: image by image, label by label, the most confident first. TopK has the first of equal
-    values first, so that it sorts stably.
+    The order is SSD's: image by image, label by label, the most confident first. Of equal scores TopK has the
+    first one first, as ONNX says; OpenVINO's has not, so that nothing but scores is sorted with equal values.
     """
 
     # The exporter evaluates the annotations, so they must be names that exist at run time.
@@ -67,15 +67,16 @@ def _without_swapped(op: Any, boxes: Any) -> Any:
 
 def _most(op: Any, image: Any, score: Any, images: Any, most: int) -> Any:
     """The places of the `most` highest scores of each image."""
-    best = op.TopK(score, op.Shape(score), axis=0)[1]
-    order = op.Gather(best, _rising(op, op.Gather(image, best)))  # by image, and by score in it
-    numbers = op.Range(op.Constant(value_int=0), op.Squeeze(images), op.Constant(value_int=1))
+    zero, one, detections = op.Constant(value_int=0), op.Constant(value_int=1), op.Shape(score)
+    best, rank = op.TopK(score, detections, axis=0)[1], op.Range(zero, op.Squeeze(detections), one)
+    by_image = op.Add(op.Mul(op.Gather(image, best), detections), rank)  # and by score in it
+    order = op.Gather(best, _rising(op, by_image))
+    numbers = op.Range(zero, op.Squeeze(images), one)
     is_of = op.Cast(op.Equal(op.Unsqueeze(numbers, _ints(op, 1)), image), to=INT64)  # (N, detections)
     counts = op.ReduceSum(is_of, _ints(op, 1), keepdims=0)
-    first = op.CumSum(counts, op.Constant(value_int=0), exclusive=1)
-    zero, one = (op.Constant(value_int=value) for value in (0, 1))
-    rank = op.Sub(op.Range(zero, op.Squeeze(op.Shape(order)), one), op.Gather(first, op.Gather(image, order)))
-    kept = op.Compress(order, op.Less(rank, _ints(op, most)), axis=0)
+    first = op.CumSum(counts, zero, exclusive=1)
+    rank_in_image = op.Sub(rank, op.Gather(first, op.Gather(image, order)))
+    kept = op.Compress(order, op.Less(rank_in_image, _ints(op, most)), axis=0)
     return op.Gather(kept, _rising(op, kept))
 
 
@@ -91,7 +92,7 @@ def _or_nothing(op: Any, rows: Any, images: Any) -> Any:
 
 
 def _rising(op: Any, values: Any) -> Any:
-    """The order that sorts integers, stably."""
+    """The order that sorts integers, no two of which are equal."""
     return op.TopK(values, op.Shape(values), axis=0, largest=0)[1]
 
 
