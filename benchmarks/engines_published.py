@@ -41,17 +41,18 @@ def images(case: Case) -> list[list[Array]]:
 
 
 def tried(cases: Mapping[str, Case], engine: Engine, net: str, python: Path, files: Path) -> str:
-    """The error and the time of a net; a net that a graph holds at a fixed size only gets that."""
+    """The error and the time of a net, at a fixed size if it cannot be had or run at a free one."""
     case = cases[net]
     model = c2t.build(c2t.read(case.prototxt, case.weights)).eval()
-    given = images(case)
+    given, how = images(case), ""
     try:
         found = compared(engine, model, python, files / net, given, TIMES)
-    except UnsupportedLayer:
+    except (UnsupportedLayer, RuntimeError):
         if engine.fixed or engine.suffix == ".py":
             raise
         found = compared(replace(engine, fixed=True), model, python, files / net, given, TIMES)
-    return f"{found.error:.1e}, {found.seconds / seconds(model, given[0]):.2g}x"
+        how = ", with --size"
+    return f"{found.error:.1e}, {found.seconds / seconds(model, given[0]):.2g}x{how}"
 
 
 def seconds(model: c2t.CaffeNet, given: Sequence[Array]) -> float:
