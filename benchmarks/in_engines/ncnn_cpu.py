@@ -29,6 +29,7 @@ def load(path, sets):
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
     net.load_param(stem + ".ncnn.param")
     net.load_model(stem + ".ncnn.bin")
+    outputs = sorted(net.output_names(), key=lambda name: int(name.removeprefix("out")))
 
     def run(arrays):
         (images,) = arrays
@@ -36,7 +37,7 @@ def load(path, sets):
         for image in images:
             extractor = net.create_extractor()
             extractor.input("in0", ncnn.Mat(np.ascontiguousarray(image)))
-            tops.append([np.array(extractor.extract(name)[1]) for name in net.output_names()])
+            tops.append([np.array(extractor.extract(name)[1]) for name in outputs])
         return [np.stack(values) for values in zip(*tops, strict=True)]
 
     return run
