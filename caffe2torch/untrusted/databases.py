@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -126,7 +127,7 @@ def walk_leveldb(path: str) -> None:
     """Reads a LevelDB from the first key to the last. Raises ReadError where the library finds damage."""
     plyvel = importlib.import_module("plyvel")
     try:
-        with plyvel.DB(path, create_if_missing=False, paranoid_checks=True) as database:
+        with closing(plyvel.DB(path, create_if_missing=False, paranoid_checks=True)) as database:
             for _ in _records(database):
                 pass
     except plyvel.Error as error:
