@@ -327,7 +327,9 @@ def cell(attempt: Try, engine: Engine, net: str, python: Path, files: Path) -> s
 
 def shown(problem: str) -> str:
     """What stopped an engine, for a cell."""
-    return f"({problem.removeprefix('RuntimeError: ')[:150]})".replace("|", "¦").replace("\n", " ")
+    return f"({problem.strip('> ').removeprefix('RuntimeError: ')[:150]})".replace("|", "¦").replace(
+        "\n", " "
+    )
 
 
 def head(nets: Sequence[str]) -> str:

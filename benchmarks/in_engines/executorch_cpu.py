@@ -8,7 +8,8 @@ from executorch.runtime import Runtime
 
 def load(path, sets):
     program = torch.export.load(path)
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    with torch.no_grad():  # it runs the graph, and a BatchNorm's statistics are computed in ours
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
     buffer = lowered.buffer
     method = Runtime.get().load_program(buffer).load_method("forward")
 
