@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import json
 import re
 import subprocess
@@ -791,6 +792,29 @@ def test_a_model_fetched_by_hand_is_taken(
     assert cli.main(["--fetch", "small", "--yes", "--from", weights]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(empty_workspace / "models" / "small.safetensors")
     assert (empty_workspace / "models" / "small.caffemodel.sha256").is_file()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("\n", 2), ("n\n", 2)])
+def test_in_a_terminal_a_fetch_asks_first(
+    answer: str,
+    code: int,
+    server,
+    golden: Path,
+    empty_workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    content = (golden / "fcn" / "voc-fcn16s" / "weights.caffemodel").read_bytes()
+    published(monkeypatch, "small", address=server.serve("a.caffemodel", content))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    assert cli.main(["--fetch", "small"]) == code
+    out, err = capsys.readouterr()
+    assert "Fetch it? [y/N] " in out
+    assert (f"{len(content) / 1e6:.1f} MB\x1b[K\n" in err) == (code == 0)
+    assert ("nothing was fetched; add --yes" in err) == (code == 2)
+    assert (empty_workspace / "models" / "small.safetensors").exists() == (code == 0)
 
 
 def test_a_model_fetched_by_hand_is_one_file_that_is_there(

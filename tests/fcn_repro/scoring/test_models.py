@@ -9,8 +9,10 @@ from torch import nn
 
 import caffe2torch as c2t
 from caffe2torch.errors import NetError
+from fcn_repro.data.knowledge import know, labellings_of
 from fcn_repro.scoring.models import load, preparation
 from fcn_repro.workspace import Workspace
+from tests.nets import INPUT, net_of
 
 
 def told(
@@ -20,6 +22,25 @@ def told(
     c2t.export(model, tmp_path / "m.safetensors")
     file = str(tmp_path / "m.safetensors")
     return dict(preparation(load(Workspace(tmp_path), file), file, mean_bgr))
+
+
+def test_outputs_have_the_labellings_of_their_heads() -> None:
+    sem, geo = c2t.Labelling.numbered(4), c2t.Labelling.numbered(3)
+    heads = {"sem": sem, "geo": geo}
+    assert labellings_of(["score_geo", "sem", "loss"], heads) == {"score_geo": geo, "sem": sem}
+    assert labellings_of(["anything"], heads) == {"anything": sem}
+
+
+def test_an_fcn_of_other_classes_gets_no_labelling_and_another_net_does() -> None:
+    heads = {"sem": c2t.Labelling.numbered(4)}
+    for classes, known in ((4, {"score": heads["sem"]}), (5, {})):
+        fcn = c2t.FCN32s(classes, widths=(2,) * 7)
+        know(fcn, (1, 2, 3), heads)
+        assert fcn.labellings == known
+    net = c2t.build(net_of(f"{INPUT} layer {{ name: 'r' type: 'ReLU' bottom: 'data' top: 'y' }}"))
+    know(net, (1, 2, 3), heads)
+    assert net.labellings == {"y": heads["sem"]}
+    assert net.preprocessing == {"data": c2t.Preprocessing((1, 2, 3), channels="BGR")}
 
 
 def test_a_net_gets_its_own_mean_or_the_one_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
