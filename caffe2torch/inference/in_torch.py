@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.eliding.net import Kernel
+from caffe2torch.inference.folding import folded
 from caffe2torch.inference.optimized import Optimized
 from caffe2torch.inference.passes import Passes
-from caffe2torch.inference.values import values_of
+from caffe2torch.inference.values import emptied, values_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,10 +26,11 @@ class InTorch(Optimized):
         self, model: Model, architecture: Architecture | None, precision: str, device: torch.device
     ) -> None:
         super().__init__(model, architecture)
-        steps = {step.key: step for step in model.plan.steps}
+        plan = folded(model.plan)
+        steps = {step.key: step for step in plan.steps}
         self.passes = Passes(
-            self.plan,
-            lambda empty: values_of(steps[empty.key], model.plan, device),
+            emptied(plan),
+            lambda empty: values_of(steps[empty.key], plan, device),
             torch.float32 if precision == "fp32" else torch.bfloat16,
             device,
         )

@@ -125,8 +125,7 @@ def kernel_for(step: Step, blobs: Blobs, dtype: torch.dtype) -> Kernel:
 
 
 def _packs(converter: Convolution, blobs: Blobs) -> bool:
-    images = converter.axes == 2 and converter.channel_axis == 1 and len(converter.layer.bottoms) == 1
-    plain = images and converter._fused_slope() is None
+    plain = converter.axes == 2 and converter.is_linear and len(converter.layer.bottoms) == 1
     on_cpu = blobs["weight"].device.type == "cpu" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     reorders = hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
     return plain and on_cpu and reorders and hasattr(torch.ops.mkldnn, "_convolution_pointwise")

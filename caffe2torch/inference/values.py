@@ -38,7 +38,8 @@ class Values:
 
     def copy(self, start: int = 0, end: int | None = None) -> Tensor:
         """A float32 copy, or only of a part of the first axis."""
-        copied = torch.from_numpy(np.array(self.stored[start:end], np.float32)).to(self.device)
+        part = self.stored[start:end] if self.shape else self.stored  # a Scale may have a single factor
+        copied = torch.from_numpy(np.array(part, np.float32)).to(self.device)
         release(self.stored)
         return copied
 

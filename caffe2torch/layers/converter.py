@@ -77,6 +77,11 @@ class Converter:
         self.layer = layer
         self.bottoms = bottoms
 
+    @property
+    def is_affine(self) -> bool:
+        """Whether, in phase TEST, it multiplies each channel by a stored number and adds one, no more."""
+        return False
+
     def refuse(self, reason: str) -> UnsupportedLayer:
         """The error to raise for what this converter does not do."""
         return UnsupportedLayer(self.layer.name, self.layer.type, reason)

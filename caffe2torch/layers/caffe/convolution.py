@@ -243,6 +243,11 @@ class Convolution(_Sliding):
         f"convolution_param.{name}" for name in ("fuse_type", "relu_param", "relu", "negative_slope")
     }
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is nothing but a convolution, of channels in the second axis."""
+        return self.channel_axis == 1 and self._fused_slope() is None
+
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         f = torch.nn.functional
         convolve: dict[int, Callable[..., Tensor]] = {1: f.conv1d, 2: f.conv2d, 3: f.conv3d}

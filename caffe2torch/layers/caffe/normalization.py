@@ -45,8 +45,12 @@ class BatchNorm(Converter):
         channels = None if bottom is None else 1 if len(bottom) == 1 else bottom[1]
         return BlobSpec("mean", (channels,)), BlobSpec("variance", (channels,)), BlobSpec("factor", (1,))
 
+    @property
+    def is_affine(self) -> bool:
+        return self._uses_stored(training=False)
+
     def look(self, view: View) -> View | None:
-        return view if self._uses_stored(training=False) else view.whole()
+        return view if self.is_affine else view.whole()
 
     def _uses_stored(self, training: bool) -> bool:
         return bool(self.p.use_global_stats) if self.p.has("use_global_stats") else not training

@@ -27,6 +27,11 @@ class _Along(Converter):
         super().__init__(layer, bottoms)
         self.learned = len(bottoms) == 1
 
+    @property
+    def is_affine(self) -> bool:
+        bottom = self.bottoms[0]
+        return bottom is not None and self.learned and self.p.num_axes == 1 and self.p.axis % len(bottom) == 1
+
     def shape(self) -> Shape:
         """The shape of the operand."""
         if not self.learned and self.bottoms[1] is not None:
@@ -129,9 +134,3 @@ class Scale(_Along):
     def state(self, blobs: Mapping[str, Array]) -> Mapping[str, Array]:
         names = {"weight": "", "bias": "_bias"}
         return {names[name]: values.reshape(self._kept(values.shape)) for name, values in blobs.items()}
-
-    @property
-    def is_affine(self) -> bool:
-        """Whether it has a factor and perhaps a bias per channel, as batch normalization may."""
-        bottom = self.bottoms[0]
-        return bottom is not None and self.learned and self.p.num_axes == 1 and self.p.axis % len(bottom) == 1
