@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -67,7 +67,7 @@ class _Call:
 class ElidedNet:
     """A net at one size of its inputs, and any number of images; without gradients.
 
-    `kernels` has one for each step, by its key.
+    `kernels` has one for each step, by its key; `check` is given each value that a Part `checks`.
     """
 
     def __init__(
@@ -76,8 +76,9 @@ class ElidedNet:
         kernels: Mapping[str, Kernel],
         frames: Mapping[int, Frame] | None = None,
         keep: Collection[int] = (),
+        check: Callable[[Tensor], None] | None = None,
     ) -> None:
-        self.schedule = found
+        self.schedule, self.check = found, check
         self.keep = tuple(keep) or tuple(found.outputs.values())
         known = frames or {}
         parts = [part for part in found.parts if part.step.layer.type != "Input"]
@@ -99,6 +100,8 @@ class ElidedNet:
         """From inputs by blob name to the values that are kept, by their numbers."""
         values = {number: images[blob] for blob, number in self.schedule.inputs.items()}
         for call in self.calls:
+            if call.part.checks and self.check is not None:
+                self.check(values[call.part.bottoms[0]])
             bottoms = [
                 values[n] if cut is None else values[n][cut]
                 for n, cut in zip(call.part.bottoms, call.cuts, strict=True)

@@ -57,6 +57,8 @@ class Part:
     """The zeros above, below, left and right of what is read: the net's own padding, where it is in reach."""
     relu: bool = False
     """Whether the ReLU that follows is computed as well."""
+    checks: bool = False
+    """Whether it is made sure that its bottom is not too large for that."""
 
     @property
     def multiplications(self) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caffe2torch._torch import torch
 from caffe2torch.eliding.background import Background
 from caffe2torch.eliding.net import ElidedNet, Kernel
 from caffe2torch.eliding.recent import Recent
-from caffe2torch.eliding.schedule import Eliding, Sizes, fused
-from caffe2torch.inference.bounds import Bounds
+from caffe2torch.eliding.schedule import Eliding, Schedule, Sizes, fused
+from caffe2torch.inference.bounds import TooLarge, check, checked
 from caffe2torch.inference.packed import Packed, kernel_for
 from caffe2torch.inference.values import Blobs
 from caffe2torch.plan import Plan, Step
@@ -42,8 +43,9 @@ class Passes:
             self.kernels: dict[str, Kernel] = {
                 step.key: kernel_for(step, blobs(step), dtype) for step in plan.steps
             }
-        grows = {key: kernel.growth for key, kernel in self.kernels.items() if isinstance(kernel, Packed)}
-        self.bounds = Bounds(plan, grows)
+        self.grows = {
+            key: kernel.growth for key, kernel in self.kernels.items() if isinstance(kernel, Packed)
+        }
         self.eliding = Eliding(plan)
         self.background = Background(self.eliding, self.kernels, torch.empty(0, device=device))
         self.nets: Recent[_Key, ElidedNet] = Recent(SIZES)
@@ -56,20 +58,18 @@ class Passes:
 
     def outputs(self, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """From images by name to the plan's outputs by name, float32."""
-        net = self._net(images)
-        found = [self._run(net, some) for some in self._apart(net, images)]
+        sizes = sizes_of(images)
+        net = self.prepare(sizes)
+        try:
+            found = [self._run(net, some) for some in self._apart(net, images)]
+        except TooLarge:  # for fused ReLUs, which could hide NaN
+            net = self.prepare(sizes, fuses=False)
+            found = [self._run(net, some) for some in self._apart(net, images)]
         outputs = net.schedule.outputs.items()
         return {
             name: (found[0][n] if len(found) == 1 else torch.cat([each[n] for each in found])).float()
             for name, n in outputs
         }
-
-    def _net(self, images: Mapping[str, Tensor]) -> ElidedNet:
-        """The net for these images; without fused ReLUs where those could hide NaN."""
-        sizes = sizes_of(images)
-        net = self.prepare(sizes)
-        fusing = {part.step.key for part in net.schedule.parts if part.relu}
-        return net if self.bounds.hold(images, fusing) else self.prepare(sizes, fuses=False)
 
     def _apart(self, net: ElidedNet, images: Mapping[str, Tensor]) -> list[Mapping[str, Tensor]]:
         """The images to run at once: large ones one by one, which takes less memory, and no more time."""
@@ -96,9 +96,19 @@ class Passes:
 
     def _made(self, sizes: Sizes, fuses: bool) -> ElidedNet:
         found = self.eliding.at(sizes)
-        found = fused(found) if fuses else found
+        found = self._fused(found) if fuses else found
         with self._exact():
-            return ElidedNet(found, self.kernels, self.background.frames(found))
+            return ElidedNet(found, self.kernels, self.background.frames(found), check=check)
+
+    def _fused(self, found: Schedule) -> Schedule:
+        """The schedule with ReLUs in the convolutions before them, where no NaN can be hidden."""
+        schedule = fused(found)
+        keys = {part.step.key for part in schedule.parts if part.relu} & self.grows.keys()
+        checks = checked(self.eliding.plan, self.grows, keys)
+        if checks is None:
+            return found
+        parts = (replace(part, checks=part.step.key in checks) for part in schedule.parts)
+        return replace(schedule, parts=tuple(parts))
 
     def _exact(self) -> ExitStack:
         """Without gradients, and in each kernel's own precision, whatever rounding torch was asked for."""

@@ -283,6 +283,51 @@ def test_relus_of_finite_nets_are_fused(name: str) -> None:
     assert any(part.relu for part in net.schedule.parts)
 
 
+def deep(count: int, factor: float = 1) -> tuple[nn.Module, torch.Tensor]:
+    """A net of residual blocks; one in the middle makes values larger by a factor. And an image for it."""
+    layers = ['layer { name: "data" type: "Input" top: "b0" input_param { shape { dim: [1, 8, 9, 9] } } }']
+    for i in range(count):
+        layers.append(f"""
+layer {{ name: "c{i}" type: "Convolution" bottom: "b{i}" top: "c{i}"
+        convolution_param {{ num_output: 8 kernel_size: 3 pad: 1 }} }}
+layer {{ name: "r{i}" type: "ReLU" bottom: "c{i}" top: "c{i}" }}
+layer {{ name: "d{i}" type: "Convolution" bottom: "c{i}" top: "d{i}"
+        convolution_param {{ num_output: 8 kernel_size: 3 pad: 1 }} }}
+layer {{ name: "e{i}" type: "Eltwise" bottom: "b{i}" bottom: "d{i}" top: "b{i + 1}" }}""")
+    torch.manual_seed(0)
+    model = c2t.build(net_of("".join(layers))).eval()
+    for name, values in model.named_parameters():
+        nn.init.normal_(values, std=0.1 if name.endswith("weight") else 1)
+    with torch.no_grad():
+        model.get_parameter(f"d{count // 2}.weight").mul_(factor)
+    return model, torch.randn(1, 8, 9, 9) * 70
+
+
+def test_a_deep_net_checks_values_on_its_way() -> None:
+    model, image = deep(30)
+    fast = c2t.optimize(model)
+    found, wanted = fast(b0=image), model(b0=image)
+    assert relative(found["b30"], wanted["b30"].detach()) < 2e-6
+    parts = fast.passes.prepare({"b0": (9, 9)}).schedule.parts
+    assert len(fast.passes.nets) == 1
+    assert sum(part.relu for part in parts) == 30
+    assert 1 < sum(part.checks for part in parts) < 10
+
+
+@pytest.mark.parametrize("factor", [1e7, 1e37])
+def test_values_too_large_on_the_way_of_a_deep_net(factor: float) -> None:
+    """Finite ones, and such that overflow."""
+    model, image = deep(30, factor)
+    fast = c2t.optimize(model)
+    with torch.no_grad():
+        wanted = model(b0=image)["b30"]
+    found = fast(b0=image)["b30"]
+    assert torch.equal(found.isnan(), wanted.isnan())
+    assert wanted.isnan().any() == (factor > 1e30)
+    assert factor > 1e30 or relative(found, wanted) < 2e-6
+    assert len(fast.passes.nets) == 2
+
+
 def test_a_bound_holds_for_the_values_of_each_layer() -> None:
     """The largest value of a layer that gets the image which is the worst for it."""
     weight, bias = torch.randn(4, 3, 3, 3), torch.randn(4)
