@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -118,7 +119,9 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     tf32 = precision == "tf32"
     if tf32 and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
         raise DeviceError(f"tf32 needs a CUDA device of compute capability 8.0 or more, not {device.type}")
-    before = torch.get_float32_matmul_precision()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.9 alone warns, of a newer way that 2.6 has not
+        before = torch.get_float32_matmul_precision()
     with ExitStack() as settings:
         settings.callback(torch.set_float32_matmul_precision, before)
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
