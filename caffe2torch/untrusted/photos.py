@@ -64,7 +64,7 @@ def read_photo(path: AnyPath) -> Photo:
     with opened(path, mapped(path, _MISTAKEN)) as image:
         count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # phones add depth to a JPEG
         notes = [f"the first of {count} pictures in the file"] * (count > 1)
-        is_deep = image.format in ("PNG", "TIFF") and any(";16" in str(tile.args) for tile in image.tile)
+        is_deep = image.format in ("PNG", "TIFF") and any(";16" in str(args) for *_, args in image.tile)
         image.load()
         turn(image)
         pixels, more = _rgb(image, path)

@@ -85,7 +85,7 @@ def _header(image: ImageFile.ImageFile) -> Header:
 
 def _bits(image: ImageFile.ImageFile) -> int:
     """16 for PNG and TIFF of 16 bits per sample, which Pillow reads as they are or by their high bytes."""
-    raw = [tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0] for tile in image.tile]
+    raw = [args if isinstance(args, str) else (args or ("",))[0] for *_, args in image.tile]
     deep = image.format in ("PNG", "TIFF") and any(";16" in str(mode) for mode in raw)
     return 16 if deep or image.mode.startswith("I;16") else 8
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from caffe2torch.errors import Caffe2TorchError
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 """fp32 is exact float32; tf32 rounds what enters products to 10 bits (CUDA); bf16 is torch.autocast."""
+_STDOUT = 1  # for libraries in C++, too
 
 
 class DeviceError(Caffe2TorchError):
@@ -63,7 +66,8 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
         place = usable(device, local)
         if place.type == "cuda":  # NCCL waits on the current device, which is number 0 until it is set
             torch.cuda.set_device(place)
-        dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
+        with _nothing_said():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo")
         try:
             yield Process(dist.get_rank(), world, place)
         except BaseException as error:
@@ -71,6 +75,20 @@ def this_process(device: str | torch.device) -> Iterator[Process]:
             raise
         finally:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _nothing_said() -> Iterator[None]:
+    """Keeps stdout for the answer: some versions of gloo print there how many processes there are."""
+    sys.stdout.flush()
+    kept = os.dup(_STDOUT)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), _STDOUT)
+        yield
+    finally:
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
 
 
 def is_lost(error: RuntimeError) -> bool:
@@ -118,7 +136,9 @@ def arithmetic(precision: str, device: torch.device) -> Iterator[None]:
     tf32 = precision == "tf32"
     if tf32 and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
         raise DeviceError(f"tf32 needs a CUDA device of compute capability 8.0 or more, not {device.type}")
-    before = torch.get_float32_matmul_precision()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.9 alone warns, of a newer way that 2.6 has not
+        before = torch.get_float32_matmul_precision()
     with ExitStack() as settings:
         settings.callback(torch.set_float32_matmul_precision, before)
         torch.set_float32_matmul_precision("high" if tf32 else "highest")

@@ -26,6 +26,9 @@ from caffe2torch.writing.model import Engine, Model, model_of
 from tests.formats.test_export import small_net
 from tests.nets import net_of
 
+pytestmark = pytest.mark.filterwarnings("ignore:The given buffer is not writable")
+"""torch 2.9 warns of what its torch.export.load reads."""
+
 Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
 FCNS = {

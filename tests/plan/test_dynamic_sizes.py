@@ -33,6 +33,7 @@ class Positional(torch.nn.Module):
         return self.model(*inputs)
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 10), reason="torch 2.9's own check of guards fails (no 'L')")
 @pytest.mark.filterwarnings("ignore")  # of torch.export's own
 @pytest.mark.parametrize("case", LAYERS)
 def test_traced_at_one_size_runs_at_another(case):

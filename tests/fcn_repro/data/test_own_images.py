@@ -114,15 +114,16 @@ def test_a_misspelt_list_names_those_that_are_there(mine):
 # How they are read
 
 
-def png_of_16_bits(path: Path, samples: np.ndarray) -> None:
-    """Written by hand: Pillow writes no RGB PNG of 16 bits."""
+def png_by_hand(path: Path, samples: np.ndarray, bits: int = 16) -> None:
+    """Of a shape (H, W, C): Pillow writes no RGB PNG of 16 bits, and Pillow 10 no grey one of 2 or 4."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     height, width, channels = samples.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2}[channels], 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    header = struct.pack(">IIBBBBB", width, height, bits, {1: 0, 3: 2}[channels], 0, 0, 0)
+    each = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(height, -1, 2), axis=2)[..., -bits:]
+    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in each)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
 
@@ -131,7 +132,7 @@ def png_of_16_bits(path: Path, samples: np.ndarray) -> None:
 def test_16_bits_are_scaled_and_said_so(mine, channels):
     deep = np.random.default_rng(4).integers(0, 65536, (3, 5, channels), np.uint16)
     add(mine, "a.png")
-    png_of_16_bits(mine / "images/a.png", deep)
+    png_by_hand(mine / "images/a.png", deep)
     expected = [[[int(v) // 256 for v in (pixel.tolist() * 3)[:3]] for pixel in row] for row in deep]
     assert open_dataset("folder", mine, "all")[0].image_hwc.tolist() == expected
     assert notes(mine) == "Of 16 bits per sample, read as 8, so that 65535 becomes 255: 1 (a)."
@@ -147,7 +148,7 @@ def test_a_tiff_of_16_bits_is_scaled_and_said_so(mine):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_12_bits_in_16_are_refused(tmp_path, channels):
-    png_of_16_bits(tmp_path / "a.png", np.full((3, 5, channels), 4095, np.uint16))
+    png_by_hand(tmp_path / "a.png", np.full((3, 5, channels), 4095, np.uint16))
     with pytest.raises(ReadError, match=r"a\.png: .*none over 4095 of 65535.*save it with 8 bits"):
         read_image(tmp_path / "a.png")
 
@@ -278,8 +279,7 @@ def test_a_look_at_the_files_finds_labels_of_another_size(mine):
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_grey_labels_of_fewer_bits_are_refused(mine, bits):
     add(mine, "a.png")
-    small = Image.fromarray(LABEL > 0) if bits == 1 else Image.fromarray(LABEL)
-    small.save(mine / "labels/a.png", bits=bits)
+    png_by_hand(mine / "labels/a.png", LABEL[:, :, None] % 2**bits, bits)
     with pytest.raises(ReadError, match=f"the PNG is grey, of bit depth {bits}, which readers scale"):
         surveyed(open_dataset("folder", mine, "all"))
 
