@@ -262,7 +262,8 @@ def ran(engine: Engine, python: Path, file: Path, given: Sequence[Sequence[Array
         with Path(folder, "log").open("w+") as log:
             done = subprocess.run(command, stdout=log, stderr=log, timeout=SECONDS, cwd=folder, check=False)
             log.seek(0)
-            lines = [line for line in log.read().splitlines() if any(map(str.isalpha, line))]
+            said, _, _ = log.read().partition("Stack backtrace")  # Rust's, after the message
+            lines = [line for line in said.splitlines() if any(map(str.isalpha, line))]
         if done.returncode or not found.exists():
             raise RuntimeError(lines[-1] if lines else f"ended with {done.returncode}")
         with np.load(found) as stored:

@@ -73,7 +73,7 @@ def main() -> None:
     names = list(cases)
     table = tabulate(options.engine, names, options.into, partial(tried, cases))
     if options.write:
-        write([head(names), *(table.row(name, names) for name in options.engine)], Path(__file__).name)
+        write([head(names), *(table.row(name, names) for name in USUAL)], Path(__file__).name)
 
 
 if __name__ == "__main__":
