@@ -33,5 +33,7 @@ def answers(*arguments: object) -> list[object]:
     return [*arguments]
 
 
+print("A library that greets whoever imports it.")  # noqa: T201 (some do)
+
 layers = is_keras = keras = solver_state = read_rows = never_ends
 """In the place of hdf5_places."""

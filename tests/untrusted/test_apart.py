@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from caffe2torch.errors import ReadError
@@ -44,6 +47,42 @@ def test_what_becomes_of_the_process(monkeypatch: pytest.MonkeyPatch, function: 
 def test_a_large_file_is_given_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "MAX_MEMORY", 1 << 27)
     assert asked("takes_all", "a.file", size=1 << 28) == 1 << 28
+
+
+def test_what_python_leaves_out_of_its_path_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [Path("/a/folder"), b"/another", *sys.path])
+    assert asked("answers", 7) == [7]
+
+
+@pytest.mark.parametrize(
+    ("python", "function", "problem"),
+    [
+        ("", "answers", "sys.executable does not say which Python this is"),
+        ("/no/such/python", "answers", "[Errno 2] No such file or directory: '/no/such/python'"),
+        (sys.executable, "missing", f"AttributeError: module '{PLAYED}' has no attribute 'missing'"),
+    ],
+)
+def test_a_process_that_does_not_start_says_nothing_about_the_file(
+    monkeypatch: pytest.MonkeyPatch, python: str, function: str, problem: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", python)
+    with pytest.raises(ReadError) as refusal:
+        asked(function, "a.file")
+    expected = "the damaging library reads it in a process of its own, which does not start: "
+    assert str(refusal.value) == expected + problem
+
+
+def test_rows_of_many_files_are_asked_for_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked_for: list[object] = []
+    monkeypatch.setattr(hdf5, "ask", lambda function, path, *names, **limits: asked_for.append(path))
+    paths = [str(tmp_path / f"{i}.h5") for i in range(300)]
+    for i, path in enumerate(paths):
+        with h5py.File(path, "w") as file:
+            file["data"] = np.full((2, 3), i)
+    for _ in range(2):  # epochs
+        found = [hdf5.rows(path, ("data",))[0].tolist() for path in paths]
+        assert found == [[[i] * 3] * 2 for i in range(300)]
+    assert asked_for == paths
 
 
 @pytest.mark.parametrize(
