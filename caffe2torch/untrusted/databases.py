@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from caffe2torch.errors import MissingData, ReadError
 from caffe2torch.untrusted.apart import ask
-from caffe2torch.untrusted.mapped import located
+from caffe2torch.untrusted.mapped import located, regular
 
 
 class Database:
@@ -108,6 +108,7 @@ def library(name: str, doing: str) -> ModuleType:
 def _check_lmdb(path: Path) -> None:
     """Raises ReadError for a file on which the C library could crash; reading it needs no free pages."""
     verify: Any = importlib.import_module("lmdb.verify")
+    _size(path / "data.mdb" if path.is_dir() else path)
     try:
         problems = [problem for problem in verify.verify(str(path)) if "freeDB" not in problem]
     except (verify.VerifyError, OSError) as error:
@@ -118,9 +119,17 @@ def _check_lmdb(path: Path) -> None:
 
 def _check_leveldb(path: Path) -> None:
     """Raises ReadError for a folder that the C++ library cannot read, or whose files end its process."""
-    size = sum(file.stat().st_size for file in path.glob("*"))
+    size = sum(_size(file) for file in path.glob("*") if not file.is_dir())
     with located(path):
         ask(_WALK, str(path), library="LevelDB", size=size)
+
+
+def _size(path: Path) -> int:
+    """The size of a database's file. Raises ReadError for a pipe or a device, and for a link to nothing."""
+    try:
+        return regular(path)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def walk_leveldb(path: str) -> None:
