@@ -8,6 +8,7 @@ in LOG that it was opened, and makes a table of what its own log holds.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -59,16 +60,16 @@ class LevelDb(Database):
         plyvel = self._plyvel = library("plyvel", f"{path}: reading a LevelDB")
         _check_leveldb(path)
         try:
-            self._db = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True)
+            self._db = plyvel.DB(os.fsencode(path), create_if_missing=False, paranoid_checks=True)
         except plyvel.Error as error:
-            raise ReadError(f"{path}: the LevelDB library cannot open it: {error}") from None
+            raise ReadError(f"{path}: the LevelDB library cannot open it: {_said(error)}") from None
 
     def values(self) -> Iterator[bytes]:
         """See Database."""
         try:
             yield from _records(self._db)
         except self._plyvel.Error as error:
-            raise ReadError(f"{self.path}: the LevelDB library cannot read it: {error}") from None
+            raise ReadError(f"{self.path}: the LevelDB library cannot read it: {_said(error)}") from None
 
 
 _WALK = "caffe2torch.untrusted.databases:walk_leveldb"
@@ -136,11 +137,18 @@ def walk_leveldb(path: str) -> None:
     """Reads a LevelDB from the first key to the last. Raises ReadError where the library finds damage."""
     plyvel = importlib.import_module("plyvel")
     try:
-        with closing(plyvel.DB(path, create_if_missing=False, paranoid_checks=True)) as database:
+        opened = plyvel.DB(os.fsencode(path), create_if_missing=False, paranoid_checks=True)
+        with closing(opened) as database:
             for _ in _records(database):
                 pass
     except plyvel.Error as error:
-        raise ReadError(f"the LevelDB library cannot read it: {error}") from None
+        raise ReadError(f"the LevelDB library cannot read it: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    """What a plyvel.Error says; plyvel gives it as bytes."""
+    said = error.args[0] if error.args else ""
+    return os.fsdecode(said) if isinstance(said, bytes) else str(error)
 
 
 def _records(database: Any) -> Iterator[bytes]:

@@ -42,6 +42,17 @@ def test_what_the_library_does_not_survive(folder: Path, monkeypatch: pytest.Mon
     assert list(databases.open_database(str(folder), "LEVELDB").values())
 
 
+def test_what_the_library_says_is_told_as_text(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    with pytest.raises(ReadError, match="the LevelDB library cannot read it: Invalid argument: /"):
+        databases.open_database(str(tmp_path / "db"), "LEVELDB")
+
+
+def test_a_name_that_is_not_utf_8(folder: Path) -> None:
+    place = folder.rename(folder.with_name("db\udcff"))
+    assert list(databases.open_database(str(place), "LEVELDB").values())
+
+
 def pipe(file: Path) -> None:
     os.mkfifo(file)
 
