@@ -6,6 +6,7 @@ then not the process of whoever asked.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
@@ -27,6 +28,8 @@ PACE, RATIO = 1 << 22, 4
 """For a large one: the bytes that a further second is for, and how many times its size there is more."""
 _BEGUN = "\0begun\0"
 """What the process prints before it calls the function; its answer follows."""
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal that a process gets when the one that started it ends."""
 _START = """
 import json, sys
 order = json.load(sys.stdin)
@@ -92,6 +95,8 @@ def answer(order: Mapping[str, Any]) -> None:
     """Calls what is asked for, in the process that was started for it."""
     module, _, name = order["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever asked may end first, by Ctrl-C
     sys.stdout.write(_BEGUN)  # what modules print when they are imported comes before it
     sys.stdout.flush()
     for limit, value in order["limits"].items() if resource else ():

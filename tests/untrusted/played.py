@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from caffe2torch.errors import ReadError
 
@@ -16,6 +17,14 @@ def never_ends(path: str, *names: str) -> None:
     """Keeps the process busy."""
     while True:
         pass
+
+
+def tells_and_never_ends(path: str) -> None:
+    """Says in a file which process it keeps busy."""
+    part = Path(f"{path}.part")
+    part.write_text(str(os.getpid()))
+    part.rename(path)
+    never_ends(path)
 
 
 def takes_all(path: str) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from caffe2torch.errors import ReadError
 from caffe2torch.untrusted import apart, hdf5
 from caffe2torch.untrusted.binary import read_caffemodel, read_solverstate
 from caffe2torch.weights.vgg16 import origin
-from tests.places import GOLDEN
+from tests.places import GOLDEN, ROOT
 
 PLAYED = "tests.untrusted.played"
 
@@ -83,6 +86,31 @@ def test_rows_of_many_files_are_asked_for_once(monkeypatch: pytest.MonkeyPatch, 
         found = [hdf5.rows(path, ("data",))[0].tolist() for path in paths]
         assert found == [[[i] * 3] * 2 for i in range(300)]
     assert asked_for == paths
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it goes on until its time is over")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_it_ends_with_whoever_asked(number: signal.Signals, tmp_path: Path) -> None:
+    code = f"""
+import signal
+from caffe2torch.untrusted.apart import ask
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+ask("{PLAYED}:tells_and_never_ends", "{tmp_path}/process", library="damaging", size=0)
+"""
+    told = tmp_path / "process"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as asking:
+        wait_for(told.exists)
+        asking.send_signal(number)
+    process = Path("/proc", told.read_text())
+    wait_for(lambda: not process.exists() or ") Z " in (process / "stat").read_text())
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    """Looks for it again and again, for 20 s."""
+    late = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < late, "it does not happen"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
