@@ -38,3 +38,9 @@ def test_images_for_which_there_are_no_finite_outputs_show_nothing(
         assert np.isfinite(outputs).all()
         assert least <= values.min() < values.max() <= most
         assert np.ptp(values) > (most - least) / 2, f"from {values.min()} to {values.max()}"
+
+
+def test_a_net_without_outputs_passes(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt").write_text("layer { name: 'd' type: 'Data' top: 'data' }")
+    check = c2t.export(c2t.read(tmp_path / "net.prototxt"), tmp_path / "net.safetensors", run=True)
+    assert "max |delta| 0.0e+00, relative 0.0e+00" in str(check)
