@@ -80,8 +80,9 @@ class _Facts(TypedDict, total=False):
 def find(folder: Path) -> Iterator[Case]:
     """The cases below a folder.
 
-    Weights go with the prototxt of their own name, or with a `net.prototxt` or `deploy.prototxt` next to
-    them if they are the only ones there. Caffe's outputs are in the .npz of that name, `ref.npz` or `io.npz`.
+    Weights go with the prototxt of their own name (of several, NAME.caffemodel), or with a `net.prototxt` or
+    `deploy.prototxt` next to them if they are the only ones there. Caffe's outputs are in the .npz of that
+    name, `ref.npz` or `io.npz`.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     weights = {path for path in files if _WEIGHTS.search(path.name)}
@@ -100,6 +101,8 @@ def _weights_of(prototxt: Path, weights: set[Path]) -> Path | None:
     named = [path for path in beside if path.name.split(".")[0] == prototxt.stem]
     if not named and prototxt.stem in ("net", "deploy") and len(beside) == 1:
         return beside[0]
+    exact = [path for path in named if path.name == f"{prototxt.stem}.caffemodel"]
+    named = exact or named
     return named[0] if len(named) == 1 else None
 
 
@@ -170,7 +173,7 @@ def _stages(case: Case, run: bool, ignore_unknown: bool, insisted: Shapes, facts
         _run(net, insisted)
         yield "ran"
     if case.reference is not None:
-        facts["error"] = _match(net, case.reference)
+        facts["error"] = _match(net, case, case.reference)
         yield "matched"
 
 
@@ -217,12 +220,15 @@ def _whole(layer: Layer, shapes: Shapes) -> Layer:
     return replace(layer, fields=layer.fields.replace(input_param=Fields("InputParameter", {"shape": dims})))
 
 
-def _match(net: Net, reference: Path) -> float:
+def _match(net: Net, case: Case, reference: Path) -> float:
     from caffe2torch.modules.caffe_net import build
 
     tolerance = 1e-4 if len(net.layers) > DEEP_NET else 1e-5
     report = verify(build(net), reference, tolerance)
     if not report.ok:
+        if case.prototxt and not case.weights and any(p.blob is None for p in plan(net, "TEST").parameters()):
+            weights = f"{case.prototxt.stem}.caffemodel"
+            raise NetError(f"has no weights to compare with {reference.name}; they would be in {weights}")
         failed = next(row for row in report.rows if not row.ok)
         raise NetError(f"does not match {reference.name}: blob {failed.blob!r}: {failed.problem}")
     return report.worst

@@ -83,7 +83,7 @@ class Background:
     def frames(self, found: Schedule) -> dict[int, Frame]:
         """The frames of a schedule, by the numbers of the values that they are around."""
         clean = self.eliding.undisturbed(found.whole)
-        answering = _Answering(found.whole, clean, self.kernels, self.like)
+        answering = _Answering(found.whole, clean, self.kernels, self.like, self.eliding.channels)
         ends = [place for place, part in enumerate(found.parts) if found.framed.intersection(part.tops)]
         for part in found.parts[: max(ends, default=-1) + 1]:
             key = answering.edges(part)
@@ -93,10 +93,21 @@ class Background:
 
 
 class _Answering:
-    """The answers of one layer after another; `clean` is what the edges of the padded image do not reach."""
+    """The answers of one layer after another; `clean` is what the edges of the padded image do not reach.
 
-    def __init__(self, whole: Regions, clean: Regions, kernels: Mapping[str, Kernel], like: Tensor) -> None:
+    `channels` are those of the inputs.
+    """
+
+    def __init__(
+        self,
+        whole: Regions,
+        clean: Regions,
+        kernels: Mapping[str, Kernel],
+        like: Tensor,
+        channels: Mapping[str, int],
+    ) -> None:
         self.whole, self.clean, self.kernels, self.like = whole, clean, kernels, like
+        self.channels = channels
         self.answers: dict[int, _Answer] = {}
         self.makers: dict[int, _Answers] = {}
 
@@ -133,7 +144,7 @@ class _Answering:
     def of(self, part: Part) -> _Answers:
         """Those of a layer, whose bottoms' are known."""
         if part.step.layer.type == "Input":
-            channels = [(shape or (1, 1))[1] or 1 for shape in part.step.tops]
+            channels = [self.channels[blob] for blob in part.step.layer.tops]
             return _Answers([_Answer(self.like.new_zeros(1, n, 1, 1), (0, 0), True) for n in channels])
         bottoms = [self.answers[number] for number in part.bottoms]
         kernel, window = self.kernels[part.step.key], part.traits.window

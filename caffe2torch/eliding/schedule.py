@@ -27,6 +27,7 @@ from caffe2torch.layers.converter import Shape
 from caffe2torch.layers.geometry import Window
 from caffe2torch.plan import Plan, Step
 from caffe2torch.plan.sizes import tops_at
+from caffe2torch.zoo.inputs import known_shapes
 
 Sizes = Mapping[str, tuple[int, int]]
 """The height and width of each input."""
@@ -90,6 +91,7 @@ class Eliding:
     """A plan, ready to be scheduled at any size: up to the step `end`."""
 
     def __init__(self, plan: Plan, end: int | None = None) -> None:
+        self.channels = {blob: (shape or (1, 1))[1] or 1 for blob, shape in known_shapes(plan).items()}
         self.plan = plan if end is None else replace(plan, steps=plan.steps[:end], outputs=())
         self.parts, self.inputs, self.makers = list[Part](), dict[str, int](), dict[int, int]()
         names: dict[str, int] = {}

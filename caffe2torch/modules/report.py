@@ -58,8 +58,9 @@ class Report:
 
     @property
     def worst(self) -> float:
-        """The largest relative error of all blobs; infinite if one cannot be compared."""
-        return max(math.inf if row.relative is None else row.relative for row in self.rows)
+        """The largest relative error of all blobs, 0 without any; infinite if one cannot be compared."""
+        errors = (math.inf if row.relative is None else row.relative for row in self.rows)
+        return max(errors, default=0.0)
 
     @property
     def labels(self) -> float | None:

@@ -8,6 +8,7 @@ in LOG that it was opened, and makes a table of what its own log holds.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from caffe2torch.errors import MissingData, ReadError
 from caffe2torch.untrusted.apart import ask
-from caffe2torch.untrusted.mapped import located
+from caffe2torch.untrusted.mapped import located, regular
 
 
 class Database:
@@ -59,16 +60,16 @@ class LevelDb(Database):
         plyvel = self._plyvel = library("plyvel", f"{path}: reading a LevelDB")
         _check_leveldb(path)
         try:
-            self._db = plyvel.DB(str(path), create_if_missing=False, paranoid_checks=True)
+            self._db = plyvel.DB(os.fsencode(path), create_if_missing=False, paranoid_checks=True)
         except plyvel.Error as error:
-            raise ReadError(f"{path}: the LevelDB library cannot open it: {error}") from None
+            raise ReadError(f"{path}: the LevelDB library cannot open it: {_said(error)}") from None
 
     def values(self) -> Iterator[bytes]:
         """See Database."""
         try:
             yield from _records(self._db)
         except self._plyvel.Error as error:
-            raise ReadError(f"{self.path}: the LevelDB library cannot read it: {error}") from None
+            raise ReadError(f"{self.path}: the LevelDB library cannot read it: {_said(error)}") from None
 
 
 _WALK = "caffe2torch.untrusted.databases:walk_leveldb"
@@ -108,6 +109,7 @@ def library(name: str, doing: str) -> ModuleType:
 def _check_lmdb(path: Path) -> None:
     """Raises ReadError for a file on which the C library could crash; reading it needs no free pages."""
     verify: Any = importlib.import_module("lmdb.verify")
+    _size(path / "data.mdb" if path.is_dir() else path)
     try:
         problems = [problem for problem in verify.verify(str(path)) if "freeDB" not in problem]
     except (verify.VerifyError, OSError) as error:
@@ -118,20 +120,35 @@ def _check_lmdb(path: Path) -> None:
 
 def _check_leveldb(path: Path) -> None:
     """Raises ReadError for a folder that the C++ library cannot read, or whose files end its process."""
-    size = sum(file.stat().st_size for file in path.glob("*"))
+    size = sum(_size(file) for file in path.glob("*") if not file.is_dir())
     with located(path):
         ask(_WALK, str(path), library="LevelDB", size=size)
+
+
+def _size(path: Path) -> int:
+    """The size of a database's file. Raises ReadError for a pipe or a device, and for a link to nothing."""
+    try:
+        return regular(path)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def walk_leveldb(path: str) -> None:
     """Reads a LevelDB from the first key to the last. Raises ReadError where the library finds damage."""
     plyvel = importlib.import_module("plyvel")
     try:
-        with closing(plyvel.DB(path, create_if_missing=False, paranoid_checks=True)) as database:
+        opened = plyvel.DB(os.fsencode(path), create_if_missing=False, paranoid_checks=True)
+        with closing(opened) as database:
             for _ in _records(database):
                 pass
     except plyvel.Error as error:
-        raise ReadError(f"the LevelDB library cannot read it: {error}") from None
+        raise ReadError(f"the LevelDB library cannot read it: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    """What a plyvel.Error says; plyvel gives it as bytes."""
+    said = error.args[0] if error.args else ""
+    return os.fsdecode(said) if isinstance(said, bytes) else str(error)
 
 
 def _records(database: Any) -> Iterator[bytes]:

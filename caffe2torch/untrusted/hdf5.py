@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from caffe2torch.untrusted.mapped import Buffer, mapped
 _PLACES = "caffe2torch.untrusted.hdf5_places"
 _Place = tuple[str, Sequence[int], str, int | None]
 """As hdf5_places.Place: the name, the shape, the dtype, the byte at which the values begin."""
+_State = tuple[int, int, int, int]
+"""What tells that a file is still the same: device, inode, size, time of the last change in nanoseconds."""
 
 
 def layer_blobs(path: str, buffer: Buffer) -> dict[str, list[Blob]]:
@@ -68,20 +70,31 @@ def rows(path: str, names: Sequence[str]) -> list[Array]:
     from caffe2torch.untrusted import hdf5_places  # h5py loads slowly, and few files need it
 
     mapped(path, {})
-    _asked("read_rows", path, tuple(names))
+    _check_rows(path, _state(path), tuple(names))
     return hdf5_places.rows(path, names)
 
 
-def _asked(function: str, path: str, *arguments: object) -> Any:
+def _asked(function: str, path: str) -> Any:
     """What a function of hdf5_places answers for a file."""
+    return _answer(function, path, _state(path))
+
+
+def _state(path: str) -> _State:
     status = Path(path).stat()
-    return _answer(function, path, (status.st_ino, status.st_size, status.st_mtime_ns), *arguments)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-@lru_cache(maxsize=64)  # a layer goes through its files again and again
-def _answer(function: str, path: str, state: tuple[int, int, int], *arguments: object) -> Any:
-    _, size, _ = state
-    return ask(f"{_PLACES}:{function}", path, *arguments, library="HDF5", size=size)
+@lru_cache(maxsize=64)  # a file may be read again and again
+def _answer(function: str, path: str, state: _State) -> Any:
+    _, _, size, _ = state
+    return ask(f"{_PLACES}:{function}", path, library="HDF5", size=size)
+
+
+@cache  # a layer goes round and round through all of its files
+def _check_rows(path: str, state: _State, names: tuple[str, ...]) -> None:
+    """Raises ReadError for rows on which the HDF5 library ends its process, or which keep it busy."""
+    _, _, size, _ = state
+    ask(f"{_PLACES}:read_rows", path, names, library="HDF5", size=size)
 
 
 def _blob(place: _Place, buffer: Buffer) -> Blob:

@@ -32,8 +32,8 @@ MAX_NAME = 1024
 """Characters in a layer's name."""
 MAX_BLOBS = 256
 """Blobs of one layer; Caffe's own layers have at most five."""
-MAX_RATIO, MAX_UNSTORED = 3, 3 << 26
-"""How far rows may be compressed, as float32, and how many bytes a file need not store at all."""
+MAX_RATIO, MAX_UNSTORED = 4, 3 << 26
+"""How many times what is stored rows may be as float32, as bytes are, and what need not be stored at all."""
 MAX_CHUNKS = 1 << 15
 """Chunks of one dataset; the HDF5 library takes 4 kB for each."""
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}

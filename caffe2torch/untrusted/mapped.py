@@ -69,14 +69,22 @@ def mapped(path: AnyPath, mistaken: Mapping[bytes, str] = MISTAKEN) -> mmap.mmap
     return buffer
 
 
+def regular(path: AnyPath) -> int:
+    """The size of a file. Raises ReadError for a folder, and for a pipe or a device, which may never end.
+
+    Raises OSError where nothing is, or nobody may look.
+    """
+    status = Path(path).stat()
+    if S_ISDIR(status.st_mode):
+        raise ReadError(f"{path}: is a folder; give a file in it")
+    if not S_ISREG(status.st_mode):
+        raise ReadError(f"{path}: is not a regular file")
+    return status.st_size
+
+
 def _map(path: AnyPath) -> mmap.mmap:
     try:
-        status = Path(path).stat()
-        if S_ISDIR(status.st_mode):
-            raise ReadError(f"{path}: is a folder; give a file in it")
-        if not S_ISREG(status.st_mode):
-            raise ReadError(f"{path}: is not a regular file")
-        if status.st_size == 0:
+        if regular(path) == 0:
             raise ReadError(f"{path}: is empty; did the download or the copy fail?")
         with Path(path).open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

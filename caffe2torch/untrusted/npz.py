@@ -17,6 +17,7 @@ import numpy as np
 
 from caffe2torch.blob import Array, DType
 from caffe2torch.errors import MissingData, ReadError
+from caffe2torch.untrusted.mapped import regular
 
 MAX_ARRAY, MAX_UNSTORED = 1 << 30, 1 << 27
 """Bytes of one array of a reference, and how many of them it need not store; the largest blob of an FCN-8s
@@ -49,6 +50,7 @@ class _Arrays:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = str(path)
         with self._refusing():
+            regular(self.path)
             # Opened once: it reads the whole directory.
             self._archive = zipfile.ZipFile(self.path)
         sets: dict[str, dict[tuple[str, str], zipfile.ZipInfo]] = {}

@@ -73,10 +73,14 @@ def _check_escapes(source: str, text: str) -> None:
 
 
 def _check_utf_8(source: str, text: str) -> None:
-    """Refuses bytes outside comments and strings that are no UTF-8; protobuf may raise a SystemError."""
+    """Refuses bytes that are not UTF-8, but in comments; protobuf may raise a SystemError."""
     for line, here in enumerate(text.split("\n"), 1):
-        code = _COMMENT_OR_QUOTED.sub(lambda skipped: " " * len(skipped[0]), here)
+        code = _COMMENT_OR_QUOTED.sub(lambda part: part[1] or " " * len(part[0]), here)
         if byte := _NO_UTF_8.search(code):
+            within = (quoted for quoted in _COMMENT_OR_QUOTED.finditer(here) if byte.start() < quoted.end())
+            string = next(within, None)
+            if string and string.start() < byte.start():
+                raise _refused(source, line, string.start() + 1, "a string that is not UTF-8", here)
             raise _refused(source, line, byte.start() + 1, "a byte that is not UTF-8", here)
 
 

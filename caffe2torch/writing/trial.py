@@ -75,14 +75,27 @@ class Subject:
     preprocessing: Mapping[str, Preprocessing]
 
     def tried(self, shapes: Shapes, seed: int) -> Trial:
-        """Its outputs for inputs drawn from `seed`. Raises NetError where it does not run on these shapes."""
+        """Its outputs for inputs from `seed`. Raises NetError where it does not run on these shapes.
+
+        Images for which it overflows, or states an impossible scale, would show nothing: inputs are then as
+        if nothing were known of them.
+        """
         draw = np.random.default_rng(seed)
-        inputs = {blob: self._input(blob, draw.random(shape, np.float32)) for blob, shape in shapes.items()}
+        values = {blob: draw.random(shape, np.float32) for blob, shape in shapes.items()}
+        trial = self._ran({blob: self._input(blob, array) for blob, array in values.items()})
+        if not all(np.isfinite(array).all() for array in trial.outputs.values()):
+            plain = self._ran(values)
+            if all(np.isfinite(array).all() for array in plain.outputs.values()):
+                return plain
+        return trial
+
+    def _ran(self, inputs: Blobs) -> Trial:
         try:
             with torch.no_grad():
                 outputs = self.module(**{blob: torch.from_numpy(array) for blob, array in inputs.items()})
         except (Caffe2TorchError, RuntimeError, IndexError) as error:
             line = str(error).split("\n", 1)[0]
+            shapes = {blob: array.shape for blob, array in inputs.items()}
             raise NetError(f"does not run on random {_text(shapes)}: {line}") from None
         return Trial(inputs, {blob: tensor.numpy() for blob, tensor in outputs.items()})
 
@@ -92,13 +105,14 @@ class Subject:
         Beside biases that were trained with such pixels, smaller values would hardly count.
         """
         known = self.preprocessing.get(blob)
-        if known is None or values.ndim != 4:
+        if known is None or values.ndim != 4 or not known.scale:
             return values
         mean = (_MIDDLE,) if known.mean_file else known.mean
         pixels: Array = 255 * values
         if len(mean) in (1, values.shape[1]):
             pixels -= np.array(mean, np.float32).reshape(-1, 1, 1)
-        pixels *= np.float32(known.scale)
+        with np.errstate(over="ignore"):  # a scale beyond float32
+            pixels *= np.float32(known.scale)
         return pixels
 
 

@@ -57,6 +57,17 @@ def test_snapshots_of_old_have_no_suffix(golden, tmp_path):
     assert list(find(tmp_path)) == [Case(tmp_path / "deploy.prototxt", weights, None)]
 
 
+def test_of_several_weights_those_of_exactly_its_name_are_a_nets(golden, tmp_path):
+    for name in ("v1.prototxt", "v1.caffemodel", "v1.caffemodel.h5", "v1.npz"):
+        shutil.copy(golden / "legacy" / name, tmp_path)
+    rows = rows_by_name(tmp_path)
+    assert rows["v1.prototxt"].case.weights == tmp_path / "v1.caffemodel"
+    assert "matched" in rows["v1.prototxt"].passed, rows["v1.prototxt"].refusal
+    (tmp_path / "v1.caffemodel").rename(tmp_path / "v1.final.caffemodel")
+    refusal = "has no weights to compare with v1.npz; they would be in v1.caffemodel"
+    assert rows_by_name(tmp_path)["v1.prototxt"].refusal == refusal
+
+
 def test_a_broken_solver_is_a_solver(golden, tmp_path):
     broken = golden / "wild" / "solver_read_as_net" / "solver.prototxt"
     (tmp_path / "a.prototxt").write_text(f"# a comment\n\ndebug_info: true\n{broken.read_text()}")

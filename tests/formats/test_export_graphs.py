@@ -308,6 +308,14 @@ def test_an_opset_that_is_asked_for(alexnet: Model, tmp_path: Path) -> None:
             c2t.export(alexnet.net, tmp_path / "net.onnx", opset=opset)
 
 
+def test_the_oldest_opset_has_what_a_net_of_one_size_needs(alexnet: Model, tmp_path: Path) -> None:
+    c2t.export(alexnet.net, tmp_path / "net.onnx", opset=13, size=(61, 83))
+    written = onnx.load(tmp_path / "net.onnx")
+    assert written.opset_import[0].version == 13
+    onnx.checker.check_model(written, full_check=True)  # the types of that opset, too
+    assert "Relu" in {node.op_type for node in written.graph.node}, "which 14 gave to integers"
+
+
 def test_an_operator_of_a_later_opset_raises_it(tmp_path: Path) -> None:
     net = net_of(
         """layer { name: "data" type: "Input" top: "data"

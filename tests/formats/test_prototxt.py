@@ -93,6 +93,8 @@ SOLVER = "'net' is a field of SolverParameter, and this should be a NetParameter
         ("// hi\nlayer { }", 1, 1, "Expected identifier or number, got /", "// hi"),
         (b"name: '\xff'", 1, 7, "a string that is not UTF-8", "name: ' '"),
         (b"# \xff\nlayers { type: \xa0RELU }", 2, 16, "a byte that is not UTF-8", "layers { type:  RELU }"),
+        (b"layers {type: '\xa0' }", 1, 15, "a string that is not UTF-8", "layers {type: ' ' }"),
+        (b"# '\xa0\nlayers {type: 'a\xa0", 2, 15, "a string that is not UTF-8", "layers {type: 'a"),
         (b"name: 'a' \xa0", 1, 11, "a byte that is not UTF-8", "name: 'a'"),
         ("# \\e\nname: 'a\\e'", 2, 9, "an escape that protobuf does not know", "name: 'a\\e'"),
         ('name: "a" "\\n\\\\\\477"', 1, 16, "an escape that protobuf", 'name: "a" "\\n\\\\\\477"'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,14 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_members_that_are_no_arrays_of_numbers(content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=message):
         c2t.verify(Double(), npz(tmp_path / "ref.npz", **{"in.x.npy": content}))
+
+
+def test_a_reference_that_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="is a folder; give a file in it"):
+        c2t.verify(Double(), tmp_path)
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(ReadError, match=r"x\.npz: is not a regular file"):  # it is not waited for
+        c2t.verify(Double(), tmp_path / "x.npz")
 
 
 def test_a_member_without_the_suffix_is_an_array_too(tmp_path: Path) -> None:

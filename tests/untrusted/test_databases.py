@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,46 @@ def test_what_the_library_does_not_survive(folder: Path, monkeypatch: pytest.Mon
         databases.open_database(str(folder), "LEVELDB")
     monkeypatch.undo()
     assert list(databases.open_database(str(folder), "LEVELDB").values())
+
+
+def test_what_the_library_says_is_told_as_text(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    with pytest.raises(ReadError, match="the LevelDB library cannot read it: Invalid argument: /"):
+        databases.open_database(str(tmp_path / "db"), "LEVELDB")
+
+
+def test_a_name_that_is_not_utf_8(folder: Path) -> None:
+    place = folder.rename(folder.with_name("db\udcff"))
+    assert list(databases.open_database(str(place), "LEVELDB").values())
+
+
+def pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def link_to_nothing(file: Path) -> None:
+    file.symlink_to("/no/such/file")
+
+
+@pytest.mark.parametrize(
+    ("put", "problem"), [(pipe, "is not a regular file"), (link_to_nothing, "cannot be read: No such file")]
+)
+def test_a_part_that_is_no_file_is_not_waited_for(
+    folder: Path, put: Callable[[Path], None], problem: str
+) -> None:
+    part = folder / "000007.ldb"
+    put(part)
+    with pytest.raises(ReadError, match=f"^{re.escape(str(part))}: {problem}"):
+        databases.open_database(str(folder), "LEVELDB")
+
+
+@pytest.mark.parametrize("name", ["x.mdb", "data.mdb"])
+def test_an_lmdb_that_is_no_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("lmdb")
+    pipe(tmp_path / name)
+    path = tmp_path if name == "data.mdb" else tmp_path / name
+    with pytest.raises(ReadError, match=f"^{re.escape(str(tmp_path / name))}: is not a regular file"):
+        databases.open_database(str(path), "LMDB")
 
 
 def test_a_library_outside_the_interpreters_own_packages(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from caffe2torch.errors import ReadError
 from caffe2torch.net.reading import read
+from caffe2torch.untrusted import hdf5_places
 from caffe2torch.untrusted.binary import read_caffemodel, read_solverstate
 from tests.places import GOLDEN
 
@@ -65,6 +66,16 @@ def test_a_shape_without_values_has_no_data(tmp_path: Path) -> None:
 
     blob = read_caffemodel(hdf5_with(tmp_path / "x.h5", write)).blobs[1]
     assert (blob.shape, blob.has_data) == ((5, 7), False)
+
+
+def test_rows_of_plain_bytes_may_be_as_many_as_there_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(hdf5_places, "MAX_UNSTORED", 0)
+    pixels = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["data"] = pixels
+    np.testing.assert_array_equal(hdf5_places.rows(str(tmp_path / "x.h5"), ["data"])[0], pixels)
 
 
 def external(group: h5py.Group) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -113,19 +113,18 @@ def lowered(proto: ModelProto, opset: int | None) -> ModelProto:
     if not missing:
         proto.opset_import[0].version = wanted
     elif opset is not None:
-        node, lowest = missing[0], _schema(missing[0]).since_version
+        node = missing[0]
+        lowest = next(later for later in OPSETS if _is_in(node, later))
         raise WriteError(f"opset {opset}: has no {node.op_type} as {node.name!r} needs it; {lowest} has")
     return proto
 
 
 def _is_in(node: NodeProto, opset: int) -> bool:
-    """Whether an opset before 18 has an operator as it is used."""
-    # Pad got a fourth input in 18, Split an attribute.
-    is_as_before = (node.op_type == "Pad" and len(node.input) < 4) or (
-        node.op_type == "Split" and not any(x.name == "num_outputs" for x in node.attribute)
-    )
-    return bool(_schema(node).since_version <= opset or (is_as_before and opset >= 13))
-
-
-def _schema(node: NodeProto) -> Any:
-    return package("onnx").defs.get_schema(node.op_type, 18)
+    """Whether an opset has an operator with the inputs and attributes that it is used with."""
+    # What else later versions add are types that no net has. An opset before 13 may compute something else.
+    defs = package("onnx").defs
+    if not defs.has(node.op_type, max_inclusive_version=opset):
+        return False
+    schema = defs.get_schema(node.op_type, opset)
+    known = all(attribute.name in schema.attributes for attribute in node.attribute)
+    return known and len(node.input) <= schema.max_input and len(node.output) <= schema.max_output
