@@ -122,5 +122,5 @@ def weights_file(name: str, workspace: Workspace) -> Path:
     if ways:
         raise MissingData(f"{name} is not in {workspace.models}; {', or '.join(ways)}")
     raise MissingData(
-        f"{name}: neither a file, nor a recipe, nor a model of the zoo; fcn-repro --list names recipes and models"
+        f"{name}: neither a file, nor a recipe, nor a model of the zoo; fcn-repro --list names them"
     )

@@ -203,7 +203,7 @@ def test_labels_are_those_that_are_scored(place: Path) -> None:
         (["photos", "--model", "known.safetensors", "-o", "photos"], 2, "-o photos: the photos are there"),
         (["absent.png", "--model", "known.safetensors"], 3, "absent.png: no such file"),
         (["empty", "--model", "known.safetensors"], 3, "empty: no file in this folder"),
-        (["a.png", "--model", "absent"], 3, "nor a model of the zoo; fcn-repro --list names recipes and models"),
+        (["a.png", "--model", "absent"], 3, "nor a model of the zoo; fcn-repro --list names them"),
         (["a.png", "--model", "a.png"], 1, "a.png"),
         (["words.png", "--model", "known.safetensors"], 1, "words.png: is of no kind that is read"),
         (["a.png", "--model", "known.safetensors", "--device", "no"], 1, "device 'no' cannot be used"),
