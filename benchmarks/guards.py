@@ -59,7 +59,8 @@ def main() -> int:
             if any(word in " ".join(astuple(guard)) for word in words):
                 fails = _fails(guard, copy)
                 missed += not fails
-                row = f"| {guard.against} | `{guard.file}` | `{guard.test}`"
+                file, _, test = guard.test.replace("::", " ").partition(" ")
+                row = f"| {guard.against} | `{guard.file}` | `{file}` {test}".rstrip()
                 print(f"{row}{'' if fails else ' PASSES'} |", flush=True)
     return min(missed, 1)
 

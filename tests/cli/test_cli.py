@@ -558,7 +558,7 @@ REFUSED = {
     "a file as a folder": Refused(GOOD, "cannot be written: Not a dir", ("-o", "bad.caffemodel/a.pt")),
     "a long name": Refused(GOOD, "cannot be written: File name too long", ("-o", "a" * 999 + ".pt")),
     "a long reference": Refused(GOOD, "is not an .npz", ("--verify", "a" * 999)),
-    "a folder as a reference": Refused(GOOD, "is not an .npz", ("--verify", "folder.pt")),
+    "a folder as a reference": Refused(GOOD, "is a folder; give a file in it", ("--verify", "folder.pt")),
     "a folder": Refused(GOOD, "is a folder", ("-o", "folder.pt")),
     "onto itself": Refused(GOOD, "is the file that is converted", ("--format", "caffemodel")),
     "onto its prototxt": Refused(

@@ -51,7 +51,10 @@ PROGRAMS = {
     "caffe2torch/formats/py/running.py: subprocess.run",
     "caffe2torch/formats/onnx/engines.py: subprocess.run",
     "caffe2torch/untrusted/apart.py: subprocess.run",
-    *(f"caffe2torch/{place}.py: ctypes.CDLL" for place in ("cut_short", "writing/checking")),
+    *(
+        f"caffe2torch/{place}.py: ctypes.CDLL"
+        for place in ("cut_short", "untrusted/apart", "writing/checking")
+    ),
     "fcn_repro/training/freed.py: ctypes.CDLL",
 }
 """Python on a program that we wrote, a list of arguments and no shell; the C library."""
