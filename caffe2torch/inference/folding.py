@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, count
 
 import numpy as np
 
@@ -23,22 +24,26 @@ def folded(plan: Plan) -> Plan:
     if plan.phase != "TEST" or any(step.overwrites for step in plan.steps):
         return plan
     into = _into(plan)
-    steps = list[Step]()
-    for place, step in enumerate(plan.steps):
-        if place not in into:
-            chain = [plan.steps[other] for other, convolution in into.items() if convolution == place]
-            steps.append(_with(step, chain) if chain else step)
+    chains: dict[int, list[Step]] = {}
+    for place, convolution in into.items():
+        chains.setdefault(convolution, []).append(plan.steps[place])
+    steps = (
+        _with(step, chains[place]) if place in chains else step
+        for place, step in enumerate(plan.steps)
+        if place not in into
+    )
     return replace(plan, steps=tuple(steps))
 
 
 def _into(plan: Plan) -> dict[int, int]:
     """The places of the layers to fold, in the net's order, and those of their convolutions."""
     names, reads, makes = dict[str, int](), list[list[int]](), list[list[int]]()
+    numbers = count()
     for step in plan.steps:
         reads.append([names[bottom] for bottom in step.layer.bottoms])
-        makes.append([sum(map(len, makes)) + i for i in range(len(step.layer.tops))])
+        makes.append([next(numbers) for _ in step.layer.tops])
         names |= zip(step.layer.tops, makes[-1], strict=True)
-    readers = Counter(number for numbers in reads for number in numbers)
+    readers = Counter(chain.from_iterable(reads))
     readers.update(names[name] for name in plan.outputs)
     shared = {p.owner for step in plan.steps for p in step.parameters if p.owner != p.key}
     made_by, found = dict[int, int](), dict[int, int]()
@@ -52,14 +57,15 @@ def _into(plan: Plan) -> dict[int, int]:
     return found
 
 
-def _with(step: Step, chain: Sequence[Step]) -> Step:
-    """A convolution that does what the layers of a chain do after it."""
+def _with(step: Step, after: Sequence[Step]) -> Step:
+    """A convolution that does what the layers after it do."""
     weight, *biases = step.parameters
-    factor, shift = _affine(weight.read().shape[0], chain)
+    channels, _, *kernel = weight.read().shape
+    factor, shift = _affine((channels, *(1 for _ in kernel)), after)
     bias = factor * biases[0].read() + shift if biases else shift
     own = step.layer.fields.convolution_param.replace(bias_term=True)
     layer = replace(
-        step.layer, fields=step.layer.fields.replace(convolution_param=own), tops=chain[-1].layer.tops
+        step.layer, fields=step.layer.fields.replace(convolution_param=own), tops=after[-1].layer.tops
     )
     return replace(
         step,
@@ -69,10 +75,10 @@ def _with(step: Step, chain: Sequence[Step]) -> Step:
     )
 
 
-def _affine(channels: int, chain: Sequence[Step]) -> tuple[Array, Array]:
+def _affine(top: tuple[int, ...], steps: Sequence[Step]) -> tuple[Array, Array]:
     """The factor and the shift of each channel in float64, by what the layers make of 0 and of 1."""
-    x = torch.tensor([[0.0], [1.0]], dtype=torch.float64).repeat(1, channels)[..., None, None]
-    for step in chain:
+    x = torch.stack([torch.zeros(top, dtype=torch.float64), torch.ones(top, dtype=torch.float64)])
+    for step in steps:
         blobs = {p.name: torch.from_numpy(np.array(p.read(), np.float64)) for p in step.parameters}
         x = torch.as_tensor(step.converter.forward(x, **blobs))
     shift, whole = x.flatten(1).numpy()

@@ -10,6 +10,7 @@ import torch
 
 import caffe2torch as c2t
 from caffe2torch.blob import Blob
+from caffe2torch.inference.folding import folded
 from caffe2torch.net import Net
 from caffe2torch.plan import plan
 from tests.nets import INPUT, net_of
@@ -73,3 +74,15 @@ def test_what_is_folded_gives_the_same_numbers(layers: str, left: str) -> None:
     assert found.keys() == wanted.keys()
     for name, top in wanted.items():
         assert torch.linalg.vector_norm(found[name] - top) < 2e-6 * torch.linalg.vector_norm(top)
+
+
+def test_volumes_with_an_axis_that_counts_from_the_last() -> None:
+    volumes = INPUT.replace("dim: 11", "dim: 11 dim: 7")
+    scale = SCALE.replace("bias_term: true", "bias_term: true axis: -4")
+    whole = plan(with_values(net_of(volumes + BIASED + scale)))
+    values = {parameter.key: parameter.read() for parameter in whole.parameters()}
+    _, step = folded(whole).steps
+    weight, bias = (parameter.read() for parameter in step.parameters)
+    factor = values["s.weight"].reshape(6, 1, 1, 1, 1)
+    np.testing.assert_allclose(weight, values["c.weight"] * factor, rtol=1e-6)
+    np.testing.assert_allclose(bias, values["c.bias"] * values["s.weight"] + values["s.bias"], rtol=1e-5)
