@@ -80,6 +80,15 @@ def test_torchrun_goes_on_from_what_one_process_began(work, alone):
     assert_near(home, alone)
 
 
+def under_way(work, home, iterations):
+    """Two processes of one training that have done so many iterations."""
+    first, second = together(2, *arguments(work, home))
+    rows = home / "training/my/train.csv"
+    while not (rows.is_file() and rows.read_text().count("\n") > iterations) and second.process.is_alive():
+        time.sleep(0.001)
+    return first, second
+
+
 @pytest.mark.fault(
     "Ctrl-C or SIGTERM to one process of several",
     "fcn-repro --train",
@@ -87,12 +96,10 @@ def test_torchrun_goes_on_from_what_one_process_began(work, alone):
 )
 def test_a_signal_to_one_process_stops_all_and_one_goes_on(work, alone):
     home = work / "stopped"
-    first, second = together(2, *arguments(work, home))
-    rows = home / "training/my/train.csv"
-    while not (rows.is_file() and rows.read_text().count("\n") > 3) and second.process.is_alive():
-        time.sleep(0.001)
+    first, second = under_way(work, home, iterations=3)
     second.signal(signal.SIGTERM)
     ends = [command.wait() for command in (first, second)]
+    rows = home / "training/my/train.csv"
     assert [code for code, _ in ends] == [130, 130], ends
     way_on = r"at iteration (\d+); .*/my_iter_\1\.caffemodel is complete; continue from it with --resume\n"
     told = [
@@ -121,10 +128,7 @@ def test_processes_that_cannot_share_an_iteration_are_refused(work):
 )
 def test_a_process_that_is_lost_ends_the_others_and_one_goes_on(work, alone):
     home = work / "lost"
-    first, second = together(2, *arguments(work, home))
-    rows = home / "training/my/train.csv"
-    while not (rows.is_file() and rows.read_text().count("\n") > 6) and second.process.is_alive():
-        time.sleep(0.001)
+    first, second = under_way(work, home, iterations=6)
     second.signal(signal.SIGKILL)
     assert second.wait()[0] == -signal.SIGKILL
     code, said = first.wait()
